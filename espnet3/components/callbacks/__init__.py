@@ -1,0 +1,1 @@
+"""Lightning callbacks: progress, log lines, stopping on request."""

@@ -1,0 +1,1 @@
+"""Datasets, data loaders, batching and the statistics of features."""

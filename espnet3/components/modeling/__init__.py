@@ -1,0 +1,1 @@
+"""The Lightning module and how its optimizers are run."""

@@ -1,0 +1,9 @@
+"""The one exception that means: the person made a mistake, and can mend it."""
+
+
+class UserError(Exception):
+    """A mistake of the user's: one line with what was given, where, and what would be right.
+
+    The command line prints the message without a traceback and exits with 2 before anything was
+    started (a stage that finds one later ends as failed, exit code 1).
+    """

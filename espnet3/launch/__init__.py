@@ -1,0 +1,1 @@
+"""Jobs: planned, submitted, run and told. Knows nothing about training."""

@@ -1,0 +1,1 @@
+"""The run directory: names, atomic files, claims, outcomes, heartbeats. Every layer may import it."""

@@ -1,0 +1,50 @@
+"""How far a task is: one small file, replaced every so often, that anybody may read."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+EVERY_S = 0.5
+
+
+class Heartbeat:
+    """Writes progress to `path`, at most every `every_s` seconds; with no path it writes nowhere.
+
+    Fields that readers know: `unit` ("utterance", "batch"), `done`, `total`, `epoch`, `max_epochs`
+    and `metrics` (a dict of floats). A field keeps its value until it is updated.
+    """
+
+    def __init__(self, path: Path | None = None, every_s: float = EVERY_S) -> None:
+        self.path = path
+        self.every_s = every_s
+        self._fields: dict[str, Any] = {}
+        self._written_at = float("-inf")
+
+    def due(self) -> bool:
+        """Whether the next `update` would write: lets a caller spare the cost of its fields."""
+        return self.path is not None and time.monotonic() - self._written_at >= self.every_s
+
+    def update(self, *, force: bool = False, **fields: Any) -> None:
+        """Set `fields` and write the file when it is due, or at once with `force`."""
+        self._fields.update(fields)
+        if self.path is None or not (force or self.due()):
+            return
+        self._written_at = time.monotonic()
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        # Not fsynced: a heartbeat lost in a power cut is no loss, and every batch may write one.
+        try:
+            temporary.write_text(json.dumps({"at": time.time(), **self._fields}))
+            os.replace(temporary, self.path)
+        except OSError:
+            temporary.unlink(missing_ok=True)  # a full disk must not end a training that can go on
+
+
+def read_heartbeat(path: Path) -> dict[str, Any] | None:
+    """The fields last written to `path` and `at` (seconds since the epoch), or None without a file."""
+    try:
+        fields: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return fields

@@ -1,0 +1,42 @@
+"""What a stage function is given, and what it gives back."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from espnet3.rundir.heartbeat import Heartbeat
+from espnet3.rundir.stop import StopFlag
+
+
+@dataclass(frozen=True)
+class Task:
+    """One process (rank) of a job that runs one stage."""
+
+    stage: str
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    num_nodes: int = 1
+    stop: StopFlag = field(default_factory=StopFlag)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
+
+    @classmethod
+    def alone(cls, stage: str) -> "Task":
+        """A task of one rank whose heartbeat writes nowhere."""
+        return cls(stage=stage)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a finished stage made."""
+
+    summary: str
+    """In a few words, for the line at the end of the stage: "2,000 utterances"."""
+    where: Path
+    """The file or folder the user would open."""
+    outputs: list[Path] = field(default_factory=list)
+    """Files that other stages or users need: when one is gone, the stage runs again."""
+    inputs: list[Path] = field(default_factory=list)
+    """Files it read: when one has changed, the stage runs again."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """Shown in a table at the end of the run."""
