@@ -1,7 +1,6 @@
 """How far a task is: one small file, replaced every so often, that anybody may read."""
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ class Heartbeat:
         # Not fsynced: a heartbeat lost in a power cut is no loss, and every batch may write one.
         try:
             temporary.write_text(json.dumps({"at": time.time(), **self._fields}))
-            os.replace(temporary, self.path)
+            temporary.replace(self.path)
         except OSError:
             temporary.unlink(missing_ok=True)  # a full disk must not end a training that can go on
 

@@ -1,7 +1,7 @@
 """The request to stop: a flag that a signal handler sets and a stage looks at."""
 
 
-class Stopped(Exception):  # noqa: N818  (an outcome, not an error)
+class Stopped(Exception):
     """Raised by a stage that has saved its state because it was asked to stop; exit code 75."""
 
 

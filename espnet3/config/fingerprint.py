@@ -1,0 +1,129 @@
+"""Which part of a configuration, and which code, decides what a stage makes."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+Part = dict[str, Any]
+"""Dotted key -> plain value."""
+
+SPEED_ONLY = ("collect_stats.batch_size", "collect_stats.num_workers")
+"""Keys that change how fast a stage is and nothing else."""
+NOT_TRAINING = ("recipe_dir", "tag", "exp_dir", "resources", "launcher", "logger", "prepare", "validate")
+"""Keys at the top level that no weight depends on."""
+WORLD = ("trainer.devices", "trainer.num_nodes")
+"""Follow from resources: a training may go on with another number of ranks."""
+
+
+def flatten(value: Any, prefix: str = "") -> Part:
+    """Nested dicts and lists as dotted keys; empty ones stay, so that they can be told from absent ones."""
+    if isinstance(value, dict) and value:
+        items = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list) and value:
+        items = [(str(index), inner) for index, inner in enumerate(value)]
+    else:
+        return {prefix: value}
+    part: Part = {}
+    for name, inner in items:
+        part |= flatten(inner, f"{prefix}.{name}" if prefix else name)
+    return part
+
+
+def stage_part(config: DictConfig, stage: str) -> Part:
+    """The part of `config` (resolved) that decides what `stage` makes, with paths relative to the recipe.
+
+    Neither resources, launcher nor tag are in it: they don't change a result.
+    """
+    recipe_dir = str(config.recipe_dir)
+    if stage == "prepare":
+        keys: Iterable[str] = ("prepare", "manifests")
+    elif stage == "collect_stats":
+        keys = tuple(config.collect_stats.depends_on)
+    elif stage == "train":
+        keys = tuple(str(key) for key in config if key not in NOT_TRAINING)
+    else:
+        keys = ("validate", "model", "dataset", "manifests")
+    part: Part = {}
+    for key in keys:
+        node = OmegaConf.select(config, key)
+        value = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        part |= flatten(value, key)
+    excluded = (*SPEED_ONLY, *WORLD)
+    return {
+        key: value.replace(f"{recipe_dir}/", "./") if isinstance(value, str) else value
+        for key, value in part.items()
+        if not key.startswith(excluded)
+    }
+
+
+def stats_hash(config: DictConfig) -> str:
+    """Names the folder of the statistics: trainings that share their inputs share them."""
+    text = json.dumps(stage_part(config, "collect_stats"), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def changes(old: Part, new: Part) -> list[str]:
+    """What differs, a line each: "model.channels: 256 → 512"."""
+    absent = "(absent)"
+    return [
+        f"{key}: {_shown(old.get(key, absent))} → {_shown(new.get(key, absent))}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key, absent) != new.get(key, absent)
+    ]
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def code_files(part: Part, roots: Iterable[Path]) -> list[Path]:
+    """The recipe's own Python files that the `_target_`s in `part` import, directly or through each other.
+
+    Args:
+        part: the configuration that names them.
+        roots: folders a top-level module is looked for in, in the order of sys.path.
+    """
+    roots = tuple(roots)
+    targets = [str(value) for key, value in part.items() if key.rsplit(".", 1)[-1] == "_target_"]
+    waiting = [target.rsplit(".", 1)[0] for target in targets if "." in target]
+    found: set[Path] = set()
+    while waiting:
+        for path in _module_files(waiting.pop(), roots) - found:
+            found.add(path)
+            waiting += _imported_modules(path, roots)
+    return sorted(found)
+
+
+def _module_files(module: str, roots: tuple[Path, ...]) -> set[Path]:
+    """The file of `module` and the __init__ files of the packages above it, if they lie below a root."""
+    names = module.split(".")
+    for root in roots:
+        if (root / f"{names[0]}.py").is_file() or (root / names[0]).is_dir():
+            files = {root.joinpath(*names[:depth], "__init__.py") for depth in range(1, len(names) + 1)}
+            files |= {root.joinpath(*names[:depth]).with_suffix(".py") for depth in range(1, len(names) + 1)}
+            return {path for path in files if path.is_file()}
+    return set()
+
+
+def _imported_modules(path: Path, roots: tuple[Path, ...]) -> list[str]:
+    """Absolute names of what the file imports; relative imports are resolved against its root."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError:
+        return []  # the stage itself will say so, with the line
+    root = next(root for root in roots if path.is_relative_to(root))
+    package = path.relative_to(root).parent.parts
+    modules = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            modules += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return modules

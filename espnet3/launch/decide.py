@@ -1,0 +1,153 @@
+"""Whether a stage must run: its record against the configuration, code and files of now."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from omegaconf import DictConfig
+
+from espnet3.config.fingerprint import changes, code_files, stage_part
+from espnet3.errors import UserError
+from espnet3.rundir.layout import stage_home
+from espnet3.rundir.record import (
+    Record,
+    briefly,
+    changed_code,
+    changed_files,
+    file_states,
+    hash_files,
+    missing_outputs,
+    read_record,
+)
+from espnet3.stages import label
+
+LONGER = ("trainer.max_epochs", "trainer.max_steps")
+"""The only keys of a training that may grow in place."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with a stage, and why."""
+
+    action: Literal["skip", "run", "continue", "anew"]
+    """skip: it is done; run: from its start; continue: a training from its last checkpoint;
+    anew: a training from its start, after the old one is moved aside."""
+    reason: str = ""
+
+
+def new_record(config: DictConfig, stage: str) -> Record:
+    """What `stage` would be made from now; its files are those that are known before it runs."""
+    recipe_dir = Path(config.recipe_dir)
+    part = stage_part(config, stage)
+    code = code_files(part, (recipe_dir, recipe_dir.parent))
+    inputs = [] if stage == "prepare" else [Path(path) for path in config.manifests.values()]
+    if stage == "train":
+        statistics = stage_home(config, "collect_stats")
+        inputs += [*statistics.glob("*/*_stats.npz"), *statistics.glob("*/*_shape")]
+    return Record(part=part, code=hash_files(code, recipe_dir), files=file_states(inputs))
+
+
+def decide(config: DictConfig, stage: str, *, force: bool = False) -> Decision:
+    """Compare what `stage` left behind with what it would be made from now.
+
+    Raises:
+        UserError: when the training in the run directory was started with another configuration.
+    """
+    home = stage_home(config, stage)
+    old, new = read_record(home, stage), new_record(config, stage)
+    if old is None:
+        return Decision("run", "forced" if force else "")
+    if stage == "train":
+        return _decide_training(config, old, new, force)
+    if force:
+        return Decision("run", "forced")
+    if not old.done:
+        return Decision("run", "the last attempt did not finish")
+    differences = changes(old.part, new.part) or _other_changes(old, new)
+    return Decision("run", briefly(differences)) if differences else Decision("skip")
+
+
+def check_model_unchanged(config: DictConfig) -> None:
+    """Before a validation alone: the model must be the one that was trained.
+
+    Raises:
+        UserError: listing old → new.
+    """
+    trained = read_record(stage_home(config, "train"), "train")
+    if trained is None:
+        return
+    old = {key: value for key, value in trained.part.items() if key.startswith("model.")}
+    new = {key: value for key, value in stage_part(config, "train").items() if key.startswith("model.")}
+    differences = changes(old, new)
+    if differences:
+        raise UserError(
+            f"{config.exp_dir} was trained with another model: {'; '.join(differences)}. "
+            "Give the overrides of that training, or its tag="
+        )
+
+
+def check_inputs(config: DictConfig, stages: list[str]) -> None:
+    """What the first of `stages` needs from the stages before it must be there.
+
+    Raises:
+        UserError: naming the missing file and the stage that makes it.
+    """
+    if "prepare" not in stages:
+        for path in config.manifests.values():
+            if not Path(path).is_file():
+                raise UserError(f"{path} is missing: {label('prepare')} makes it, use --stage 0")
+    if "train" in stages and "collect_stats" not in stages:
+        folder = stage_home(config, "collect_stats")
+        used = _relative(config, folder) in "\n".join(
+            str(value) for key, value in stage_part(config, "train").items() if key != "stats_dir"
+        )
+        record = read_record(folder, "collect_stats")
+        if used and (record is None or not record.done):
+            raise UserError(f"no statistics in {folder}: {label('collect_stats')} makes them, use --stage 1")
+    if stages[0] == "validate" and read_record(stage_home(config, "train"), "train") is None:
+        raise UserError(
+            f"{config.exp_dir} has no training: {label('train')} makes one, use --stage 2, or give its tag="
+        )
+
+
+def _relative(config: DictConfig, folder: Path) -> str:
+    """As stage_part writes a path below the recipe."""
+    return str(folder).replace(f"{config.recipe_dir}/", "./")
+
+
+def _decide_training(config: DictConfig, old: Record, new: Record, force: bool) -> Decision:
+    if force:
+        return Decision("anew", "forced")
+    grown = {key for key in LONGER if _is_longer(old.part.get(key), new.part.get(key))}
+    differences = changes(
+        {key: value for key, value in old.part.items() if key not in grown},
+        {key: value for key, value in new.part.items() if key not in grown},
+    )
+    if differences:
+        raise UserError(
+            f"{config.exp_dir} holds a training with another configuration: {'; '.join(differences)}. "
+            "Give tag=NAME for a run directory of its own, or --force to move the old one aside"
+        )
+    inputs = changed_files(old)
+    code = changed_code(old.code, new.code)
+    if inputs or (code and old.done):
+        return Decision("anew", briefly([*inputs, *code]))
+    if grown:
+        return Decision("continue", briefly(changes(old.part, new.part)))
+    if code:
+        return Decision("continue", f"with other code: {briefly(code)}")
+    if not old.done:
+        return Decision("continue", "the last attempt did not finish")
+    gone = missing_outputs(old)
+    return Decision("continue", briefly(gone)) if gone else Decision("skip")
+
+
+def _other_changes(old: Record, new: Record) -> list[str]:
+    return changed_code(old.code, new.code) + changed_files(old) + missing_outputs(old)
+
+
+def _is_longer(old: object, new: object) -> bool:
+    """Whether a limit was raised; None and -1 are no limit."""
+    if old == new or old in (None, -1):
+        return False
+    return new in (None, -1) or (isinstance(old, int) and isinstance(new, int) and new > old)

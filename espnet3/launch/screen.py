@@ -1,0 +1,96 @@
+"""What the person in front of the command sees: lines, a progress bar on a terminal, a table at the end."""
+
+import re
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+STAMPED = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO )?")
+
+
+class Screen:
+    """Lines on standard output: plain and stamped with the time, unless it is a terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.is_terminal = self.console.is_terminal
+
+    def line(self, text: str) -> None:
+        """Print one line; one that a task has stamped already is not stamped again."""
+        if self.is_terminal:
+            self.console.print(STAMPED.sub("", text), markup=False)
+            return
+        stamp = "" if STAMPED.match(text) else time.strftime("%Y-%m-%d %H:%M:%S ")
+        print(f"{stamp}{text}", flush=True)
+
+    def metrics(self, title: str, metrics: dict[str, Any]) -> None:
+        """Print metrics as a table; those of a split that is a dict of its own get its name in front."""
+        rows = [(name, value) for name, value in metrics.items() if not isinstance(value, dict)]
+        for split, inner in metrics.items():
+            if isinstance(inner, dict):
+                rows += [(f"{split}/{name}", value) for name, value in inner.items()]
+        if not self.is_terminal:
+            for name, value in rows:
+                self.line(f"{title}: {name} = {show(value)}")
+            return
+        table = Table(title=title, title_justify="left", show_header=False)
+        for name, value in rows:
+            table.add_row(name, show(value))
+        self.console.print(table)
+
+
+def show(value: Any) -> str:
+    """A metric in a table: four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class ProgressBar:
+    """One bar for one stage, fed with heartbeats; nothing where the screen is no terminal."""
+
+    def __init__(self, screen: Screen, title: str) -> None:
+        self._progress = Progress(
+            TextColumn(title),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[position]}"),
+            TimeElapsedColumn(),
+            console=screen.console,
+            disable=not screen.is_terminal,
+            transient=True,
+        )
+        self._bar = self._progress.add_task(title, total=None, position="starting")
+
+    def __enter__(self) -> "ProgressBar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, heartbeat: dict[str, Any]) -> None:
+        """Move the bar to where `heartbeat` (fields of rundir.heartbeat) says."""
+        done, total = heartbeat.get("done", 0), heartbeat.get("total")
+        self._progress.update(self._bar, completed=done, total=total, position=position(heartbeat))
+
+
+def position(heartbeat: dict[str, Any]) -> str:
+    """The heartbeat in at most 40 characters: "epoch 3/20 batch 12/48 loss 1.234"."""
+    words = []
+    if heartbeat.get("epoch") is not None:
+        words.append(f"epoch {heartbeat['epoch']}/{heartbeat.get('max_epochs') or '?'}")
+    if heartbeat.get("done") is not None:
+        words.append(
+            f"{heartbeat.get('unit', '')} {heartbeat['done']}/{heartbeat.get('total') or '?'}".strip()
+        )
+    for name, value in (heartbeat.get("metrics") or {}).items():
+        metric = f"{name.rpartition('/')[2]} {show(value)}"
+        if len(" ".join([*words, metric])) > 40:
+            break
+        words.append(metric)
+    return " ".join(words)

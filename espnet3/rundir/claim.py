@@ -1,0 +1,134 @@
+"""One owner at a time holds a directory: a claim made by one atomic rename, safe on NFS and Lustre.
+
+`<directory>/claim/` holds one file per process that works there: the command (`owner.json`) and each
+task of its job (`rank-0.json`). A claim whose processes are all gone is stale, and is taken over: by one
+of any number of starters, the one whose marker stands first inside the stale claim.
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from espnet3.rundir.atomic import write_json
+from espnet3.rundir.process import ProcessName
+
+OWNER = "owner.json"
+MARKER = "takeover"
+
+
+class HeldError(Exception):
+    """Somebody alive holds the directory; the message says who.
+
+    `orphaned` tells that only tasks are left of a command that is gone: they end by themselves soon.
+    """
+
+    def __init__(self, message: str, *, orphaned: bool = False) -> None:
+        super().__init__(message)
+        self.orphaned = orphaned
+
+
+@contextmanager
+def hold(directory: Path) -> Iterator[None]:
+    """Claim `directory` (made if missing) for this process while the block runs.
+
+    Raises:
+        HeldError: when a living process holds it; the message names directory and process.
+        OSError: when the directory can't be made or written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    claim = directory / "claim"
+    _take(claim)
+    try:
+        yield
+    finally:
+        _bury(claim)
+
+
+def join(directory: Path, name: str) -> None:
+    """Add this process to the claim on `directory` as `name`: it is not stale before this one is gone too."""
+    claim = directory / "claim"
+    if claim.is_dir():
+        write_json(claim / f"{name}.json", asdict(ProcessName.own()))
+
+
+def owner(directory: Path) -> ProcessName | None:
+    """The process that claimed `directory`, alive or not; None without a claim."""
+    return _read(directory / "claim" / OWNER)
+
+
+def _take(claim: Path) -> None:
+    staged = _staged(claim)
+    try:
+        while True:
+            try:
+                staged.rename(claim)  # fails where a claim with something in it stands
+                return
+            except OSError:
+                if not claim.is_dir():
+                    raise
+            _raise_if_held(claim)
+            _remove_stale(claim)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _staged(claim: Path) -> Path:
+    """A folder beside `claim` that names this process: complete before it is renamed into place."""
+    staged = claim.with_name(f".claim-{uuid.uuid4().hex}")
+    staged.mkdir()
+    write_json(staged / OWNER, asdict(ProcessName.own()))
+    return staged
+
+
+def _raise_if_held(claim: Path) -> None:
+    first = _read(claim / OWNER)
+    if first is not None and first.is_alive():
+        raise HeldError(f"{claim.parent} is held by {first}")
+    for path in sorted(claim.glob("rank-*.json")):
+        task = _read(path)
+        if task is not None and task.is_alive():
+            raise HeldError(f"{claim.parent} is held by {path.stem}, {task}", orphaned=True)
+
+
+def _remove_stale(claim: Path) -> None:
+    """Bury a stale claim, if this process is the one whose marker stands inside it.
+
+    The marker is what makes it safe: once it is in, nobody else moves this claim, so it is looked at again
+    only now. It may also have landed in a fresh claim that took the stale one's place: then that is held.
+    """
+    marker = _staged(claim)
+    try:
+        marker.rename(claim / MARKER)
+    except OSError:
+        shutil.rmtree(marker, ignore_errors=True)
+        rival = _read(claim / MARKER / OWNER)
+        if rival is not None and not rival.is_alive():
+            shutil.rmtree(claim / MARKER, ignore_errors=True)
+        return
+    try:
+        _raise_if_held(claim)
+    except HeldError:
+        shutil.rmtree(claim / MARKER, ignore_errors=True)
+        raise
+    _bury(claim)
+
+
+def _bury(claim: Path) -> None:
+    """Take `claim` away in one step, then delete what it held."""
+    grave = claim.with_name(f".claim-{uuid.uuid4().hex}")
+    try:
+        claim.rename(grave)
+    except OSError:
+        return
+    shutil.rmtree(grave, ignore_errors=True)
+
+
+def _read(path: Path) -> ProcessName | None:
+    try:
+        return ProcessName(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,66 @@
+"""How an attempt of a task ended, as a small file that anybody may read."""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from espnet3.rundir.atomic import write_json
+
+Outcome = Literal["done", "failed", "stopped", "killed"]
+
+EXIT_CODES: dict[Outcome, int] = {"done": 0, "failed": 1, "killed": 1, "stopped": 75}
+"""75 is EX_TEMPFAIL: to be continued."""
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """One task (rank) of one attempt: written when it starts and again when it ends."""
+
+    rank: int
+    process: dict[str, Any]
+    """Host, pid and start time: see ProcessName."""
+    log: str
+    started_at: float = field(default_factory=time.time)
+    ended_at: float | None = None
+    outcome: Outcome | None = None
+    """None while it runs; a task that is gone and has none was killed."""
+    message: str = ""
+    """One line that says why it failed or stopped."""
+    traceback: str = ""
+
+
+def state_path(job_dir: Path, rank: int) -> Path:
+    """Where the state of `rank` is kept in the directory of its job."""
+    return job_dir / f"rank-{rank}.json"
+
+
+def write_state(job_dir: Path, state: TaskState) -> None:
+    """Replace the state file of one rank, atomically."""
+    write_json(state_path(job_dir, state.rank), asdict(state))
+
+
+def read_states(job_dir: Path) -> list[TaskState]:
+    """The states of all ranks that have written one, by rank."""
+    states = []
+    for path in job_dir.glob("rank-*.json"):
+        try:
+            states.append(TaskState(**json.loads(path.read_text())))
+        except (OSError, ValueError, TypeError):
+            continue
+    return sorted(states, key=lambda state: state.rank)
+
+
+def first_failure(states: list[TaskState]) -> TaskState | None:
+    """The rank that failed first: what the others report is often only that it is gone."""
+    failed = [state for state in states if state.outcome == "failed"]
+    return min(failed, key=lambda state: state.ended_at or 0.0, default=None)
+
+
+def job_outcome(states: list[TaskState], world_size: int) -> Outcome:
+    """The outcome of a job whose processes are gone: the worst of its ranks'."""
+    outcomes = [state.outcome or "killed" for state in states]
+    outcomes += ["killed"] * (world_size - len(states))
+    worst: list[Outcome] = ["failed", "killed", "stopped", "done"]
+    return next(outcome for outcome in worst if outcome in outcomes)

@@ -1,0 +1,44 @@
+"""Where a run came from: command line, code revision, host, versions."""
+
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("espnet3", "torch", "lightning", "hydra-core", "submitit", "numpy")
+
+
+def provenance(command: list[str], directory: Path) -> dict[str, Any]:
+    """What `run.json` holds; `directory` is one inside the working tree whose revision counts."""
+    return {
+        "command": command,
+        "started_at": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+        "git_revision": _git(directory, "rev-parse", "HEAD"),
+        "git_changed_files": (_git(directory, "status", "--porcelain", "--untracked-files=no") or "").split(
+            "\n"
+        ),
+        "host": platform.node(),
+        "python": f"{sys.executable} {platform.python_version()}",
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    """What git prints, without the last line end; None outside a working tree or without git."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(directory), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.rstrip("\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,123 @@
+"""What a stage was made from: written when it starts and when it is done, compared before the next start."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from espnet3.rundir.atomic import write_json
+
+CONTENT_UP_TO_BYTES = 4 << 20
+"""Files up to this size are compared by content, larger ones by size and time of change."""
+
+
+@dataclass
+class Record:
+    """One stage of one directory, as `stages/<stage>.json` there."""
+
+    part: dict[str, Any]
+    """The part of the configuration that decides the result: dotted key -> value."""
+    code: dict[str, str]
+    """The recipe's own Python files -> SHA-256."""
+    done: bool = False
+    summary: str = ""
+    where: str = ""
+    seconds: float = 0.0
+    finished_at: float = 0.0
+    files: dict[str, list[Any]] = field(default_factory=dict)
+    """Files it read -> [size in bytes, mtime in ns, SHA-256 or ""]."""
+    outputs: list[str] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def record_path(home: Path, stage: str) -> Path:
+    """Where the record of `stage` lies in the directory `home` that it fills."""
+    return home / "stages" / f"{stage}.json"
+
+
+def read_record(home: Path, stage: str) -> Record | None:
+    """The record of `stage` in `home`; None when there is none that can be read."""
+    try:
+        return Record(**json.loads(record_path(home, stage).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_record(home: Path, stage: str, record: Record) -> None:
+    """Replace the record of `stage` in `home`, atomically."""
+    path = record_path(home, stage)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, asdict(record))
+
+
+def finish(record: Record, result: Any, seconds: float) -> Record:
+    """`record` as it is when the stage gave `result` (a StageResult) after `seconds`."""
+    return Record(
+        part=record.part,
+        code=record.code,
+        done=True,
+        summary=result.summary,
+        where=str(result.where),
+        seconds=round(seconds, 1),
+        finished_at=time.time(),
+        files=record.files | file_states(result.inputs),
+        outputs=[str(path) for path in result.outputs],
+        metrics=dict(result.metrics),
+    )
+
+
+def hash_files(paths: Iterable[Path], relative_to: Path) -> dict[str, str]:
+    """Each file's SHA-256 by its path below (or beside) `relative_to`."""
+    return {os.path.relpath(path, relative_to): _sha256(path) for path in paths}
+
+
+def file_states(paths: Iterable[Path]) -> dict[str, list[Any]]:
+    """Size, time of change and content (of small files) of those of `paths` that exist."""
+    return {str(path): _state(path) for path in paths if path.exists()}
+
+
+def changed_files(record: Record) -> list[str]:
+    """Files that `record` was made from and that are not what they were: "data/train.jsonl changed"."""
+    problems = []
+    for name, (size, mtime_ns, content) in record.files.items():
+        path = Path(name)
+        try:
+            now = path.stat()
+        except OSError:
+            problems.append(f"{name} is gone")
+            continue
+        if (now.st_size, now.st_mtime_ns) == (size, mtime_ns):
+            continue
+        if not content or now.st_size != size or _sha256(path) != content:
+            problems.append(f"{name} changed")
+    return problems
+
+
+def missing_outputs(record: Record) -> list[str]:
+    """Outputs of `record` that are no longer there: "exp/default/checkpoints/last.ckpt is gone"."""
+    return [f"{name} is gone" for name in record.outputs if not Path(name).exists()]
+
+
+def changed_code(old: dict[str, str], new: dict[str, str]) -> list[str]:
+    """Code files that differ: "model.py changed"."""
+    return [f"{name} changed" for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+
+
+def briefly(problems: Sequence[str]) -> str:
+    """The first problem, and how many more."""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{problems[0]}{more}"
+
+
+def _state(path: Path) -> list[Any]:
+    stat = path.stat()
+    content = _sha256(path) if stat.st_size <= CONTENT_UP_TO_BYTES else ""
+    return [stat.st_size, stat.st_mtime_ns, content]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
