@@ -1,0 +1,136 @@
+"""Which utterances make which batch, in which order, on which rank: pure functions of numbers.
+
+A batch is a tuple of indexes into the data. The plan of an epoch is one list of batches, the same on all
+ranks: `plain_batches`, or `bucketed_batches` put in order by `shuffled`. `fit_to_world_size` makes its length
+a multiple of the world size, and rank r of W takes every W-th batch from the r-th on. The first n steps of
+an epoch have therefore consumed the first n * W batches of the fitted plan, whatever happens then.
+"""
+
+import heapq
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from espnet3.components.data.seeding import derived_seed
+
+Batch = tuple[int, ...]
+
+
+def plain_batches(
+    count: int,
+    batch_size: int,
+    *,
+    drop_last: bool = False,
+    shuffle: bool = False,
+    seed: int = 0,
+    epoch: int = 0,
+) -> list[Batch]:
+    """Batches of `batch_size` of the indexes 0 to `count` - 1, in order or shuffled by (seed, epoch).
+
+    The last batch may be smaller; `drop_last` leaves such a one out.
+    """
+    order = _permutation(count, seed, epoch) if shuffle else list(range(count))
+    batches = [tuple(order[start : start + batch_size]) for start in range(0, count, batch_size)]
+    if drop_last and batches and len(batches[-1]) < batch_size:
+        batches.pop()
+    return batches
+
+
+def bucketed_batches(
+    sizes: Sequence[tuple[int, ...]],
+    uids: Sequence[str],
+    *,
+    batch_size: int | None = None,
+    batch_bins: int | None = None,
+) -> list[Batch]:
+    """Batches of utterances of similar size, shortest first: fixed by sizes and uids alone.
+
+    Args:
+        sizes: of each utterance, its number of elements in each padded tensor (speech, text, ...); the
+            first decides which are similar.
+        uids: of each utterance; they break ties, so that the order of the data does not matter.
+        batch_size: the most utterances of a batch.
+        batch_bins: the most elements of a batch with its padding, summed over the tensors. An utterance
+            that has more makes a batch of its own.
+    """
+    batches: list[Batch] = []
+    batch: list[int] = []
+    longest: tuple[int, ...] = ()
+    for index in sorted(range(len(sizes)), key=lambda i: (sizes[i], uids[i])):
+        stretched = tuple(map(max, longest, sizes[index])) if batch else sizes[index]
+        full = batch_size is not None and len(batch) == batch_size
+        too_big = batch_bins is not None and (len(batch) + 1) * sum(stretched) > batch_bins
+        if batch and (full or too_big):
+            batches.append(tuple(batch))
+            batch, stretched = [], sizes[index]
+        batch.append(index)
+        longest = stretched
+    return [*batches, tuple(batch)] if batch else batches
+
+
+def shuffled(batches: Sequence[Batch], *, seed: int, epoch: int) -> list[Batch]:
+    """The batches in an order that (seed, epoch) decides."""
+    return [batches[position] for position in _permutation(len(batches), seed, epoch)]
+
+
+def fit_to_world_size(batches: Sequence[Batch], world_size: int, *, uneven: bool = False) -> list[Batch]:
+    """The same utterances in a number of batches that is a multiple of the world size.
+
+    Batches of two or more are split, those with the largest pieces first and the first of equals; the
+    pieces stay where the batch was. Where there is too little to split (batches of one), the smallest
+    batches are joined instead; with `uneven` they are left, and the last ranks get one batch less.
+
+    Raises:
+        ValueError: fewer utterances than ranks, without `uneven`.
+    """
+    utterances = sum(map(len, batches))
+    missing = -len(batches) % world_size
+    splittable = utterances - len(batches)
+    if missing <= splittable or uneven:
+        return _split(batches, min(missing, splittable))
+    if utterances < world_size:
+        raise ValueError(f"{utterances} utterances for {world_size} ranks")
+    return _join(batches, len(batches) % world_size)
+
+
+def of_rank(batches: Sequence[Batch], rank: int, world_size: int) -> list[Batch]:
+    """The batches of one rank, out of a fitted plan."""
+    return list(batches[rank::world_size])
+
+
+def _permutation(count: int, seed: int, epoch: int) -> list[int]:
+    rng = np.random.default_rng(derived_seed(seed, epoch, "order of the data"))
+    order: list[int] = rng.permutation(count).tolist()
+    return order
+
+
+def _split(batches: Sequence[Batch], times: int) -> list[Batch]:
+    """Split `times` times, always a batch whose pieces are the largest, into pieces of equal size."""
+    pieces = [1] * len(batches)
+    if times:
+        largest = [(-len(batch), position) for position, batch in enumerate(batches)]
+        heapq.heapify(largest)
+        for _ in range(times):
+            _, position = largest[0]
+            pieces[position] += 1
+            piece_size = -(-len(batches[position]) // pieces[position])
+            heapq.heapreplace(largest, (-piece_size, position))
+    return [piece for batch, count in zip(batches, pieces, strict=True) for piece in _pieces(batch, count)]
+
+
+def _pieces(batch: Batch, count: int) -> list[Batch]:
+    ends = [len(batch) * number // count for number in range(count + 1)]
+    return [batch[start:end] for start, end in pairwise(ends)]
+
+
+def _join(batches: Sequence[Batch], times: int) -> list[Batch]:
+    """Join the two smallest batches, `times` times; the joint one stands where the first stood."""
+    joined = dict(enumerate(batches))
+    smallest = [(len(batch), position) for position, batch in joined.items()]
+    heapq.heapify(smallest)
+    for _ in range(times):
+        first, second = sorted(heapq.heappop(smallest)[1] for _ in range(2))
+        joined[first] += joined.pop(second)
+        heapq.heappush(smallest, (len(joined[first]), first))
+    return [joined[position] for position in sorted(joined)]

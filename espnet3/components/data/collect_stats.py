@@ -1,0 +1,197 @@
+"""Statistics of a model's features over all training and validation data, and every utterance's shape.
+
+Under `<stats_dir>/<split>/`:
+
+- `<key>_stats.npz` for each feature of `collect_feats`: `count`, `sum`, `sum_square` (float64);
+- `<key>_shape` for each feature, and for each input of the model that has a length (speech, text): a line
+  `uid 123,40` per utterance, in the order of the data. Bucketed batches use them (`length_buckets`);
+  where a feature is called as an input is, the feature's shape is the one that is written;
+- `stats_keys`, `batch_keys`: the names of the features and of the inputs, one a line.
+
+Each utterance goes through the model by itself, without padding. So the result is the same to the last bit
+for any batch size and number of workers, whatever the model computes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from espnet3.components.data.combined_dataset import CombinedDataset
+from espnet3.components.data.data_organizer import DataOrganizer
+from espnet3.components.data.feature_stats import FeatureStats
+from espnet3.components.data.shape_files import Shape, write_shape_file
+from espnet3.errors import UserError
+from espnet3.rundir.atomic import write_text
+
+CollateFn = Callable[[Any], Any]
+Progress = Callable[[int, int], None]
+
+
+def collect_stats(
+    model: torch.nn.Module,
+    organizer: DataOrganizer,
+    *,
+    stats_dir: str | Path,
+    collate_fn: CollateFn,
+    batch_size: int = 16,
+    num_workers: int = 0,
+    splits: Sequence[str] = ("train", "valid"),
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Collect the statistics of `splits` and write them; a split without data is left out.
+
+    The model is in evaluation mode meanwhile, and each of its modules in the mode it had afterwards.
+    Nothing is written before all data was seen; each file is replaced atomically, `stats_keys` last.
+
+    Args:
+        model: `collect_feats(**batch)` gives a dict of `<key>` (B, T, ...) and `<key>_lengths` (B,).
+        organizer: the data; random transforms draw as in epoch 0.
+        stats_dir: where the folders of the splits are made.
+        collate_fn: makes the batch (of one) that the model gets.
+        batch_size: utterances that a worker reads and hands over at once.
+        num_workers: processes that read.
+        splits: which data.
+        progress: called with (utterances done, utterances in all); what it raises ends the collection.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: the model has no `collect_feats`, its features have no lengths or are not finite, a uid
+            occurs twice, or there is no data at all.
+    """
+    collect_feats: Any = getattr(model, "collect_feats", None)
+    if collect_feats is None:
+        raise UserError(f"{type(model).__name__} has no collect_feats(**batch), which collect_stats calls")
+    datasets = {split: getattr(organizer, split) for split in splits}
+    datasets = {split: dataset for split, dataset in datasets.items() if len(dataset)}
+    if not datasets:
+        raise UserError(f"no data to collect statistics of: dataset.{' and dataset.'.join(splits)} are empty")
+    total = sum(map(len, datasets.values()))
+    done = 0
+    collected: dict[str, _SplitStats] = {}
+    with _evaluating(model), torch.no_grad():
+        for split, dataset in datasets.items():
+            collected[split] = _SplitStats(split)
+            for batches in _loader(dataset, collate_fn, batch_size, num_workers):
+                for uids, batch in batches:
+                    collected[split].add(uids[0], batch, collect_feats(**_on_device(batch, model)))
+                done += len(batches)
+                if progress is not None:
+                    progress(done, total)
+    return [file for split, stats in collected.items() for file in stats.write(Path(stats_dir) / split)]
+
+
+class _SplitStats:
+    """What is known of one split so far."""
+
+    def __init__(self, split: str) -> None:
+        self.split = split
+        self.stats: dict[str, FeatureStats] = {}
+        self.shapes: dict[str, dict[str, Shape]] = {}
+        self.inputs: set[str] = set()
+        self.uids: set[str] = set()
+
+    def add(self, uid: str, batch: dict[str, Any], feats: Any) -> None:
+        """Add one utterance: the batch of one that the model got, and what it made of it."""
+        if uid in self.uids:
+            raise UserError(f"uid {uid!r} occurs twice in dataset.{self.split}")
+        self.uids.add(uid)
+        inputs = {key: batch[key] for key in batch if f"{key}_lengths" in batch}
+        features = {key: feature.cpu().numpy() for key, feature in _features(feats, uid).items()}
+        for key, feature in features.items():
+            if not np.isfinite(feature).all():
+                raise UserError(f"collect_feats: {key!r} of uid {uid!r} holds NaN or Inf")
+            self.stats.setdefault(key, FeatureStats()).add(feature)
+            self._add_shape(key, uid, feature.shape)
+        for key in inputs.keys() - features.keys():
+            self._add_shape(key, uid, tuple(inputs[key].shape[1:]))
+        self.inputs |= inputs.keys()
+
+    def _add_shape(self, key: str, uid: str, shape: Shape) -> None:
+        self.shapes.setdefault(key, {})[uid] = shape
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write the split's files and name them."""
+        for key, shapes in self.shapes.items():
+            if shapes.keys() != self.uids:
+                lacking = min(self.uids - shapes.keys())
+                raise UserError(f"collect_stats: {key!r} is not there for uid {lacking!r}, but for others")
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for key in sorted(self.shapes):
+            written.append(folder / f"{key}_shape")
+            write_shape_file(written[-1], self.shapes[key])
+        for key in sorted(self.stats):
+            written.append(folder / f"{key}_stats.npz")
+            self.stats[key].write(written[-1])
+        for name, keys in (("batch_keys", self.inputs), ("stats_keys", self.stats.keys())):
+            written.append(folder / name)
+            write_text(written[-1], "".join(f"{key}\n" for key in sorted(keys)))
+        return written
+
+
+class _EachAlone:
+    """Collates each sample of a list by itself. A class, so that workers can be given it by any means."""
+
+    def __init__(self, collate_fn: CollateFn) -> None:
+        self.collate_fn = collate_fn
+
+    def __call__(self, samples: list[Any]) -> list[Any]:
+        return [self.collate_fn([sample]) for sample in samples]
+
+
+def _loader(dataset: CombinedDataset, collate_fn: CollateFn, batch_size: int, num_workers: int) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=_EachAlone(collate_fn),
+        generator=torch.Generator(),  # its own: the global one is the training's
+    )
+
+
+def _features(feats: Any, uid: str) -> dict[str, torch.Tensor]:
+    """The features of the one utterance, (T, ...), cut to their lengths."""
+    if not isinstance(feats, dict):
+        raise UserError(f"collect_feats must give a dict, not {type(feats).__name__} (uid {uid!r})")
+    keys = [key for key in feats if not key.endswith("_lengths")]
+    if not keys:
+        raise UserError(f"collect_feats gave no features for uid {uid!r}")
+    features = {}
+    for key in keys:
+        lengths = feats.get(f"{key}_lengths")
+        if lengths is None:
+            raise UserError(f"collect_feats gives {key!r} without '{key}_lengths' (B,)")
+        feature = feats[key]
+        if feature.ndim < 2 or len(feature) != 1 or len(lengths) != 1 or int(lengths[0]) > feature.shape[1]:
+            raise UserError(
+                f"collect_feats: {key!r} of uid {uid!r} must be (B, T, ...) with lengths (B,) of at most T;"
+                f" it is {tuple(feature.shape)} with lengths {lengths.tolist()}, for B = 1"
+            )
+        features[key] = feature[0, : int(lengths[0])]
+    return features
+
+
+def _on_device(batch: dict[str, Any], model: torch.nn.Module) -> dict[str, Any]:
+    weight = next(model.parameters(), None)
+    if weight is None or weight.device.type == "cpu":
+        return batch
+    return {k: v.to(weight.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+
+
+@contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards each module (a part may be frozen) is in the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

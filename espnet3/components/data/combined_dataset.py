@@ -1,0 +1,211 @@
+"""Several named datasets as one, whose items are (uid, data) after transform and preprocessor.
+
+A dataset is anything with `__len__` and `__getitem__(int) -> dict`. It may also have
+
+- `uids() -> Sequence[str]`: the uid of every sample without reading audio (bucketed batches ask for it),
+- `files() -> Iterable[Path]`: what it reads, so that a stage runs again when one of them changes.
+"""
+
+import copy
+import inspect
+import logging
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from espnet3.components.data.seeding import derived_seed, global_rngs_kept, seed_global_rngs
+from espnet3.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+Sample = dict[str, Any]
+Transform = Callable[..., Sample]
+
+
+class SampleError(RuntimeError):
+    """A sample could not be made; says of which entry and uid, and is raised from the cause."""
+
+
+class SampleSource(Protocol):
+    """What every dataset of an entry must be able to do."""
+
+    def __len__(self) -> int:
+        """Count the samples."""
+
+    def __getitem__(self, index: int, /) -> Sample:
+        """Read one sample."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One entry of a list: a named dataset and its transform."""
+
+    name: str
+    dataset: SampleSource
+    transform: Transform | None
+    where: str
+    """How errors call it: `dataset.train[0] ('mini')`."""
+
+
+class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
+    """The parts of one split, one after another.
+
+    An item's key is an index or `(epoch, index)`; an index alone means epoch 0. The item is `(uid, data)`:
+    `uid` is the sample's own or `<name>-<index within its part>`, and `data` the sample dict without it.
+
+    The part's transform and then the preprocessor get the sample dict (with `uid`) and return a dict.
+    One that takes an `rng` keyword gets a `numpy.random.Generator` seeded by (seed, epoch, uid), and the
+    global generators of Python, NumPy and torch are seeded by the same around the calls and put back
+    afterwards: what they draw depends neither on the worker nor on the order of reading. While a dataset
+    reads, the global generators are seeded by (seed, epoch, name, index), its uid being unknown yet.
+
+    Args:
+        parts: the entries, with different names.
+        preprocessor: applied to every sample after its part's transform.
+        seed: of what transforms draw; None takes the data loader's, and 0 outside one.
+
+    Raises:
+        SampleError: from `[]`, when reading or transforming a sample fails, naming entry and uid
+            (UserError, when the cause is one). IndexError when the index is out of range.
+    """
+
+    def __init__(
+        self, parts: Iterable[Part], *, preprocessor: Transform | None = None, seed: int | None = None
+    ) -> None:
+        self.parts: dict[str, Part] = {part.name: part for part in parts}
+        self.preprocessor = preprocessor
+        self.seed = seed
+        self._list = list(self.parts.values())
+        self._ends = list(accumulate(len(part.dataset) for part in self._list))
+        self._wants_rng = {id(call): _takes_rng(call) for call in self._calls()}
+        self._uids: list[str] | None = None
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def with_default_seed(self, seed: int) -> "CombinedDataset":
+        """The same data, whose transforms draw from `seed` unless a seed was given to it already."""
+        if self.seed is not None:
+            return self
+        seeded = copy.copy(self)
+        seeded.seed = seed
+        return seeded
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[str, Sample]:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        part, local = self._locate(index)
+        seed = self.seed or 0
+        with global_rngs_kept():
+            seed_global_rngs(derived_seed(seed, epoch, part.name, local))
+            sample = self._read(part, local)
+            uid = _uid_of(sample, part, local)
+            transforms = [t for t in (part.transform, self.preprocessor) if t is not None]
+            if transforms:
+                entropy = derived_seed(seed, epoch, uid)
+                seed_global_rngs(entropy)
+                rng = np.random.default_rng(entropy)
+                for transform in transforms:
+                    sample = self._apply(transform, sample, rng, part, uid)
+        return uid, {name: value for name, value in sample.items() if name != "uid"}
+
+    def uids(self) -> list[str]:
+        """The uid of every sample, in order of the index; datasets without `uids()` are read once.
+
+        Raises:
+            UserError: when two samples have the same uid.
+        """
+        if self._uids is None:
+            uids: list[str] = []
+            seen: dict[str, str] = {}
+            for part in self._list:
+                for uid in self._uids_of(part):
+                    if uid in seen:
+                        raise UserError(f"uid {uid!r} occurs twice: in {seen[uid]} and in {part.where}")
+                    seen[uid] = part.where
+                    uids.append(uid)
+            self._uids = uids
+        return self._uids
+
+    def files(self) -> list[Path]:
+        """The files that the datasets say they read."""
+        return [
+            Path(file)
+            for part in self._list
+            if hasattr(part.dataset, "files")
+            for file in part.dataset.files()
+        ]
+
+    def _calls(self) -> list[Transform]:
+        calls = [part.transform for part in self._list] + [self.preprocessor]
+        return [call for call in calls if call is not None]
+
+    def _locate(self, index: int) -> tuple[Part, int]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} of {len(self)} samples")
+        index %= len(self)
+        number = bisect_right(self._ends, index)
+        return self._list[number], index - (self._ends[number - 1] if number else 0)
+
+    def _uids_of(self, part: Part) -> list[str]:
+        if hasattr(part.dataset, "uids"):
+            return [str(uid) for uid in part.dataset.uids()]
+        count = len(part.dataset)
+        logger.info("%s has no uids(): reading its %d samples to learn them", part.where, count)
+        with global_rngs_kept():
+            return [_uid_of(self._read(part, index), part, index) for index in range(count)]
+
+    def _read(self, part: Part, index: int) -> Sample:
+        with _named(part, f"sample {index}"):
+            sample = part.dataset[index]
+        return _checked(sample, part, f"sample {index}", "the dataset's []")
+
+    def _apply(
+        self, transform: Transform, sample: Sample, rng: np.random.Generator, part: Part, uid: str
+    ) -> Sample:
+        role = "preprocessor" if transform is self.preprocessor else "transform"
+        with _named(part, f"uid {uid!r}", f"in the {role}: "):
+            result = transform(sample, rng=rng) if self._wants_rng[id(transform)] else transform(sample)
+        return _checked(result, part, f"uid {uid!r}", f"the {role}")
+
+
+@contextmanager
+def _named(part: Part, sample: str, doing: str = "") -> Iterator[None]:
+    """Raise what fails inside again, with the entry and the sample in its message."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{part.where}, {sample}: {doing}{error}") from error
+    except Exception as error:
+        message = f"{part.where}, {sample}: {doing}{type(error).__name__}: {error}"
+        raise SampleError(message) from error
+
+
+def _checked(sample: Any, part: Part, which: str, source: str) -> Sample:
+    """A copy of the sample dict: a transform that adds keys must not change what a dataset keeps."""
+    if not isinstance(sample, dict):
+        raise SampleError(f"{part.where}, {which}: {source} gave {type(sample).__name__}, not a dict")
+    return dict(sample)
+
+
+def _uid_of(sample: Sample, part: Part, index: int) -> str:
+    uid = sample.get("uid")
+    if uid is None:
+        return f"{part.name}-{index}"
+    text = str(uid)
+    if not isinstance(uid, str | int) or not text or not text.isprintable() or text != text.strip():
+        raise SampleError(f"{part.where}, sample {index}: uid {uid!r} is not a plain string")
+    return text
+
+
+def _takes_rng(call: Transform) -> bool:
+    try:
+        return "rng" in inspect.signature(call).parameters
+    except (TypeError, ValueError):  # some built-ins tell no signature
+        return False

@@ -1,0 +1,247 @@
+"""The `dataloader:` block of a configuration, and the data loader of one rank that it describes.
+
+    dataloader:
+      collate_fn: {_target_: ...}           # default: CommonCollateFn with int_pad_value -1
+      train: {batch_size: 16, num_workers: 2}
+      valid: {batch_size: 16}
+
+`train` and `valid` hold options of torch's DataLoader, or both hold `iter_factory` (see `length_buckets`)
+next to the options that do not concern batches. A batch size is that of one rank. Training is shuffled
+unless `shuffle: false`; validation never is, and reads the same at every epoch.
+"""
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import DataLoader
+
+from espnet3.components.data.batching import Batch, fit_to_world_size, of_rank, plain_batches, shuffled
+from espnet3.components.data.collate import CommonCollateFn
+from espnet3.components.data.combined_dataset import CombinedDataset
+from espnet3.components.data.data_organizer import DataOrganizer
+from espnet3.components.data.epoch_batch_sampler import EpochBatchSampler
+from espnet3.components.data.instantiation import instantiate_node
+from espnet3.components.data.seeding import derived_seed
+from espnet3.errors import UserError
+
+SPLITS = ("train", "valid")
+KEYS = ("collate_fn", *SPLITS)
+BATCH_OPTIONS = ("batch_size", "shuffle", "drop_last")
+WORKER_OPTIONS = ("prefetch_factor", "persistent_workers", "timeout", "multiprocessing_context")
+LOADER_OPTIONS = ("num_workers", "pin_memory", "pin_memory_device", "worker_init_fn", *WORKER_OPTIONS)
+OPTIONS = ("iter_factory", *BATCH_OPTIONS, *LOADER_OPTIONS)
+REFUSED = {
+    "sampler": "the order of the data is planned for all ranks by (seed, epoch); use iter_factory",
+    "batch_sampler": "batches are planned for all ranks by (seed, epoch); use iter_factory",
+    "dataset": "the data is what `dataset:` describes",
+    "collate_fn": "it is given once, as dataloader.collate_fn",
+    "generator": "a loader has its own, seeded by `seed`",
+    "in_order": "batches in the order of their arrival could not be resumed",
+}
+
+
+class DataLoaderBuilder:
+    """Builds the loaders of one rank; a batch is what the collate function makes, `(uids, data)`.
+
+    Args:
+        organizer: the data.
+        config: the `dataloader` block.
+        seed: decides the order of the batches and what random transforms draw, both with the epoch.
+        rank: which share of the batches is read.
+        world_size: into how many shares they are dealt.
+
+    Raises:
+        UserError: an unknown or refused option; AssertionError when only one of train and valid has an
+            `iter_factory`.
+    """
+
+    def __init__(
+        self,
+        organizer: DataOrganizer,
+        config: DictConfig | Mapping[str, Any] | None,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        check_dataloader_config(config)
+        self.organizer = organizer
+        self.config = _as_config(config)
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.collate_fn = build_collate_fn(config)
+
+    def build(self, split: str, epoch: int = 0, start_batch: int = 0) -> DataLoader:
+        """The loader of `train` or `valid`, which begins at a batch of an epoch.
+
+        Its `batch_sampler` is an `EpochBatchSampler`; the loader's length is that of a full epoch.
+
+        Raises:
+            UserError: no data, fewer utterances to train on than ranks, or shape files of other data.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r}: data loaders are for {' and '.join(SPLITS)}")
+        options = _block(self.config, split)
+        dataset: CombinedDataset = getattr(self.organizer, split).with_default_seed(self.seed)
+        if not len(dataset):
+            raise UserError(f"dataset.{split} has no utterances")
+        sampler = EpochBatchSampler(
+            self._plan(split, dataset, options),
+            epoch=epoch if split == "train" else 0,
+            start_batch=start_batch,
+            fixed_epoch=split == "valid",
+        )
+        # Without an own generator every iterator would draw from the global one, and a resumed run differ.
+        generator = torch.Generator()
+        generator.manual_seed(derived_seed(self.seed, self.rank, split, "workers") % 2**63)
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=self.collate_fn,
+            generator=generator,
+            **_loader_options(options, f"dataloader.{split}"),
+        )
+
+    def _plan(
+        self, split: str, dataset: CombinedDataset, options: DictConfig
+    ) -> Callable[[int], list[Batch]]:
+        """From an epoch to this rank's batches."""
+        whole_epoch = self._whole_epoch(split, dataset, options)
+
+        def plan(epoch: int) -> list[Batch]:
+            batches = whole_epoch(epoch)
+            if not batches:
+                raise UserError(f"dataloader.{split}: drop_last leaves none of {len(dataset)} utterances")
+            try:
+                fitted = fit_to_world_size(batches, self.world_size, uneven=split == "valid")
+            except ValueError as error:
+                raise UserError(f"dataloader.{split}: {error}; every rank needs one in each epoch") from error
+            return of_rank(fitted, self.rank, self.world_size)
+
+        return plan
+
+    def _whole_epoch(
+        self, split: str, dataset: CombinedDataset, options: DictConfig
+    ) -> Callable[[int], list[Batch]]:
+        """From an epoch to the batches of all ranks."""
+        train = split == "train"
+        if options.get("iter_factory") is None:
+            shuffle = train and options.get("shuffle") is not False
+            size, drop_last = options.get("batch_size", 1), bool(options.get("drop_last"))
+            return lambda epoch: plain_batches(
+                len(dataset), size, drop_last=drop_last, shuffle=shuffle, seed=self.seed, epoch=epoch
+            )
+        where = f"dataloader.{split}.iter_factory"
+        factory = _instantiate(options.iter_factory, where)
+        wanted = getattr(factory, "shuffle", None)
+        if wanted and not train:
+            raise UserError(f"{where}.shuffle: validation is never shuffled")
+        batches = [tuple(batch) for batch in factory(dataset.uids())]
+        if sorted(index for batch in batches for index in batch) != list(range(len(dataset))):
+            raise UserError(f"{where}: its batches do not hold each of {len(dataset)} utterances once")
+        if train and wanted is not False:
+            return lambda epoch: shuffled(batches, seed=self.seed, epoch=epoch)
+        return lambda epoch: batches
+
+
+def check_dataloader_config(config: DictConfig | Mapping[str, Any] | None) -> None:
+    """Refuse a `dataloader` block that cannot be built, before any data is there.
+
+    Raises:
+        UserError: an unknown or refused option, naming the key and the nearest valid one.
+        AssertionError: only one of train and valid has an `iter_factory`.
+    """
+    config = _as_config(config)
+    _check_known("dataloader", config, KEYS, {})
+    for split in SPLITS:
+        _check_block(split, _block(config, split))
+    bucketed = {split: _block(config, split).get("iter_factory") is not None for split in SPLITS}
+    assert bucketed["train"] == bucketed["valid"], (
+        "Train and valid should have the same type of dataloader: iter_factory is given for"
+        f" {'train' if bucketed['train'] else 'valid'} only"
+    )
+
+
+def build_collate_fn(config: DictConfig | Mapping[str, Any] | None) -> Callable[[Any], Any]:
+    """The `collate_fn` of a `dataloader` block, by default `CommonCollateFn(int_pad_value=-1)`."""
+    node = _as_config(config).get("collate_fn")
+    if node is None:
+        return CommonCollateFn(int_pad_value=-1)
+    collate_fn: Callable[[Any], Any] = _instantiate(node, "dataloader.collate_fn")
+    return collate_fn
+
+
+def _as_config(config: DictConfig | Mapping[str, Any] | None) -> DictConfig:
+    if isinstance(config, DictConfig):
+        return config
+    return OmegaConf.create(dict(config or {}), flags={"allow_objects": True})
+
+
+def _block(config: DictConfig, split: str) -> DictConfig:
+    block = config.get(split)
+    if block is None:
+        return OmegaConf.create({})
+    if not isinstance(block, DictConfig):
+        raise UserError(f"dataloader.{split} must hold options, given: {block!r}")
+    return block
+
+
+def _check_block(split: str, options: DictConfig) -> None:
+    where = f"dataloader.{split}"
+    _check_known(where, options, OPTIONS, REFUSED)
+    if options.get("iter_factory") is not None:
+        for key in BATCH_OPTIONS:
+            if options.get(key) is not None:
+                raise UserError(f"{where}.{key} has no meaning beside iter_factory, which makes the batches")
+        return
+    size = options.get("batch_size", 1)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise UserError(f"{where}.batch_size must be an integer of at least 1, given: {size!r}")
+    if split == "valid":
+        if options.get("shuffle"):
+            raise UserError(f"{where}.shuffle: validation is never shuffled")
+        if options.get("drop_last"):
+            raise UserError(f"{where}.drop_last: each utterance of validation counts once")
+
+
+def _check_known(where: str, config: DictConfig, known: tuple[str, ...], refused: dict[str, str]) -> None:
+    for key in map(str, config):
+        if key in refused:
+            raise UserError(f"{where}.{key} cannot be given: {refused[key]}")
+        if key not in known:
+            nearest = get_close_matches(key, known, n=1)
+            hint = f"did you mean {where}.{nearest[0]}?" if nearest else f"known are {', '.join(known)}"
+            raise UserError(f"{where}.{key}: no such option; {hint}")
+
+
+def _loader_options(options: DictConfig, where: str) -> dict[str, Any]:
+    """What goes to DataLoader as it is; what concerns workers only if there are any."""
+    given = {key: options[key] for key in LOADER_OPTIONS if options.get(key) is not None}
+    workers = given.get("num_workers", 0)
+    if not isinstance(workers, int) or workers < 0:
+        raise UserError(f"{where}.num_workers must be an integer of at least 0, given: {workers!r}")
+    if workers == 0:
+        given = {key: value for key, value in given.items() if key not in WORKER_OPTIONS}
+    if "worker_init_fn" in given:
+        given["worker_init_fn"] = _instantiate(given["worker_init_fn"], f"{where}.worker_init_fn")
+    return given
+
+
+def _instantiate(node: Any, where: str) -> Any:
+    """Make the object that a node describes; what is no node is the object."""
+    made = node
+    if isinstance(node, DictConfig):
+        if "_target_" not in node:
+            raise UserError(f"{where} has no _target_")
+        try:
+            made = instantiate_node(node)
+        except InstantiationException as error:
+            raise UserError(f"{where}: {error.__cause__ or error}") from error
+    if not callable(made):
+        raise UserError(f"{where} makes a {type(made).__name__}, which cannot be called")
+    return made

@@ -1,0 +1,64 @@
+"""Count, sum and sum of squares of features, and the mean and standard deviation that follow."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from espnet3.errors import UserError
+from espnet3.rundir.atomic import replace_file
+
+Array = NDArray[np.float64]
+# A variance below this part of the mean square is rounding: the feature is constant.
+CONSTANT = 1e-12
+
+
+class FeatureStats:
+    """Sums over frames in float64, one utterance after another.
+
+    `sum` and `sum_square` have the shape of a frame: (D,) for features (T, D), () for (T,).
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum: Array = np.zeros(())
+        self.sum_square: Array = np.zeros(())
+
+    def add(self, feature: NDArray) -> None:
+        """Add the frames of one utterance, (T, ...).
+
+        Each utterance is summed by itself and then added, so that the result depends on nothing but
+        the order of the utterances.
+        """
+        frames = feature.astype(np.float64)
+        self.count += len(frames)
+        self.sum = self.sum + frames.sum(axis=0)
+        self.sum_square = self.sum_square + np.square(frames).sum(axis=0)
+
+    def write(self, path: Path) -> None:
+        """Write `count`, `sum` and `sum_square` to an .npz file, atomically."""
+        with replace_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, count=self.count, sum=self.sum, sum_square=self.sum_square)
+
+
+def load_stats(path: str | Path) -> tuple[Array, Array]:
+    """Mean and standard deviation, each of the shape of a frame, from a file of collect_stats.
+
+    A feature that is constant gets the deviation 1, so that normalizing by it makes zeros.
+
+    Raises:
+        UserError: the file is missing, holds something else, or counts no frames.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"no statistics at {path}; stage 1 (collect_stats) makes them")
+    try:
+        with np.load(path) as stats:
+            count, total, squares = (stats[key] for key in ("count", "sum", "sum_square"))
+    except (KeyError, ValueError, OSError) as error:
+        raise UserError(f"{path} is no file of collect_stats: {error}") from error
+    if count <= 0:
+        raise UserError(f"{path} counts no frames; run stage 1 (collect_stats) again")
+    mean, mean_square = total / count, squares / count
+    variance = mean_square - np.square(mean)
+    varies = variance > CONSTANT * mean_square
+    return mean, np.sqrt(np.where(varies, variance, 1.0))

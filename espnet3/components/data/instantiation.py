@@ -1,0 +1,29 @@
+"""Objects from nodes of the configuration, with a user's mistake told as one."""
+
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from espnet3.errors import UserError
+
+
+def instantiate_node(node: DictConfig) -> Any:
+    """As `hydra.utils.instantiate`, with plain lists, dicts and objects as arguments.
+
+    Raises:
+        UserError: the one that a constructor raised (Hydra wraps it), with the key of its node.
+        InstantiationException: any other failure.
+    """
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        _, _, key = str(error).rpartition("full_key: ")
+        already = str(cause).startswith(key.split(".")[0] + ".")
+        raise UserError(f"{cause}" if already or not key.strip() else f"{key}: {cause}") from error
