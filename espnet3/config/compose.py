@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from espnet3.config.fingerprint import stats_hash
-from espnet3.config.overrides import apply_values, parse_overrides, split_overrides
+from espnet3.config.overrides import apply_values, check_choice, parse_overrides, split_overrides
 from espnet3.config.schema import check_config
-from espnet3.errors import UserError
+from espnet3.errors import UserError, short_path
 
 OmegaConf.register_new_resolver("max", lambda *numbers: max(numbers), replace=True)
 
@@ -29,9 +29,9 @@ class Recipe:
         return self.directory / "conf"
 
     @property
-    def code_roots(self) -> tuple[Path, Path]:
-        """Where its own Python is looked for: its folder, then the corpus's."""
-        return self.directory, self.directory.parent
+    def primary(self) -> str:
+        """Its configuration file, as messages name it."""
+        return short_path(self.conf / "config.yaml")
 
 
 def find_recipe(directory: Path) -> Recipe:
@@ -41,7 +41,7 @@ def find_recipe(directory: Path) -> Recipe:
         UserError: when there is no conf/config.yaml in it.
     """
     recipe = Recipe(directory.resolve())
-    if not (recipe.conf / "config.yaml").is_file():
+    if not (recipe.primary).is_file():
         raise UserError(f"{directory} is no recipe: it has no conf/config.yaml")
     return recipe
 
@@ -61,6 +61,8 @@ def compose(recipe: Recipe, overrides: Sequence[str]) -> DictConfig:
             file, an interpolation without a target; the message names key and file.
     """
     groups, values = split_overrides(parse_overrides(overrides), recipe.conf, shared_conf())
+    for override in groups:
+        check_choice(override, recipe.conf, shared_conf())
     base = _compose_files(recipe, [override.input_line or "" for override in groups])
     base.recipe_dir = str(recipe.directory)
     config = apply_values(base, values, recipe.conf / "config.yaml")
@@ -70,10 +72,10 @@ def compose(recipe: Recipe, overrides: Sequence[str]) -> DictConfig:
             config.stats_dir = f"{config.recipe_dir}/exp/stats/{stats_hash(config)}"
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
-            raise UserError(f"{missing[0]} has no value in {recipe.conf}/config.yaml: give {missing[0]}=…")
+            raise UserError(f"{missing[0]} has no value in {recipe.primary}: give {missing[0]}=…")
         OmegaConf.resolve(config)
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or str(recipe.conf)
+        key = getattr(error, "full_key", None) or recipe.primary
         raise UserError(f"{key}: {_first_line(error)}") from error
     check_config(config)
     return config
@@ -91,7 +93,7 @@ def _compose_files(recipe: Recipe, overrides: list[str]) -> DictConfig:
                 "config", overrides=[f"hydra.searchpath=[file://{shared_conf()}]", *overrides]
             )
     except yaml.YAMLError as error:
-        raise UserError(f"{recipe.conf}: broken YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{short_path(recipe.conf)}: broken YAML: {' '.join(str(error).split())}") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_composition_message(error, recipe)) from error
     with open_dict(config):
@@ -104,7 +106,7 @@ def _composition_message(error: Exception, recipe: Recipe) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     choices = [line for line in lines[1:] if not line.startswith(("Config search path", "provider=", "set "))]
     shown = " ".join([lines[0], *choices]) if lines else type(error).__name__
-    return f"{recipe.conf}: {shown}"
+    return f"{short_path(recipe.conf)}: {shown}"
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, short_path
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -45,7 +45,26 @@ def split_overrides(overrides: Iterable[Override], *conf: Path) -> tuple[list[Ov
     return groups, values
 
 
-def apply_values(base: DictConfig, values: Iterable[Override], where: Path) -> DictConfig:
+def check_choice(override: Override, *conf: Path) -> None:
+    """A file that `override` chooses from a group must be there.
+
+    Raises:
+        UserError: with what the group has.
+    """
+    group, choice = override.key_or_group, override.value()
+    folders = [folder / group for folder in conf if (folder / group).is_dir()]
+    if override.is_delete() or not isinstance(choice, str) or not (folders or group == "experiment"):
+        return
+    choices = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    if choice not in choices:
+        guess = nearest(choice, choices)
+        hint = f"did you mean {guess[0]}?" if guess else f"there are: {', '.join(choices) or 'none'}"
+        raise UserError(
+            f"{override.input_line}: no file {group}/{choice}.yaml in {short_path(conf[0])}; {hint}"
+        )
+
+
+def apply_values(base: DictConfig, values: Iterable[Override], where: str) -> DictConfig:
     """`base`, which comes from the file `where`, with every `key=value` of `values` set.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Literal
 from omegaconf import DictConfig
 
 from espnet3.config.fingerprint import changes, code_files, stage_part
-from espnet3.errors import UserError
+from espnet3.errors import UserError, short_path
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.record import (
     Record,
@@ -55,7 +55,7 @@ def decide(config: DictConfig, stage: str, *, force: bool = False) -> Decision:
     """
     home = stage_home(config, stage)
     old, new = read_record(home, stage), new_record(config, stage)
-    if old is None:
+    if old is None or (stage == "train" and not any(home.glob("checkpoints/*.ckpt"))):
         return Decision("run", "forced" if force else "")
     if stage == "train":
         return _decide_training(config, old, new, force)
@@ -81,7 +81,7 @@ def check_model_unchanged(config: DictConfig) -> None:
     differences = changes(old, new)
     if differences:
         raise UserError(
-            f"{config.exp_dir} was trained with another model: {'; '.join(differences)}. "
+            f"{short_path(config.exp_dir)} was trained with another model: {'; '.join(differences)}. "
             "Give the overrides of that training, or its tag="
         )
 
@@ -95,7 +95,7 @@ def check_inputs(config: DictConfig, stages: list[str]) -> None:
     if "prepare" not in stages:
         for path in config.manifests.values():
             if not Path(path).is_file():
-                raise UserError(f"{path} is missing: {label('prepare')} makes it, use --stage 0")
+                raise UserError(f"{short_path(path)} is missing: {label('prepare')} makes it, use --stage 0")
     if "train" in stages and "collect_stats" not in stages:
         folder = stage_home(config, "collect_stats")
         used = _relative(config, folder) in "\n".join(
@@ -106,7 +106,7 @@ def check_inputs(config: DictConfig, stages: list[str]) -> None:
             raise UserError(f"no statistics in {folder}: {label('collect_stats')} makes them, use --stage 1")
     if stages[0] == "validate" and read_record(stage_home(config, "train"), "train") is None:
         raise UserError(
-            f"{config.exp_dir} has no training: {label('train')} makes one, use --stage 2, or give its tag="
+            f"{short_path(config.exp_dir)} has no training: {label('train')} makes one, use --stage 2, or give its tag="
         )
 
 
@@ -125,7 +125,7 @@ def _decide_training(config: DictConfig, old: Record, new: Record, force: bool) 
     )
     if differences:
         raise UserError(
-            f"{config.exp_dir} holds a training with another configuration: {'; '.join(differences)}. "
+            f"{short_path(config.exp_dir)} holds a training with another configuration: {'; '.join(differences)}. "
             "Give tag=NAME for a run directory of its own, or --force to move the old one aside"
         )
     inputs = changed_files(old)

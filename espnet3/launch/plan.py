@@ -31,10 +31,9 @@ class Job:
         return self.nodes * self.tasks_per_node
 
     def __str__(self) -> str:
-        gpus = f", {self.gpus_per_node} GPUs a node" if self.gpus_per_node else ""
-        return (
-            f"{label(self.stage)}: launcher={self.launcher}, {size}, {self.cpus_per_task} CPUs a task{gpus}"
-        )
+        gpus = f" and {self.gpus_per_node} GPUs" if self.gpus_per_node else ""
+        size = f"{self.nodes} x {self.tasks_per_node} tasks{gpus}, {self.cpus_per_task} CPUs each"
+        return f"{label(self.stage)}: launcher={self.launcher}, {size}"
 
 
 def stage_range(first: str | None, last: str | None) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, short_path
 from espnet3.launch.decide import Decision, check_inputs, check_model_unchanged, decide, new_record
 from espnet3.launch.follow import follow, kill
 from espnet3.launch.plan import Job
@@ -69,7 +69,7 @@ def run_jobs(
                 return EXIT_CODES[outcome]
             metrics = record.metrics if record else {}
     if metrics:
-        screen.metrics(f"metrics of {exp_dir}", metrics)
+        screen.metrics(f"metrics of {short_path(exp_dir)}", metrics)
     return 0
 
 
@@ -83,7 +83,7 @@ def _run_job(job: Job, config: DictConfig, force: bool, command: list[str], scre
         return "done"
     _say_why(name, decision, screen)
     if decision.action == "anew":
-        screen.line(f"{name}: the old training is now in {move_aside(home)}")
+        screen.line(f"{name}: the old training is now in {short_path(move_aside(home))}")
     _start_record(job, config, decision, command)
     attempt = new_attempt(Path(config.exp_dir), job.stage)
     started = time.monotonic()
@@ -91,14 +91,14 @@ def _run_job(job: Job, config: DictConfig, force: bool, command: list[str], scre
     seconds = time.monotonic() - started
     record = read_record(home, job.stage)
     if outcome == "done" and record is not None:
-        screen.line(f"{name}: {record.summary} in {_short(record.where)}, {seconds:.1f} s")
+        screen.line(f"{name}: {record.summary} in {short_path(record.where)}, {seconds:.1f} s")
     elif outcome == "stopped":
         screen.line(f"{name}: stopped after {seconds:.1f} s; the same command continues it")
     elif outcome == "interrupted":
         screen.line(f"{name}: ended at once after {seconds:.1f} s; the same command continues it")
     else:
         logs = Path(config.exp_dir) / "logs" / job.stage / f"attempt-{attempt}"
-        screen.line(f"{name}: {outcome} after {seconds:.1f} s, logs are in {_short(str(logs))}")
+        screen.line(f"{name}: {outcome} after {seconds:.1f} s, logs are in {short_path(str(logs))}")
     return outcome
 
 
@@ -125,7 +125,7 @@ def _debug(job: Job, config: DictConfig) -> Outcome:
     from espnet3.rundir.task import Task
 
     task = Task.alone(job.stage)
-    install_stop_signals(task.stop)
+    install_stop_signals(task.stop, insistent=True)
     configure_logging(rank=0)
     return run_stage(config, task, TaskState(rank=0, process={}, log="")).outcome or "failed"
 
@@ -215,9 +215,3 @@ def _interrupts(stop: StopFlag, screen: Screen) -> Iterator[None]:
     finally:
         for number, old in zip(numbers, before, strict=True):
             signal.signal(number, old)
-
-
-def _short(path: str) -> str:
-    """A path as seen from here when that is shorter."""
-    relative = os.path.relpath(path)
-    return min(relative, path, key=len)

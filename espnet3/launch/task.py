@@ -100,6 +100,8 @@ def run_stage(config: DictConfig, task: Task, state: TaskState) -> TaskState:
     except UserError as error:
         log.error("%s", error)
         ending = {"outcome": "failed", "message": str(error)}
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:  # anything at all must become an outcome: others wait for it
         log.error("%s failed\n%s", task.stage, traceback.format_exc().rstrip())
         message = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -114,10 +116,15 @@ def _record(config: DictConfig, stage: str, result: StageResult, seconds: float)
     write_record(home, stage, finish(started, result, seconds))
 
 
-def install_stop_signals(stop: StopFlag) -> None:
-    """A signal only sets the flag; the stage looks at it when it can save."""
+def install_stop_signals(stop: StopFlag, *, insistent: bool = False) -> None:
+    """A signal only sets the flag; the stage looks at it when it can save.
+
+    With `insistent` a second one raises KeyboardInterrupt.
+    """
 
     def handler(number: int, frame: object) -> None:
+        if insistent and stop.is_set():
+            raise KeyboardInterrupt
         stop.set(signal.Signals(number).name)
 
     for number in STOP_SIGNALS:
@@ -144,6 +151,9 @@ def configure_logging(rank: int) -> None:
         force=True,
     )
     logging.captureWarnings(True)
+    submitit_log = logging.getLogger("submitit")  # says that it loads a pickle, and that it is done
+    submitit_log.setLevel(logging.ERROR)
+    submitit_log.handlers.clear()
 
 
 def add_recipe_to_path(recipe_dir: Path) -> None:

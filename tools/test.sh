@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Set up what is missing and run the test suite.
+#
+#   tools/test.sh [--quick] [pytest's options and paths]
+#
+#   --quick  leave out the tests marked slow: a few minutes
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+case ${1:-} in
+    -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
+    --quick) shift; set -- -m 'not slow' "$@" ;;
+esac
+tools/install.sh --dev
+if [ -n "${VIRTUAL_ENV:-}" ]; then python=$VIRTUAL_ENV/bin/python; else python=$PWD/.venv/bin/python; fi
+# Two workers with one thread each: the tests start processes of their own.
+export OMP_NUM_THREADS=1
+exec "$python" -m pytest --numprocesses "${ESPNET3_TEST_WORKERS:-2}" --dist worksteal "$@"
