@@ -41,7 +41,7 @@ def find_recipe(directory: Path) -> Recipe:
         UserError: when there is no conf/config.yaml in it.
     """
     recipe = Recipe(directory.resolve())
-    if not (recipe.primary).is_file():
+    if not (recipe.conf / "config.yaml").is_file():
         raise UserError(f"{directory} is no recipe: it has no conf/config.yaml")
     return recipe
 
@@ -65,7 +65,7 @@ def compose(recipe: Recipe, overrides: Sequence[str]) -> DictConfig:
         check_choice(override, recipe.conf, shared_conf())
     base = _compose_files(recipe, [override.input_line or "" for override in groups])
     base.recipe_dir = str(recipe.directory)
-    config = apply_values(base, values, recipe.conf / "config.yaml")
+    config = apply_values(base, values, recipe.primary)
     try:
         if config.stats_dir == "auto":
             config.stats_dir = "@stats"  # the model may name files below it: they must not move the hash

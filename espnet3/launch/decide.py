@@ -106,7 +106,8 @@ def check_inputs(config: DictConfig, stages: list[str]) -> None:
             raise UserError(f"no statistics in {folder}: {label('collect_stats')} makes them, use --stage 1")
     if stages[0] == "validate" and read_record(stage_home(config, "train"), "train") is None:
         raise UserError(
-            f"{short_path(config.exp_dir)} has no training: {label('train')} makes one, use --stage 2, or give its tag="
+            f"{short_path(config.exp_dir)} has no training: {label('train')} makes one, use --stage 2, "
+            "or give its tag="
         )
 
 
@@ -125,8 +126,8 @@ def _decide_training(config: DictConfig, old: Record, new: Record, force: bool) 
     )
     if differences:
         raise UserError(
-            f"{short_path(config.exp_dir)} holds a training with another configuration: {'; '.join(differences)}. "
-            "Give tag=NAME for a run directory of its own, or --force to move the old one aside"
+            f"{short_path(config.exp_dir)} holds a training with another configuration: "
+            f"{'; '.join(differences)}. Give tag=NAME for another run directory, or --force to move the old aside"
         )
     inputs = changed_files(old)
     code = changed_code(old.code, new.code)

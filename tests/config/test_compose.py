@@ -1,0 +1,109 @@
+"""Composition: what overrides do, and what is said about a wrong one."""
+
+from pathlib import Path
+
+import pytest
+
+from espnet3.config.compose import compose, find_recipe
+from espnet3.errors import UserError
+
+
+def composed(recipe: Path, *overrides: str):
+    return compose(find_recipe(recipe), overrides)
+
+
+def message(recipe: Path, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        composed(recipe, *overrides)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_a_recipe_states_only_what_differs_from_the_shared_configuration(small_recipe: Path):
+    config = composed(small_recipe)
+    assert config.prepare.size == 3
+    assert config.resources.train.tasks_per_node == 1
+    assert config.exp_dir == f"{small_recipe}/exp/default"
+    assert config.manifests.train == f"{small_recipe}/data/train.jsonl"
+
+
+def test_overrides_set_add_and_delete(small_recipe: Path):
+    config = composed(small_recipe, "prepare.size=5", "+prepare.extra=1", "~prepare.mode", "tag=7")
+    assert (config.prepare.size, config.prepare.extra, "mode" in config.prepare) == (5, 1, False)
+    assert config.exp_dir.endswith("/exp/7")
+
+
+def test_devices_and_tasks_follow_from_the_gpus(small_recipe: Path):
+    config = composed(small_recipe, "resources.train.gpus_per_node=4")
+    assert config.resources.train.tasks_per_node == 4
+    assert config.trainer.devices == 4
+    assert config.resources.validate.tasks_per_node == 1
+
+
+def test_an_experiment_file_changes_the_configuration(small_recipe: Path):
+    experiments = small_recipe / "conf" / "experiment"
+    experiments.mkdir()
+    (experiments / "big.yaml").write_text("# @package _global_\nprepare: {size: 100}\n")
+    assert composed(small_recipe, "+experiment=big").prepare.size == 100
+    assert composed(small_recipe, "+experiment=big", "prepare.size=7").prepare.size == 7
+    assert "did you mean big?" in message(small_recipe, "+experiment=bgi")
+
+
+def test_statistics_are_shared_by_what_they_do_not_depend_on(small_recipe: Path):
+    default = composed(small_recipe).stats_dir
+    for same in (
+        "tag=other",
+        "optimizer.lr=1",
+        "resources.train.cpus_per_task=2",
+        "collect_stats.batch_size=1",
+    ):
+        assert composed(small_recipe, same).stats_dir == default
+    assert composed(small_recipe, "+model.width=3").stats_dir != default
+    assert default.startswith(f"{small_recipe}/exp/stats/")
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("optimzer.lr=1", ["optimzer.lr=1", "conf/config.yaml", "did you mean optimizer.lr?"]),
+        ("trainer.max_epoch=1", ["did you mean trainer.max_epochs?"]),
+        ("quite.another=1", ["+quite.another=…"]),
+        ("seed=abc", ["seed=abc", "a number", "'abc'"]),
+        ("prepare.rate=fast", ["prepare.rate", "a number", "'fast'"]),
+        ("prepare=3", ["prepare=3", "a group of keys"]),
+        ("prepare.mode=[1]", ["prepare.mode", "a single value"]),
+        ("trainer.max_epochs=1.5", ["trainer.max_epochs=1.5", "a whole number"]),
+        ("resources.train.nodes=0", ["resources.train.nodes=0", "1 or more"]),
+        ("+resources.train.node=2", ["resources.train.node", "did you mean nodes?"]),
+        ("checkpoint.mode=best", ["min or max"]),
+        ("tag=a/b", ["tag=a/b", "a folder name"]),
+        ("tag=stats", ["statistics"]),
+        ("init_from=/no/such.ckpt", ["init_from=/no/such.ckpt", "no such file"]),
+        ("launcher=slrm", ["launcher=slrm", "local", "debug"]),
+        ("+experiment=none", ["+experiment=none", "experiment"]),
+        ("prepare.size=1,2", ["several values"]),
+        ("prepare.size=[", ["prepare.size=[", "no override"]),
+        ("prepare.size=${nowhere}", ["nowhere"]),
+        ("+prepare.corpus=???", ["prepare.corpus", "no value"]),
+    ],
+)
+def test_a_mistake_is_one_line_with_key_and_what_would_be_right(
+    small_recipe: Path, override: str, parts: list
+):
+    text = message(small_recipe, override)
+    for part in parts:
+        assert part in text
+
+
+def test_a_broken_file_and_a_missing_recipe_are_named(small_recipe: Path, tmp_path: Path):
+    (small_recipe / "conf" / "config.yaml").write_text("defaults: [base, _self_]\na: [1,\n")
+    assert "config.yaml" in message(small_recipe)
+    with pytest.raises(UserError, match="no recipe"):
+        find_recipe(tmp_path)
+
+
+def test_a_number_may_replace_a_number_of_the_other_kind(small_recipe: Path):
+    assert composed(small_recipe, "prepare.rate=1").prepare.rate == 1
+    assert composed(small_recipe, "prepare.size=0.5").prepare.size == 0.5
+    assert composed(small_recipe, "trainer.gradient_clip_val=0.5").trainer.gradient_clip_val == 0.5

@@ -1,0 +1,146 @@
+"""What tests share: a recipe of their own, and commands run as a user runs them."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SMALL_CONFIG = """
+defaults: [base, _self_]
+manifests: {train: "${data_dir}/train.jsonl"}
+prepare: {_target_: making.make, data_dir: "${data_dir}", size: 3, rate: 0.5, mode: ok}
+dataset: {}
+dataloader: {}
+model: {_target_: nothing.Here, stats: "${stats_dir}/x"}
+optimizer: {_target_: torch.optim.Adam, lr: 1e-3}
+"""
+
+SMALL_PREPARE = '''
+"""A stage 0 that does what a test asks for by `mode`."""
+import logging
+import os
+import time
+from pathlib import Path
+
+from espnet3.errors import UserError
+from espnet3.rundir.atomic import write_text
+from espnet3.rundir.stop import Stopped
+from espnet3.rundir.task import StageResult
+
+
+def make(data_dir, size, rate, mode, task):
+    directory = Path(data_dir)
+    logging.getLogger(__name__).info("making %d in mode %s", size, mode)
+    print("printed by a library")
+    (directory / f"begun-{os.getpid()}").touch()
+    task.heartbeat.update(force=True, unit="utterance", done=1, total=size)
+    if mode == "raise":
+        raise ValueError("no microphone")
+    if mode == "mistake":
+        raise UserError("there is no corpus in /nowhere")
+    if mode == "die":
+        os.kill(os.getpid(), 9)
+    while mode == "wait" and not (directory / "go").exists():
+        if task.stop.is_set():
+            (directory / "saved").touch()
+            raise Stopped(task.stop.reason)
+        time.sleep(0.01)
+    while mode == "deaf":
+        time.sleep(0.01)
+    write_text(directory / "train.jsonl", "{}\\n" * size)
+    return StageResult(f"{size} utterances", directory, outputs=[directory / "train.jsonl"])
+'''
+
+
+@pytest.fixture
+def small_recipe(tmp_path: Path) -> Path:
+    """A recipe whose stage 0 starts in a moment and can wait, fail and be stopped."""
+    directory = tmp_path / "corpus" / "task"
+    (directory / "conf").mkdir(parents=True)
+    (directory / "conf" / "config.yaml").write_text(SMALL_CONFIG)
+    (directory / "making.py").write_text(SMALL_PREPARE)
+    return directory
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """A copy of the smallest real recipe, egs/TEMPLATE."""
+    directory = tmp_path / "egs" / "mine"
+    shutil.copytree(
+        ROOT / "egs" / "TEMPLATE", directory, ignore=shutil.ignore_patterns("exp", "data", "__pycache__")
+    )
+    return directory
+
+
+class Command:
+    """`espnet3 run` in a process of its own."""
+
+    def __init__(self, recipe: Path, *arguments: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "espnet3", "run", "--recipe", str(recipe), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            start_new_session=True,
+        )
+
+    def finish(self) -> tuple[int, str]:
+        """Wait for the end: exit code and everything it printed."""
+        output, _ = self.process.communicate(timeout=300)
+        return self.process.returncode, output
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the command alone, not to its children."""
+        self.process.send_signal(number)
+
+    def interrupt_terminal(self) -> None:
+        """Ctrl-C: every process of the foreground group gets SIGINT."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Command]]:
+    """Start commands that are killed at the end of the test, with all their children."""
+    commands: list[Command] = []
+
+    def begin(recipe: Path, *arguments: str, **environment: str) -> Command:
+        commands.append(Command(recipe, *arguments, **environment))
+        return commands[-1]
+
+    yield begin
+    for command in commands:
+        try:
+            os.killpg(command.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        command.process.wait()
+
+
+@pytest.fixture
+def run(start: Callable[..., Command]) -> Callable[..., tuple[int, str]]:
+    """Run a command to its end: exit code and output."""
+    return lambda recipe, *arguments, **environment: start(recipe, *arguments, **environment).finish()
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Wait until `condition()` is true; bounded, so that a bug does not hang."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited in vain for {what}")
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object], str], None]:
+    """`wait_for` as a fixture, so that test files need no import of this one."""
+    return wait_for
