@@ -30,10 +30,10 @@ def run(config: DictConfig, task: Task) -> StageResult:
     from espnet3.components.data.dataloader_builder import build_collate_fn
     from espnet3.components.data.instantiation import instantiate_node
 
-    organizer = build_organizer(config.dataset)
     stats_dir = Path(config.stats_dir)
     if task.rank > 0:
         return StageResult("nothing to do on this rank", where=stats_dir)
+    organizer = build_organizer(config.dataset)
 
     def progress(done: int, total: int) -> None:
         task.heartbeat.update(force=done == total, unit="utterance", done=done, total=total)
@@ -57,7 +57,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
         summary=_summary(organizer, stats_dir),
         where=stats_dir,
         outputs=outputs,
-        inputs=[*organizer.train.files(), *organizer.valid.files()],
+        inputs=list(dict.fromkeys([*organizer.train.files(), *organizer.valid.files()])),
     )
 
 

@@ -78,10 +78,11 @@ def collect_stats(
     with _evaluating(model), torch.no_grad():
         for split, dataset in datasets.items():
             collected[split] = _SplitStats(split)
-            for batches in _loader(dataset, collate_fn, batch_size, num_workers):
-                for uids, batch in batches:
+            for samples in _loader(dataset, batch_size, num_workers):
+                for sample in samples:
+                    uids, batch = collate_fn([sample])
                     collected[split].add(uids[0], batch, collect_feats(**_on_device(batch, model)))
-                done += len(batches)
+                done += len(samples)
                 if progress is not None:
                     progress(done, total)
     return [file for split, stats in collected.items() for file in stats.write(Path(stats_dir) / split)]
@@ -102,7 +103,11 @@ class _SplitStats:
         if uid in self.uids:
             raise UserError(f"uid {uid!r} occurs twice in dataset.{self.split}")
         self.uids.add(uid)
-        inputs = {key: batch[key] for key in batch if f"{key}_lengths" in batch}
+        inputs = {
+            key: value
+            for key, value in batch.items()
+            if f"{key}_lengths" in batch and isinstance(value, torch.Tensor)
+        }
         features = {key: feature.cpu().numpy() for key, feature in _features(feats, uid).items()}
         for key, feature in features.items():
             if not np.isfinite(feature).all():
@@ -136,22 +141,13 @@ class _SplitStats:
         return written
 
 
-class _EachAlone:
-    """Collates each sample of a list by itself. A class, so that workers can be given it by any means."""
-
-    def __init__(self, collate_fn: CollateFn) -> None:
-        self.collate_fn = collate_fn
-
-    def __call__(self, samples: list[Any]) -> list[Any]:
-        return [self.collate_fn([sample]) for sample in samples]
-
-
-def _loader(dataset: CombinedDataset, collate_fn: CollateFn, batch_size: int, num_workers: int) -> DataLoader:
+def _loader(dataset: CombinedDataset, batch_size: int, num_workers: int) -> DataLoader:
+    """Reads lists of `batch_size` samples, in order."""
     return DataLoader(
         dataset,
         batch_size=batch_size,
         num_workers=num_workers,
-        collate_fn=_EachAlone(collate_fn),
+        collate_fn=list,  # samples as they are: a worker would need a file descriptor for every tensor
         generator=torch.Generator(),  # its own: the global one is the training's
     )
 

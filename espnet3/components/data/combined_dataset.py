@@ -33,6 +33,14 @@ class SampleError(RuntimeError):
     """A sample could not be made; says of which entry and uid, and is raised from the cause."""
 
 
+class BadSample(UserError):
+    """A sample that cannot be made by the user's mistake; stays one line when a worker process raised it."""
+
+    def __init__(self, message: str) -> None:
+        # A loader makes the exception anew from "Caught BadSample in ...", a traceback and the message.
+        super().__init__(message.rstrip().rpartition(f"{type(self).__name__}: ")[2])
+
+
 class SampleSource(Protocol):
     """What every dataset of an entry must be able to do."""
 
@@ -54,6 +62,15 @@ class Part:
     """How errors call it: `dataset.train[0] ('mini')`."""
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A transform or the preprocessor, and how to call it."""
+
+    role: str
+    call: Transform
+    takes_rng: bool
+
+
 class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
     """The parts of one split, one after another.
 
@@ -73,18 +90,17 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
 
     Raises:
         SampleError: from `[]`, when reading or transforming a sample fails, naming entry and uid
-            (UserError, when the cause is one). IndexError when the index is out of range.
+            (BadSample, a UserError, when the cause is one). IndexError when the index is out of range.
     """
 
     def __init__(
         self, parts: Iterable[Part], *, preprocessor: Transform | None = None, seed: int | None = None
     ) -> None:
         self.parts: dict[str, Part] = {part.name: part for part in parts}
-        self.preprocessor = preprocessor
         self.seed = seed
         self._list = list(self.parts.values())
         self._ends = list(accumulate(len(part.dataset) for part in self._list))
-        self._wants_rng = {id(call): _takes_rng(call) for call in self._calls()}
+        self._steps = [_steps(part.transform, preprocessor) for part in self._list]
         self._uids: list[str] | None = None
 
     def __len__(self) -> int:
@@ -100,19 +116,19 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
 
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[str, Sample]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        part, local = self._locate(index)
+        number, local = self._locate(index)
+        part, steps = self._list[number], self._steps[number]
         seed = self.seed or 0
         with global_rngs_kept():
             seed_global_rngs(derived_seed(seed, epoch, part.name, local))
-            sample = self._read(part, local)
+            sample = _read(part, local)
             uid = _uid_of(sample, part, local)
-            transforms = [t for t in (part.transform, self.preprocessor) if t is not None]
-            if transforms:
+            if steps:
                 entropy = derived_seed(seed, epoch, uid)
                 seed_global_rngs(entropy)
                 rng = np.random.default_rng(entropy)
-                for transform in transforms:
-                    sample = self._apply(transform, sample, rng, part, uid)
+                for step in steps:
+                    sample = _apply(step, sample, rng, part, uid)
         return uid, {name: value for name, value in sample.items() if name != "uid"}
 
     def uids(self) -> list[str]:
@@ -142,16 +158,13 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
             for file in part.dataset.files()
         ]
 
-    def _calls(self) -> list[Transform]:
-        calls = [part.transform for part in self._list] + [self.preprocessor]
-        return [call for call in calls if call is not None]
-
-    def _locate(self, index: int) -> tuple[Part, int]:
+    def _locate(self, index: int) -> tuple[int, int]:
+        """The part's number and the index in it."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} samples")
         index %= len(self)
         number = bisect_right(self._ends, index)
-        return self._list[number], index - (self._ends[number - 1] if number else 0)
+        return number, index - (self._ends[number - 1] if number else 0)
 
     def _uids_of(self, part: Part) -> list[str]:
         if hasattr(part.dataset, "uids"):
@@ -159,39 +172,48 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
         count = len(part.dataset)
         logger.info("%s has no uids(): reading its %d samples to learn them", part.where, count)
         with global_rngs_kept():
-            return [_uid_of(self._read(part, index), part, index) for index in range(count)]
+            return [_uid_of(_read(part, index), part, index) for index in range(count)]
 
-    def _read(self, part: Part, index: int) -> Sample:
-        with _named(part, f"sample {index}"):
-            sample = part.dataset[index]
-        return _checked(sample, part, f"sample {index}", "the dataset's []")
 
-    def _apply(
-        self, transform: Transform, sample: Sample, rng: np.random.Generator, part: Part, uid: str
-    ) -> Sample:
-        role = "preprocessor" if transform is self.preprocessor else "transform"
-        with _named(part, f"uid {uid!r}", f"in the {role}: "):
-            result = transform(sample, rng=rng) if self._wants_rng[id(transform)] else transform(sample)
-        return _checked(result, part, f"uid {uid!r}", f"the {role}")
+def _steps(transform: Transform | None, preprocessor: Transform | None) -> list[_Step]:
+    named = (("transform", transform), ("preprocessor", preprocessor))
+    return [_Step(role, call, _takes_rng(call)) for role, call in named if call is not None]
+
+
+def _read(part: Part, index: int) -> Sample:
+    with _named(part, lambda: _unread(part, index)):
+        sample = part.dataset[index]
+    return _checked(sample, part, lambda: _unread(part, index), "the dataset's []")
+
+
+def _apply(step: _Step, sample: Sample, rng: np.random.Generator, part: Part, uid: str) -> Sample:
+    with _named(part, lambda: f"uid {uid!r}", f"in the {step.role}: "):
+        result = step.call(sample, rng=rng) if step.takes_rng else step.call(sample)
+    return _checked(result, part, lambda: f"uid {uid!r}", f"the {step.role}")
 
 
 @contextmanager
-def _named(part: Part, sample: str, doing: str = "") -> Iterator[None]:
+def _named(part: Part, sample: Callable[[], str], doing: str = "") -> Iterator[None]:
     """Raise what fails inside again, with the entry and the sample in its message."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{part.where}, {sample}: {doing}{error}") from error
+        raise BadSample(f"{part.where}, {sample()}: {doing}{error}") from error
     except Exception as error:
-        message = f"{part.where}, {sample}: {doing}{type(error).__name__}: {error}"
+        message = f"{part.where}, {sample()}: {doing}{type(error).__name__}: {error}"
         raise SampleError(message) from error
 
 
-def _checked(sample: Any, part: Part, which: str, source: str) -> Sample:
+def _checked(sample: Any, part: Part, which: Callable[[], str], source: str) -> Sample:
     """A copy of the sample dict: a transform that adds keys must not change what a dataset keeps."""
     if not isinstance(sample, dict):
-        raise SampleError(f"{part.where}, {which}: {source} gave {type(sample).__name__}, not a dict")
+        raise SampleError(f"{part.where}, {which()}: {source} gave {type(sample).__name__}, not a dict")
     return dict(sample)
+
+
+def _unread(part: Part, index: int) -> str:
+    """How errors call a sample that could not be read: by its uid where the dataset can tell."""
+    return f"uid {part.dataset.uids()[index]!r}" if hasattr(part.dataset, "uids") else f"sample {index}"
 
 
 def _uid_of(sample: Sample, part: Part, index: int) -> str:

@@ -24,6 +24,5 @@ def instantiate_node(node: DictConfig) -> Any:
             cause = cause.__cause__
         if cause is None:
             raise
-        _, _, key = str(error).rpartition("full_key: ")
-        already = str(cause).startswith(key.split(".")[0] + ".")
-        raise UserError(f"{cause}" if already or not key.strip() else f"{key}: {cause}") from error
+        _, _, key = str(error).partition("full_key: ")
+        raise UserError(f"{key.strip()}: {cause}" if key.strip() else str(cause)) from error

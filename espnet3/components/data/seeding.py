@@ -17,7 +17,13 @@ def derived_seed(*parts: int | str) -> int:
 
 @contextmanager
 def global_rngs_kept() -> Iterator[None]:
-    """Put the states of Python's, NumPy's and torch's (CPU) global generators back at the end."""
+    """Put the states of Python's, NumPy's and torch's (CPU) global generators back at the end.
+
+    In a worker process of a data loader nothing else draws from them, and they are left as they are.
+    """
+    if torch.utils.data.get_worker_info() is not None:
+        yield
+        return
     states = (random.getstate(), np.random.get_state(), torch.default_generator.get_state())
     try:
         yield

@@ -47,10 +47,12 @@ class GlobalMVN(torch.nn.Module):
             raise UserError(
                 f"{self.stats_file} is for {self.mean.numel()} features, but x is {tuple(x.shape)}"
             )
+        dtype = x.dtype
         if self.norm_means:
-            x = x - self.mean.to(x.dtype)
+            x = x - self.mean  # in float32, also where x is in half precision
         if self.norm_vars:
-            x = x / self.std.to(x.dtype)
+            x = x / self.std
+        x = x.to(dtype)
         if lengths is not None:
             beyond = torch.arange(x.shape[1], device=x.device) >= lengths.to(x.device)[:, None]
             x = x.masked_fill(beyond.view(*beyond.shape, *[1] * (x.ndim - 2)), 0.0)

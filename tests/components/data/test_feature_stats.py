@@ -1,0 +1,41 @@
+"""Mean and standard deviation follow from the sums, and a file that has none is named."""
+
+import numpy as np
+import pytest
+
+from espnet3.components.data.feature_stats import FeatureStats, load_stats
+from espnet3.errors import UserError
+
+
+def test_mean_and_deviation_are_those_of_all_frames(tmp_path):
+    t = np.arange(300)[:, None]
+    frames = np.sin(t * [0.1, 0.37]) * [1.0, 100.0] + [5.0, -80.0]
+    stats = FeatureStats()
+    for part in np.split(frames, [17, 18, 200]):
+        stats.add(part.astype(np.float32))
+    stats.write(tmp_path / "feats_stats.npz")
+    mean, std = load_stats(tmp_path / "feats_stats.npz")
+    np.testing.assert_allclose(mean, frames.astype(np.float32).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(std, frames.astype(np.float32).std(0), rtol=1e-5)
+
+
+def test_a_constant_feature_has_deviation_one(tmp_path):
+    stats = FeatureStats()
+    stats.add(np.full((1000, 2), [0.0, -13.8155]))
+    stats.write(tmp_path / "feats_stats.npz")
+    assert load_stats(tmp_path / "feats_stats.npz")[1].tolist() == [1.0, 1.0]
+
+
+def test_a_file_without_statistics_is_named(tmp_path):
+    path = tmp_path / "feats_stats.npz"
+    with pytest.raises(UserError, match=r"no statistics at .*feats_stats\.npz; stage 1"):
+        load_stats(path)
+    path.write_text("nothing")
+    with pytest.raises(UserError, match=r"feats_stats\.npz is no file of collect_stats"):
+        load_stats(path)
+    np.savez(path, count=1)
+    with pytest.raises(UserError, match=r"feats_stats\.npz is no file of collect_stats"):
+        load_stats(path)
+    FeatureStats().write(path)
+    with pytest.raises(UserError, match="counts no frames"):
+        load_stats(path)
