@@ -1,0 +1,1 @@
+"""The corpus mini_digits: strings of digits spoken by espeak-ng voices in noise; its recipes share it."""
