@@ -1,0 +1,97 @@
+"""The contract between a model and its training: a batch in, `loss, stats, weight` out, both checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from espnet3.components.modeling.optimization_spec import OptimizationStep
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """What a model returned for one batch, in the single-optimizer path."""
+
+    loss: Tensor
+    """Scalar, shape (), with its graph."""
+    stats: dict[str, Tensor]
+    """Scalars, shape (), floating point, without graph; those that were None are left out."""
+    weight: Tensor | float
+    """How much this batch counts in the means of `stats`: by default its number of utterances."""
+
+
+def read_batch(batch: Any) -> tuple[list[str], dict[str, Any]]:
+    """The uids and the data of a batch.
+
+    Raises:
+        AssertionError: when it is not a pair of uids and a dict.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[1], Mapping):
+        raise AssertionError(f"a batch must be (uids, dict of data), given: {_describe(batch)}")
+    return list(batch[0]), dict(batch[1])
+
+
+def read_output(output: Any, utterances: int) -> ModelOutput:
+    """Check what a model returned for a batch of `utterances`.
+
+    Raises:
+        AssertionError: when it is not `(loss, stats, weight)`, the loss is not a scalar tensor (or is an
+            OptimizationStep, which needs named optimizers), stats is not a dict of scalars, or weight is
+            neither a number nor None.
+    """
+    if not isinstance(output, tuple | list) or len(output) != 3:
+        raise AssertionError(f"a model must return (loss, stats, weight), given: {_describe(output)}")
+    loss, stats, weight = output
+    return ModelOutput(_read_loss(loss), _read_stats(stats, loss), _read_weight(weight, utterances))
+
+
+def _read_loss(loss: Any) -> Tensor:
+    entries = loss if isinstance(loss, list | tuple) else [loss]
+    if any(isinstance(entry, OptimizationStep) for entry in entries):
+        raise AssertionError(
+            "the model returned OptimizationStep, but a single `optimizer` is configured:"
+            f" return the loss tensor, or configure `optimizers`; given: {_describe(loss)}"
+        )
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
+        raise AssertionError(f"loss must be a scalar tensor of floating point, given: {_describe(loss)}")
+    return loss.reshape(())
+
+
+def _read_stats(stats: Any, loss: Tensor) -> dict[str, Tensor]:
+    if not isinstance(stats, Mapping):
+        raise AssertionError(f"stats must be a dict, given: {_describe(stats)}")
+    return {str(key): _read_stat(key, value, loss) for key, value in stats.items() if value is not None}
+
+
+def _read_stat(key: Any, value: Any, loss: Tensor) -> Tensor:
+    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+        scalar = value.detach().reshape(())
+        return scalar if scalar.is_floating_point() else scalar.float()
+    if isinstance(value, Real):
+        return torch.tensor(float(value), device=loss.device)
+    raise AssertionError(f"stats[{key!r}] must be a scalar or None, given: {_describe(value)}")
+
+
+def _read_weight(weight: Any, utterances: int) -> Tensor | float:
+    if weight is None:
+        return float(utterances)
+    if isinstance(weight, Tensor) and weight.numel() == 1:
+        return weight.detach().reshape(())
+    if isinstance(weight, Real):
+        return float(weight)
+    raise AssertionError(f"weight must be a scalar or None, given: {_describe(weight)}")
+
+
+def _describe(value: Any) -> str:
+    """What was given, short enough for one line."""
+    if isinstance(value, Tensor):
+        return f"Tensor of shape {tuple(value.shape)}, {value.dtype}"
+    if isinstance(value, OptimizationStep):
+        return f"OptimizationStep(name={value.name!r})"
+    if isinstance(value, list | tuple):
+        shown = ", ".join(_describe(entry) for entry in value[:4])
+        return f"{type(value).__name__} of {len(value)} ({shown}{', …' if len(value) > 4 else ''})"
+    return f"{type(value).__name__} {value!r}"[:100]

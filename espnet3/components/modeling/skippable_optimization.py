@@ -1,0 +1,102 @@
+"""Lightning's automatic optimization, in which a batch can be skipped without a trace.
+
+Lightning itself skips a batch when `training_step` returns None, but refuses that on several ranks, and
+drops the gradients of the batches accumulated before. Here the forward pass of a skipped batch stands
+alone: its backward pass, the zeroing of gradients, the update and the scheduler's step do not happen.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn import Module
+from torch.optim import Optimizer
+
+from espnet3.components.modeling.kept_buffers import KeptBuffers
+from espnet3.components.modeling.update_window import UpdateWindow
+
+log = logging.getLogger(__name__)
+
+
+class SkippableOptimization(LightningModule):
+    """The hooks of automatic optimization with one optimizer.
+
+    A `training_step` calls `before_forward`, runs the model, and calls `skip_if`, on all ranks alike.
+    The gradients of the accepted batches of an accumulation survive a skipped one; when the batch that
+    would have closed the accumulation is skipped, they go on to the next update (see `UpdateWindow`).
+    """
+
+    def __init__(self, model: Module) -> None:
+        super().__init__()
+        self.model = model
+        self.window = UpdateWindow()
+        self.scheduler_interval = "step"
+        self._buffers_before = KeptBuffers(model)
+        self._skipping = False
+
+    def before_forward(self) -> None:
+        """Remember what the forward pass of the next batch may change."""
+        self._buffers_before.keep()
+
+    def skip_if(self, skip: bool, batch_idx: int) -> bool:
+        """Decide on the batch whose forward pass was done; every rank must decide alike.
+
+        Raises:
+            RuntimeError: too many batches in a row were skipped.
+        """
+        self._skipping = skip
+        if skip:
+            self._buffers_before.restore()
+            log.warning(
+                "epoch %d, batch %d: the loss is NaN or Inf; the batch is skipped on all ranks",
+                self.current_epoch + 1,
+                batch_idx + 1,
+            )
+            self.window.skip()
+        return skip
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Add the gradients of an accepted batch; a skipped one touches none."""
+        if self._skipping:
+            return
+        if self.window.accept():
+            for optimizer in self.trainer.optimizers:
+                optimizer.zero_grad()
+        super().backward(loss, *args, **kwargs)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Nothing: the first accepted batch after an update zeroes the gradients, in `backward`."""
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Free the gradients during validation, unless they still wait for an update."""
+        if not self.window.held:
+            super().on_validation_model_zero_grad()
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Run the batch, then update the parameters unless it was skipped."""
+        assert optimizer_closure is not None
+        loss = optimizer_closure()
+        if not self._skipping:
+            optimizer.step(closure=lambda: loss)
+            self.window.updated()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Make the gradients the mean over the accepted batches, if some were skipped; clipping follows."""
+        scale = self.window.scale(self.trainer.accumulate_grad_batches)
+        if scale is not None:
+            parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+            torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], scale)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Move the scheduler; one that moves with every update stays where it is on a skipped batch."""
+        if not (self._skipping and self.scheduler_interval == "step"):
+            super().lr_scheduler_step(scheduler, metric)

@@ -1,0 +1,55 @@
+"""What is trained, in a few lines for the log, and the metric that a scheduler monitors."""
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+from torch.nn import Module
+
+
+def training_summary(model: Module, trainer: Trainer) -> str:
+    """Model, parameters, optimizer, scheduler, ranks and precision, one per line."""
+    parameters = list(model.parameters())
+    total = sum(parameter.numel() for parameter in parameters)
+    trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    lines = [
+        f"model: {type(model).__name__}, {total:,} parameters, {trainable:,} trainable",
+        *(f"optimizer: {_options(optimizer)}" for optimizer in trainer.optimizers),
+        *(
+            f"scheduler: {type(config.scheduler).__name__}, every {config.interval}"
+            + (f", by {config.monitor}" if config.monitor else "")
+            for config in trainer.lr_scheduler_configs
+        ),
+        f"ranks: {trainer.world_size} on {trainer.num_nodes} node(s), {trainer.strategy.root_device.type},"
+        f" precision {trainer.precision}, {trainer.num_training_batches} batches per epoch and rank",
+    ]
+    return "training\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _options(optimizer: Any) -> str:
+    """The optimizer's class and the options that are set to something, as lr=0.001."""
+    options = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
+    told = ", ".join(f"{key}={value}" for key, value in options.items() if value not in (None, False))
+    return f"{type(optimizer).__name__}({told})"
+
+
+def monitored_value(trainer: Trainer, monitor: str, *, validated: bool) -> Any | None:
+    """The value of `monitor` at the end of an epoch; None when this epoch made no new one.
+
+    Args:
+        trainer: whose `callback_metrics` are looked at.
+        monitor: as `valid/loss` or `train/loss`.
+        validated: whether a validation was done in this epoch.
+
+    Raises:
+        RuntimeError: it was never logged; the message lists what was.
+    """
+    validates = sum(trainer.num_val_batches) > 0
+    metrics = trainer.callback_metrics
+    if monitor not in metrics:
+        if validates and not validated:
+            return None  # the first validation is still to come (check_val_every_n_epoch)
+        logged = ", ".join(sorted(metrics)) or "nothing"
+        raise RuntimeError(f"scheduler_monitor {monitor!r} was never logged; logged are: {logged}")
+    if monitor.startswith("valid/") and not validated:
+        return None
+    return metrics[monitor]
