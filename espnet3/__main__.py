@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from espnet3 import __version__
 from espnet3.errors import UserError
@@ -32,10 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """A wrong flag is a mistake like any other: one line."""
+        raise UserError(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="espnet3", description="Launch recipes here or on Slurm.", allow_abbrev=False
-    )
+    parser = _Parser(prog="espnet3", description="Launch recipes here or on Slurm.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"espnet3 {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="run")
     run = verbs.add_parser(

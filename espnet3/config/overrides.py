@@ -87,9 +87,9 @@ def apply_values(base: DictConfig, values: Iterable[Override], where: str) -> Di
     return config
 
 
-def nearest(word: str, choices: Iterable[str], how_many: int = 1) -> list[str]:
-    """The choices that look most like `word`, best first; may be empty."""
-    return difflib.get_close_matches(word, list(choices), n=how_many, cutoff=0.6)
+def nearest(word: str, choices: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """The choice that looks most like `word`, if any does."""
+    return difflib.get_close_matches(word, list(choices), n=1, cutoff=cutoff)
 
 
 def flat_keys(node: Any, prefix: str = "") -> list[str]:

@@ -48,12 +48,27 @@ KEYS: dict[str, Check] = {
 }
 
 
+KNOWN = (
+    *("recipe_dir", "tag", "data_dir", "exp_dir", "stats_dir", "manifests", "prepare", "collect_stats"),
+    *("seed", "init_from", "checkpoint", "callbacks", "dataset", "dataloader", "model", "trainer"),
+    *("optimizer", "scheduler", "scheduler_interval", "scheduler_monitor", "optimizers", "schedulers"),
+    *("logger", "validate", "resources", "launcher", "num_device"),
+)
+"""Keys at the top level that have a meaning; a recipe may add names of its own to interpolate."""
+_LOOKS_MISTYPED = 0.85
+
+
 def check_config(config: DictConfig) -> None:
     """Check the resolved `config`.
 
     Raises:
-        UserError: naming the first key whose value is not what it takes, or that is no key of resources.
+        UserError: naming the first key whose value is not what it takes, that is no key of resources, or
+            that looks like a mistyped one.
     """
+    for key in config:
+        guess = nearest(str(key), KNOWN, cutoff=_LOOKS_MISTYPED)
+        if key not in KNOWN and guess:
+            raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess[0]}?")
     for key, check in KEYS.items():
         _check(key, OmegaConf.select(config, key), check)
     for stage, resources in config.resources.items():

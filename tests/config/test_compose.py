@@ -103,6 +103,13 @@ def test_a_broken_file_and_a_missing_recipe_are_named(small_recipe: Path, tmp_pa
         find_recipe(tmp_path)
 
 
+@pytest.mark.parametrize("key", ["optimzer", "dataloder", "resource", "traner"])
+def test_a_mistyped_key_in_a_file_is_named(small_recipe: Path, key: str):
+    with (small_recipe / "conf" / "config.yaml").open("a") as config:
+        config.write(f"{key}: {{}}\nmy_own_number: 3\n")
+    assert f"{key} is no key" in message(small_recipe)
+
+
 def test_a_number_may_replace_a_number_of_the_other_kind(small_recipe: Path):
     assert composed(small_recipe, "prepare.rate=1").prepare.rate == 1
     assert composed(small_recipe, "prepare.size=0.5").prepare.size == 0.5

@@ -1,0 +1,62 @@
+"""The set-up scripts, in the environment that runs the tests."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+def call(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(TOOLS / command[0]), *command[1:]],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def test_the_active_environment_is_used_where_espnet3_imports():
+    bin_directory = Path(sys.executable).parent
+    path = f"{bin_directory}{os.pathsep}{os.environ['PATH']}"
+    done = call("python.sh", VIRTUAL_ENV=str(bin_directory.parent), PATH=path)
+    assert done.returncode == 0
+    assert done.stdout.strip() == str(bin_directory / "python")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--troch",), "--troch: unknown option"),
+        (("--torch",), "needs a build"),
+        (("--torch", "gpu"), "cpu or cu"),
+    ],
+)
+def test_a_wrong_option_is_named_with_exit_code_2(arguments: tuple, said: str):
+    done = call("install.sh", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("script", ["install.sh", "test.sh"])
+def test_help_is_the_comment_at_the_top(script: str):
+    done = call(script, "--help")
+    assert done.returncode == 0
+    assert f"tools/{script}" in done.stdout and "set -euo" not in done.stdout
+
+
+def test_every_dependency_is_pinned():
+    import importlib.metadata
+
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (TOOLS / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    required = importlib.metadata.requires("espnet3") or []
+    names = {requirement.split(">")[0].split("[")[0].strip().lower() for requirement in required}
+    assert names - {"espnet3"} <= pinned
