@@ -65,8 +65,8 @@ def check_config(config: DictConfig) -> None:
         UserError: naming the first key whose value is not what it takes, that is no key of resources, or
             that looks like a mistyped one.
     """
-    for key in config:
-        guess = nearest(str(key), KNOWN, cutoff=_LOOKS_MISTYPED)
+    for key in map(str, config):
+        guess = nearest(key, KNOWN, cutoff=_LOOKS_MISTYPED)
         if key not in KNOWN and guess:
             raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess[0]}?")
     for key, check in KEYS.items():
