@@ -1,0 +1,139 @@
+"""Stage 3: score the trained model by the recipe's evaluator, and draw the learning curve."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from espnet3.errors import UserError
+from espnet3.rundir.atomic import write_json
+from espnet3.rundir.stop import Stopped
+from espnet3.rundir.task import StageResult, Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from espnet3.components.data.combined_dataset import CombinedDataset
+    from espnet3.components.data.data_organizer import DataOrganizer
+
+OWN_KEYS = ("splits", "checkpoint")
+"""Keys of `validate` that are not the evaluator's arguments."""
+SPLITS = ("train", "valid", "test")
+
+
+def run(config: DictConfig, task: Task) -> StageResult:
+    """Call the evaluator `config.validate` on each of `validate.splits` with one checkpoint.
+
+    The evaluator is `__call__(model, dataset, split, directory, task) -> dict[str, float]`; the directory,
+    `<exp_dir>/validate/<split>`, is its own. `validate/metrics.json` holds the metrics of `test` at its top,
+    those of another split under its name, and the checkpoint. Rank 0 does it; further ranks have nothing to
+    do. A stage that is stopped or fails leaves the metrics of the time before.
+
+    Raises:
+        UserError: there is no such checkpoint, split or evaluator, or the weights are of another model.
+        Stopped: the task was asked to stop.
+    """
+    from espnet3.components.data.data_organizer import build_organizer
+    from espnet3.components.data.instantiation import instantiate_node
+
+    directory = Path(config.exp_dir) / "validate"
+    if task.rank > 0:
+        return StageResult("nothing to do on this rank", where=directory)
+    splits = list(config.validate.get("splits") or ("valid", "test"))
+    evaluator = instantiate_node(_evaluator_node(config.validate))
+    checkpoint = find_checkpoint(config)
+    organizer = build_organizer(config.dataset)
+    datasets = {split: _dataset(organizer, split) for split in splits}
+    model = _load_model(instantiate_node(config.model), checkpoint).to(_device(config))
+
+    metrics: dict[str, Any] = {}
+    for split, dataset in datasets.items():
+        if task.stop.is_set():
+            raise Stopped(f"{split} was not scored; the stage starts anew")
+        (directory / split).mkdir(parents=True, exist_ok=True)
+        scores = dict(evaluator(model, dataset, split, directory / split, task))
+        metrics |= scores if split == "test" else {split: scores}
+    picture = _draw(Path(config.exp_dir), directory / "learning_curve.png")
+    write_json(directory / "metrics.json", {**metrics, "checkpoint": str(checkpoint)})
+    utterances = sum(len(dataset) for dataset in datasets.values())
+    return StageResult(
+        summary=f"{utterances:,} utterances of {' and '.join(splits)} by {checkpoint.name}",
+        where=directory,
+        outputs=[directory / "metrics.json", *picture],
+        inputs=[checkpoint, *dict.fromkeys(path for data in datasets.values() for path in data.files())],
+        metrics=metrics,
+    )
+
+
+def find_checkpoint(config: DictConfig) -> Path:
+    """The file that `validate.checkpoint` means: `best` (the default), `last`, or a path.
+
+    A relative path is looked for in the run directory, then in the current one.
+
+    Raises:
+        UserError: there is none; says what makes it.
+    """
+    from espnet3.components.checkpoint.ranking import best_checkpoint, last_checkpoint
+
+    wanted = str(config.validate.get("checkpoint") or "best")
+    folder = Path(config.exp_dir) / "checkpoints"
+    if wanted == "best":
+        try:
+            return best_checkpoint(folder)
+        except UserError as error:
+            raise UserError(f"{error}: stage 2 (train) makes it, use --stage 2") from error
+    if wanted == "last":
+        last = last_checkpoint(folder)
+        if last is None:
+            raise UserError(f"no last.ckpt in {folder}: stage 2 (train) makes it, use --stage 2")
+        return last
+    for path in (Path(config.exp_dir) / wanted, Path(wanted)):
+        if path.is_file():
+            return path
+    raise UserError(f"validate.checkpoint={wanted}: takes best, last or a file, and there is no such file")
+
+
+def _evaluator_node(node: DictConfig) -> DictConfig:
+    if "_target_" not in node:
+        raise UserError("validate._target_ is missing: the recipe's evaluator, such as decode.GreedyDecoding")
+    return OmegaConf.masked_copy(node, [str(key) for key in node if key not in OWN_KEYS])
+
+
+def _dataset(organizer: "DataOrganizer", split: str) -> "CombinedDataset":
+    if split not in SPLITS:
+        raise UserError(f"validate.splits: {split} is none of {', '.join(SPLITS)}")
+    dataset: CombinedDataset = getattr(organizer, split)
+    if not len(dataset):
+        raise UserError(f"validate.splits: {split}, but dataset.{split} has no utterances")
+    return dataset
+
+
+def _load_model(model: "torch.nn.Module", checkpoint: Path) -> "torch.nn.Module":
+    """Put the weights into the model, all of them, and set it to evaluation mode."""
+    import torch
+
+    # weights_only: a checkpoint that came from elsewhere must not run code
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{checkpoint} is of another model: {' '.join(str(error).split())}") from error
+    return model.eval()
+
+
+def _device(config: DictConfig) -> str:
+    import torch
+
+    return "cuda" if config.resources.validate.gpus_per_node and torch.cuda.is_available() else "cpu"
+
+
+def _draw(exp_dir: Path, picture: Path) -> list[Path]:
+    """Draw the learning curve, where the training left metrics in a CSV file; names what was made."""
+    from espnet3.components.learning_curve import draw_learning_curve, read_curves
+
+    file = exp_dir / "csv" / "metrics.csv"
+    curves = read_curves(file) if file.is_file() else {}
+    if not curves:
+        return []
+    draw_learning_curve(curves, picture, title=exp_dir.name)
+    return [picture]
