@@ -1,0 +1,114 @@
+"""Tells how far training is: the heartbeat for the screen, and lines for the log."""
+
+import logging
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from espnet3.rundir.task import Task
+
+log = logging.getLogger(__name__)
+
+
+class Progress(Checkpoint):
+    """Updates the task's heartbeat, and logs a line at the end of every epoch and in long epochs.
+
+    Metrics are read from the device only when the heartbeat is about to be written or a line is due.
+    A subclass of Lightning's Checkpoint only for its place in the order: after the epoch's means are logged.
+
+    Args:
+        task: whose heartbeat is updated; lines come from its rank 0.
+        log_every_s: seconds between two lines within an epoch.
+    """
+
+    def __init__(self, task: Task, log_every_s: float = 30.0) -> None:
+        super().__init__()
+        self._task = task
+        self._log_every_s = log_every_s
+        self._line_at = 0.0
+        self._epoch_at = 0.0
+        self._utterances = 0
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Say at once that training has begun; a resumed epoch starts its clock here."""
+        self._start_clock()
+        self._beat(trainer, 0, force=True)
+
+    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Start the clock of the epoch."""
+        self._start_clock()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch; tell, if it is time."""
+        self._utterances += len(batch[0])
+        if self._task.heartbeat.due():
+            self._beat(trainer, batch_idx + 1, metrics=_floats(trainer, ("train/",)))
+        now = time.monotonic()
+        if self._task.rank == 0 and now - self._line_at >= self._log_every_s:
+            self._line_at = now
+            self._line(trainer, f", batch {batch_idx + 1}/{trainer.num_training_batches}", ("train/",))
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Tell how far validation is."""
+        if self._task.heartbeat.due():
+            total = sum(trainer.num_val_batches)
+            self._task.heartbeat.update(unit="validation batch", done=batch_idx + 1, total=total)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Tell what the epoch has come to."""
+        metrics = _floats(trainer, ("train/", "valid/"))
+        self._beat(trainer, trainer.fit_loop.batch_idx + 1, force=True, metrics=metrics)
+        if self._task.rank == 0:
+            self._line(trainer, "", ("train/", "valid/"))
+
+    def _start_clock(self) -> None:
+        self._epoch_at = self._line_at = time.monotonic()
+        self._utterances = 0
+
+    def _beat(self, trainer: Trainer, done: int, **fields: Any) -> None:
+        self._task.heartbeat.update(
+            unit="batch",
+            done=done,
+            total=trainer.num_training_batches,
+            epoch=trainer.current_epoch + 1,
+            max_epochs=trainer.max_epochs,
+            **fields,
+        )
+
+    def _line(self, trainer: Trainer, where: str, prefixes: tuple[str, ...]) -> None:
+        metrics = " ".join(f"{key} {value:.4g}" for key, value in _floats(trainer, prefixes).items())
+        rates = ", ".join(f"{optimizer.param_groups[0]['lr']:.3g}" for optimizer in trainer.optimizers)
+        seconds = max(time.monotonic() - self._epoch_at, 1e-9)
+        speed = self._utterances * self._task.world_size / seconds
+        total = f"/{trainer.max_epochs}" if trainer.max_epochs not in (None, -1) else ""
+        log.info(
+            "epoch %d%s%s: %s lr %s, %.0f utterances/s",
+            trainer.current_epoch + 1,
+            total,
+            where,
+            metrics,
+            rates,
+            speed,
+        )
+
+
+def _floats(trainer: Trainer, prefixes: tuple[str, ...]) -> dict[str, float]:
+    """The newest metrics whose names begin with one of `prefixes`, by one read from the device."""
+    tensors = {
+        key: value
+        for key, value in trainer.callback_metrics.items()
+        if key.startswith(prefixes) and not key.endswith("_epoch") and isinstance(value, Tensor)
+    }
+    if not tensors:
+        return {}
+    device = next(iter(tensors.values())).device
+    values = torch.stack([value.detach().to(device, torch.float32) for value in tensors.values()]).tolist()
+    return dict(zip(tensors, values, strict=True))

@@ -1,0 +1,83 @@
+"""Which checkpoints of a run directory are the best: a small file beside them, and who is kept."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from espnet3.errors import UserError
+from espnet3.rundir.atomic import write_json
+
+LAST = "last.ckpt"
+RANKING = "best.json"
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One of the best checkpoints."""
+
+    file: str
+    """Its name in the folder of checkpoints."""
+    value: float
+    """Of the monitored metric."""
+    epoch: int
+    """How many epochs were done."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best checkpoints, best first, and what they are compared by."""
+
+    monitor: str
+    mode: str
+    """`min` or `max`: which value is the best."""
+    best: tuple[Ranked, ...] = ()
+
+    def with_candidate(self, candidate: Ranked, keep: int) -> "Ranking":
+        """The ranking after `candidate` was weighed: at most `keep`; of equals the earlier is better.
+
+        A candidate with a file that is ranked already replaces it: an epoch that was done again.
+        """
+        entries = [entry for entry in self.best if entry.file != candidate.file] + [candidate]
+        sign = 1 if self.mode == "min" else -1
+        entries.sort(key=lambda entry: (sign * entry.value, entry.epoch))
+        return Ranking(self.monitor, self.mode, tuple(entries[:keep]))
+
+    def files(self) -> set[str]:
+        """Names of the ranked files."""
+        return {entry.file for entry in self.best}
+
+
+def read_ranking(directory: Path) -> Ranking | None:
+    """The ranking in `directory`, or None when no epoch was ranked yet."""
+    try:
+        content = json.loads((directory / RANKING).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    best: Sequence[dict[str, object]] = content["best"]
+    return Ranking(content["monitor"], content["mode"], tuple(Ranked(**entry) for entry in best))  # type: ignore[arg-type]
+
+
+def write_ranking(directory: Path, ranking: Ranking) -> None:
+    """Replace the ranking in `directory`, atomically."""
+    write_json(directory / RANKING, asdict(ranking))
+
+
+def best_checkpoint(directory: Path) -> Path:
+    """The best checkpoint in the folder of checkpoints `directory`.
+
+    Raises:
+        UserError: there is none; the message says what there is.
+    """
+    ranking = read_ranking(directory)
+    for entry in ranking.best if ranking else ():
+        if (directory / entry.file).is_file():
+            return directory / entry.file
+    there = ", ".join(sorted(path.name for path in directory.glob("*.ckpt"))) or "no checkpoint"
+    raise UserError(f"{directory}: no best checkpoint (there is {there}); train first, with validation data")
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """The newest checkpoint in `directory`, from which training goes on; None when there is none."""
+    path = directory / LAST
+    return path if path.is_file() else None

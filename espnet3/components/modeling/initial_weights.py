@@ -1,0 +1,44 @@
+"""`init_from`: a model's first weights from a checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from espnet3.errors import UserError
+
+
+def load_initial_weights(model: Module, path: str | Path) -> None:
+    """Load `model`'s weights from a checkpoint of ours or Lightning's, or from a bare state dict.
+
+    Raises:
+        UserError: the file cannot be read as weights, or it is not exactly the model's: the message lists
+            what is missing, what is unexpected and which shapes differ, and the model is unchanged.
+    """
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"init_from={path}: there is no such file") from None
+    except Exception as error:  # torch.load raises many kinds for a file that is something else
+        raise UserError(f"init_from={path} holds no weights: {str(error).splitlines()[0]}") from error
+    weights = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"init_from={path} holds no weights: neither a checkpoint nor a state dict")
+    differences = _differences(model.state_dict(), weights)
+    if differences:
+        raise UserError(f"init_from={path} does not fit {type(model).__name__}: {'; '.join(differences)}")
+    model.load_state_dict(weights)
+
+
+def _differences(own: dict[str, Tensor], given: dict[str, Tensor]) -> list[str]:
+    missing = sorted(own.keys() - given.keys())
+    unexpected = sorted(given.keys() - own.keys())
+    shapes = [
+        f"{key} is {tuple(given[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in given and own[key].shape != given[key].shape
+    ]
+    told = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    return [f"{what}: {', '.join(names)}" for what, names in told.items() if names]

@@ -1,0 +1,147 @@
+"""From the configuration to a Lightning Trainer that runs as one rank of a job."""
+
+import inspect
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import lightning.fabric.utilities.rank_zero
+import lightning.pytorch.utilities.rank_zero
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
+from omegaconf import DictConfig, OmegaConf
+
+from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
+from espnet3.components.trainers.cluster_environment import TaskEnvironment
+from espnet3.components.trainers.quiet import quieten_lightning
+from espnet3.errors import UserError
+from espnet3.rundir.task import Task
+
+GIVEN_ELSEWHERE = {
+    "logger": "the configuration group `logger`",
+    "callbacks": "the key `callbacks`",
+    "default_root_dir": "exp_dir",
+    "enable_checkpointing": "the key `checkpoint`",
+    "use_distributed_sampler": "nothing: the data loaders deal out the batches to the ranks",
+    "barebones": "nothing: a run without logs and checkpoints is not supported",
+    "fast_dev_run": "trainer.max_epochs, trainer.limit_train_batches and trainer.limit_val_batches",
+}
+"""Arguments of Lightning's Trainer that are not for `trainer:`, and what to give instead."""
+
+UNUSED = ("num_device",)
+"""Keys of published configurations that are accepted: the world size follows from `resources`."""
+
+
+def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] = ()) -> Trainer:
+    """The Trainer that `config.trainer` describes, for the rank that `task` is.
+
+    Args:
+        config: the whole configuration; `trainer`, `logger`, `callbacks`, `exp_dir`, `resources` are used.
+        task: this process's place among the ranks, which all exist already.
+        callbacks: run before those of `config.callbacks`; checkpointing ones run last, as in Lightning.
+
+    Raises:
+        UserError: an argument that Lightning's Trainer does not have, or that is given elsewhere, or ranks
+            in another number than was launched.
+    """
+    quieten_lightning()
+    arguments = trainer_arguments(config)
+    arguments["accelerator"] = _accelerator(arguments.get("accelerator", "auto"), config)
+    _check_ranks(arguments, task)
+    # Lightning guesses the rank from Slurm's variables at import; who logs must not depend on that.
+    for module in (lightning.fabric.utilities.rank_zero, lightning.pytorch.utilities.rank_zero):
+        module.rank_zero_only.rank = task.rank  # type: ignore[attr-defined]
+    trainer = Trainer(
+        **{
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            **arguments,
+            "strategy": _strategy(arguments.get("strategy", "auto"), arguments["accelerator"], task),
+        },
+        logger=build_loggers(config),
+        callbacks=[*callbacks, *build_callbacks(config)],
+        plugins=[TaskEnvironment(task), AtomicCheckpointIO()],
+        default_root_dir=Path(config.exp_dir),
+        use_distributed_sampler=False,
+    )
+    _leave_signals_alone(trainer)
+    return trainer
+
+
+def trainer_arguments(config: DictConfig) -> dict[str, Any]:
+    """The arguments in `config.trainer`, checked by name; pure, so that a launcher can ask early.
+
+    Raises:
+        UserError: naming the key and the nearest valid one, or where it is to be given instead.
+    """
+    node = OmegaConf.to_container(config.trainer, resolve=True)
+    assert isinstance(node, dict)
+    arguments = {str(key): value for key, value in node.items() if key not in UNUSED}
+    known = set(inspect.signature(Trainer.__init__).parameters) - {"self", "plugins", *GIVEN_ELSEWHERE}
+    for key in arguments:
+        if key in GIVEN_ELSEWHERE:
+            raise UserError(f"trainer.{key} cannot be given here: use {GIVEN_ELSEWHERE[key]}")
+        if key not in known:
+            nearest = get_close_matches(key, known, n=1)
+            hint = (
+                f"did you mean trainer.{nearest[0]}?" if nearest else f"known are {', '.join(sorted(known))}"
+            )
+            raise UserError(f"trainer.{key} is no argument of Lightning's Trainer; {hint}")
+    return arguments
+
+
+def build_loggers(config: DictConfig) -> list[Logger]:
+    """The loggers of the group `logger`, in its order; null entries are left out."""
+    return [instantiate(node) for node in (config.get("logger") or {}).values() if node is not None]
+
+
+def build_callbacks(config: DictConfig) -> list[Callback]:
+    """The user's callbacks, in the order of the configuration; null entries are left out."""
+    return [instantiate(node) for node in (config.get("callbacks") or {}).values() if node is not None]
+
+
+def _accelerator(given: str, config: DictConfig) -> str:
+    """`auto` means what was asked for: the CPU where no GPU belongs to the job, though one may be there."""
+    if given != "auto":
+        return given
+    gpus = OmegaConf.select(config, "resources.train.gpus_per_node")
+    return "cpu" if not gpus else "gpu"
+
+
+def _check_ranks(arguments: dict[str, Any], task: Task) -> None:
+    devices, nodes = arguments.get("devices", "auto"), arguments.get("num_nodes", 1)
+    if isinstance(devices, int) and devices * nodes != task.world_size:
+        raise UserError(
+            f"trainer.num_nodes={nodes} times trainer.devices={devices} are {devices * nodes} ranks, but"
+            f" {task.world_size} launched; both follow from resources.train (nodes, tasks_per_node)"
+        )
+
+
+def _strategy(given: Any, accelerator: str, task: Task) -> Any:
+    if isinstance(given, dict):
+        return instantiate(given)
+    if given != "auto" or task.world_size == 1:
+        return given
+    return DDPStrategy(
+        # Buffers are per rank, and skipped batches put them back: rank 0's must not overwrite them.
+        broadcast_buffers=False,
+        find_unused_parameters=False,
+        process_group_backend="nccl"
+        if accelerator in ("gpu", "cuda") and torch.cuda.is_available()
+        else "gloo",
+    )
+
+
+def _leave_signals_alone(trainer: Trainer) -> None:
+    """The launcher owns the signals of a task; the module's control collective carries a request to stop.
+
+    Lightning would add a handler for SIGTERM, requeue Slurm jobs by itself, and broadcast, with a read from
+    the device, before every batch.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]

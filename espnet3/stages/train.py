@@ -1,0 +1,108 @@
+"""Stage 2: train the model, from the start or from where the run directory's last checkpoint left it."""
+
+import logging
+import os
+import random
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from espnet3.rundir.task import StageResult, Task
+
+log = logging.getLogger(__name__)
+
+
+def run(config: DictConfig, task: Task) -> StageResult:
+    """Train `config.model`; continues from `checkpoints/last.ckpt` if it is there.
+
+    Returns:
+        The summary with the best metric; outputs are the last and the best checkpoint, inputs the files
+        that the data and the statistics were read from.
+
+    Raises:
+        UserError: a mistake in the configuration.
+        Stopped: asked to stop, and saved.
+    """
+    import torch.distributed
+    from hydra.utils import instantiate
+
+    from espnet3.components.callbacks.progress import Progress
+    from espnet3.components.checkpoint.ranking import last_checkpoint, read_ranking
+    from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
+    from espnet3.components.modeling.initial_weights import load_initial_weights
+    from espnet3.components.modeling.lightning_module import ESPnetLightningModule
+    from espnet3.components.modeling.optimizer_config import read_optimizer_config
+    from espnet3.components.trainers.build import build_trainer
+
+    read_optimizer_config(config)  # its mistakes are told before the data is read
+    _use_threads(OmegaConf.select(config, "resources.train.cpus_per_task") or 1)
+    directory = Path(config.exp_dir) / "checkpoints"
+    trainer = build_trainer(
+        config,
+        task,
+        [Progress(task), RunCheckpoint(directory, **OmegaConf.to_container(config.checkpoint))],  # type: ignore[arg-type]
+    )
+
+    _seed(config.seed)  # the same weights on all ranks
+    model = instantiate(config.model)
+    module = ESPnetLightningModule(model, config)
+    module.stop_requested = task.stop.is_set
+    last = last_checkpoint(directory)
+    if last is not None:
+        log.info("continuing from %s", last)
+    elif config.get("init_from"):
+        load_initial_weights(model, config.init_from)
+        log.info("initial weights from %s", config.init_from)
+    _seed(config.seed + 1 + task.rank)  # dropout differs between ranks
+
+    try:
+        trainer.fit(module, ckpt_path=last, weights_only=True)
+    finally:
+        if task.world_size > 1 and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+    ranking = read_ranking(directory)
+    best = ranking.best[0] if ranking and ranking.best else None
+    epochs = f"{trainer.current_epoch} epochs"
+    files = [*module.organizer.train.files(), *module.organizer.valid.files()]
+    metrics = {
+        key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("valid/")
+    }
+    outputs = [directory / "last.ckpt"]
+    if ranking is not None and best is not None:
+        outputs.append(directory / best.file)
+        metrics[f"best {ranking.monitor}"] = best.value
+        epochs += f", best {ranking.monitor} {best.value:.4g} (epoch {best.epoch})"
+    return StageResult(
+        summary=epochs,
+        where=directory,
+        outputs=outputs,
+        inputs=[*files, *_stats_files(config)],
+        metrics=metrics,
+    )
+
+
+def _seed(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _use_threads(count: int) -> None:
+    """Compute with as many threads as the task has cores."""
+    import torch
+
+    os.environ["OMP_NUM_THREADS"] = str(count)  # Lightning chooses a number of its own where it is not set
+    torch.set_num_threads(count)
+
+
+def _stats_files(config: DictConfig) -> list[Path]:
+    """The statistics that the model and the bucketed batches may read."""
+    stats_dir = config.get("stats_dir")
+    if not stats_dir or not Path(stats_dir).is_dir():
+        return []
+    return sorted(path for path in Path(stats_dir).glob("*/*") if path.is_file())
