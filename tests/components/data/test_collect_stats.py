@@ -44,6 +44,21 @@ def test_statistics_and_shapes_are_those_of_the_data(model, organizer, tmp_path)
     assert sorted(written) == sorted(path for path in tmp_path.rglob("*") if path.is_file())
 
 
+def test_frames_beyond_the_length_do_not_count(model, organizer, tmp_path):
+    class Padding(torch.nn.Module):
+        """Rounds the number of frames up, as a subsampling front end does."""
+
+        def collect_feats(self, **batch):
+            feats = model.collect_feats(**batch)
+            return {**feats, "feats": torch.nn.functional.pad(feats["feats"], (0, 0, 0, 5), value=99.0)}
+
+    model.eval()  # it is no part of Padding
+    written = collect(model, organizer, tmp_path / "exact")
+    collect(Padding(), organizer, tmp_path / "padded")
+    for path in written:
+        assert (tmp_path / "padded" / path.relative_to(tmp_path / "exact")).read_bytes() == path.read_bytes()
+
+
 def test_shapes_of_the_inputs_are_there_for_bucketing(model, organizer, tmp_path):
     collect(model, organizer, tmp_path)
     for key in ("speech", "tokens"):
