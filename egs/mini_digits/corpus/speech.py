@@ -7,6 +7,7 @@ import ctypes
 import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,10 @@ def speak(text: str, voice: str, *, speed: int, pitch: int, seed: int) -> tuple[
     Raises:
         SpeechError: the voice does not exist, or nothing was spoken.
     """
-    library, rate = _library()
+    library, rate, data = _library()
+    variant = voice.partition("+")[2]
+    if variant and not (data / "voices" / "!v" / variant).is_file():
+        raise SpeechError(f"espeak-ng has no voice {voice!r}")  # it would take the accent's own voice
     samples = _in_child(lambda: _speak_here(library, text, voice, speed, pitch, seed))
     if not samples:
         raise SpeechError(f"espeak-ng has no voice {voice!r}, or nothing to say for {text!r}")
@@ -50,17 +54,17 @@ def speak(text: str, voice: str, *, speed: int, pitch: int, seed: int) -> tuple[
 
 
 @cache
-def _library() -> tuple[Any, int]:
-    """The library, initialized once in this process, and its sample rate; it starts no thread."""
+def _library() -> tuple[Any, int, Path]:
+    """The library, initialized once in this process, its sample rate and data; it starts no thread."""
     import espeakng_loader
 
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
-    path = espeakng_loader.get_data_path()
-    rate = library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, os.fsencode(path), 0)
+    data = Path(espeakng_loader.get_data_path())
+    rate = library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data), 0)
     if rate <= 0:
-        raise SpeechError(f"espeak-ng does not start with its data in {path}")
-    return library, rate
+        raise SpeechError(f"espeak-ng does not start with its data in {data}")
+    return library, rate, data
 
 
 def _speak_here(library: Any, text: str, voice: str, speed: int, pitch: int, seed: int) -> bytes:
