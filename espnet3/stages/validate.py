@@ -47,12 +47,17 @@ def run(config: DictConfig, task: Task) -> StageResult:
     model = _load_model(instantiate_node(config.model), checkpoint).to(_device(config))
 
     metrics: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     for split, dataset in datasets.items():
         if task.stop.is_set():
             raise Stopped(f"{split} was not scored; the stage starts anew")
         (directory / split).mkdir(parents=True, exist_ok=True)
         scores = dict(evaluator(model, dataset, split, directory / split, task))
-        metrics |= scores if split == "test" else {split: scores}
+        if split == "test":
+            metrics |= scores
+        else:
+            others[split] = scores
+    metrics |= others
     picture = _draw(Path(config.exp_dir), directory / "learning_curve.png")
     write_json(directory / "metrics.json", {**metrics, "checkpoint": str(checkpoint)})
     utterances = sum(len(dataset) for dataset in datasets.values())

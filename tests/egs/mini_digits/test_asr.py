@@ -1,0 +1,224 @@
+"""The digit recognizer: features, a model that ignores padding and learns, its schedule, its error rates."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from espnet3.components.data.collate import CommonCollateFn
+from espnet3.components.data.combined_dataset import CombinedDataset, Part
+from espnet3.rundir.stop import StopFlag, Stopped
+from espnet3.rundir.task import Task
+
+
+@pytest.fixture
+def dataset(small_corpus: Path) -> CombinedDataset:
+    from features import DigitDataset
+
+    digits = DigitDataset(small_corpus / "train.jsonl", sample_rate=8000, num_mels=40)
+    return CombinedDataset([Part("train", digits, None, "dataset.train[0]")])
+
+
+@pytest.fixture
+def model(dataset: CombinedDataset, tmp_path: Path) -> torch.nn.Module:
+    """A small model that normalizes by the statistics of the corpus."""
+    from model import CtcModel
+
+    from espnet3.components.data.feature_stats import FeatureStats
+    from espnet3.components.modeling.global_mvn import GlobalMVN
+
+    stats = FeatureStats()
+    for index in range(len(dataset)):
+        stats.add(dataset[index][1]["feats"])
+    stats.write(tmp_path / "feats_stats.npz")
+    torch.manual_seed(0)
+    return CtcModel(
+        40, 11, GlobalMVN(tmp_path / "feats_stats.npz"), channels=48, dilations=(1, 2), dropout=0.0
+    )
+
+
+def test_tokens_are_the_digits_above_the_blank():
+    from features import BLANK, NUM_TOKENS, to_text, to_tokens
+
+    assert to_tokens("3 0 9") == [4, 1, 10]
+    assert to_text(to_tokens("3 0 9")) == "3 0 9"
+    assert BLANK not in to_tokens("0 1 2 3 4 5 6 7 8 9") and NUM_TOKENS == 11
+
+
+def test_a_tone_is_loudest_in_the_mel_band_of_its_frequency():
+    from features import log_mel
+
+    tone = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
+    mel = log_mel(tone.astype(np.float32), 16000, 40)
+    edges = 1127 * np.log(1 + np.array([20.0, 8000.0, 1000.0]) / 700)
+    assert mel.shape == (100, 40) and mel.dtype == np.float32
+    assert mel[50].argmax() == pytest.approx((edges[2] - edges[0]) / (edges[1] - edges[0]) * 41 - 1, abs=1)
+
+
+def test_a_sample_has_the_features_and_tokens_of_its_line(small_corpus: Path, dataset: CombinedDataset):
+    from features import to_text
+
+    line = json.loads((small_corpus / "train.jsonl").read_text().splitlines()[3])
+    uid, sample = dataset[3]
+    assert (uid, to_text(sample["text"])) == (line["uid"], line["text"])
+    assert sample["feats"].shape == (round(line["samples"] / 80), 40)
+
+
+def test_an_utterance_gives_the_same_in_any_batch(model, dataset: CombinedDataset):
+    model.eval()
+    collate = CommonCollateFn()
+    _, together = collate([dataset[index] for index in range(8)])
+    log_probs, lengths = model.log_probs(together["feats"], together["feats_lengths"])
+    assert len(set(lengths.tolist())) > 1
+    for index in range(8):
+        _, alone = collate([dataset[index]])
+        expected, _ = model.log_probs(alone["feats"], alone["feats_lengths"])
+        torch.testing.assert_close(log_probs[index, : lengths[index]], expected[0], atol=1e-4, rtol=1e-4)
+
+
+def test_it_learns_what_a_few_utterances_say(model, dataset: CombinedDataset):
+    _, batch = CommonCollateFn()([dataset[index] for index in range(4)])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    first = None
+    for _ in range(200):
+        loss, stats, weight = model(**batch)
+        first = first or float(loss.detach())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert weight == 4 and stats.keys() == {"loss"}
+    model.eval()
+    loss, stats, _ = model(**batch)
+    assert float(loss.detach()) < first / 20
+    assert float(stats["token_error_rate"]) < 0.1
+
+
+def test_greedy_decoding_joins_repetitions_and_drops_blanks():
+    from model import greedy
+
+    path = torch.tensor([[0, 4, 4, 0, 4, 2, 2, 9], [3, 3, 3, 0, 5, 5, 5, 5]])
+    log_probs = torch.nn.functional.one_hot(path, 11).float()
+    assert greedy(log_probs, torch.tensor([7, 4])) == [[4, 4, 2], [3]]
+
+
+def test_the_mel_axis_is_stretched_and_masks_lie_inside_the_utterance(dataset: CombinedDataset):
+    from augment import Augment, warped
+
+    _, batch = CommonCollateFn()([dataset[index] for index in range(8)])
+    feats, lengths = batch["feats"] - batch["feats"].mean(), batch["feats_lengths"]
+    assert torch.equal(warped(feats, torch.ones(8)), feats)
+    torch.testing.assert_close(warped(feats, torch.full((8,), 2.0))[:, :, :20], feats[:, :, :40:2])
+    torch.manual_seed(0)
+    hidden = Augment(warp=0.0, mel_masks=1, mel_width=8, time_masks=1, time_width=20)(feats, lengths)
+    changed = (hidden != feats) & (torch.arange(feats.shape[1]) < lengths[:, None])[:, :, None]
+    assert changed.any() and (hidden[changed] == 0).all()
+    assert (changed.all(dim=1).sum(dim=1) <= 8).all() and (changed.all(dim=2).sum(dim=1) <= 20).all()
+
+
+def rates(epochs: int, updates: int, **changed: int) -> list[float]:
+    from schedule import warmup_cosine
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    settings = {
+        "utterances": 100,
+        "batch_size": 10,
+        "devices": 1,
+        "num_nodes": 1,
+        "accumulate_grad_batches": 1,
+    }
+    scheduler = warmup_cosine(optimizer, epochs=epochs, warmup=0.25, **{**settings, **changed})
+    seen = []
+    for _ in range(updates):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_to_zero_at_the_last_update():
+    seen = rates(epochs=4, updates=41)
+    assert seen[:10] == pytest.approx([0.2 * n for n in range(1, 11)])
+    assert seen[25] == pytest.approx(1.0) and seen[40] == pytest.approx(0.0)
+    assert seen[10:] == sorted(seen[10:], reverse=True)
+
+
+@pytest.mark.parametrize("key", ["devices", "num_nodes", "accumulate_grad_batches"])
+def test_fewer_updates_an_epoch_make_the_schedule_shorter(key: str):
+    seen = rates(epochs=4, updates=21, **{key: 2})
+    assert seen[4] == pytest.approx(2.0) and seen[20] == pytest.approx(0.0)
+
+
+def test_a_continued_training_follows_the_longer_schedule():
+    from schedule import warmup_cosine
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    settings = {"utterances": 10, "batch_size": 1, "devices": 1, "num_nodes": 1, "accumulate_grad_batches": 1}
+    short = warmup_cosine(optimizer, epochs=1, warmup=0.1, **settings)
+    longer = warmup_cosine(optimizer, epochs=4, warmup=0.1, **settings)
+    longer.load_state_dict(short.state_dict())
+    assert longer.lr_lambdas[0](10) > 0.9 and math.isclose(longer.lr_lambdas[0](40), 0.0)
+
+
+def test_error_rates_count_edits_per_token_and_wrong_utterances():
+    from decode import Hypothesis, error_rates
+
+    hypotheses = [
+        Hypothesis("a", "1 2 3 4", "1 2 3 4"),
+        Hypothesis("b", "5 6 7", "5 7"),
+        Hypothesis("c", "8 9 0", "1 9 0 0"),
+        Hypothesis("d", "1 2", ""),
+    ]
+    metrics = error_rates(hypotheses)
+    assert metrics["token_error_rate"] == pytest.approx((0 + 1 + 2 + 2) / 12)
+    assert metrics["utterance_error_rate"] == pytest.approx(3 / 4)
+
+
+def test_hypotheses_stand_below_their_references_aligned():
+    from decode import Hypothesis, shown
+
+    assert shown(Hypothesis("u", "5 6 7", "5 7")) == "u  1 error\n  ref  5 6 7\n  hyp  5 * 7\n"
+    assert shown(Hypothesis("u", "8 9", "8 9 0 0")) == "u  2 errors\n  ref  8 9 * *\n  hyp  8 9 0 0\n"
+    assert shown(Hypothesis("u", "8", "8")) == "u  right\n  ref  8\n  hyp  8\n"
+
+
+class Echo(torch.nn.Module):
+    """Understands every utterance right, but those of 4 and 6 digits without the last."""
+
+    def __init__(self, dataset: CombinedDataset) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        samples = [dataset[index][1] for index in range(20)]
+        self.tokens = {float(data["feats"][0, 0]): data["text"] for data in samples}
+
+    def decode(self, feats, feats_lengths):
+        heard = [self.tokens[first] for first in feats[:, 0, 0].tolist()]
+        return [tokens[:-1] if len(tokens) % 2 == 0 else tokens for tokens in heard]
+
+
+def test_the_evaluator_writes_all_hypotheses_and_lists_the_wrong_ones(
+    dataset: CombinedDataset, tmp_path: Path
+):
+    from decode import GreedyDecoding
+
+    references = [dataset[index][1]["text"] for index in range(20)]
+    wrong = sum(len(tokens) % 2 == 0 for tokens in references)
+    metrics = GreedyDecoding(batch_size=7)(Echo(dataset), dataset, "test", tmp_path, Task.alone("validate"))
+    assert 0 < wrong < 20
+    assert metrics["token_error_rate"] == pytest.approx(wrong / sum(map(len, references)))
+    assert metrics["utterance_error_rate"] == pytest.approx(wrong / 20)
+    assert (tmp_path / "hypotheses.txt").read_text().count("  ref  ") == 20
+    worst = (tmp_path / "worst.txt").read_text()
+    assert worst.count("  1 error\n") == worst.count("  ref  ") == wrong
+
+
+def test_the_evaluator_stops_when_it_is_asked_to(dataset: CombinedDataset, tmp_path: Path):
+    from decode import GreedyDecoding
+
+    stop = StopFlag()
+    stop.set("test")
+    with pytest.raises(Stopped):
+        GreedyDecoding()(Echo(dataset), dataset, "test", tmp_path, Task(stage="validate", stop=stop))
+    assert not list(tmp_path.iterdir())
