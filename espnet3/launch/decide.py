@@ -127,7 +127,8 @@ def _decide_training(config: DictConfig, old: Record, new: Record, force: bool) 
     if differences:
         raise UserError(
             f"{short_path(config.exp_dir)} holds a training with another configuration: "
-            f"{'; '.join(differences)}. Give tag=NAME for another run directory, or --force to move the old aside"
+            f"{'; '.join(differences)}. Give tag=NAME for another run directory, "
+            "or --force to move the old training aside"
         )
     inputs = changed_files(old)
     code = changed_code(old.code, new.code)

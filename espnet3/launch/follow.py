@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+from espnet3.errors import short_path
 from espnet3.launch.screen import ProgressBar, Screen
 from espnet3.launch.submit import LocalJob
 from espnet3.rundir.heartbeat import read_heartbeat
@@ -53,6 +54,7 @@ def follow(job: LocalJob, title: str, stop: StopFlag, screen: Screen) -> Outcome
     """
     tail = LogTail(job.log)
     asked, failed_at = False, None
+    ended: set[int] = set()
     with ProgressBar(screen, title) as bar:
         while job.is_running():
             heartbeat = read_heartbeat(heartbeat_path(job.directory, 0))
@@ -66,7 +68,7 @@ def follow(job: LocalJob, title: str, stop: StopFlag, screen: Screen) -> Outcome
             if failed_at is None and any_failed(read_states(job.directory), job.world_size):
                 failed_at = time.monotonic()
             if failed_at is not None and time.monotonic() - failed_at > PEER_GRACE_S:
-                end_now(job)
+                ended |= end_now(job)
             time.sleep(POLL_S)
         for line in [*tail.lines(), *tail.rest()]:
             screen.line(line)
@@ -74,7 +76,7 @@ def follow(job: LocalJob, title: str, stop: StopFlag, screen: Screen) -> Outcome
     if asked and not states:
         return "stopped"  # asked before any task had begun
     outcome = job_outcome(states, job.world_size)
-    _explain(job, outcome, states, screen)
+    _explain(job, states, ended, screen)
     return outcome
 
 
@@ -88,13 +90,16 @@ def any_failed(states: list[TaskState], world_size: int) -> bool:
     )
 
 
-def end_now(job: LocalJob) -> None:
-    """Kill every task that still lives; their controller ends by itself then."""
+def end_now(job: LocalJob) -> set[int]:
+    """Kill every task that still lives, and name them; their controller ends by itself then."""
+    ended = set()
     for state in read_states(job.directory):
         process = ProcessName(**state.process)
         if process.is_alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
+                ended.add(state.rank)
+    return ended
 
 
 def kill(job: LocalJob) -> None:
@@ -110,20 +115,18 @@ def kill(job: LocalJob) -> None:
     end_now(job)
 
 
-def _explain(job: LocalJob, outcome: Outcome, states: list[TaskState], screen: Screen) -> None:
-    """Show what the log of rank 0, which was on the screen already, does not."""
+def _explain(job: LocalJob, states: list[TaskState], ended: set[int], screen: Screen) -> None:
+    """Say which rank went first, where rank 0's log, which was on the screen already, does not."""
+    killed = [state for state in states if state.outcome is None and state.rank not in ended]
+    for state in killed:
+        screen.line(f"rank {state.rank} was killed, see {short_path(state.log)}")
     failure = first_failure(states)
-    if failure is not None and failure.rank > 0:
-        screen.line(f"rank {failure.rank} failed first, see {failure.log}: {failure.message}")
+    if failure is not None and failure.rank > 0 and not killed:
+        screen.line(f"rank {failure.rank} failed first, see {short_path(failure.log)}: {failure.message}")
         for line in failure.traceback.rstrip().splitlines():
             screen.line(line)
-    if outcome == "killed":
-        begun = {state.rank for state in states}
-        for state in states:
-            if state.outcome is None:
-                screen.line(f"rank {state.rank} was killed, see {state.log}")
-        for rank in sorted(set(range(job.world_size)) - begun):
-            screen.line(f"rank {rank} ended before it began:")
-            for path in job.early_logs.glob(f"*_{rank}_log.out"):
-                for line in path.read_text(errors="replace").splitlines()[-20:]:
-                    screen.line(line)
+    for rank in sorted(set(range(job.world_size)) - {state.rank for state in states}):
+        screen.line(f"rank {rank} ended before it began:")
+        for path in job.early_logs.glob(f"*_{rank}_log.out"):
+            for line in path.read_text(errors="replace").splitlines()[-20:]:
+                screen.line(line)
