@@ -24,11 +24,11 @@ def run(config: DictConfig, task: Task) -> StageResult:
         Stopped: asked to stop, and saved.
     """
     import torch.distributed
-    from hydra.utils import instantiate
 
     from espnet3.components.callbacks.progress import Progress
     from espnet3.components.checkpoint.ranking import last_checkpoint, read_ranking
     from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
+    from espnet3.components.data.instantiation import instantiate_node
     from espnet3.components.modeling.initial_weights import load_initial_weights
     from espnet3.components.modeling.lightning_module import ESPnetLightningModule
     from espnet3.components.modeling.optimizer_config import read_optimizer_config
@@ -44,13 +44,11 @@ def run(config: DictConfig, task: Task) -> StageResult:
     )
 
     _seed(config.seed)  # the same weights on all ranks
-    model = instantiate(config.model)
+    model = instantiate_node(config.model)
     module = ESPnetLightningModule(model, config)
     module.stop_requested = task.stop.is_set
     last = last_checkpoint(directory)
-    if last is not None:
-        log.info("continuing from %s", last)
-    elif config.get("init_from"):
+    if last is None and config.get("init_from"):
         load_initial_weights(model, config.init_from)
         log.info("initial weights from %s", config.init_from)
     _seed(config.seed + 1 + task.rank)  # dropout differs between ranks
@@ -63,7 +61,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
 
     ranking = read_ranking(directory)
     best = ranking.best[0] if ranking and ranking.best else None
-    epochs = f"{trainer.current_epoch} epochs"
+    epochs = f"{trainer.current_epoch} epoch{'s' * (trainer.current_epoch != 1)}"
     files = [*module.organizer.train.files(), *module.organizer.valid.files()]
     metrics = {
         key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("valid/")

@@ -1,6 +1,7 @@
 """Which checkpoints of a run directory are the best: a small file beside them, and who is kept."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,9 +37,11 @@ class Ranking:
     def with_candidate(self, candidate: Ranked, keep: int) -> "Ranking":
         """The ranking after `candidate` was weighed: at most `keep`; of equals the earlier is better.
 
-        A candidate with a file that is ranked already replaces it: an epoch that was done again.
+        A candidate with a file that is ranked already replaces it: an epoch that was done again. One whose
+        value is NaN is not ranked.
         """
-        entries = [entry for entry in self.best if entry.file != candidate.file] + [candidate]
+        entries = [entry for entry in self.best if entry.file != candidate.file]
+        entries += [] if math.isnan(candidate.value) else [candidate]
         sign = 1 if self.mode == "min" else -1
         entries.sort(key=lambda entry: (sign * entry.value, entry.epoch))
         return Ranking(self.monitor, self.mode, tuple(entries[:keep]))

@@ -19,6 +19,7 @@ from espnet3.components.checkpoint.ranking import (
 from espnet3.components.checkpoint.run_state import KEY, gather_run_state, restore_run_state
 from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
+from espnet3.components.modeling.monitored_metric import NeverLogged, monitored_value
 from espnet3.rundir.atomic import replace_file
 from espnet3.rundir.stop import Stopped
 
@@ -68,13 +69,18 @@ class RunCheckpoint(Checkpoint):
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep the state until training starts: loaders and optimizers are still to be made."""
-        self._loaded = checkpoint.get(KEY)
+        self._loaded = checkpoint.get(KEY, [])
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Set the state; the last thing before the first batch."""
-        if self._loaded is not None:
-            restore_run_state(self._loaded, trainer, _ours(module))
-            self._loaded = None
+        if self._loaded is None:
+            return
+        module = _ours(module)
+        epoch, batch = module.position
+        if trainer.is_global_zero:
+            log.info("continuing from %s: epoch %d, batch %d", trainer.ckpt_path, epoch + 1, batch + 1)
+        restore_run_state(self._loaded, trainer, module)
+        self._loaded = None
 
     # --- when to save -------------------------------------------------------------------------------------
 
@@ -122,17 +128,13 @@ class RunCheckpoint(Checkpoint):
 
     def _candidate(self, trainer: Trainer) -> Ranked | None:
         """This epoch's checkpoint, if the metric was refreshed in it."""
-        value = trainer.callback_metrics.get(self.monitor)
-        if value is None:
-            if self._validated or sum(trainer.num_val_batches) == 0:
-                logged = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
-                log.warning(
-                    "checkpoint.monitor %s was not logged: no best checkpoint; logged are: %s",
-                    self.monitor,
-                    logged,
-                )
+        try:
+            value = monitored_value(trainer, "checkpoint.monitor", self.monitor, validated=self._validated)
+        except NeverLogged as error:
+            # not worth a training: it goes on, and last.ckpt is there
+            log.warning("no best checkpoint is kept: %s", error)
             return None
-        if self.monitor.startswith("valid/") and not self._validated:
+        if value is None:
             return None
         epoch = trainer.current_epoch + 1
         return Ranked(f"epoch={epoch}-step={trainer.global_step}.ckpt", float(value), epoch)

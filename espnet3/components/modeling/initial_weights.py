@@ -22,7 +22,8 @@ def load_initial_weights(model: Module, path: str | Path) -> None:
     except FileNotFoundError:
         raise UserError(f"init_from={path}: there is no such file") from None
     except Exception as error:  # torch.load raises many kinds for a file that is something else
-        raise UserError(f"init_from={path} holds no weights: {str(error).splitlines()[0]}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"init_from={path} holds no weights: {reason}") from error
     weights = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"init_from={path} holds no weights: neither a checkpoint nor a state dict")

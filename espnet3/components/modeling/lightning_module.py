@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from espnet3.components.checkpoint.epoch_start import begin_with_whole_epoch
 from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.metric_sums import MetricSums, means_of
 from espnet3.components.modeling.model_output import ModelOutput, read_batch, read_output
+from espnet3.components.modeling.monitored_metric import monitored_value
 from espnet3.components.modeling.optimizer_config import (
     given,
     make_optimizer,
@@ -19,7 +21,7 @@ from espnet3.components.modeling.optimizer_config import (
     read_optimizer_config,
 )
 from espnet3.components.modeling.skippable_optimization import SkippableOptimization
-from espnet3.components.modeling.training_summary import monitored_value, training_summary
+from espnet3.components.modeling.training_summary import training_summary
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,8 @@ class ESPnetLightningModule(SkippableOptimization):
     def train_dataloader(self) -> DataLoader[Any]:
         """The training data of this rank; on a resumed run it begins where the run had stopped."""
         epoch, start_batch = self.position
+        if not start_batch and self._trainer is not None:
+            begin_with_whole_epoch(self._trainer)
         return self._build_loader("train", epoch=epoch, start_batch=start_batch)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
@@ -194,7 +198,8 @@ class ESPnetLightningModule(SkippableOptimization):
         self.train_sums.reset()
         for config in self.trainer.lr_scheduler_configs:
             if config.reduce_on_plateau and config.interval == "epoch":
-                value = monitored_value(self.trainer, str(config.monitor), validated=self._validated)
+                monitor = str(config.monitor)
+                value = monitored_value(self.trainer, "scheduler_monitor", monitor, validated=self._validated)
                 if value is not None:
                     self.lr_scheduler_step(config.scheduler, value)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -71,12 +72,12 @@ def make_optimizer(config: SingleOptimizerConfig, parameters: Iterable[Parameter
     Raises:
         AssertionError: none is trainable, `_target_` makes something else, or the optimizer evaluates the
             loss several times per step (as LBFGS), which a skipped batch could not be kept out of.
+        UserError: `_target_` does not exist or refuses its options.
     """
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     if not trainable:
         raise AssertionError("the model has no trainable parameter: nothing for the optimizer to update")
-    # _convert_: a ListConfig among the options would end in checkpoints, which hold plain data only.
-    optimizer = instantiate(config.optimizer, trainable, _convert_="all")
+    optimizer = _make("optimizer", config.optimizer, trainable)
     if not isinstance(optimizer, Optimizer):
         raise AssertionError(f"optimizer._target_ makes {type(optimizer).__name__}, not a torch optimizer")
     closure = inspect.signature(optimizer.step).parameters.get("closure")
@@ -92,10 +93,11 @@ def make_scheduler(config: SingleOptimizerConfig, optimizer: Optimizer) -> dict[
 
     Raises:
         AssertionError: a ReduceLROnPlateau without `scheduler_monitor`.
+        UserError: `_target_` does not exist or refuses its options.
     """
     if config.scheduler is None:
         return None
-    scheduler = instantiate(config.scheduler, optimizer, _convert_="all")
+    scheduler = _make("scheduler", config.scheduler, optimizer)
     if isinstance(scheduler, ReduceLROnPlateau) and not config.monitor:
         raise AssertionError(
             "ReduceLROnPlateau needs `scheduler_monitor`, a logged metric such as valid/loss;"
@@ -105,3 +107,12 @@ def make_scheduler(config: SingleOptimizerConfig, optimizer: Optimizer) -> dict[
     if config.monitor:
         result["monitor"] = config.monitor
     return result
+
+
+def _make(key: str, node: Any, argument: Any) -> Any:
+    """Instantiate `node` with `argument` first; what goes wrong is told with the key."""
+    try:
+        # _convert_: a ListConfig among the options would end in checkpoints, which hold plain data only.
+        return instantiate(node, argument, _convert_="all")
+    except InstantiationException as error:
+        raise UserError(f"{key}: {str(error.__cause__ or error).splitlines()[0]}") from error

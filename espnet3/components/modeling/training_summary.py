@@ -1,4 +1,4 @@
-"""What is trained, in a few lines for the log, and the metric that a scheduler monitors."""
+"""What is trained, in a few lines for the log."""
 
 from typing import Any
 
@@ -30,26 +30,3 @@ def _options(optimizer: Any) -> str:
     options = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
     told = ", ".join(f"{key}={value}" for key, value in options.items() if value not in (None, False))
     return f"{type(optimizer).__name__}({told})"
-
-
-def monitored_value(trainer: Trainer, monitor: str, *, validated: bool) -> Any | None:
-    """The value of `monitor` at the end of an epoch; None when this epoch made no new one.
-
-    Args:
-        trainer: whose `callback_metrics` are looked at.
-        monitor: as `valid/loss` or `train/loss`.
-        validated: whether a validation was done in this epoch.
-
-    Raises:
-        RuntimeError: it was never logged; the message lists what was.
-    """
-    validates = sum(trainer.num_val_batches) > 0
-    metrics = trainer.callback_metrics
-    if monitor not in metrics:
-        if validates and not validated:
-            return None  # the first validation is still to come (check_val_every_n_epoch)
-        logged = ", ".join(sorted(metrics)) or "nothing"
-        raise RuntimeError(f"scheduler_monitor {monitor!r} was never logged; logged are: {logged}")
-    if monitor.startswith("valid/") and not validated:
-        return None
-    return metrics[monitor]

@@ -11,6 +11,7 @@ import lightning.pytorch.utilities.rank_zero
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
@@ -55,6 +56,7 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
     # Lightning guesses the rank from Slurm's variables at import; who logs must not depend on that.
     for module in (lightning.fabric.utilities.rank_zero, lightning.pytorch.utilities.rank_zero):
         module.rank_zero_only.rank = task.rank  # type: ignore[attr-defined]
+    everything = [*callbacks, *build_callbacks(config)]
     trainer = Trainer(
         **{
             "enable_progress_bar": False,
@@ -64,7 +66,9 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
             "strategy": _strategy(arguments.get("strategy", "auto"), arguments["accelerator"], task),
         },
         logger=build_loggers(config),
-        callbacks=[*callbacks, *build_callbacks(config)],
+        callbacks=everything,
+        # Lightning adds a ModelCheckpoint of its own where it finds none.
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in everything),
         plugins=[TaskEnvironment(task), AtomicCheckpointIO()],
         default_root_dir=Path(config.exp_dir),
         use_distributed_sampler=False,

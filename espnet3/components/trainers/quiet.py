@@ -14,6 +14,10 @@ REMARKS = (
     r"GPU available but not used.*",
     # a run directory is there before training: the launcher makes it
     r"Checkpoint directory .* exists and is not empty.*",
+    # a training without validation data is one
+    r"Total length of `list` across ranks is zero.*",
+    # newer torch has another name for it that older ones lack
+    r".*`broadcast_buffers` is deprecated.*",
     # Lightning's own use of torch
     r".*`?isinstance\(treespec, LeafSpec\)`? is deprecated.*",
 )

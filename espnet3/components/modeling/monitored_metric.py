@@ -1,0 +1,34 @@
+"""A logged metric that something goes by at the end of an epoch: a scheduler, or the choice of the best."""
+
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+
+class NeverLogged(RuntimeError):
+    """The metric is not there though it should be; the message lists what was logged."""
+
+
+def monitored_value(trainer: Trainer, key: str, name: str, *, validated: bool) -> Tensor | None:
+    """The value of the metric `name` at the end of an epoch; None when this epoch made no new one.
+
+    Args:
+        trainer: whose `callback_metrics` are looked at.
+        key: the key of the configuration that names it, for the error.
+        name: as `valid/loss` or `train/loss`.
+        validated: whether a validation was done in this epoch.
+
+    Raises:
+        NeverLogged: it should be there, and is not.
+    """
+    metrics = trainer.callback_metrics
+    if name not in metrics:
+        if not validated and _validates(trainer):
+            return None  # the first validation is still to come (check_val_every_n_epoch)
+        logged = ", ".join(sorted(metrics)) or "nothing"
+        raise NeverLogged(f"{key}={name} was never logged; logged are: {logged}")
+    return None if name.startswith("valid/") and not validated else metrics[name]
+
+
+def _validates(trainer: Trainer) -> bool:
+    """Whether there is validation data, or the loaders that would tell are still to be made."""
+    return trainer.enable_validation and (trainer.val_dataloaders is None or sum(trainer.num_val_batches) > 0)

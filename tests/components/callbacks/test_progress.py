@@ -1,0 +1,76 @@
+import json
+import logging
+import re
+
+from espnet3.components.callbacks.progress import Progress
+from espnet3.rundir.heartbeat import Heartbeat
+from espnet3.rundir.task import Task
+
+
+class Kept(Heartbeat):
+    """Writes always, and keeps what it wrote."""
+
+    def __init__(self, path):
+        super().__init__(path, every_s=0.0)
+        self.written = []
+
+    def update(self, *, force=False, **fields):
+        super().update(force=force, **fields)
+        self.written.append(json.loads(self.path.read_text()))
+
+
+def lines(caplog):
+    return [record.getMessage() for record in caplog.records if record.getMessage().startswith("epoch")]
+
+
+def test_the_heartbeat_says_epoch_batch_and_metrics(runs, tmp_path):
+    task = Task("train", heartbeat=Kept(tmp_path / "beat.json"))
+    train, valid = [runs.data(index) for index in range(3)], [runs.data(0)]
+    runs.fit(train, tmp_path, valid=valid, task=task, callbacks=[Progress(task)], max_epochs=2)
+    beats = task.heartbeat.written
+    assert [beat["done"] for beat in beats if beat["unit"] == "batch"] == [0, 1, 2, 3, 3, 1, 2, 3, 3]
+    assert {beat["total"] for beat in beats if beat["unit"] == "batch"} == {3}
+    assert any(beat["unit"] == "validation batch" for beat in beats)
+    assert beats[0]["epoch"] == 1 and beats[-1]["epoch"] == beats[-1]["max_epochs"] == 2
+    assert set(beats[-1]["metrics"]) == {"train/loss", "valid/loss"}
+
+
+def test_no_metric_is_read_before_the_heartbeat_is_due(runs, tmp_path, monkeypatch):
+    task = Task("train", heartbeat=Heartbeat(tmp_path / "beat.json", every_s=1e9))
+    read = []
+    monkeypatch.setattr("espnet3.components.callbacks.progress._floats", lambda *_: read.append(1) or {})
+    trace = runs.Trace()
+    progress = Progress(task)
+    train = [runs.data(index) for index in range(5)]
+    runs.fit(train, tmp_path, task=task, callbacks=[progress, trace])
+    assert len(trace.states) == 5
+    assert len(read) == 2, "for the heartbeat and the line at the end of the epoch only"
+
+
+def test_each_epoch_ends_with_one_line(runs, tmp_path, caplog):
+    task = Task.alone("train")
+    with caplog.at_level(logging.INFO, logger="espnet3"):
+        train, valid = [runs.data(index) for index in range(3)], [runs.data(0)]
+        runs.fit(train, tmp_path, valid=valid, callbacks=[Progress(task)], max_epochs=2)
+    first, second = lines(caplog)
+    pattern = r"epoch 1/2: train/loss \S+ valid/loss \S+ lr 0.05, \d+ utterances/s"
+    assert re.fullmatch(pattern, first)
+    assert second.startswith("epoch 2/2: ")
+
+
+def test_a_long_epoch_has_lines_in_between(runs, tmp_path, caplog):
+    task = Task.alone("train")
+    with caplog.at_level(logging.INFO, logger="espnet3"):
+        runs.fit([runs.data(0)] * 2, tmp_path, callbacks=[Progress(task, log_every_s=0.0)])
+    assert [line.split(":")[0] for line in lines(caplog)] == [
+        "epoch 1/1, batch 1/2",
+        "epoch 1/1, batch 2/2",
+        "epoch 1/1",
+    ]
+
+
+def test_only_rank_0_logs_lines(runs, tmp_path, caplog):
+    progress = Progress(Task("train", rank=1, world_size=2), log_every_s=0.0)
+    with caplog.at_level(logging.INFO, logger="espnet3"):
+        runs.fit([runs.data(0)], tmp_path, callbacks=[progress])
+    assert lines(caplog) == []

@@ -1,0 +1,123 @@
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from espnet3.components.checkpoint.ranking import best_checkpoint
+from espnet3.config.compose import Recipe, compose
+from espnet3.errors import UserError
+from espnet3.launch.task import add_recipe_to_path
+from espnet3.rundir.stop import Stopped
+from espnet3.rundir.task import Task
+from espnet3.stages import collect_stats, prepare, train
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def recipe(template, monkeypatch):
+    """The smallest recipe with its data and statistics made, importable from here."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", "")
+    for name in ("model", "prepare", "evaluate"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    add_recipe_to_path(template)
+    threads = torch.get_num_threads()
+
+    def configured(*overrides):
+        config = compose(Recipe(template), [*overrides])
+        Path(config.exp_dir).mkdir(parents=True, exist_ok=True)
+        return config
+
+    config = configured()
+    for stage in (prepare, collect_stats):
+        for home in (config.data_dir, config.stats_dir):
+            Path(home).mkdir(parents=True, exist_ok=True)
+        stage.run(config, Task.alone("any"))
+    yield configured
+    torch.set_num_threads(threads)
+
+
+def weights(config):
+    return torch.load(Path(config.exp_dir) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_training_gives_checkpoints_logs_and_what_it_read(recipe):
+    config = recipe("trainer.max_epochs=2")
+    result = train.run(config, Task.alone("train"))
+    exp = Path(config.exp_dir)
+    assert "2 epochs, best valid/loss" in result.summary
+    assert result.outputs == [exp / "checkpoints/last.ckpt", best_checkpoint(exp / "checkpoints")]
+    assert all(path.is_file() for path in result.outputs + result.inputs)
+    names = {path.name for path in result.inputs}
+    assert {"train.jsonl", "valid.jsonl", "feats_stats.npz"} <= names and "test.jsonl" not in names
+    assert {"valid/loss", "valid/accuracy", "best valid/loss"} <= result.metrics.keys()
+    with (exp / "csv/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows if row["valid/loss"]] == ["0", "1"]
+    assert list((exp / "tensorboard").glob("events.*"))
+    assert {path.name for path in exp.iterdir()} == {"checkpoints", "csv", "tensorboard"}
+
+
+def test_a_stopped_training_goes_on_to_the_undisturbed_end(recipe, caplog):
+    stopped = Task.alone("train")
+    stopped.stop.set("SIGTERM")
+    config = recipe("tag=stopped", "trainer.max_epochs=2")
+    with pytest.raises(Stopped, match="batch 1 of epoch 1"):
+        train.run(config, stopped)
+    with caplog.at_level("INFO", logger="espnet3"):
+        train.run(config, Task.alone("train"))
+    assert "stopped/checkpoints/last.ckpt: epoch 1, batch 2" in caplog.text
+    whole = recipe("tag=whole", "trainer.max_epochs=2")
+    train.run(whole, Task.alone("train"))
+    assert equal(weights(config), weights(whole))
+
+
+def test_a_finished_training_goes_on_with_more_epochs_and_loses_no_row(recipe):
+    config = recipe("trainer.max_epochs=1")
+    train.run(config, Task.alone("train"))
+    result = train.run(recipe("trainer.max_epochs=2"), Task.alone("train"))
+    assert result.summary.startswith("2 epochs")
+    whole = recipe("tag=whole", "trainer.max_epochs=2")
+    train.run(whole, Task.alone("train"))
+    assert equal(weights(config), weights(whole))
+    texts = [(Path(c.exp_dir) / "csv/metrics.csv").read_text() for c in (config, whole)]
+    assert texts[0] == texts[1]
+
+
+def test_a_finished_training_that_is_run_again_changes_nothing(recipe):
+    config = recipe("trainer.max_epochs=1")
+    first = train.run(config, Task.alone("train"))
+    again = train.run(config, Task.alone("train"))
+    assert again.outputs == first.outputs
+    assert again.summary == first.summary
+
+
+def test_the_seed_decides_the_weights(recipe):
+    ends = []
+    for tag, seed in (("a", 1), ("b", 1), ("c", 2)):
+        config = recipe(f"tag={tag}", f"seed={seed}", "trainer.max_epochs=1")
+        train.run(config, Task.alone("train"))
+        ends.append(weights(config))
+    assert equal(ends[0], ends[1]) and not equal(ends[0], ends[2])
+
+
+def test_init_from_gives_the_first_weights(recipe):
+    config = recipe("trainer.max_epochs=1")
+    train.run(config, Task.alone("train"))
+    last = Path(config.exp_dir) / "checkpoints/last.ckpt"
+    tuned = recipe("tag=tuned", f"init_from={last}", "trainer.max_epochs=1", "optimizer.lr=0")
+    train.run(tuned, Task.alone("train"))
+    assert equal(weights(tuned), weights(config))
+
+
+def test_a_mistake_in_the_optimizer_is_told_before_anything_is_made(recipe):
+    config = recipe("optimizer._target_=torch.optim.Adamm")
+    with pytest.raises(UserError, match="optimizer: "):
+        train.run(config, Task.alone("train"))
