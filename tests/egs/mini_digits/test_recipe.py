@@ -10,14 +10,14 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.slow
-def test_the_quick_experiment_runs_all_stages_and_then_skips_them(run, tmp_path: Path):
+def test_the_small_experiment_runs_all_stages_and_then_skips_them(run, tmp_path: Path):
     corpus = tmp_path / "egs" / "mini_digits"
     leave = shutil.ignore_patterns("exp", "data", "__pycache__")
     shutil.copytree(ROOT / "egs" / "mini_digits", corpus, ignore=leave)
     recipe = corpus / "asr"
-    code, output = run(recipe, "+experiment=quick", "trainer.max_epochs=3")
+    code, output = run(recipe, "+experiment=small", "trainer.max_epochs=3")
     assert code == 0, output
-    folder = recipe / "exp" / "quick"
+    folder = recipe / "exp" / "small"
     metrics = json.loads((folder / "validate" / "metrics.json").read_text())
     rates = {"token_error_rate", "utterance_error_rate"}
     assert metrics.keys() == rates | {"valid", "checkpoint"} and metrics["valid"].keys() == rates
@@ -27,7 +27,7 @@ def test_the_quick_experiment_runs_all_stages_and_then_skips_them(run, tmp_path:
         assert text.count("  ref  ") == text.count("  hyp  ") == count
     assert (folder / "validate" / "learning_curve.png").is_file()
     assert (folder / "checkpoints" / "last.ckpt").is_file()
-    assert len(list((corpus / "data" / "quick").rglob("*.wav"))) == 200
+    assert len(list((corpus / "data" / "small").rglob("*.wav"))) == 200
 
-    code, output = run(recipe, "+experiment=quick", "trainer.max_epochs=3")
+    code, output = run(recipe, "+experiment=small", "trainer.max_epochs=3")
     assert code == 0 and output.count("skipped") == 4, output
