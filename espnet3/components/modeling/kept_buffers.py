@@ -10,12 +10,15 @@ class KeptBuffers:
 
     def __init__(self, model: Module) -> None:
         self._model = model
+        self._owners: list[Module] | None = None
         self._copies: list[Tensor] = []
 
     @torch.no_grad()
     def keep(self) -> None:
         """Copy the buffers as they are now; a model without any costs nothing."""
-        buffers = list(self._model.buffers())
+        if self._owners is None:  # once: walking through a large model takes longer than copying
+            self._owners = [module for module in self._model.modules() if module._buffers]
+        buffers = self._buffers()
         if [_kind(buffer) for buffer in buffers] != [_kind(copy) for copy in self._copies]:
             self._copies = [buffer.clone() for buffer in buffers]
         elif buffers:
@@ -24,8 +27,12 @@ class KeptBuffers:
     @torch.no_grad()
     def restore(self) -> None:
         """Make the buffers what they were when `keep` was called last."""
-        for buffer, copy in zip(self._model.buffers(), self._copies, strict=True):
+        for buffer, copy in zip(self._buffers(), self._copies, strict=True):
             buffer.copy_(copy)
+
+    def _buffers(self) -> list[Tensor]:
+        every = (buffer for module in self._owners or () for buffer in module._buffers.values())
+        return [buffer for buffer in every if buffer is not None]
 
 
 def _kind(tensor: Tensor) -> tuple[object, ...]:

@@ -50,6 +50,8 @@ class SkippableOptimization(LightningModule):
         self._skipping = skip
         if skip:
             self._buffers_before.restore()
+            if self._trainer is not None:  # the loggers' next row must not repeat the batch before
+                self._trainer.fit_loop.epoch_loop._results.reset(fx="training_step")
             log.warning(
                 "epoch %d, batch %d: the loss is NaN or Inf; the batch is skipped on all ranks",
                 self.current_epoch + 1,

@@ -59,6 +59,6 @@ class Code:
 def test_a_checkpoint_is_data_and_never_code(tmp_path, capsys):
     path = tmp_path / "last.ckpt"
     torch.save({"x": Code()}, path)
-    with pytest.raises(Exception, match="[Ww]eights"):
+    with pytest.raises(Exception, match=r"[Ww]eights"):
         AtomicCheckpointIO().load_checkpoint(path, weights_only=False)
     assert capsys.readouterr().out == ""

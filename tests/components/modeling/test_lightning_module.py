@@ -121,6 +121,12 @@ def test_a_statistic_that_is_none_is_left_out_and_one_of_some_batches_is_their_m
     assert trainer.callback_metrics["train/b"] == 7.0
 
 
+def test_a_skipped_batch_is_in_no_row_and_no_mean(runs, tmp_path):
+    rows, trainer = logged(runs, batches(1.0, math.nan, 3.0), tmp_path)
+    assert [row["train/loss"] for row in rows if "train/loss" in row] == [1.0, 3.0]
+    assert trainer.callback_metrics["train/loss"] == 2.0
+
+
 def test_validation_leaves_out_and_counts_what_is_not_finite(runs, tmp_path, caplog):
     valid = batches(1.0, math.nan, 3.0, math.inf)
     _, trainer = logged(runs, batches(1.0), tmp_path, valid=valid)
