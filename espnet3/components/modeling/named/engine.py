@@ -1,0 +1,174 @@
+"""Runs the named optimizers of a model: backward passes of a batch in list order, then steps."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn import Module
+
+from espnet3.components.modeling.named.config import NamedConfig
+from espnet3.components.modeling.named.counters import Turn
+from espnet3.components.modeling.named.loss_scale import LossScale
+from espnet3.components.modeling.named.named_optimizer import NamedOptimizer
+from espnet3.components.modeling.named.reduction import GradientReduction
+from espnet3.components.modeling.named.selection import parameters_by_optimizer
+from espnet3.components.modeling.optimization_spec import OptimizationStep
+from espnet3.errors import UserError
+
+
+class NamedOptimizers:
+    """All named optimizers of a model; the order is that of the configuration.
+
+    What a step of one name does never reaches the parameters, gradients, optimizer state, scheduler or
+    counters of another.
+
+    Args:
+        model: whose trainable parameters are divided among the optimizers.
+        config: see `read_named_config`.
+
+    Raises:
+        AssertionError: a parameter does not belong to exactly one optimizer, a selector takes nothing, or
+            an optimizer or scheduler cannot be used; see the modules that say so.
+    """
+
+    def __init__(self, model: Module, config: NamedConfig) -> None:
+        selectors = {name: entry.params for name, entry in config.optimizers.items()}
+        parameters = parameters_by_optimizer(model, selectors)
+        self._named = {
+            name: NamedOptimizer(entry, config.schedulers.get(name), parameters[name])
+            for name, entry in config.optimizers.items()
+        }
+
+    def __getitem__(self, name: str) -> NamedOptimizer:
+        return self._named[name]
+
+    @property
+    def names(self) -> list[str]:
+        """The routing keys."""
+        return list(self._named)
+
+    def values(self) -> list[NamedOptimizer]:
+        """Every named optimizer."""
+        return list(self._named.values())
+
+    def connect(
+        self, *, world_size: int = 1, loss_scaling: bool = False, bucket_bytes: int = 1 << 20
+    ) -> None:
+        """Prepare for training on this device, with these ranks; parameters are where they will stay.
+
+        Args:
+            world_size: number of ranks of torch.distributed's default group.
+            loss_scaling: whether losses are scaled, as float16 needs it.
+            bucket_bytes: gradients travel in parts of about this size.
+        """
+        self.disconnect()
+        for named in self._named.values():
+            named.world_size = world_size
+            if not loss_scaling:
+                named.loss_scale = None
+            elif named.loss_scale is None:
+                named.loss_scale = LossScale()
+            if world_size > 1:
+                named.reduction = GradientReduction(named.parameters, bucket_bytes=bucket_bytes)
+
+    def disconnect(self) -> None:
+        """Take every hook off the parameters."""
+        for named in self._named.values():
+            if named.reduction is not None:
+                named.reduction.remove()
+                named.reduction = None
+
+    def run(self, steps: Sequence[OptimizationStep]) -> list[str]:
+        """Run an accepted batch: all backward passes in list order, then all updates in list order.
+
+        Args:
+            steps: names of this engine, each once, and the same on all ranks.
+
+        Returns:
+            The names whose parameters were updated.
+        """
+        contributing = []
+        for step in steps:
+            named = self._named[step.name]
+            turn = named.take_turn()
+            if turn is not Turn.IDLE:
+                contributing.append((named, step.loss, turn))
+        for position, (named, loss, turn) in enumerate(contributing, start=1):
+            # Losses may share a part of the graph: it is kept until the last backward pass.
+            retain_graph = position < len(contributing)
+            if turn is Turn.UPDATE and named.reduction is not None:
+                with named.reduction.during():
+                    named.backward(loss, retain_graph=retain_graph)
+            else:
+                named.backward(loss, retain_graph=retain_graph)
+        updated = []
+        for named, _, turn in contributing:
+            if turn is Turn.UPDATE:
+                if named.reduction is not None:
+                    named.reduction.wait()
+                if named.update():
+                    updated.append(named.name)
+        return updated
+
+    def end_epoch(self, new_value: Callable[[str], Any | None]) -> None:
+        """Move the schedulers that move once per epoch; its metrics are aggregated.
+
+        Args:
+            new_value: the value of a logged metric, or None when this epoch made no new one.
+        """
+        for named in self._named.values():
+            if named.schedule is not None:
+                named.schedule.after_epoch(new_value)
+
+    # --- what a checkpoint needs beyond the state dicts of optimizers and schedulers --------------------
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Counters and loss scales by name; alike on all ranks."""
+        return {name: named.state_dict() for name, named in self._named.items()}
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Continue from what `state_dict` gave.
+
+        Raises:
+            UserError: the names are others; the message has both lists.
+        """
+        check_names(list(state), self.names)
+        for name, named in self._named.items():
+            named.load_state_dict(state[name])
+
+    def held_gradients(self) -> dict[str, dict[str, Tensor]]:
+        """Per optimizer in the middle of an accumulation its gradients by parameter; see NamedOptimizer.
+
+        They are not summed over ranks yet, so every rank has its own. Empty when every optimizer has
+        just made an update.
+        """
+        return {
+            name: named.held_gradients()
+            for name, named in self._named.items()
+            if named.counters.accum_counter > 0
+        }
+
+    def set_held_gradients(self, held: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Go on with what `held_gradients` gave on this rank; optimizers that are not in it hold none.
+
+        Raises:
+            KeyError: a name is not that of an optimizer, or of a parameter of that optimizer.
+        """
+        unknown = [name for name in held if name not in self._named]
+        if unknown:
+            raise KeyError(f"there is no optimizer {', '.join(unknown)}; known are {', '.join(self._named)}")
+        for name, named in self._named.items():
+            named.set_held_gradients(held.get(name, {}))
+
+
+def check_names(saved: Sequence[str], configured: Sequence[str]) -> None:
+    """Compare the optimizers of a checkpoint with those of the configuration; their order may differ.
+
+    Raises:
+        UserError: they differ; the message has both lists.
+    """
+    if set(saved) != set(configured):
+        raise UserError(
+            "the checkpoint is of other named optimizers than the configuration: the checkpoint has"
+            f" {', '.join(saved) or 'none'}; the configuration has {', '.join(configured) or 'none'}"
+        )

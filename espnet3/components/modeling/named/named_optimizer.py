@@ -1,0 +1,166 @@
+"""One named optimizer: its parameters, counters, clipping, scheduler and loss scale, and its update."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from espnet3.components.modeling.named.clipping import clip_to_norm, clip_to_value, total_norm
+from espnet3.components.modeling.named.config import NamedOptimizerConfig, NamedSchedulerConfig
+from espnet3.components.modeling.named.counters import Counters, Turn
+from espnet3.components.modeling.named.loss_scale import LossScale
+from espnet3.components.modeling.named.reduction import GradientReduction
+from espnet3.components.modeling.named.schedules import Schedule
+
+
+class NamedOptimizer:
+    """Everything that belongs to one name, and that no other name may touch.
+
+    Args:
+        config: its entry of `optimizers`.
+        scheduler: its entry of `schedulers`, if there is one.
+        parameters: those it trains, by name.
+
+    Raises:
+        AssertionError: `_target_` makes no torch optimizer, or one that evaluates the loss several times.
+    """
+
+    def __init__(
+        self,
+        config: NamedOptimizerConfig,
+        scheduler: NamedSchedulerConfig | None,
+        parameters: Mapping[str, Parameter],
+    ) -> None:
+        self.config = config
+        self.name = config.name
+        self.parameters = tuple(parameters.values())
+        self.parameter_names = tuple(parameters)
+        self.optimizer = _make(config, list(self.parameters))
+        self.schedule = None if scheduler is None else Schedule(scheduler, self.optimizer)
+        self.counters = Counters()
+        self.loss_scale: LossScale | None = None
+        self.reduction: GradientReduction | None = None
+        self.world_size = 1
+        self.grad_norm: Tensor | None = None
+        """Norm of the gradients of the last update, before clipping by norm; None without that."""
+        self._seeds: dict[tuple[torch.dtype, torch.device, float], Tensor] = {}
+
+    def take_turn(self) -> Turn:
+        """Count an accepted batch that names this optimizer; what it is to do for it."""
+        return self.counters.accept(self.config.accum_grad_steps, self.config.step_every_n_iters)
+
+    def backward(self, loss: Tensor, *, retain_graph: bool) -> None:
+        """Add the loss's gradients to those held, for this optimizer's parameters only.
+
+        They are scaled so that their sum over contributions and ranks is the mean.
+        """
+        if loss.requires_grad:
+            torch.autograd.backward(loss, self._seed(loss), retain_graph=retain_graph, inputs=self.parameters)
+
+    def update(self) -> bool:
+        """Update the parameters from the gradients held, which are then gone, and move the scheduler.
+
+        Returns:
+            False when the gradients had overflown under a loss scale, and nothing but that scale moved.
+        """
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        updated = not gradients or self._unscale_and_clip(gradients)
+        if updated:
+            self.optimizer.step()
+        for parameter in self.parameters:
+            parameter.grad = None
+        self.counters.used(updated=updated)
+        if updated and self.schedule is not None:
+            self.schedule.after_update()
+        return updated
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters and loss scale; the optimizer and the scheduler have state dicts of their own."""
+        state: dict[str, Any] = dict(self.counters.state_dict())
+        if self.loss_scale is not None:
+            state["loss_scale"] = self.loss_scale.state_dict()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` gave."""
+        self.counters.load_state_dict(state)
+        if "loss_scale" in state:
+            self.loss_scale = LossScale()
+            self.loss_scale.load_state_dict(state["loss_scale"])
+
+    def held_gradients(self) -> dict[str, Tensor]:
+        """The gradients that wait for an update, by parameter; this rank's own, and not copies.
+
+        Between two updates of `accum_grad_steps` they are sums over the contributions so far, each
+        divided by contributions * ranks (and times the loss scale). Parameters without gradient are left out.
+        """
+        held = zip(self.parameter_names, self.parameters, strict=True)
+        return {name: parameter.grad for name, parameter in held if parameter.grad is not None}
+
+    def set_held_gradients(self, held: Mapping[str, Tensor]) -> None:
+        """Go on with what `held_gradients` gave, copied to where the parameters are.
+
+        Raises:
+            KeyError: a name is not that of a parameter of this optimizer.
+        """
+        own = dict(zip(self.parameter_names, self.parameters, strict=True))
+        unknown = [name for name in held if name not in own]
+        if unknown:
+            raise KeyError(f"optimizer {self.name!r} does not train {', '.join(unknown)}")
+        for name, parameter in own.items():
+            gradient = held.get(name)
+            parameter.grad = None
+            if gradient is not None:
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)
+
+    def _unscale_and_clip(self, gradients: list[Tensor]) -> bool:
+        """Whether the gradients may be used."""
+        clip, by_norm = self.config.gradient_clip_val, self.config.gradient_clip_algorithm == "norm"
+        if self.loss_scale is not None:
+            with torch.no_grad():
+                torch._foreach_mul_(gradients, 1.0 / self.loss_scale.scale)
+        norm = None
+        if self.loss_scale is not None or (clip is not None and by_norm):
+            norm = total_norm(gradients)
+        if self.loss_scale is not None and norm is not None:
+            overflow = not bool(torch.isfinite(norm))
+            self.loss_scale.update(overflow=overflow)
+            if overflow:
+                return False
+        if clip is not None and by_norm and norm is not None:
+            self.grad_norm = norm
+            clip_to_norm(gradients, norm, clip)
+        elif clip is not None:
+            clip_to_value(gradients, clip)
+        return True
+
+    def _seed(self, loss: Tensor) -> Tensor:
+        """The gradient of the loss by itself: 1 / (contributions * ranks), times the loss scale."""
+        scale = 1.0 if self.loss_scale is None else self.loss_scale.scale
+        key = (loss.dtype, loss.device, scale)
+        seed = self._seeds.get(key)
+        if seed is None:
+            contributions = self.config.accum_grad_steps * self.world_size
+            seed = torch.ones((), dtype=loss.dtype, device=loss.device) * scale / contributions
+            self._seeds = {key: seed}
+        return seed.expand(loss.shape)
+
+
+def _make(config: NamedOptimizerConfig, parameters: list[Parameter]) -> Optimizer:
+    # _convert_: a ListConfig among the options would end in checkpoints, which hold plain data only.
+    optimizer = instantiate(config.optimizer, parameters, _convert_="all")
+    where = f"optimizers.{config.name}.optimizer"
+    if not isinstance(optimizer, Optimizer):
+        raise AssertionError(f"{where} makes {type(optimizer).__name__}, not a torch optimizer")
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise AssertionError(
+            f"{where}: {type(optimizer).__name__} evaluates the loss several times per step, which is not"
+            " supported"
+        )
+    return optimizer

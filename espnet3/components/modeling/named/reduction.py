@@ -1,0 +1,157 @@
+"""Sums one named optimizer's gradients over ranks while the backward pass is still running."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+from torch.nn import Parameter
+
+ALIGNMENT = 64
+"""Bytes at which a gradient begins inside a bucket, so that vectorized kernels can read it."""
+
+
+class GradientReduction:
+    """All-reduces (SUM) the gradients of `parameters` in buckets that are fixed from the start.
+
+    For an update, every rank runs the backward pass inside `during()`, then calls `wait()`. A bucket is
+    sent as soon as all of its gradients and all buckets before it are there; the end of `during` sends the
+    rest. Other backward passes send nothing.
+
+    A gradient that is None on some ranks counts as zero there; one that is None on all ranks stays None.
+    Each bucket carries which of its gradients were there, so this costs no further collective, and
+    nothing is read from the device by a rank that has all gradients.
+
+    Args:
+        parameters: in the order of the model; buckets are filled from the last to the first, which is
+            about the order of a backward pass.
+        bucket_bytes: a bucket is closed when it holds at least so much.
+        process_group: None is the default group; gloo or NCCL.
+    """
+
+    def __init__(
+        self, parameters: Sequence[Parameter], *, bucket_bytes: int, process_group: Any = None
+    ) -> None:
+        self._buckets = [_Bucket(chunk, process_group) for chunk in _chunks(parameters, bucket_bytes)]
+        self._is_open = False
+        self._next = 0
+        self._hooks = [
+            parameter.register_post_accumulate_grad_hook(self._hook(bucket))  # type: ignore[no-untyped-call]
+            for bucket in self._buckets
+            for parameter in bucket.parameters
+        ]
+
+    @contextmanager
+    def during(self) -> Iterator[None]:
+        """The backward pass that is run inside completes the gradients; all are on their way after it."""
+        for bucket in self._buckets:
+            bucket.pending = len(bucket.parameters)
+        self._next = 0
+        self._is_open = True
+        try:
+            yield
+        finally:
+            self._is_open = False
+        for bucket in self._buckets[self._next :]:  # with gradients that the pass did not touch
+            bucket.send()
+
+    def wait(self) -> None:
+        """Every gradient is the sum over ranks from here on."""
+        for bucket in self._buckets:
+            bucket.receive()
+
+    def remove(self) -> None:
+        """Take the hooks off the parameters."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def _hook(self, bucket: "_Bucket") -> Any:
+        def gradient_is_there(_: Tensor) -> None:
+            if not self._is_open:
+                return
+            bucket.pending -= 1
+            if bucket.pending:
+                return
+            # In the same order on all ranks, whatever the order in which buckets are completed.
+            while self._next < len(self._buckets) and not self._buckets[self._next].pending:
+                self._buckets[self._next].send()
+                self._next += 1
+
+        return gradient_is_there
+
+
+class _Bucket:
+    """Parameters of one type on one device, a flat buffer with a place for each gradient, and flags."""
+
+    def __init__(self, parameters: Sequence[Parameter], process_group: Any) -> None:
+        self.parameters = list(parameters)
+        self.pending = 0
+        self._process_group = process_group
+        self._work: Any = None
+        self._missing: list[int] = []
+        first = self.parameters[0]
+        step = max(1, ALIGNMENT // first.element_size())
+        offsets, end = [], 0
+        for parameter in self.parameters:
+            offsets.append(end)
+            end += -(-parameter.numel() // step) * step
+        self._buffer = torch.zeros(end + len(self.parameters), dtype=first.dtype, device=first.device)
+        self._places = [
+            _place(self._buffer, offset, parameter)
+            for offset, parameter in zip(offsets, self.parameters, strict=True)
+        ]
+        self._flags = self._buffer[end:]
+
+    @torch.no_grad()
+    def send(self) -> None:
+        """Copy the gradients into the buffer and start summing it."""
+        gradients, places = [], []
+        self._missing = []
+        self._flags.fill_(1)
+        for index, (parameter, place) in enumerate(zip(self.parameters, self._places, strict=True)):
+            if parameter.grad is None:
+                self._missing.append(index)
+                place.zero_()
+                self._flags[index] = 0
+            else:
+                gradients.append(parameter.grad)
+                places.append(place)
+                # The place becomes the gradient: no copy back, and the old one's memory is free at once.
+                parameter.grad = place
+        if gradients:
+            torch._foreach_copy_(places, gradients)
+        self._work = torch.distributed.all_reduce(self._buffer, group=self._process_group, async_op=True)
+
+    def receive(self) -> None:
+        """Wait for the sums."""
+        self._work.wait()
+        self._work = None
+        if self._missing:
+            ranks_with_gradient = self._flags.tolist()
+            for index in self._missing:
+                if ranks_with_gradient[index]:
+                    self.parameters[index].grad = self._places[index]
+
+
+def _place(buffer: Tensor, offset: int, parameter: Tensor) -> Tensor:
+    """The parameter's part of the buffer; with the parameter's strides, as far as they leave no holes."""
+    strides = torch.empty_like(parameter, device="meta").stride()
+    return buffer.as_strided(parameter.shape, strides, offset)
+
+
+def _chunks(parameters: Iterable[Parameter], bucket_bytes: int) -> list[list[Parameter]]:
+    """Split into buckets, from the last parameter to the first, one type and device each."""
+    open_chunks: dict[tuple[torch.dtype, torch.device], list[Parameter]] = {}
+    sizes: dict[tuple[torch.dtype, torch.device], int] = {}
+    chunks: list[list[Parameter]] = []
+    for parameter in reversed(list(parameters)):
+        kind = (parameter.dtype, parameter.device)
+        open_chunks.setdefault(kind, []).append(parameter)
+        sizes[kind] = sizes.get(kind, 0) + parameter.numel() * parameter.element_size()
+        if sizes[kind] >= bucket_bytes:
+            chunks.append(open_chunks.pop(kind))
+            del sizes[kind]
+    return chunks + list(open_chunks.values())

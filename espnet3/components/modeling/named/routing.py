@@ -1,0 +1,149 @@
+"""From the loss that a model returned to steps of named optimizers that all ranks agree on."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from espnet3.components.modeling.control import agree
+from espnet3.components.modeling.optimization_spec import OptimizationStep
+
+
+def read_steps(loss: Any, names: Sequence[str]) -> list[OptimizationStep]:
+    """Check what a model returned as loss, for the optimizers `names`.
+
+    Raises:
+        AssertionError: it is not an OptimizationStep or a list of them, the list is empty, a name is
+            unknown or there twice; the message says what was given.
+    """
+    steps = [loss] if isinstance(loss, OptimizationStep) else loss
+    if not isinstance(steps, list):
+        raise AssertionError(
+            "with named optimizers the loss must be an OptimizationStep or a list of them,"
+            f" given: {_describe(loss)}"
+        )
+    if not steps:
+        raise AssertionError("the list of OptimizationSteps is empty: leave a batch out in the data instead")
+    seen = set()
+    for step in steps:
+        if not isinstance(step, OptimizationStep):
+            raise AssertionError(
+                f"with named optimizers the loss must be a list of OptimizationSteps only,"
+                f" given one that holds: {_describe(step)}"
+            )
+        if step.name not in names:
+            raise AssertionError(f"there is no optimizer {step.name!r}; known are {', '.join(names)}")
+        if step.name in seen:
+            given = ", ".join(step.name for step in steps)
+            raise AssertionError(f"optimizer {step.name!r} is named twice in one batch, given: {given}")
+        seen.add(step.name)
+    return steps
+
+
+@dataclass(frozen=True)
+class Routed:
+    """What all ranks know alike about one batch."""
+
+    steps: list[OptimizationStep]
+    """In list order, the same names on all ranks."""
+    nonfinite: bool
+    """A loss is NaN or Inf on some rank: nobody may go on with this batch."""
+    flags: dict[str, int]
+    """The largest of each flag over all ranks."""
+
+
+class Router:
+    """Agrees with all ranks on the steps of a batch; the one control collective of a training batch.
+
+    Args:
+        names: the names of the optimizers, alike on all ranks.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
+        self._graphs = {name: f"graph:{name}" for name in names}
+        self._orders: dict[tuple[str, ...], int] = {}
+
+    def route(
+        self,
+        read: Callable[[], list[OptimizationStep]],
+        flags: Mapping[str, int | bool],
+        *,
+        device: torch.device,
+        world_size: int,
+    ) -> Routed:
+        """Read the steps on this rank and compare them with the other ranks'.
+
+        Args:
+            read: gives this rank's steps, or raises AssertionError, which then ends all ranks.
+            flags: small integers for the same journey, as `stop`; the same keys on all ranks.
+            device: where the losses are and the collective runs.
+            world_size: number of ranks.
+
+        Raises:
+            AssertionError: a rank's steps are wrong, ranks differ in names or order (on all ranks, with
+                each rank's list), or no rank's loss has a graph.
+        """
+        mistake: AssertionError | None = None
+        steps: list[OptimizationStep] = []
+        try:
+            steps = read()
+        except AssertionError as error:
+            if world_size == 1:
+                raise
+            mistake = error
+        order = 0 if mistake else self._order_of(tuple(step.name for step in steps))
+        values: dict[str, int | bool | Tensor] = dict(flags)
+        values["nonfinite"] = _any_nonfinite(steps, device) if steps else 0
+        if world_size > 1:
+            values["order"], values["minus_order"] = order, -order
+            values.update(dict.fromkeys(self._graphs.values(), 0))
+        for step in steps:
+            values[self._graphs[step.name]] = step.loss.requires_grad
+        verdict = agree(values, device=device, world_size=world_size)
+        if world_size > 1 and (verdict["order"] != -verdict["minus_order"] or mistake is not None):
+            raise _disagreement(steps, mistake, world_size)
+        for step in steps:
+            if not verdict[self._graphs[step.name]]:
+                raise AssertionError(
+                    f"the loss of optimizer {step.name!r} has no graph: it was detached, or computed from"
+                    " nothing that is trained"
+                )
+        return Routed(steps, bool(verdict["nonfinite"]), {key: verdict[key] for key in flags})
+
+    def _order_of(self, names: tuple[str, ...]) -> int:
+        """A positive number that stands for these names in this order."""
+        order = self._orders.get(names)
+        if order is None:
+            digest = hashlib.blake2b("\0".join(names).encode(), digest_size=7).digest()
+            order = self._orders[names] = 1 + int.from_bytes(digest, "big")
+        return order
+
+
+def _any_nonfinite(steps: Sequence[OptimizationStep], device: torch.device) -> Tensor:
+    losses = [step.loss.detach().reshape(()).to(device) for step in steps]
+    return ~torch.isfinite(losses[0] if len(losses) == 1 else torch.stack(losses)).all()
+
+
+def _disagreement(
+    steps: Sequence[OptimizationStep], mistake: AssertionError | None, world_size: int
+) -> AssertionError:
+    """The error that all ranks raise; a collective."""
+    own = {"names": [step.name for step in steps], "mistake": None if mistake is None else str(mistake)}
+    ranks: list[Any] = [None] * world_size
+    torch.distributed.all_gather_object(ranks, own)
+    mistakes = [f"rank {rank}: {told['mistake']}" for rank, told in enumerate(ranks) if told["mistake"]]
+    if mistakes:
+        return AssertionError("; ".join(mistakes))
+    lists = "; ".join(f"rank {rank}: [{', '.join(told['names'])}]" for rank, told in enumerate(ranks))
+    return AssertionError(f"ranks name different optimizers, or another order, in one batch: {lists}")
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"Tensor of shape {tuple(value.shape)}"
+    return f"{type(value).__name__} {value!r}"[:100]

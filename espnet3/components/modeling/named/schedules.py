@@ -1,0 +1,71 @@
+"""Learning-rate schedulers of named optimizers: which exist, and which move at the end of an epoch."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from hydra.utils import instantiate
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from espnet3.components.modeling.named.config import NamedSchedulerConfig
+
+
+class Schedule:
+    """One scheduler and when it moves.
+
+    Raises:
+        AssertionError: a scheduler that looks at a metric has no monitor or interval step, or one with a
+            monitor does not look at any.
+    """
+
+    def __init__(self, config: NamedSchedulerConfig, optimizer: Optimizer) -> None:
+        self.config = config
+        self.scheduler: Any = instantiate(config.scheduler, optimizer, _convert_="all")
+        where, kind = f"schedulers.{config.name}", type(self.scheduler).__name__
+        if not callable(getattr(self.scheduler, "step", None)):
+            raise AssertionError(f"{where}.scheduler makes {kind}, which is not a scheduler")
+        looks = _looks_at_a_metric(self.scheduler)
+        if looks == "always" and config.interval == "step":
+            raise AssertionError(
+                f"{where}: {kind} needs a metric, which only interval epoch gives it; given: interval step"
+            )
+        if looks == "always" and config.monitor is None:
+            raise AssertionError(
+                f"{where}: {kind} needs `monitor`, a logged metric such as valid/{config.name}/loss;"
+                " given: none"
+            )
+        if looks == "never" and config.monitor is not None:
+            raise AssertionError(
+                f"{where}: {kind} looks at no metric: leave out `monitor`; given: {config.monitor!r}"
+            )
+
+    def after_update(self) -> None:
+        """Its optimizer has updated its parameters."""
+        if self.config.interval == "step":
+            self.scheduler.step()
+
+    def after_epoch(self, new_value: Callable[[str], Any | None]) -> None:
+        """An epoch has ended, with its metrics aggregated.
+
+        Args:
+            new_value: the value of a logged metric, or None when this epoch made no new one.
+        """
+        if self.config.interval != "epoch":
+            return
+        if self.config.monitor is None:
+            self.scheduler.step()
+            return
+        value = new_value(self.config.monitor)
+        if value is not None:
+            self.scheduler.step(value)
+
+
+def _looks_at_a_metric(scheduler: Any) -> str:
+    """`always`, `never`, or `may`: by what its `step` takes."""
+    if isinstance(scheduler, ReduceLROnPlateau):
+        return "always"
+    parameters = list(inspect.signature(scheduler.step).parameters.values())
+    if not parameters or parameters[0].name == "epoch":
+        return "never"  # torch's own: a metric would be taken for the number of an epoch
+    return "always" if parameters[0].default is inspect.Parameter.empty else "may"
