@@ -77,10 +77,10 @@ def task_environment(job: Job) -> dict[str, str]:
     """Variables for every task of a local job: threads, and where the ranks meet.
 
     Threads sleep while they wait: on a machine that is shared, spinning ones take the cores from those that
-    work (two trainings of two threads on two cores: a quarter of the speed each). The user's own values win.
+    work (two trainings of two threads on two cores: a quarter of the speed each).
     """
-    defaults = {"OMP_NUM_THREADS": str(job.cpus_per_task), "OMP_WAIT_POLICY": "PASSIVE"}
-    environment = {name: value for name, value in defaults.items() if name not in os.environ}
+    waiting = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+    environment = {"OMP_NUM_THREADS": str(job.cpus_per_task), "OMP_WAIT_POLICY": waiting}
     if job.world_size > 1:
         environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     return environment
