@@ -239,6 +239,7 @@ def test_a_step_scheduler_moves_with_updates_and_an_epoch_scheduler_with_epochs(
     assert [named.optimizer.param_groups[0]["lr"] for named in engine.values()] == [0.0025, 0.005]
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler")
 def test_a_monitoring_scheduler_moves_only_in_epochs_with_a_new_value():
     plateau = {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "factor": 0.5}
     flat = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}

@@ -1,0 +1,123 @@
+"""On 2 and 4 gloo ranks: the weights of one rank on the union batch, and errors that all ranks raise."""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).with_name("rank_scenarios.py")
+
+
+def _load():
+    spec = importlib.util.spec_from_file_location("rank_scenarios", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+scenarios = _load()
+
+
+def _answers(world_size, directory):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(world_size),
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(directory)],
+            env={**shared, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(world_size)
+    ]
+    try:
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output[-4000:]
+    return [torch.load(directory / f"rank-{rank}.pt", weights_only=False) for rank in range(world_size)]
+
+
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
+def ranks(request, tmp_path_factory):
+    """The answers of every rank to every scenario."""
+    return _answers(request.param, tmp_path_factory.mktemp("ranks"))
+
+
+def test_weights_equal_one_rank_on_the_union_batch_and_are_identical_on_all_ranks(ranks):
+    union = scenarios.train()
+    for answer in ranks:
+        for batch, (ours, own) in enumerate(
+            zip(ranks[0]["train"]["weights"], answer["train"]["weights"], strict=True)
+        ):
+            for a, b, c in zip(ours, own, union["weights"][batch], strict=True):
+                assert torch.equal(a, b), f"ranks differ after batch {batch}"
+                torch.testing.assert_close(b, c, rtol=1e-5, atol=1e-6)
+
+
+def test_only_updates_send_and_only_their_optimizers_gradients(ranks):
+    # With bucket_bytes=64 the discriminator has 2 buckets, the generator 4. Accumulation (generator, every
+    # second) and iterations left out (discriminator, every second) send nothing.
+    discriminator, generator = 2, 4
+    per_batch = [0, generator, discriminator, 0, discriminator + generator, 0]
+    assert [answer["train"]["sent"] for answer in ranks] == [per_batch] * len(ranks)
+
+
+def test_gradients_travel_while_the_backward_pass_is_running(ranks):
+    for answer in ranks:
+        during, sizes = zip(*answer["overlap"], strict=True)
+        assert during == (True, True)
+        parameters = sum(parameter.numel() for parameter in scenarios.Gan().discriminator.parameters())
+        assert parameters <= sum(sizes) < 2 * parameters, "the discriminator's, with padding"
+
+
+def test_a_parameter_without_gradient_on_some_ranks_counts_as_zero_and_on_all_stays_without(ranks):
+    expected = scenarios.union_with_rare_zero(len(ranks))
+    for answer in ranks:
+        told = answer["absent"]
+        for a, b, c in zip(ranks[0]["absent"]["weights"], told["weights"], expected, strict=True):
+            assert torch.equal(a, b)
+            torch.testing.assert_close(b, c, rtol=1e-5, atol=1e-6)
+        assert told["rare_has_state"] and told["never_moved"] and not told["never_has_state"]
+
+
+def test_names_nan_and_flags_are_agreed_on_by_one_collective(ranks):
+    for answer in ranks:
+        flags = {"stop": 1, "due": 3 * (len(ranks) - 1)}
+        expected = (["generator", "discriminator"], False, flags)
+        assert answer["alike"] == {"told": expected, "collectives": 1}
+        assert answer["nan on one"]["told"] == (["generator"], True, {})
+
+
+def test_ranks_that_disagree_raise_on_all_ranks_with_every_list(ranks):
+    others = "; ".join(f"rank {rank}: [generator, discriminator]" for rank in range(len(ranks) - 1))
+    for answer in ranks:
+        assert f"{others}; rank {len(ranks) - 1}: [generator]" in answer["other names"]["told"]
+        assert f"{others}; rank {len(ranks) - 1}: [discriminator, generator]" in answer["other order"]["told"]
+
+
+def test_a_mistake_on_one_rank_is_told_on_all(ranks):
+    for answer in ranks:
+        assert answer["wrong on one"]["told"].startswith(f"rank {len(ranks) - 1}: the list of Optim")
+
+
+def test_a_loss_without_graph_on_some_ranks_counts_as_zero_and_on_all_is_an_error(ranks):
+    for answer in ranks:
+        assert answer["no graph on one"]["told"] == (["generator"], False, {})
+        assert answer["no graph"]["told"].startswith("the loss of optimizer 'generator' has no graph")
