@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 Part = dict[str, Any]
 """Dotted key -> plain value."""
 
-SPEED_ONLY = ("collect_stats.batch_size", "collect_stats.num_workers")
+SPEED_ONLY = ("collect_stats.batch_size", "collect_stats.num_workers", "prepare.workers")
 """Keys that change how fast a stage is and nothing else."""
 NOT_TRAINING = ("recipe_dir", "tag", "exp_dir", "resources", "launcher", "logger", "prepare", "validate")
 """Keys at the top level that no weight depends on."""

@@ -4,9 +4,10 @@ from typing import Any
 
 import jiwer
 import torch
-from features import BLANK, to_text
 from torch import Tensor, nn
 from torch.nn import functional
+
+from features import BLANK, to_text
 
 
 class CtcModel(nn.Module):

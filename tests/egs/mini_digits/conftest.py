@@ -41,7 +41,6 @@ def recipe_path() -> Iterator[None]:
 def make(recipe_path: None) -> Callable[..., Any]:
     """Stage 0 into a folder: a small corpus, with other settings as keywords."""
     from corpus.prepare import prepare
-
     from espnet3.rundir.task import Task
 
     def made(folder: Path, *, task: Any = None, **changed: Any) -> Any:

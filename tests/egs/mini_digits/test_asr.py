@@ -25,10 +25,9 @@ def dataset(small_corpus: Path) -> CombinedDataset:
 @pytest.fixture
 def model(dataset: CombinedDataset, tmp_path: Path) -> torch.nn.Module:
     """A small model that normalizes by the statistics of the corpus."""
-    from model import CtcModel
-
     from espnet3.components.data.feature_stats import FeatureStats
     from espnet3.components.modeling.global_mvn import GlobalMVN
+    from model import CtcModel
 
     stats = FeatureStats()
     for index in range(len(dataset)):
