@@ -40,7 +40,7 @@ def two_ranks(tmp_path_factory):
         for rank in range(2)
     ]
     try:
-        outputs = [process.communicate(timeout=240)[0] for process in processes]
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

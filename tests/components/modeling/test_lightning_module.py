@@ -114,6 +114,17 @@ def test_statistics_are_logged_per_batch_and_as_the_weighted_mean_of_the_epoch(r
     assert {"train/loss", "valid/loss"} <= trainer.progress_bar_metrics.keys()
 
 
+def test_every_epoch_has_a_mean_of_its_own(runs, tmp_path):
+    rows, _ = logged(runs, batches(1.0, 2.0), tmp_path, max_epochs=2, valid=batches(3.0))
+    assert [row["train/loss_epoch"] for row in rows if "train/loss_epoch" in row] == [1.5, 1.5]
+    trend = Answers()
+    trend.forward = lambda **data: (trend.factor * 1.0, {"epoch": float(trend.calls.pop(0))}, None)
+    trend.calls = [1, 2, 3, 4]
+    config = {"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.0}}
+    _, trainer = runs.fit(batches(0.0, 0.0), tmp_path, model=trend, config=config, max_epochs=2)
+    assert trainer.callback_metrics["train/epoch"] == 3.5
+
+
 def test_a_statistic_that_is_none_is_left_out_and_one_of_some_batches_is_their_mean(runs, tmp_path):
     train = batches(1.0, stats={"a": 1.0, "b": None}) + batches(1.0, stats={"a": 3.0, "b": 7.0})
     _, trainer = logged(runs, train, tmp_path)
@@ -195,11 +206,12 @@ def plain_pytorch(runs, indices, bad, accumulate, epochs=1, clip=None):
         ((0, 1, 2), 3),
     ],
 )
-def test_every_update_is_the_mean_over_the_accepted_batches(runs, tmp_path, bad, accumulate):
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_every_update_is_the_mean_over_the_accepted_batches(runs, tmp_path, bad, accumulate, clip):
     train = [runs.data(index, bad=index in bad) for index in range(7)]
-    options = {"accumulate_grad_batches": accumulate, "max_epochs": 2, "gradient_clip_val": 0.5}
+    options = {"accumulate_grad_batches": accumulate, "max_epochs": 2, "gradient_clip_val": clip}
     module, _ = runs.fit(train, tmp_path, valid=train[:1], **options)
-    expected = plain_pytorch(runs, range(7), bad, accumulate, epochs=2, clip=0.5)
+    expected = plain_pytorch(runs, range(7), bad, accumulate, epochs=2, clip=clip)
     for key, value in expected.items():
         torch.testing.assert_close(module.state_dict()[key], value)
 
@@ -265,6 +277,7 @@ def test_more_than_a_hundred_in_a_row_end_the_training(runs, tmp_path):
         runs.fit([runs.data(0, bad=True)] * bad + [runs.data(0)] * good, tmp_path)
 
     run(bad=100, good=1)
+    runs.fit(([runs.data(0, bad=True)] * 60 + [runs.data(0)]) * 2, tmp_path)  # not in a row
     with pytest.raises(RuntimeError, match="101 batches in a row"):
         run(bad=101, good=1)
 
