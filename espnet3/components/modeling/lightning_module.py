@@ -12,12 +12,10 @@ from torch.utils.data import DataLoader
 from espnet3.components.checkpoint.epoch_start import begin_with_whole_epoch
 from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.metric_sums import MetricSums, means_of
-from espnet3.components.modeling.model_output import read_batch, read_output
+from espnet3.components.modeling.model_output import ModelOutput, read_batch, read_output
 from espnet3.components.modeling.monitored_metric import monitored_value
-from espnet3.components.modeling.named_training import NamedTraining
 from espnet3.components.modeling.optimizer_config import (
     given,
-    is_named,
     make_optimizer,
     make_scheduler,
     read_optimizer_config,
@@ -32,25 +30,19 @@ SKIPPED = "skipped_batches"
 
 
 class ESPnetLightningModule(SkippableOptimization):
-    """Trains `model`, whose forward returns `loss, stats, weight`, with one optimizer or with named ones.
+    """Trains `model`, whose forward returns `loss, stats, weight`, with one optimizer.
 
-    A batch is `(uids, data)`; the model gets `model(**data)` and returns a loss, a dict of scalar
+    A batch is `(uids, data)`; the model gets `model(**data)` and returns a scalar loss, a dict of scalar
     statistics, each logged as `train/<key>` or `valid/<key>` (those that are None are left out), and how
     much the batch counts in their means (None: its number of utterances).
 
-    With `optimizer` in the configuration the loss is a scalar tensor, and Lightning's automatic
-    optimization trains. With `optimizers` it is an OptimizationStep or a list of them, and only the named
-    optimizers are touched: see `named_training`. Every loss is then also logged, as `train/<name>/loss` and
-    `valid/<name>/loss`, with `train/<name>/lr`, `update_step` and, where clipping computes it, `grad_norm`.
-
-    A batch with a loss of NaN or Inf on any rank is skipped on all: no parameter, gradient, optimizer state
+    A batch whose loss is NaN or Inf on any rank is skipped on all: no parameter, gradient, optimizer state
     or scheduler moves. More than 100 in a row end the training with RuntimeError.
 
     Args:
         model: any `torch.nn.Module` as above; with `collect_feats(**data)` for `collect_stats()`.
         config: `dataset`, `dataloader`, `optimizer`, `scheduler`, `scheduler_interval` (step or epoch),
-            `scheduler_monitor`, or `optimizers`, `schedulers`; `stats_dir`, `exp_dir`, `seed`; a DictConfig
-            or a dict.
+            `scheduler_monitor`, `stats_dir`, `exp_dir`, `seed`; a DictConfig or a dict.
     """
 
     def __init__(self, model: torch.nn.Module, config: Any) -> None:
@@ -63,11 +55,7 @@ class ESPnetLightningModule(SkippableOptimization):
         """(epoch, next batch) that training would go on with after the last batch that was run."""
         self.train_sums = MetricSums()
         self.valid_sums = MetricSums()
-        self.named = NamedTraining(config) if given(config, "optimizers") is not None else None
-        """The named optimizers, if they are configured."""
-        self.automatic_optimization = self.named is None
         self._validated = False
-        self._refreshed: set[str] = set()
         self._organizer: Any = None
 
     # --- data -----------------------------------------------------------------------------------------
@@ -141,54 +129,45 @@ class ESPnetLightningModule(SkippableOptimization):
         return self.model.load_state_dict(state_dict, strict=strict, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add where training would go on, and the counters of named optimizers."""
+        """Add where training would go on."""
         checkpoint["espnet3"] = {"position": list(self.position)}
-        if self.named is not None:
-            self.named.save(checkpoint["espnet3"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take where training goes on, if the checkpoint says, and the counters of named optimizers.
-
-        Raises:
-            UserError: the checkpoint is of other named optimizers; the message has both lists.
-        """
-        own = checkpoint.get("espnet3", {})
-        if self.named is not None:
-            self.named.load(own, checkpoint)
-        else:
-            refuse_named(own)
-        epoch, batch = own.get("position", (0, 0))
+        """Take where training goes on, if the checkpoint says."""
+        epoch, batch = checkpoint.get("espnet3", {}).get("position", (0, 0))
         self.position = (int(epoch), int(batch))
 
     # --- training ---------------------------------------------------------------------------------------
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
-        """Run the model on a batch; one loss goes to Lightning's automatic optimization, named ones are run.
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Run the model on a batch; the loss goes to Lightning's automatic optimization.
 
         Raises:
-            AssertionError: the batch or what the model returned breaks the contract, or ranks name
-                different optimizers.
+            AssertionError: the batch or what the model returned breaks the contract.
             RuntimeError: too many batches in a row were skipped.
         """
         self.before_forward()
-        uids, data = read_batch(batch)
-        returned = self.model(**data)
-        flags = {"stop": self.stop_requested()}
-        where: Any = {"device": self.device, "world_size": self._world_size}
-        if self.named is not None:
-            routed, verdict = self.named.agree(returned, len(uids), flags, **where)
-            stats, weight, loss = routed.stats, routed.weight, None
-        else:
-            output = read_output(returned, len(uids))
-            stats, weight, loss = output.stats, output.weight, output.loss
-            verdict = agree({"nonfinite": ~torch.isfinite(loss.detach()), **flags}, **where)
+        output = self._run_model(batch)
+        verdict = agree(
+            {"nonfinite": ~torch.isfinite(output.loss.detach()), "stop": self.stop_requested()},
+            device=output.loss.device,
+            world_size=self._world_size,
+        )
         self.stop_agreed = bool(verdict["stop"])
         self.position = (self.current_epoch, batch_idx + 1)
         if self.skip_if(bool(verdict["nonfinite"]), batch_idx):
-            return loss
-        self.train_sums.add(stats, weight)
-        self._log_batch(stats, weight)
-        return loss
+            return output.loss
+        self.train_sums.add(output.stats, output.weight)
+        for key, value in output.stats.items():
+            self.log(
+                f"train/{key}",
+                value,
+                on_step=True,
+                on_epoch=False,
+                prog_bar=self._on_bar,
+                batch_size=output.weight,  # type: ignore[arg-type]  # a tensor stays one: nothing is read back
+            )
+        return output.loss
 
     def on_fit_start(self) -> None:
         """Take a monitored epoch-interval scheduler out of Lightning's hands: see `on_train_epoch_end`."""
