@@ -4,6 +4,8 @@ import logging
 import warnings
 
 REMARKS = (
+    # the launcher has started this process, and knows how
+    r"The `srun` command is available on your system but is not used.*",
     # our loaders decide their workers by the configuration
     r".*does not have many workers which may be a bottleneck.*",
     # log_every_n_steps applies to long trainings; the means of every epoch are logged anyway
