@@ -31,10 +31,9 @@ def run(config: DictConfig, task: Task) -> StageResult:
     from espnet3.components.data.instantiation import instantiate_node
     from espnet3.components.modeling.initial_weights import load_initial_weights
     from espnet3.components.modeling.lightning_module import ESPnetLightningModule
-    from espnet3.components.modeling.optimizer_config import read_optimizer_config
     from espnet3.components.trainers.build import build_trainer
 
-    read_optimizer_config(config)  # its mistakes are told before the data is read
+    _check_optimizers(config)  # its mistakes are told before the data is read
     _use_threads(OmegaConf.select(config, "resources.train.cpus_per_task") or 1)
     directory = Path(config.exp_dir) / "checkpoints"
     trainer = build_trainer(
@@ -78,6 +77,18 @@ def run(config: DictConfig, task: Task) -> StageResult:
         inputs=[*files, *_stats_files(config)],
         metrics=metrics,
     )
+
+
+def _check_optimizers(config: DictConfig) -> None:
+    from espnet3.components.modeling.named.config import read_named_config
+    from espnet3.components.modeling.optimizer_config import is_named, read_optimizer_config
+    from espnet3.components.trainers.named_optimizers import check_trainer_options
+
+    if is_named(config):
+        read_named_config(config)
+        check_trainer_options(config.trainer)
+    else:
+        read_optimizer_config(config)
 
 
 def _seed(seed: int) -> None:

@@ -22,28 +22,43 @@ def runs():
 
 
 @pytest.fixture(scope="session")
-def two_ranks(tmp_path_factory):
+def two_ranks(tmp_path_factory, answers_of_ranks):
     """What two gloo ranks answered to every scenario, by rank."""
-    directory = tmp_path_factory.mktemp("two_ranks")
+    return answers_of_ranks(SCRIPT, tmp_path_factory.mktemp("two_ranks"), 2)
+
+
+@pytest.fixture(scope="session")
+def answers_of_ranks():
+    """Runs a script as so many ranks on this machine; what each has left in its rank-<r>.pt."""
+    return _answers_of_ranks
+
+
+def _answers_of_ranks(script, directory, world_size):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    shared = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(world_size),
+    }
     processes = [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(directory)],
-            env={**shared, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            [sys.executable, str(script), str(directory)],
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for rank in range(2)
+        for rank in range(world_size)
     ]
     try:
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
     for process, output in zip(processes, outputs, strict=True):
         assert process.returncode == 0, output[-4000:]
-    return [torch.load(directory / f"rank-{rank}.pt", weights_only=False) for rank in range(2)]
+    return [torch.load(directory / f"rank-{rank}.pt", weights_only=False) for rank in range(world_size)]

@@ -14,8 +14,11 @@ from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.metric_sums import MetricSums, means_of
 from espnet3.components.modeling.model_output import ModelOutput, read_batch, read_output
 from espnet3.components.modeling.monitored_metric import monitored_value
+from espnet3.components.modeling.named.routing import all_finite
+from espnet3.components.modeling.named_training import NamedTraining, refuse_named
 from espnet3.components.modeling.optimizer_config import (
     given,
+    is_named,
     make_optimizer,
     make_scheduler,
     read_optimizer_config,
@@ -30,19 +33,25 @@ SKIPPED = "skipped_batches"
 
 
 class ESPnetLightningModule(SkippableOptimization):
-    """Trains `model`, whose forward returns `loss, stats, weight`, with one optimizer.
+    """Trains `model`, whose forward returns `loss, stats, weight`, with one optimizer or with named ones.
 
-    A batch is `(uids, data)`; the model gets `model(**data)` and returns a scalar loss, a dict of scalar
+    A batch is `(uids, data)`; the model gets `model(**data)` and returns a loss, a dict of scalar
     statistics, each logged as `train/<key>` or `valid/<key>` (those that are None are left out), and how
     much the batch counts in their means (None: its number of utterances).
 
-    A batch whose loss is NaN or Inf on any rank is skipped on all: no parameter, gradient, optimizer state
+    With `optimizer` in the configuration the loss is a scalar tensor, and Lightning's automatic
+    optimization trains. With `optimizers` it is an OptimizationStep or a list of them, and only the named
+    optimizers are touched: see `named_training`. Every loss is then also logged, as `train/<name>/loss` and
+    `valid/<name>/loss`, with `train/<name>/lr`, `update_step` and, where clipping computes it, `grad_norm`.
+
+    A batch with a loss of NaN or Inf on any rank is skipped on all: no parameter, gradient, optimizer state
     or scheduler moves. More than 100 in a row end the training with RuntimeError.
 
     Args:
         model: any `torch.nn.Module` as above; with `collect_feats(**data)` for `collect_stats()`.
         config: `dataset`, `dataloader`, `optimizer`, `scheduler`, `scheduler_interval` (step or epoch),
-            `scheduler_monitor`, `stats_dir`, `exp_dir`, `seed`; a DictConfig or a dict.
+            `scheduler_monitor`, or `optimizers`, `schedulers`; `stats_dir`, `exp_dir`, `seed`; a DictConfig
+            or a dict.
     """
 
     def __init__(self, model: torch.nn.Module, config: Any) -> None:
@@ -55,7 +64,11 @@ class ESPnetLightningModule(SkippableOptimization):
         """(epoch, next batch) that training would go on with after the last batch that was run."""
         self.train_sums = MetricSums()
         self.valid_sums = MetricSums()
+        self.named = NamedTraining(config) if given(config, "optimizers") is not None else None
+        """The named optimizers, if they are configured."""
+        self.automatic_optimization = self.named is None
         self._validated = False
+        self._refreshed: set[str] = set()
         self._organizer: Any = None
 
     # --- data -----------------------------------------------------------------------------------------
@@ -129,36 +142,50 @@ class ESPnetLightningModule(SkippableOptimization):
         return self.model.load_state_dict(state_dict, strict=strict, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add where training would go on."""
+        """Add where training would go on, and the counters of named optimizers."""
         checkpoint["espnet3"] = {"position": list(self.position)}
+        if self.named is not None:
+            self.named.save(checkpoint["espnet3"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take where training goes on, if the checkpoint says."""
-        epoch, batch = checkpoint.get("espnet3", {}).get("position", (0, 0))
+        """Take where training goes on, if the checkpoint says, and the counters of named optimizers.
+
+        Raises:
+            UserError: the checkpoint is of other named optimizers; the message has both lists.
+        """
+        own = checkpoint.get("espnet3", {})
+        if self.named is not None:
+            self.named.load(own, checkpoint)
+        else:
+            refuse_named(own)
+        epoch, batch = own.get("position", (0, 0))
         self.position = (int(epoch), int(batch))
 
     # --- training ---------------------------------------------------------------------------------------
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Run the model on a batch; the loss goes to Lightning's automatic optimization.
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        """Run the model on a batch; one loss goes to Lightning's automatic optimization, named ones are run.
 
         Raises:
-            AssertionError: the batch or what the model returned breaks the contract.
+            AssertionError: the batch or what the model returned breaks the contract, or ranks name
+                different optimizers.
             RuntimeError: too many batches in a row were skipped.
         """
         self.before_forward()
-        output = self._run_model(batch)
-        verdict = agree(
-            {"nonfinite": ~torch.isfinite(output.loss.detach()), "stop": self.stop_requested()},
-            device=output.loss.device,
-            world_size=self._world_size,
-        )
+        uids, data = read_batch(batch)
+        output, verdict = self._agree(self.model(**data), len(uids))
         self.stop_agreed = bool(verdict["stop"])
         self.position = (self.current_epoch, batch_idx + 1)
+        loss = output.loss if self.named is None else None
         if self.skip_if(bool(verdict["nonfinite"]), batch_idx):
-            return output.loss
+            return loss
         self.train_sums.add(output.stats, output.weight)
-        for key, value in output.stats.items():
+        shown: dict[str, Any] = output.stats
+        if self.named is not None:
+            self.window.accept()
+            shown = {**shown, **self.named.run(output.loss)}
+            self.window.held = self.named.held
+        for key, value in shown.items():
             self.log(
                 f"train/{key}",
                 value,
@@ -167,22 +194,37 @@ class ESPnetLightningModule(SkippableOptimization):
                 prog_bar=self._on_bar,
                 batch_size=output.weight,  # type: ignore[arg-type]  # a tensor stays one: nothing is read back
             )
-        return output.loss
+        return loss
+
+    def _agree(self, returned: Any, utterances: int) -> tuple[ModelOutput[Any], dict[str, int]]:
+        """Check what the model returned, and learn what all ranks must know about the batch."""
+        flags: dict[str, Any] = {"stop": self.stop_requested()}
+        if self.named is not None:
+            return self.named.agree(returned, utterances, flags, self.device, self._trainer)
+        output = read_output(returned, utterances)
+        values = {"nonfinite": ~torch.isfinite(output.loss.detach()), **flags}
+        return output, agree(values, device=output.loss.device, world_size=self._world_size)
 
     def on_fit_start(self) -> None:
         """Take a monitored epoch-interval scheduler out of Lightning's hands: see `on_train_epoch_end`."""
+        if self.named is not None:
+            self.named.connect(self.trainer)
+            return
         for config in self.trainer.lr_scheduler_configs:
             if config.reduce_on_plateau and config.interval == "epoch":
                 config.frequency = sys.maxsize
 
     def on_train_start(self) -> None:
         """Log what is trained, once."""
+        if self.named is not None:
+            self.named.begin()
         if self.trainer.is_global_zero:
             log.info("%s", training_summary(self.model, self.trainer))
 
     def on_train_epoch_start(self) -> None:
-        """Nothing was validated in this epoch yet."""
+        """Nothing was validated in this epoch yet, no mean is of it."""
         self._validated = False
+        self._refreshed = set()
 
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch, then move a scheduler that monitors a metric.
@@ -196,12 +238,24 @@ class ESPnetLightningModule(SkippableOptimization):
             self._log_mean(f"train/{key}", mean, logger=False, prog_bar=True)
             self._log_mean(f"train/{key}_epoch", mean)
         self.train_sums.reset()
+        if self.named is not None:
+            self.named.engine.end_epoch(self._new_value)
+            return
         for config in self.trainer.lr_scheduler_configs:
             if config.reduce_on_plateau and config.interval == "epoch":
-                monitor = str(config.monitor)
-                value = monitored_value(self.trainer, "scheduler_monitor", monitor, validated=self._validated)
+                value = self._new_value("scheduler_monitor", str(config.monitor))
                 if value is not None:
                     self.lr_scheduler_step(config.scheduler, value)
+
+    def _new_value(self, key: str, monitor: str) -> Tensor | None:
+        """The value that this epoch gave the metric `monitor`, which the configuration's `key` names."""
+        value = monitored_value(self.trainer, key, monitor, validated=self._validated)
+        return value if monitor in self._refreshed else None
+
+    def on_fit_end(self) -> None:
+        """Training is over."""
+        if self.named is not None:
+            self.named.engine.disconnect()
 
     # --- validation -----------------------------------------------------------------------------------
 
@@ -211,8 +265,15 @@ class ESPnetLightningModule(SkippableOptimization):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Run the model on a batch and add its statistics; one with a NaN or Inf loss is only counted."""
-        output = self._run_model(batch)
-        finite = torch.isfinite(output.loss.detach())
+        uids, data = read_batch(batch)
+        returned = self.model(**data)
+        if self.named is not None:
+            named = self.named.read(returned, len(uids))
+            output: ModelOutput[Any] = named
+            finite = all_finite(named.loss)
+        else:
+            output = read_output(returned, len(uids))
+            finite = torch.isfinite(output.loss.detach())
         self.valid_sums.add(output.stats, output.weight, accepted=finite)
         self.valid_sums.add({SKIPPED: (~finite).float()}, 1.0)
 
@@ -236,13 +297,18 @@ class ESPnetLightningModule(SkippableOptimization):
     # --- optimizer and scheduler ----------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
-        """Make the optimizer for the trainable parameters, and the scheduler if one is given.
+        """Make the optimizer for the trainable parameters, and the scheduler if one is given; or named ones.
 
         Raises:
             AssertionError: single and named keys are mixed, the model has no trainable parameter, the
-                interval is unknown, or a ReduceLROnPlateau has no `scheduler_monitor`.
+                interval is unknown, or a ReduceLROnPlateau has no `scheduler_monitor`; for named ones see
+                `NamedTraining.configure`.
             ValueError: no optimizer is given.
+            RuntimeError: named optimizers with a strategy that cannot run them.
         """
+        if is_named(self.config):
+            assert self.named is not None
+            return self.named.configure(self.model, self._trainer)
         config = read_optimizer_config(self.config)
         self.scheduler_interval = config.interval
         optimizer = make_optimizer(config, self.model.parameters())
@@ -255,13 +321,10 @@ class ESPnetLightningModule(SkippableOptimization):
 
     # ------------------------------------------------------------------------------------------------------
 
-    def _run_model(self, batch: Any) -> ModelOutput:
-        uids, data = read_batch(batch)
-        return read_output(self.model(**data), len(uids))
-
     def _log_mean(self, key: str, mean: Tensor, **where: Any) -> None:
         """Log what is equal on all ranks already; sync_dist tells Lightning so."""
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        self._refreshed.add(key)
         self.log(
             key,
             mean.to(self.device, dtype),

@@ -1,22 +1,24 @@
 """The contract between a model and its training: a batch in, `loss, stats, weight` out, both checked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 
+Loss = TypeVar("Loss")
+
 
 @dataclass(frozen=True)
-class ModelOutput:
-    """What a model returned for one batch, in the single-optimizer path."""
+class ModelOutput(Generic[Loss]):
+    """What a model returned for one batch."""
 
-    loss: Tensor
-    """Scalar, shape (), with its graph."""
+    loss: Loss
+    """With one optimizer a scalar, shape (), with its graph; with named ones a list of OptimizationSteps."""
     stats: dict[str, Tensor]
     """Scalars, shape (), floating point, without graph; those that were None are left out."""
     weight: Tensor | float
@@ -34,18 +36,30 @@ def read_batch(batch: Any) -> tuple[list[str], dict[str, Any]]:
     return list(batch[0]), dict(batch[1])
 
 
-def read_output(output: Any, utterances: int) -> ModelOutput:
-    """Check what a model returned for a batch of `utterances`.
+def read_output(output: Any, utterances: int) -> ModelOutput[Tensor]:
+    """Check what a model returned for a batch of `utterances`, with one optimizer.
 
     Raises:
         AssertionError: when it is not `(loss, stats, weight)`, the loss is not a scalar tensor (or is an
             OptimizationStep, which needs named optimizers), stats is not a dict of scalars, or weight is
             neither a number nor None.
     """
+    return read_output_with(_read_loss, output, utterances)
+
+
+def read_output_with(read_loss: Callable[[Any], Loss], output: Any, utterances: int) -> ModelOutput[Loss]:
+    """As `read_output`, but what the loss may be is for `read_loss` to say.
+
+    Raises:
+        AssertionError: see `read_output`; and what `read_loss` raises.
+    """
     if not isinstance(output, tuple | list) or len(output) != 3:
         raise AssertionError(f"a model must return (loss, stats, weight), given: {_describe(output)}")
     loss, stats, weight = output
-    return ModelOutput(_read_loss(loss), _read_stats(stats, loss), _read_weight(weight, utterances))
+    checked = read_loss(loss)
+    first = loss[0] if isinstance(loss, list) else loss
+    device = (first.loss if isinstance(first, OptimizationStep) else first).device
+    return ModelOutput(checked, _read_stats(stats, device), _read_weight(weight, utterances))
 
 
 def _read_loss(loss: Any) -> Tensor:
@@ -60,18 +74,18 @@ def _read_loss(loss: Any) -> Tensor:
     return loss.reshape(())
 
 
-def _read_stats(stats: Any, loss: Tensor) -> dict[str, Tensor]:
+def _read_stats(stats: Any, device: torch.device) -> dict[str, Tensor]:
     if not isinstance(stats, Mapping):
         raise AssertionError(f"stats must be a dict, given: {_describe(stats)}")
-    return {str(key): _read_stat(key, value, loss) for key, value in stats.items() if value is not None}
+    return {str(key): _read_stat(key, value, device) for key, value in stats.items() if value is not None}
 
 
-def _read_stat(key: Any, value: Any, loss: Tensor) -> Tensor:
+def _read_stat(key: Any, value: Any, device: torch.device) -> Tensor:
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
         scalar = value.detach().reshape(())
         return scalar if scalar.is_floating_point() else scalar.float()
     if isinstance(value, Real):
-        return torch.tensor(float(value), device=loss.device)
+        return torch.tensor(float(value), device=device)
     raise AssertionError(f"stats[{key!r}] must be a scalar or None, given: {_describe(value)}")
 
 

@@ -37,13 +37,12 @@ def given(config: Any, key: str) -> Any:
     return getattr(config, key, None)
 
 
-def read_optimizer_config(config: Any) -> SingleOptimizerConfig:
-    """Read and check the optimizer keys of `config`.
+def is_named(config: Any) -> bool:
+    """Whether `config` asks for named optimizers (`optimizers`), or for one (`optimizer`).
 
     Raises:
-        AssertionError: single and named keys are mixed, or scheduler_interval is unknown.
+        AssertionError: single and named keys are mixed.
         ValueError: neither `optimizer` nor `optimizers` is given.
-        UserError: `optimizers` is given, which does not exist yet.
     """
     single = [key for key in ("optimizer", "scheduler") if given(config, key) is not None]
     named = [key for key in ("optimizers", "schedulers") if given(config, key) is not None]
@@ -55,9 +54,18 @@ def read_optimizer_config(config: Any) -> SingleOptimizerConfig:
     if "optimizer" not in single and "optimizers" not in named:
         has = ", ".join(single + named) or "neither"
         raise ValueError(f"give `optimizer` or `optimizers`; the configuration has {has}")
-    if named:
-        # The named path begins here.
-        raise UserError("`optimizers` (named optimizers) are not available yet: give one `optimizer`")
+    return bool(named)
+
+
+def read_optimizer_config(config: Any) -> SingleOptimizerConfig:
+    """Read and check the optimizer keys of `config`, which has a single one.
+
+    Raises:
+        AssertionError: single and named keys are mixed, or scheduler_interval is unknown.
+        ValueError: `optimizer` is not given.
+    """
+    if is_named(config):
+        raise ValueError("give `optimizer`: the configuration has named `optimizers`")
     interval = given(config, "scheduler_interval") or "step"
     if interval not in INTERVALS:
         raise AssertionError(f"scheduler_interval must be step or epoch, given: {interval!r}")

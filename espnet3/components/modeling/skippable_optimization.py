@@ -73,8 +73,8 @@ class SkippableOptimization(LightningModule):
         """Nothing: the first accepted batch after an update zeroes the gradients, in `backward`."""
 
     def on_validation_model_zero_grad(self) -> None:
-        """Free the gradients during validation, unless they still wait for an update."""
-        if not self.window.held:
+        """Free the gradients during validation, unless they still wait for an update; named ones are free."""
+        if self.automatic_optimization and not self.window.held:
             super().on_validation_model_zero_grad()
 
     def optimizer_step(

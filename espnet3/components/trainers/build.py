@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
 from espnet3.components.trainers.cluster_environment import TaskEnvironment
+from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
 from espnet3.components.trainers.quiet import quieten_lightning
 from espnet3.errors import UserError
 from espnet3.rundir.task import Task
@@ -41,7 +42,8 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
     """The Trainer that `config.trainer` describes, for the rank that `task` is.
 
     Args:
-        config: the whole configuration; `trainer`, `logger`, `callbacks`, `exp_dir`, `resources` are used.
+        config: the whole configuration; `trainer`, `logger`, `callbacks`, `exp_dir`, `resources` are used,
+            and whether there are named `optimizers`.
         task: this process's place among the ranks, which all exist already.
         callbacks: run before those of `config.callbacks`; checkpointing ones run last, as in Lightning.
 
@@ -63,7 +65,7 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
             **arguments,
-            "strategy": _strategy(arguments.get("strategy", "auto"), arguments["accelerator"], task),
+            "strategy": _strategy(arguments, task, named=config.get("optimizers") is not None),
         },
         logger=build_loggers(config),
         callbacks=everything,
@@ -126,12 +128,13 @@ def _check_ranks(arguments: dict[str, Any], task: Task) -> None:
         )
 
 
-def _strategy(given: Any, accelerator: str, task: Task) -> Any:
+def _strategy(arguments: dict[str, Any], task: Task, *, named: bool) -> Any:
+    given, accelerator = arguments.get("strategy", "auto"), arguments["accelerator"]
     if isinstance(given, dict):
         return instantiate(given)
     if given != "auto" or task.world_size == 1:
         return given
-    return DDPStrategy(
+    return (DDPWithoutReducer if named else DDPStrategy)(
         # Buffers are per rank, and skipped batches put them back: rank 0's must not overwrite them.
         broadcast_buffers=False,
         find_unused_parameters=False,

@@ -202,7 +202,8 @@ def plain_pytorch(runs, indices, bad, accumulate, epochs=1, clip=None):
         ((3,), 2),
         ((3, 4), 2),
         ((2, 5, 6), 3),
-        ((6,), 3),  # the last of the epoch: what is held goes on into the next
+        ((6,), 3),
+        ((5, 6), 3),  # the last of the epoch: what is held goes on through validation into the next
         ((0, 1, 2), 3),
     ],
 )

@@ -1,6 +1,6 @@
 """Runs the named optimizers of a model: backward passes of a batch in list order, then steps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from espnet3.components.modeling.named.counters import Turn
 from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.named_optimizer import NamedOptimizer
 from espnet3.components.modeling.named.reduction import GradientReduction
+from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.named.selection import parameters_by_optimizer
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.errors import UserError
@@ -110,12 +111,8 @@ class NamedOptimizers:
                     updated.append(named.name)
         return updated
 
-    def end_epoch(self, new_value: Callable[[str], Any | None]) -> None:
-        """Move the schedulers that move once per epoch; its metrics are aggregated.
-
-        Args:
-            new_value: the value of a logged metric, or None when this epoch made no new one.
-        """
+    def end_epoch(self, new_value: NewValue) -> None:
+        """Move the schedulers that move once per epoch; its metrics are aggregated."""
         for named in self._named.values():
             if named.schedule is not None:
                 named.schedule.after_epoch(new_value)

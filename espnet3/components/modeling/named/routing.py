@@ -98,7 +98,7 @@ class Router:
             mistake = error
         order = 0 if mistake else self._order_of(tuple(step.name for step in steps))
         values: dict[str, int | bool | Tensor] = dict(flags)
-        values["nonfinite"] = _any_nonfinite(steps, device) if steps else 0
+        values["nonfinite"] = ~all_finite(steps) if steps else 0
         if world_size > 1:
             values["order"], values["minus_order"] = order, -order
             values.update(dict.fromkeys(self._graphs.values(), 0))
@@ -124,9 +124,11 @@ class Router:
         return order
 
 
-def _any_nonfinite(steps: Sequence[OptimizationStep], device: torch.device) -> Tensor:
-    losses = [step.loss.detach().reshape(()).to(device) for step in steps]
-    return ~torch.isfinite(losses[0] if len(losses) == 1 else torch.stack(losses)).all()
+def all_finite(steps: Sequence[OptimizationStep]) -> Tensor:
+    """Whether no loss is NaN or Inf: bool of shape (), where the first loss is."""
+    first = steps[0].loss
+    losses = [step.loss.detach().reshape(()).to(first.device) for step in steps]
+    return torch.isfinite(losses[0] if len(losses) == 1 else torch.stack(losses)).all()
 
 
 def _disagreement(

@@ -10,6 +10,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from espnet3.components.modeling.named.config import NamedSchedulerConfig
 
+NewValue = Callable[[str, str], Any | None]
+"""From a key of the configuration, for errors, and the metric that it names, to the metric's value; None
+when this epoch made no new one."""
+
 
 class Schedule:
     """One scheduler and when it moves.
@@ -45,18 +49,14 @@ class Schedule:
         if self.config.interval == "step":
             self.scheduler.step()
 
-    def after_epoch(self, new_value: Callable[[str], Any | None]) -> None:
-        """An epoch has ended, with its metrics aggregated.
-
-        Args:
-            new_value: the value of a logged metric, or None when this epoch made no new one.
-        """
+    def after_epoch(self, new_value: NewValue) -> None:
+        """An epoch has ended, with its metrics aggregated."""
         if self.config.interval != "epoch":
             return
         if self.config.monitor is None:
             self.scheduler.step()
             return
-        value = new_value(self.config.monitor)
+        value = new_value(f"schedulers.{self.config.name}.monitor", self.config.monitor)
         if value is not None:
             self.scheduler.step(value)
 

@@ -235,7 +235,7 @@ def test_a_step_scheduler_moves_with_updates_and_an_epoch_scheduler_with_epochs(
         _run(engine, model, ["discriminator", "generator"], index)
         rates.append([named.optimizer.param_groups[0]["lr"] for named in engine.values()])
     assert rates == [[0.01, 0.01], [0.005, 0.01], [0.005, 0.01], [0.0025, 0.01]]
-    engine.end_epoch(lambda monitor: pytest.fail(f"nobody monitors {monitor}"))
+    engine.end_epoch(lambda key, monitor: pytest.fail(f"{key} monitors {monitor}"))
     assert [named.optimizer.param_groups[0]["lr"] for named in engine.values()] == [0.0025, 0.005]
 
 
@@ -252,7 +252,11 @@ def test_a_monitoring_scheduler_moves_only_in_epochs_with_a_new_value():
     )
     rates = []
     for value in (1.0, None, None, 2.0):
-        engine.end_epoch(lambda monitor, value=value: value if monitor == "valid/generator/loss" else 0 / 0)
+        engine.end_epoch(
+            lambda key, monitor, value=value: {
+                ("schedulers.generator.monitor", "valid/generator/loss"): value
+            }[key, monitor]
+        )
         rates.append(engine["generator"].optimizer.param_groups[0]["lr"])
     assert rates == [0.01, 0.01, 0.01, 0.005]
 

@@ -1,10 +1,6 @@
 """On 2 and 4 gloo ranks: the weights of one rank on the union batch, and errors that all ranks raise."""
 
 import importlib.util
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,41 +19,10 @@ def _load():
 scenarios = _load()
 
 
-def _answers(world_size, directory):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(world_size),
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(directory)],
-            env={**shared, "RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world_size)
-    ]
-    try:
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for process, output in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, output[-4000:]
-    return [torch.load(directory / f"rank-{rank}.pt", weights_only=False) for rank in range(world_size)]
-
-
 @pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
-def ranks(request, tmp_path_factory):
+def ranks(request, tmp_path_factory, answers_of_ranks):
     """The answers of every rank to every scenario."""
-    return _answers(request.param, tmp_path_factory.mktemp("ranks"))
+    return answers_of_ranks(SCRIPT, tmp_path_factory.mktemp("ranks"), request.param)
 
 
 def test_weights_equal_one_rank_on_the_union_batch_and_are_identical_on_all_ranks(ranks):

@@ -1,0 +1,211 @@
+"""What the LightningModule asks for when `optimizers` is configured: the named optimizers under a Trainer."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.distributed
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.nn import Module
+
+from espnet3.components.modeling.model_output import ModelOutput, read_output_with
+from espnet3.components.modeling.named.config import NamedConfig, read_named_config
+from espnet3.components.modeling.named.engine import NamedOptimizers, check_names
+from espnet3.components.modeling.named.routing import Router, read_steps
+from espnet3.components.modeling.optimization_spec import OptimizationStep
+from espnet3.components.trainers.named_optimizers import check_trainer
+
+log = logging.getLogger(__name__)
+
+NamedOutput = ModelOutput[list[OptimizationStep]]
+
+KEY = "named"
+BUCKET_BYTES = {"gloo": 1 << 20, "nccl": 25 << 20}
+"""Smaller parts begin to travel earlier, larger ones travel faster; where nothing else is known, as NCCL."""
+
+
+class NamedTraining:
+    """The named optimizers of a LightningModule, from their configuration to what is logged.
+
+    Args:
+        config: with `optimizers`, perhaps `schedulers`; read when it is first needed.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self._given = config
+        self._config: NamedConfig | None = None
+        self._router: Router | None = None
+        self._engine: NamedOptimizers | None = None
+        self._restored: Mapping[str, Mapping[str, Any]] | None = None
+
+    @property
+    def config(self) -> NamedConfig:
+        """The configuration, checked; see `read_named_config`."""
+        if self._config is None:
+            self._config = read_named_config(self._given)
+        return self._config
+
+    @property
+    def engine(self) -> NamedOptimizers:
+        """The optimizers; there once `configure` was called.
+
+        Its `held_gradients` and `set_held_gradients` are for checkpoints inside an accumulation.
+        """
+        assert self._engine is not None, "configure_optimizers was not called yet"
+        return self._engine
+
+    @property
+    def held(self) -> int:
+        """Contributions that wait for an update, of all optimizers together."""
+        return sum(named.counters.accum_counter for named in self.engine.values())
+
+    # --- before training --------------------------------------------------------------------------------
+
+    def configure(self, model: Module, trainer: Trainer | None) -> list[dict[str, Any]]:
+        """Make optimizers and schedulers, as the list that Lightning takes, in the configuration's order.
+
+        Counters go on from a checkpoint that was restored before.
+
+        Raises:
+            AssertionError: a mistake in the configuration, see `read_named_config` and `NamedOptimizers`;
+                or the Trainer is to clip gradients or to accumulate them.
+            RuntimeError: the Trainer's strategy cannot run named optimizers.
+        """
+        if trainer is not None:
+            check_trainer(trainer)
+        self._engine = NamedOptimizers(model, self.config)
+        if self._restored is not None:
+            self._engine.load_state_dict(self._restored)
+            self._restored = None
+        return [
+            {"optimizer": named.optimizer}
+            if named.schedule is None
+            else {
+                "optimizer": named.optimizer,
+                "lr_scheduler": {"scheduler": named.schedule.scheduler, "name": f"lr/{named.name}"},
+            }
+            for named in self._engine.values()
+        ]
+
+    def connect(self, trainer: Trainer) -> None:
+        """Prepare for training with this Trainer; the parameters are on their device."""
+        backend = torch.distributed.get_backend() if trainer.world_size > 1 else ""
+        self.engine.connect(
+            world_size=trainer.world_size,
+            loss_scaling=trainer.precision == "16-mixed",
+            bucket_bytes=BUCKET_BYTES.get(backend, BUCKET_BYTES["nccl"]),
+        )
+        for config in trainer.lr_scheduler_configs:  # for those who tell what is trained
+            schedule = next(
+                n.schedule
+                for n in self.engine.values()
+                if n.schedule is not None and n.schedule.scheduler is config.scheduler
+            )
+            config.interval, config.monitor = schedule.config.interval, schedule.config.monitor
+
+    def begin(self) -> None:
+        """The first batch comes next; drop contributions whose gradients a checkpoint did not bring."""
+        for named in self.engine.values():
+            if named.counters.accum_counter and not named.held_gradients():
+                log.warning(
+                    "optimizer %s: %d contributions to its next update are lost",
+                    named.name,
+                    named.counters.accum_counter,
+                )
+                named.counters.accum_counter = 0
+
+    # --- a batch ------------------------------------------------------------------------------------------
+
+    def read(self, returned: Any, utterances: int) -> NamedOutput:
+        """What the model returned for a batch of `utterances`; each loss is one of its statistics too.
+
+        Raises:
+            AssertionError: see `read_output` and `read_steps`.
+        """
+        names = tuple(self.config.optimizers)
+        output = read_output_with(lambda loss: read_steps(loss, names), returned, utterances)
+        for step in output.loss:
+            output.stats[f"{step.name}/loss"] = step.loss.detach().reshape(())
+        return output
+
+    def agree(
+        self,
+        returned: Any,
+        utterances: int,
+        flags: Mapping[str, int | bool],
+        device: torch.device,
+        trainer: Trainer | None,
+    ) -> tuple[NamedOutput, dict[str, int]]:
+        """As `read`, and what all ranks know alike: `flags` and `nonfinite`; the control collective.
+
+        Raises:
+            AssertionError: on all ranks, see `Router.route`.
+        """
+        if self._router is None:
+            self._router = Router(list(self.config.optimizers))
+        outputs: list[NamedOutput] = []
+
+        def read() -> list[OptimizationStep]:
+            outputs.append(self.read(returned, utterances))
+            return outputs[0].loss
+
+        world_size = 1 if trainer is None else trainer.world_size
+        routed = self._router.route(read, flags, device=device, world_size=world_size)
+        if trainer is not None:  # max_steps and the names of checkpoints mean batches, whatever they update
+            progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+            progress.increment_ready()
+            progress.increment_completed()
+        return outputs[0], {**routed.flags, "nonfinite": int(routed.nonfinite)}
+
+    def run(self, steps: list[OptimizationStep]) -> dict[str, Tensor | float]:
+        """Run an accepted batch; what there is to log about the optimizers it names."""
+        engine = self.engine
+        device = steps[0].loss.device.type
+        if torch.is_autocast_enabled(device):  # a backward pass has the types of its forward pass already
+            with torch.autocast(device, enabled=False):
+                updated = engine.run(steps)
+        else:
+            updated = engine.run(steps)
+        logged: dict[str, Tensor | float] = {}
+        for step in steps:
+            named = engine[step.name]
+            logged[f"{step.name}/lr"] = named.optimizer.param_groups[0]["lr"]
+            logged[f"{step.name}/update_step"] = float(named.counters.update_step)
+            if named.grad_norm is not None and step.name in updated:
+                logged[f"{step.name}/grad_norm"] = named.grad_norm
+        return logged
+
+    # --- checkpoints --------------------------------------------------------------------------------------
+
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        """Add the counters by name, in the order of Lightning's optimizer states."""
+        if self._engine is not None:
+            checkpoint[KEY] = self._engine.state_dict()
+
+    def load(self, checkpoint: dict[str, Any], lightnings: dict[str, Any]) -> None:
+        """Take the counters; they wait for `configure`, which comes later.
+
+        Lightning's states have the order of the configuration that was saved: they get that of this one.
+
+        Raises:
+            UserError: the names differ from the configuration's; the message has both lists.
+        """
+        state = checkpoint.get(KEY, {})
+        configured = list(self.config.optimizers)
+        check_names(list(state), configured)
+        self._restored = state
+        for key in ("optimizer_states", "lr_schedulers"):
+            states = dict(zip(state, lightnings.get(key, ()), strict=False))
+            if len(states) == len(configured):
+                lightnings[key] = [states[name] for name in configured]
+
+
+def refuse_named(checkpoint: Mapping[str, Any]) -> None:
+    """The configuration has a single optimizer: refuse the checkpoint of named ones.
+
+    Raises:
+        UserError: with the names of the checkpoint.
+    """
+    check_names(list(checkpoint.get(KEY, {})), [])

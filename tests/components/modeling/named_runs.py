@@ -1,0 +1,183 @@
+"""Small GAN trainings by the LightningModule with named optimizers, here or as a rank; not a test itself.
+
+    python named_runs.py DIRECTORY      as one of several ranks, by RANK, WORLD_SIZE, ...
+
+A rank's answers, by scenario, are DIRECTORY/rank-<r>.pt.
+"""
+
+import copy
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback
+from torch import nn
+
+from espnet3.components.modeling.optimization_spec import OptimizationStep
+from espnet3.rundir.task import Task
+
+_spec = importlib.util.spec_from_file_location(
+    "training_runs", Path(__file__).parents[1] / "training_runs.py"
+)
+training_runs = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(training_runs)
+fit, same = training_runs.fit, training_runs.same
+
+ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.01}
+STEP_LR = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 0.9}
+PLATEAU = {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "factor": 0.5}
+BOTH = ["discriminator", "generator"]
+
+
+class Gan(nn.Module):
+    """Names, in each batch, the optimizers that the batch says; batch normalization keeps buffers."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.generator = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 4))
+        self.discriminator = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def losses(self, x):
+        fake = self.generator(x)
+        return {
+            "generator": -self.discriminator(fake).mean() + (fake - x).square().mean(),
+            "discriminator": self.discriminator(fake).mean() - self.discriminator(x).mean(),
+        }
+
+    def forward(self, x, names, single=False, **_):
+        losses = self.losses(x)
+        steps = [OptimizationStep(losses[name], name) for name in names]
+        stats = {"fake": losses["generator"].detach(), "none": None}
+        return (steps[0] if single else steps), stats, None
+
+
+def batch(index, names=BOTH, *, bad=False, rows=slice(None), **more):
+    """Batch `index` for these optimizers, (B, 4) features; a bad one has a NaN."""
+    x = torch.sin(torch.arange(32.0).reshape(8, 4) * (1 + index))[rows]
+    if bad:
+        x = x * float("nan")
+    return [f"{index}-{row}" for row in range(len(x))], {"x": x, "names": list(names), **more}
+
+
+def config(generator=None, discriminator=None, schedulers=None):
+    """A configuration with both optimizers; the arguments are further keys of each."""
+    named = {
+        "optimizers": {
+            "generator": {"optimizer": ADAM, "params": "generator", **(generator or {})},
+            "discriminator": {"optimizer": ADAM, "params": "discriminator", **(discriminator or {})},
+        }
+    }
+    if schedulers is not None:
+        named["schedulers"] = schedulers
+    return {"optimizer": None, **named}
+
+
+class Trace(Callback):
+    """The state of each optimizer, by name, after each batch."""
+
+    def __init__(self):
+        self.states = []
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.states.append(state_of(module))
+
+
+def state_of(module):
+    """All that a batch could change, by optimizer, as a copy."""
+    return copy.deepcopy(
+        {
+            named.name: {
+                "weights": [p.detach() for p in named.parameters],
+                "gradients": [p.grad for p in named.parameters],
+                "optimizer": named.optimizer.state_dict(),
+                "scheduler": named.schedule.scheduler.state_dict() if named.schedule else None,
+                "own": named.state_dict(),
+            }
+            for named in module.named.engine.values()
+        }
+    )
+
+
+def train(batches, directory, configuration=None, *, trace=None, callbacks=(), model=None, **options):
+    """As `fit` of training_runs, with the GAN."""
+    callbacks = [*callbacks, *([trace] if trace else [])]
+    return fit(
+        batches,
+        directory,
+        model=model or Gan(),
+        config=configuration or config(),
+        callbacks=callbacks,
+        **options,
+    )
+
+
+NAMES = [BOTH, ["generator"], BOTH[::-1], ["discriminator"], BOTH, BOTH]
+
+
+def equal_weights(rank, world_size):
+    """The rank's part of each batch; with one rank the union."""
+    rows = slice(rank, None, world_size)
+    return [batch(index, names, rows=rows) for index, names in enumerate(NAMES)]
+
+
+class Normless(Gan):
+    """Without batch normalization, whose statistics differ between ranks."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator[1] = nn.Identity()
+
+
+OPTIONS = config({"accum_grad_steps": 2, "gradient_clip_val": 0.05}, {"step_every_n_iters": 2})
+
+
+def main(directory):
+    """Run every scenario as this rank."""
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    directory = Path(directory)
+    task = Task("train", rank, world_size, local_rank=rank)
+    answers = {}
+
+    for precision in ("32-true", "bf16-mixed"):
+        module, trainer = train(
+            equal_weights(rank, world_size),
+            directory,
+            OPTIONS,
+            model=Normless(),
+            task=task,
+            precision=precision,
+        )
+        answers[precision] = {
+            "weights": dict(module.state_dict()),
+            "metrics": {key: float(value) for key, value in trainer.callback_metrics.items()},
+            "global_step": trainer.global_step,
+        }
+    module, trainer = train(
+        equal_weights(rank, world_size), directory, OPTIONS, model=Normless(), task=task, strategy="ddp"
+    )
+    answers["lightning's ddp"] = {"weights": dict(module.state_dict())}
+
+    skipping, without = Trace(), Trace()
+    good = [batch(index, rows=slice(rank, None, 2)) for index in range(4)]
+    bad = [*good[:2], batch(2, bad=rank == 1, rows=slice(rank, None, 2)), *good[3:]]
+    accumulating = config({"accum_grad_steps": 2})
+    train(bad, directory, accumulating, trace=skipping, task=task)
+    train([*good[:2], good[3]], directory, accumulating, trace=without, task=task)
+    answers["skipping"] = {"bad": skipping.states, "without": without.states}
+
+    different = Trace()
+    mixed = [batch(0), batch(1, BOTH if rank else BOTH[::-1])]
+    try:
+        train(mixed, directory, trace=different, task=task)
+    except AssertionError as error:
+        answers["different"] = {"error": str(error), "batches": len(different.states)}
+
+    torch.save(answers, directory / f"rank-{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,346 @@
+"""The LightningModule with named optimizers under a real Trainer, on one rank and on two."""
+
+import copy
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+
+from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
+from espnet3.components.modeling.lightning_module import ESPnetLightningModule
+from espnet3.components.trainers.named_optimizers import check_trainer, check_trainer_options
+from espnet3.errors import UserError
+
+SCRIPT = Path(__file__).with_name("named_runs.py")
+spec = importlib.util.spec_from_file_location("named_runs", SCRIPT)
+runs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(runs)
+BOTH = runs.BOTH
+
+
+def test_weights_equal_plain_pytorch_by_torch_autograd_grad(tmp_path):
+    model, plain = runs.Gan(), runs.Gan()
+    batches = [runs.batch(index, names) for index, names in enumerate(runs.NAMES)]
+    runs.train(batches, tmp_path, model=model)
+    parameters = {name: list(getattr(plain, name).parameters()) for name in BOTH}
+    optimizers = {name: torch.optim.AdamW(parameters[name], lr=0.01) for name in BOTH}
+    for _, data in batches:
+        losses = plain.losses(data["x"])
+        for name in data["names"]:
+            gradients = torch.autograd.grad(losses[name], parameters[name], retain_graph=True)
+            for parameter, gradient in zip(parameters[name], gradients, strict=True):
+                parameter.grad = gradient
+        for name in data["names"]:
+            optimizers[name].step()
+    assert runs.same(dict(model.state_dict()), dict(plain.state_dict()))
+
+
+def test_bf16_mixed_runs_the_forward_pass_in_bfloat16_and_the_backward_pass_outside_of_autocast(tmp_path):
+    model, plain = runs.Gan(), runs.Gan()
+    seen = []
+    model.generator[0].register_forward_hook(lambda *a: seen.append(a[2].dtype))
+    model.generator[0].weight.register_hook(lambda _: seen.append(torch.is_autocast_enabled("cpu")))
+    runs.train([runs.batch(0, ["generator"])], tmp_path, model=model, precision="bf16-mixed")
+    assert seen == [torch.bfloat16, False]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = plain.losses(runs.batch(0)[1]["x"])["generator"]
+    loss.backward(inputs=list(plain.generator.parameters()))
+    torch.optim.AdamW(plain.generator.parameters(), lr=0.01).step()
+    assert runs.same(dict(model.state_dict()), dict(plain.state_dict()))
+
+
+def test_who_is_not_named_is_bit_identical_after_the_batch(tmp_path):
+    trace = runs.Trace()
+    step_lr = {"scheduler": runs.STEP_LR, "interval": "step"}
+    options = runs.config({"accum_grad_steps": 3}, {"accum_grad_steps": 2}, dict.fromkeys(BOTH, step_lr))
+    names = [BOTH, BOTH, ["generator"], ["discriminator"], ["generator"], BOTH]
+    runs.train(
+        [runs.batch(i, n, single=len(n) == 1) for i, n in enumerate(names)], tmp_path, options, trace=trace
+    )
+    for index in (2, 3, 4):
+        before, after = trace.states[index - 1], trace.states[index]
+        for name in BOTH:
+            assert runs.same(before[name], after[name]) is (name not in names[index])
+
+
+def test_a_batch_with_nan_moves_nothing_and_counts_nowhere(tmp_path):
+    trace, plain = runs.Trace(), runs.Trace()
+    options = runs.config({"accum_grad_steps": 2}, {"step_every_n_iters": 2})
+    bad = [runs.batch(0), runs.batch(1, bad=True), runs.batch(2), runs.batch(3)]
+    module, trainer = runs.train(bad, tmp_path, options, trace=trace)
+    assert runs.same(trace.states[0], trace.states[1])
+    without, _ = runs.train([bad[0], *bad[2:]], tmp_path, options, trace=plain)
+    assert runs.same(trace.states[-1], plain.states[-1])
+    assert runs.same(dict(module.state_dict()), dict(without.state_dict()))  # buffers too
+    assert trainer.global_step == 4
+
+
+class Logged(Callback):
+    """What the loggers would get, by batch."""
+
+    def __init__(self):
+        self.batches = []
+
+    def on_train_batch_end(self, trainer, module, *_):
+        results = trainer.fit_loop.epoch_loop._results.metrics(on_step=True)["log"]
+        self.batches.append({key: float(value) for key, value in results.items()})
+
+
+def test_losses_rates_norms_and_updates_are_logged_by_name(tmp_path):
+    logged = Logged()
+    options = runs.config(
+        {"gradient_clip_val": 1e-3},
+        {"accum_grad_steps": 2},
+        {n: {"scheduler": runs.STEP_LR, "interval": "step"} for n in BOTH},
+    )
+    batches = [runs.batch(0), runs.batch(1)]
+    model = runs.Gan()
+    first = copy.deepcopy(model).losses(batches[0][1]["x"])
+    _, trainer = runs.train(
+        batches, tmp_path, options, callbacks=[logged], model=model, valid=[runs.batch(2)]
+    )
+    row = logged.batches[0]
+    assert row["train/generator/loss"] == row["train/fake"] == pytest.approx(float(first["generator"]))
+    assert row["train/discriminator/loss"] == pytest.approx(float(first["discriminator"]))
+    assert (row["train/generator/update_step"], row["train/discriminator/update_step"]) == (1, 0)
+    assert row["train/generator/lr"] == pytest.approx(0.009)
+    assert row["train/discriminator/lr"] == pytest.approx(0.01)
+    assert row["train/generator/grad_norm"] > 1e-3 and "train/discriminator/grad_norm" not in row
+    assert (
+        logged.batches[1]["train/generator/update_step"],
+        logged.batches[1]["train/discriminator/update_step"],
+    ) == (2, 1)
+    metrics = trainer.callback_metrics
+    assert {
+        "valid/generator/loss",
+        "valid/discriminator/loss",
+        "valid/fake",
+        "train/generator/loss_epoch",
+    } <= set(metrics)
+    means = [rows["train/discriminator/loss"] for rows in logged.batches]
+    assert float(metrics["train/discriminator/loss"]) == pytest.approx(sum(means) / 2)
+
+
+def test_max_steps_and_names_of_checkpoints_mean_batches(tmp_path):
+    checkpoint = RunCheckpoint(tmp_path / "checkpoints", "valid/generator/loss")
+    options = {"valid": [runs.batch(9)], "callbacks": [checkpoint], "max_epochs": 2}
+    _, trainer = runs.train([runs.batch(index) for index in range(3)], tmp_path, **options)
+    assert trainer.global_step == 6
+    kept = {path.name for path in (tmp_path / "checkpoints").glob("*.ckpt")}
+    assert {"epoch=1-step=3.ckpt", "epoch=2-step=6.ckpt", "last.ckpt"} == kept
+    _, trainer = runs.train([runs.batch(index) for index in range(3)], tmp_path, max_epochs=9, max_steps=5)
+    assert trainer.global_step == 5
+
+
+def _rates(module):
+    return {named.name: named.optimizer.param_groups[0]["lr"] for named in module.named.engine.values()}
+
+
+def test_epoch_schedulers_move_at_the_end_of_epochs_that_refreshed_their_metric(tmp_path):
+    rates = []
+
+    class Rates(Callback):
+        def on_train_epoch_start(self, trainer, module):
+            rates.append(_rates(module))
+
+    schedulers = {
+        "discriminator": {"scheduler": runs.STEP_LR},
+        "generator": {"scheduler": {**runs.PLATEAU, "mode": "max"}, "monitor": "valid/generator/loss"},
+    }
+    runs.train(
+        [runs.batch(0)],
+        tmp_path,
+        runs.config(schedulers=schedulers),
+        valid=[runs.batch(5)],
+        callbacks=[Rates()],
+        max_epochs=7,
+        check_val_every_n_epoch=2,
+    )
+    assert [rate["discriminator"] for rate in rates] == pytest.approx([0.01 * 0.9**e for e in range(7)])
+    generator = [rate["generator"] for rate in rates]
+    # Validated after epochs 2, 4, 6: the loss falls, which `max` takes for worse from the second time on.
+    assert generator == pytest.approx([0.01, 0.01, 0.01, 0.01, 0.005, 0.005, 0.0025])
+
+
+@pytest.mark.parametrize("monitor", ["train/generator/loss", "valid/discriminator/loss", "train/fake"])
+def test_losses_and_statistics_can_be_monitored(tmp_path, monitor):
+    schedulers = {name: {"scheduler": runs.PLATEAU, "monitor": monitor} for name in BOTH}
+    module, _ = runs.train(
+        [runs.batch(0)], tmp_path, runs.config(schedulers=schedulers), valid=[runs.batch(1)]
+    )
+    best = [named.schedule.scheduler.best for named in module.named.engine.values()]
+    assert all(torch.isfinite(torch.as_tensor(value)) for value in best)
+
+
+def test_a_monitor_that_was_never_logged_is_an_error_with_those_that_were(tmp_path):
+    schedulers = {name: {"scheduler": runs.PLATEAU, "monitor": "valid/decoder/loss"} for name in BOTH}
+    with pytest.raises(RuntimeError, match=r"schedulers\.generator\.monitor.*valid/decoder/loss.*valid/fake"):
+        runs.train([runs.batch(0)], tmp_path, runs.config(schedulers=schedulers), valid=[runs.batch(1)])
+
+
+# --- refusals --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "option", [{"gradient_clip_val": 1.0}, {"gradient_clip_val": 0.0}, {"gradient_clip_algorithm": "value"}]
+)
+def test_clipping_by_the_trainer_is_refused(option):
+    (key,) = option
+    with pytest.raises(AssertionError, match=rf"use optimizers\.<name>\.{key}"):
+        check_trainer_options(option)
+    with pytest.raises(AssertionError, match=rf"use optimizers\.<name>\.{key}"):
+        check_trainer(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **option))
+
+
+def test_accumulation_by_the_trainer_is_refused():
+    with pytest.raises(AssertionError, match=r"use optimizers\.<name>\.accum_grad_steps; given: 4"):
+        check_trainer_options({"accumulate_grad_batches": 4})
+
+
+@pytest.mark.parametrize("kind", [DeepSpeedStrategy, FSDPStrategy])
+def test_strategies_of_deepspeed_and_sharding_are_refused(kind):
+    module = ESPnetLightningModule(runs.Gan(), runs.config())
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.strategy.__class__ = type(kind.__name__, (kind,), {})
+    with pytest.raises(RuntimeError, match=f"not with {kind.__name__}"):
+        module.named.configure(module.model, trainer)
+    name = kind.__name__.removesuffix("Strategy").lower()
+    with pytest.raises(RuntimeError, match=f"trainer.strategy={name}_stage_2 cannot run named"):
+        check_trainer_options({"strategy": f"{name}_stage_2"})
+
+
+def test_mistakes_in_the_configuration_are_told_when_optimizers_are_made():
+    mixed = {**runs.config(), "optimizer": runs.ADAM}
+    with pytest.raises(AssertionError, match="exclude each other"):
+        ESPnetLightningModule(runs.Gan(), mixed).configure_optimizers()
+    uncovered = runs.config({"params": "generator.0"})
+    with pytest.raises(
+        AssertionError, match=r"no optimizer covers: generator\.1\.weight, generator\.1\.bias"
+    ):
+        ESPnetLightningModule(runs.Gan(), uncovered).configure_optimizers()
+
+
+def test_a_tensor_loss_is_refused(tmp_path):
+    class Single(runs.Gan):
+        def forward(self, **batch):
+            steps, stats, weight = super().forward(**batch)
+            return steps[0].loss, stats, weight
+
+    with pytest.raises(AssertionError, match="must be an OptimizationStep or a list of them, given: Tensor"):
+        runs.train([runs.batch(0)], tmp_path, model=Single())
+
+
+# --- checkpoints -------------------------------------------------------------------------------------------
+
+
+def test_counters_are_kept_in_checkpoints_and_configuring_does_not_reset_them(tmp_path):
+    module = ESPnetLightningModule(runs.Gan(), runs.config())
+    state = {
+        "generator": {"iterations": 7, "accum_counter": 0, "update_step": 3},
+        "discriminator": {"iterations": 5, "accum_counter": 0, "update_step": 5},
+    }
+    module.on_load_checkpoint({"espnet3": {"position": [2, 0], "named": state}})
+    module.configure_optimizers()
+    saved = {}
+    module.on_save_checkpoint(saved)
+    assert saved["espnet3"]["named"] == state
+
+
+@pytest.mark.parametrize("schedule", [None, "step", "epoch"])
+def test_a_continued_training_is_the_undisturbed_one_also_with_the_names_in_another_order(tmp_path, schedule):
+    def options(order):
+        schedulers = schedule and {name: {"scheduler": runs.STEP_LR, "interval": schedule} for name in order}
+        whole = runs.config({"step_every_n_iters": 2}, {"gradient_clip_val": 0.1}, schedulers)
+        whole["optimizers"] = {name: whole["optimizers"][name] for name in order}
+        return whole
+
+    batches = [runs.batch(index, names) for index, names in enumerate(runs.NAMES[:5])]
+
+    def trained(directory, order, **more):
+        checkpoint = RunCheckpoint(directory / "checkpoints", "train/fake")
+        return runs.train(batches, directory, options(order), callbacks=[checkpoint], **more)
+
+    whole, _ = trained(tmp_path / "whole", BOTH, max_epochs=3)
+    trained(tmp_path / "parts", BOTH, max_epochs=1)
+    last = tmp_path / "parts/checkpoints/last.ckpt"
+    module, trainer = trained(tmp_path / "parts", BOTH[::-1], max_epochs=3, last=last)
+    ours, theirs = runs.state_of(module), runs.state_of(whole)
+    assert all(runs.same(ours[name], theirs[name]) for name in BOTH)
+    assert trainer.global_step == 15
+
+
+def test_a_checkpoint_of_other_names_is_refused_with_both_lists():
+    module = ESPnetLightningModule(runs.Gan(), runs.config())
+    with pytest.raises(
+        UserError, match="checkpoint has decoder; the configuration has generator, discriminator"
+    ):
+        module.on_load_checkpoint({"espnet3": {"named": {"decoder": {}}}})
+    with pytest.raises(
+        UserError, match="checkpoint has none; the configuration has generator, discriminator"
+    ):
+        module.on_load_checkpoint({"espnet3": {"position": [1, 0]}})
+    single = ESPnetLightningModule(runs.Gan(), {"optimizer": runs.ADAM})
+    with pytest.raises(UserError, match="checkpoint has generator; the configuration has none"):
+        single.on_load_checkpoint({"espnet3": {"named": {"generator": {}}}})
+
+
+def test_gradients_held_between_updates_survive_validation_and_can_be_read(tmp_path):
+    held = []
+
+    class Read(Callback):
+        def on_train_epoch_end(self, trainer, module):
+            held.append(copy.deepcopy(module.named.engine.held_gradients()))
+
+    options = runs.config({"accum_grad_steps": 2})
+    module, _ = runs.train(
+        [runs.batch(0)], tmp_path, options, valid=[runs.batch(1)], callbacks=[Read()], max_epochs=2
+    )
+    assert list(held[0]) == ["generator"] and held[1] == {}
+    assert set(held[0]["generator"]) == {
+        f"generator.{key}" for key, _ in module.model.generator.named_parameters()
+    }
+
+
+# --- two ranks --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory, answers_of_ranks):
+    return answers_of_ranks(SCRIPT, tmp_path_factory.mktemp("named"), 2)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-5), ("bf16-mixed", 2e-2)])
+def test_two_ranks_equal_one_on_the_union_batch(two, tmp_path, precision, tolerance):
+    batches = runs.equal_weights(0, 1)
+    module, trainer = runs.train(batches, tmp_path, runs.OPTIONS, model=runs.Normless(), precision=precision)
+    assert runs.same(two[0][precision]["weights"], two[1][precision]["weights"])
+    for key, value in module.state_dict().items():
+        torch.testing.assert_close(two[0][precision]["weights"][key], value, rtol=tolerance, atol=tolerance)
+    assert two[0][precision]["global_step"] == trainer.global_step == len(batches)
+    for key in ("train/generator/loss", "train/discriminator/loss", "train/generator/update_step"):
+        assert two[1][precision]["metrics"][key] == pytest.approx(
+            float(trainer.callback_metrics[key]), abs=tolerance
+        )
+
+
+def test_lightnings_own_ddp_gives_the_same(two):
+    assert runs.same(two[0]["lightning's ddp"]["weights"], two[0]["32-true"]["weights"])
+
+
+def test_nan_on_one_rank_skips_the_batch_on_both(two):
+    for answer in two:
+        bad, without = answer["skipping"]["bad"], answer["skipping"]["without"]
+        assert runs.same(bad[1], bad[2])
+        assert runs.same(bad[3], without[2])
+
+
+def test_ranks_that_name_another_order_end_on_both_before_any_backward_pass(two):
+    for answer in two:
+        assert answer["different"]["batches"] == 1
+        assert (
+            "rank 0: [generator, discriminator]; rank 1: [discriminator, generator]"
+            in answer["different"]["error"]
+        )
