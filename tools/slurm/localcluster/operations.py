@@ -1,0 +1,181 @@
+"""Bring a cluster up, tell how it is, take it down, and cut the power of a node or give it back."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import pwd
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import hosts, packages, processes
+from .controller import Node, nodes
+from .daemons import Daemon, daemons, slurmd
+from .failure import ClusterError
+from .folder import empty, fill, locked
+from .settings import Cluster, free_ports, load, save, this_boot
+
+# Seconds; each is many times what it takes on a busy laptop.
+READY_SECONDS = 60.0
+
+
+def up(folder: Path, **size: int) -> Cluster:
+    """Start whatever of the cluster isn't running.
+
+    Args:
+        folder: the cluster's; what a command that was cut off left there is completed.
+        size: nodes, gpus, cpus where the caller wants them so; an existing cluster has to agree.
+    """
+    packages.install()
+    with locked(folder):
+        cluster = load(folder)
+        if cluster is not None and cluster.boot != this_boot():
+            empty(folder)
+            cluster = None
+        if cluster is None:
+            cluster = Cluster(folder, pwd.getpwuid(os.geteuid()).pw_name, (), this_boot(), **size)
+            cluster = dataclasses.replace(cluster, ports=free_ports(2 + cluster.nodes))
+        for key, value in size.items():
+            if getattr(cluster, key) != value:
+                raise ClusterError(
+                    f"the cluster in {folder} has {getattr(cluster, key)} {key}, not {value}; take it down first",
+                    code=2,
+                )
+        save(cluster)
+        hosts.add(cluster.node_names, folder)
+        fill(cluster)
+        _start(cluster, daemons(cluster))
+        return cluster
+
+
+def down(folder: Path) -> bool:
+    """End every process of the cluster and remove every trace; False if there was nothing."""
+    if not folder.exists() and not processes.supervisors(folder):
+        hosts.remove(folder)
+        return False
+    with locked(folder):
+        # The controller first, so that it doesn't requeue what dies with the nodes.
+        running = processes.supervisors(folder)
+        for name in sorted(running, key=lambda name: name != "slurmctld"):
+            processes.end(running[name])
+        hosts.remove(folder)
+        empty(folder)
+    return True
+
+
+def kill_node(folder: Path, name: str) -> None:
+    """End slurmd and every job step of the node at once; slurmctld has to find out by itself."""
+    _existing(folder, name)
+    with locked(folder):
+        processes.end(processes.supervisors(folder).get(name, []))
+
+
+def revive_node(folder: Path, name: str) -> None:
+    """Switch the node on again and wait until slurmctld uses it."""
+    cluster = _existing(folder, name)
+    with locked(folder):
+        _start(cluster, [slurmd(cluster, name)])
+
+
+def existing(folder: Path) -> Cluster:
+    """The cluster in this folder; ClusterError if there is none."""
+    cluster = load(folder)
+    if cluster is None:
+        raise ClusterError(f"no cluster in {folder}; start one with: tools/slurm/cluster up", code=2)
+    return cluster
+
+
+def status(cluster: Cluster) -> dict[str, tuple[int | None, Node | None]]:
+    """Every daemon's pid (None: not running), and for a node what slurmctld says of it."""
+    pids = _pids(cluster.folder, daemons(cluster))
+    known = nodes(cluster) if pids["slurmctld"] else {}
+    return {name: (pid, known.get(name)) for name, pid in pids.items()}
+
+
+def _existing(folder: Path, name: str) -> Cluster:
+    cluster = existing(folder)
+    if name not in cluster.node_names:
+        raise ClusterError(f"{name}: no such node; there are {', '.join(cluster.node_names)}", code=2)
+    return cluster
+
+
+def _pids(folder: Path, described: list[Daemon]) -> dict[str, int | None]:
+    found = processes.supervisors(folder)
+    pids: dict[str, int | None] = {}
+    for daemon in described:
+        below = (processes.daemon_pid(supervisor, daemon) for supervisor in found.get(daemon.name, []))
+        pids[daemon.name] = next((pid for pid in below if pid is not None), None)
+    return pids
+
+
+def _start(cluster: Cluster, described: list[Daemon]) -> None:
+    """Start those of the daemons that don't run, each when those before it are ready; wait for all."""
+    running = _pids(cluster.folder, described)
+    waiting = {daemon.name: daemon for daemon in described}
+    began: dict[str, int] = {}
+
+    def await_ready(name: str) -> None:
+        if daemon := waiting.pop(name, None):
+            _wait(cluster, daemon, lambda: _answers(daemon.address), "to take connections")
+
+    for daemon in described:
+        for name in daemon.after:
+            await_ready(name)
+        if running[daemon.name] is None:
+            if isinstance(daemon.address, Path):
+                daemon.address.unlink(missing_ok=True)
+            began[daemon.name] = int(time.time())
+            processes.start(cluster, daemon)
+    for daemon in described:
+        await_ready(daemon.name)
+    for daemon in described:
+        if daemon.name in cluster.node_names:
+            joined = functools.partial(_joined, cluster, daemon.name, began.get(daemon.name, 0))
+            _wait(cluster, daemon, joined, "to join the cluster")
+
+
+def _joined(cluster: Cluster, name: str, since: int) -> bool:
+    node = nodes(cluster).get(name)
+    return node is not None and node.usable and node.started >= since
+
+
+def _answers(address: Path | int) -> bool:
+    family = socket.AF_UNIX if isinstance(address, Path) else socket.AF_INET
+    with socket.socket(family) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(str(address) if isinstance(address, Path) else ("127.0.0.1", address))
+        except OSError:
+            return False
+        return True
+
+
+def _wait(cluster: Cluster, daemon: Daemon, condition: Callable[[], bool], what: str) -> None:
+    """Wait for a daemon; if it ends or takes too long, say so with the last complaint in its log."""
+    deadline = time.monotonic() + READY_SECONDS
+    while not condition():
+        if not processes.supervisors(cluster.folder).get(daemon.name):
+            raise ClusterError(f"{daemon.name} ended: {complaint(cluster, daemon.name)}")
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"waited {READY_SECONDS:.0f} s for {daemon.name} {what}: {complaint(cluster, daemon.name)}"
+            )
+        time.sleep(0.02)
+
+
+def complaint(cluster: Cluster, name: str) -> str:
+    """The last error in a daemon's log, or else its last line."""
+    log = cluster.log(name)
+    lines = [
+        line
+        for path in (log, log.with_suffix(".out"))
+        if path.exists()
+        for line in path.read_text(errors="replace").splitlines()
+        if line.strip()
+    ]
+    fatal = [line for line in lines if "fatal" in line]
+    errors = [line for line in lines if "error" in line.lower()]
+    return (fatal or errors or lines or ["it wrote no log"])[-1]
