@@ -11,7 +11,7 @@ from .settings import Cluster
 
 @dataclass(frozen=True)
 class Node:
-    """A node as slurmctld sees it: state such as IDLE or DOWN+NOT_RESPONDING; slurmd's start in Unix seconds."""
+    """A node as slurmctld sees it: a state such as DOWN+NOT_RESPONDING; when slurmd started (Unix s)."""
 
     state: str
     reason: str

@@ -34,18 +34,31 @@ def daemons(cluster: Cluster) -> list[Daemon]:
     folder = cluster.folder
     munged = Daemon(
         "munged",
-        # --force: it warns that others can't reach its socket in a private folder, which is meant.
-        ("munged", "--foreground", "--force", "--num-threads=10", f"--socket={cluster.munge_socket}")
-        + (f"--key-file={folder}/etc/munge.key", f"--seed-file={folder}/munge.seed")
-        + (f"--pid-file={folder}/munge.pid", f"--log-file={cluster.log('munged')}"),
+        (
+            "munged",
+            "--foreground",
+            # Others can't reach its socket in a private folder, which is meant.
+            "--force",
+            "--num-threads=10",
+            f"--socket={cluster.munge_socket}",
+            f"--key-file={folder}/etc/munge.key",
+            f"--seed-file={folder}/munge.seed",
+            f"--pid-file={folder}/munge.pid",
+        ),
         cluster.munge_socket,
     )
     mariadbd = Daemon(
         "mariadbd",
-        ("mariadbd", *database_options(cluster), "--skip-networking", f"--socket={cluster.database_socket}")
-        + (f"--pid-file={folder}/db.pid",)
-        # slurmdbd asks for it, for its long transactions
-        + ("--innodb-lock-wait-timeout=900", f"--log-error={cluster.log('mariadbd')}"),
+        (
+            "mariadbd",
+            *database_options(cluster),
+            "--skip-networking",
+            f"--socket={cluster.database_socket}",
+            f"--pid-file={folder}/db.pid",
+            f"--log-error={cluster.log('mariadbd')}",
+            # slurmdbd asks for it, for its long transactions
+            "--innodb-lock-wait-timeout=900",
+        ),
         cluster.database_socket,
     )
     slurmdbd = Daemon(

@@ -7,6 +7,7 @@ import functools
 import os
 import pwd
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,11 +39,11 @@ def up(folder: Path, **size: int) -> Cluster:
         if cluster is None:
             cluster = Cluster(folder, pwd.getpwuid(os.geteuid()).pw_name, (), this_boot(), **size)
             cluster = dataclasses.replace(cluster, ports=free_ports(2 + cluster.nodes))
-        for key, value in size.items():
-            if getattr(cluster, key) != value:
+        for key, wanted in size.items():
+            has = getattr(cluster, key)
+            if has != wanted:
                 raise ClusterError(
-                    f"the cluster in {folder} has {getattr(cluster, key)} {key}, not {value}; take it down first",
-                    code=2,
+                    f"the cluster in {folder} has {has} {key}, not {wanted}; take it down first", code=2
                 )
         save(cluster)
         hosts.add(cluster.node_names, folder)
@@ -115,11 +116,23 @@ def _start(cluster: Cluster, described: list[Daemon]) -> None:
     """Start those of the daemons that don't run, each when those before it are ready; wait for all."""
     running = _pids(cluster.folder, described)
     waiting = {daemon.name: daemon for daemon in described}
-    began: dict[str, int] = {}
+    started: dict[str, subprocess.Popen[bytes]] = {}
+    since: dict[str, int] = {}
+
+    def wait(name: str, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not condition():
+            if name in started and started[name].poll() is not None:
+                raise ClusterError(f"{name} ended: {complaint(cluster, name)}")
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"waited {READY_SECONDS:.0f} s for {name} {what}: {complaint(cluster, name)}"
+                )
+            time.sleep(0.02)
 
     def await_ready(name: str) -> None:
         if daemon := waiting.pop(name, None):
-            _wait(cluster, daemon, lambda: _answers(daemon.address), "to take connections")
+            wait(name, lambda: _answers(daemon.address), "to take connections")
 
     for daemon in described:
         for name in daemon.after:
@@ -127,14 +140,14 @@ def _start(cluster: Cluster, described: list[Daemon]) -> None:
         if running[daemon.name] is None:
             if isinstance(daemon.address, Path):
                 daemon.address.unlink(missing_ok=True)
-            began[daemon.name] = int(time.time())
-            processes.start(cluster, daemon)
+            since[daemon.name] = int(time.time())
+            started[daemon.name] = processes.start(cluster, daemon)
     for daemon in described:
         await_ready(daemon.name)
     for daemon in described:
         if daemon.name in cluster.node_names:
-            joined = functools.partial(_joined, cluster, daemon.name, began.get(daemon.name, 0))
-            _wait(cluster, daemon, joined, "to join the cluster")
+            joined = functools.partial(_joined, cluster, daemon.name, since.get(daemon.name, 0))
+            wait(daemon.name, joined, "to join the cluster")
 
 
 def _joined(cluster: Cluster, name: str, since: int) -> bool:
@@ -151,19 +164,6 @@ def _answers(address: Path | int) -> bool:
         except OSError:
             return False
         return True
-
-
-def _wait(cluster: Cluster, daemon: Daemon, condition: Callable[[], bool], what: str) -> None:
-    """Wait for a daemon; if it ends or takes too long, say so with the last complaint in its log."""
-    deadline = time.monotonic() + READY_SECONDS
-    while not condition():
-        if not processes.supervisors(cluster.folder).get(daemon.name):
-            raise ClusterError(f"{daemon.name} ended: {complaint(cluster, daemon.name)}")
-        if time.monotonic() > deadline:
-            raise ClusterError(
-                f"waited {READY_SECONDS:.0f} s for {daemon.name} {what}: {complaint(cluster, daemon.name)}"
-            )
-        time.sleep(0.02)
 
 
 def complaint(cluster: Cluster, name: str) -> str:

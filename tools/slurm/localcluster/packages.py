@@ -44,7 +44,8 @@ def install() -> bool:
         )
     if os.geteuid() != 0:
         raise ClusterError(
-            f"missing: {', '.join(absent)}; run as root: apt-get install --no-install-recommends {' '.join(PACKAGES)}",
+            f"missing: {', '.join(absent)}; run as root: tools/slurm/cluster install"
+            f" (or: apt-get install --no-install-recommends {' '.join(PACKAGES)})",
             code=2,
         )
     known = [service for service in SERVICES if _unit(service).exists()]

@@ -24,10 +24,10 @@ def plain_environment(cluster: Cluster) -> dict[str, str]:
     return {**kept, "PATH": path, "SLURM_CONF": str(cluster.slurm_conf)}
 
 
-def start(cluster: Cluster, daemon: Daemon) -> None:
-    """Start a daemon under its supervisor, apart from this terminal."""
+def start(cluster: Cluster, daemon: Daemon) -> subprocess.Popen[bytes]:
+    """Start a daemon apart from this terminal; what comes back is its supervisor."""
     with cluster.log(daemon.name).with_suffix(".out").open("ab") as output:
-        subprocess.Popen(
+        return subprocess.Popen(
             # -I -S: no site packages, which a supervisor doesn't need and which take time
             [sys.executable, "-I", "-S", str(SUPERVISE), str(cluster.folder), daemon.name, *daemon.command],
             stdin=subprocess.DEVNULL,
@@ -53,9 +53,11 @@ def supervisors(folder: Path) -> dict[str, list[int]]:
             owner = entry.stat().st_uid
         except OSError:
             continue
-        if len(arguments) > 7 and owner == os.geteuid() and Path(arguments[3]).name == SUPERVISE.name:
-            if arguments[1:3] == ["-I", "-S"] and arguments[4] == str(folder):
-                found[arguments[5]].append(int(entry.name))
+        ours = ["-I", "-S", SUPERVISE.name, str(folder)]
+        if len(arguments) > 6 and [*arguments[1:3], Path(arguments[3]).name, arguments[4]] == ours:
+            if owner != os.geteuid():
+                continue
+            found[arguments[5]].append(int(entry.name))
     return dict(found)
 
 
@@ -81,21 +83,16 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def end(pids: list[int], timeout: float = 10.0) -> None:
-    """End trees as a power cut does: at once, parents first so that none can report its children's end."""
+def end(supervisors: list[int], timeout: float = 10.0) -> None:
+    """End what is below these supervisors as a power cut does: at once, and parents first, so that none can
+    report its children's end. A supervisor reaps them and then ends by itself."""
     deadline = time.monotonic() + timeout
-    for pid in pids:
-        # The supervisor goes last: as long as it lives, nothing can leave its tree.
-        while len(members := tree(pid)) > 1:
+    for supervisor in supervisors:
+        while members := tree(supervisor):
             for member in members[1:]:
                 _kill(member)
             if time.monotonic() > deadline:
-                raise ClusterError(f"processes {members[1:]} did not end when killed")
-            time.sleep(0.005)
-        _kill(pid)
-        while _stat(pid):
-            if time.monotonic() > deadline:
-                raise ClusterError(f"process {pid} did not end when killed")
+                raise ClusterError(f"processes {members} did not end when killed")
             time.sleep(0.005)
 
 
