@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from espnet3.components.checkpoint.epoch_start import begin_with_whole_epoch
+from espnet3.components.modeling.batch_log import log_batch
 from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.metric_sums import MetricSums, means_of
 from espnet3.components.modeling.model_output import ModelOutput, read_batch, read_output
@@ -180,20 +181,12 @@ class ESPnetLightningModule(SkippableOptimization):
         if self.skip_if(bool(verdict["nonfinite"]), batch_idx):
             return loss
         self.train_sums.add(output.stats, output.weight)
-        shown: dict[str, Any] = output.stats
+        shown = output.stats
         if self.named is not None:
             self.window.accept()
             shown = {**shown, **self.named.run(output.loss)}
             self.window.held = self.named.held
-        for key, value in shown.items():
-            self.log(
-                f"train/{key}",
-                value,
-                on_step=True,
-                on_epoch=False,
-                prog_bar=self._on_bar,
-                batch_size=output.weight,  # type: ignore[arg-type]  # a tensor stays one: nothing is read back
-            )
+        log_batch(self, shown, output.weight, prog_bar=self._on_bar)
         return loss
 
     def _agree(self, returned: Any, utterances: int) -> tuple[ModelOutput[Any], dict[str, int]]:

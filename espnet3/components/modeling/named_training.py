@@ -159,7 +159,7 @@ class NamedTraining:
             progress.increment_completed()
         return outputs[0], {**routed.flags, "nonfinite": int(routed.nonfinite)}
 
-    def run(self, steps: list[OptimizationStep]) -> dict[str, Tensor | float]:
+    def run(self, steps: list[OptimizationStep]) -> dict[str, Tensor]:
         """Run an accepted batch; what there is to log about the optimizers it names."""
         engine = self.engine
         device = steps[0].loss.device.type
@@ -168,11 +168,12 @@ class NamedTraining:
                 updated = engine.run(steps)
         else:
             updated = engine.run(steps)
-        logged: dict[str, Tensor | float] = {}
+        logged: dict[str, Tensor] = {}
         for step in steps:
             named = engine[step.name]
-            logged[f"{step.name}/lr"] = named.optimizer.param_groups[0]["lr"]
-            logged[f"{step.name}/update_step"] = float(named.counters.update_step)
+            # On the CPU, where they are known: nothing travels to a device and back.
+            logged[f"{step.name}/lr"] = torch.as_tensor(named.optimizer.param_groups[0]["lr"])
+            logged[f"{step.name}/update_step"] = torch.tensor(float(named.counters.update_step))
             if named.grad_norm is not None and step.name in updated:
                 logged[f"{step.name}/grad_norm"] = named.grad_norm
         return logged

@@ -1,0 +1,32 @@
+"""Logs the statistics of a training batch without what `self.log` does again for each of them."""
+
+from collections.abc import Mapping
+
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+
+def log_batch(
+    module: LightningModule, stats: Mapping[str, Tensor], weight: Tensor | float, *, prog_bar: bool
+) -> None:
+    """Log scalars as `train/<key>` for this batch, inside `training_step`; nothing is read from a device.
+
+    The first time, a key goes through `self.log`. After that only its value is replaced: the checks and
+    copies of `self.log` cost about 0.3 ms for each key and batch, as much as a small network's backward pass.
+    """
+    trainer = module._trainer
+    known = {} if trainer is None else trainer.fit_loop.epoch_loop._results
+    for key, value in stats.items():
+        metric = known.get(f"training_step.train/{key}")
+        if metric is None:
+            module.log(
+                f"train/{key}",
+                value,
+                on_step=True,
+                on_epoch=False,
+                prog_bar=prog_bar,
+                batch_size=weight,  # type: ignore[arg-type]  # a tensor stays one: nothing is read back
+            )
+        else:
+            metric.forward(value, 1)
+            metric.has_reset = False
