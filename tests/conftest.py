@@ -80,6 +80,22 @@ def template(tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.fixture(autouse=True, scope="module")
+def recipes_are_forgotten() -> Iterator[None]:
+    """Every recipe may call a module `model`: what one test file imported, the next must not find."""
+    path, python_path = list(sys.path), os.environ.get("PYTHONPATH")
+    yield
+    sys.path[:] = path
+    if python_path is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = python_path
+    for name, module in list(sys.modules.items()):
+        parents = Path(getattr(module, "__file__", None) or "").parts[:-1]
+        if "egs" in parents and "tests" not in parents:
+            del sys.modules[name]
+
+
 class Command:
     """`espnet3 run` in a process of its own."""
 

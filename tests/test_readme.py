@@ -56,7 +56,7 @@ def test_the_commands_of_the_readme_work_one_after_the_other(clone: Path):
     printed = [run(clone, line) for line in lines]
     first, second = printed[:2]
     assert lines[0] == lines[1] == "egs/mini_digits/asr/run.sh"
-    error_rate = re.search(r"metrics of \S+: token_error_rate = ([0-9.e-]+)", first)
+    error_rate = re.search(r"metrics of \S+: test/token_error_rate = ([0-9.e-]+)", first)
     assert error_rate and float(error_rate[1]) <= 0.10
     for stage in ("0 prepare", "1 collect_stats", "2 train", "3 validate"):
         assert f"stage {stage}: skipped" in second
@@ -73,6 +73,6 @@ def test_the_commands_of_the_template_make_a_recipe_that_trains(clone: Path):
     copy, train = commands(ROOT / "egs" / "TEMPLATE" / "README.md")
     run(clone, copy)
     output = run(clone, train)
-    accuracy = re.search(r"accuracy = ([0-9.]+)", output)
+    accuracy = re.search(r"test/accuracy = ([0-9.]+)", output)
     assert accuracy and float(accuracy[1]) > 0.9, output
     assert "stage 3 validate: skipped" in run(clone, train)

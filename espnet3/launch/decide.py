@@ -44,7 +44,7 @@ def new_record(config: DictConfig, stage: str) -> Record:
     if stage == "train":
         statistics = stage_home(config, "collect_stats")
         inputs += [*statistics.glob("*/*_stats.npz"), *statistics.glob("*/*_shape")]
-    return Record(part=part, code=hash_files(code, recipe_dir), files=file_states(inputs))
+    return Record(part=part, code=hash_files(code, recipe_dir), files=file_states(inputs, recipe_dir))
 
 
 def decide(config: DictConfig, stage: str, *, force: bool = False) -> Decision:
@@ -63,7 +63,7 @@ def decide(config: DictConfig, stage: str, *, force: bool = False) -> Decision:
         return Decision("run", "forced")
     if not old.done:
         return Decision("run", "the last attempt did not finish")
-    differences = changes(old.part, new.part) or _other_changes(old, new)
+    differences = changes(old.part, new.part) or _other_changes(old, new, Path(config.recipe_dir))
     return Decision("run", briefly(differences)) if differences else Decision("skip")
 
 
@@ -130,7 +130,8 @@ def _decide_training(config: DictConfig, old: Record, new: Record, force: bool) 
             f"{'; '.join(differences)}. Give tag=NAME for another run directory, "
             "or --force to move the old training aside"
         )
-    inputs = changed_files(old)
+    root = Path(config.recipe_dir)
+    inputs = changed_files(old, root)
     code = changed_code(old.code, new.code)
     if inputs or (code and old.done):
         return Decision("anew", briefly([*inputs, *code]))
@@ -140,12 +141,12 @@ def _decide_training(config: DictConfig, old: Record, new: Record, force: bool) 
         return Decision("continue", f"with other code: {briefly(code)}")
     if not old.done:
         return Decision("continue", "the last attempt did not finish")
-    gone = missing_outputs(old)
+    gone = missing_outputs(old, root)
     return Decision("continue", briefly(gone)) if gone else Decision("skip")
 
 
-def _other_changes(old: Record, new: Record) -> list[str]:
-    return changed_code(old.code, new.code) + changed_files(old) + missing_outputs(old)
+def _other_changes(old: Record, new: Record, root: Path) -> list[str]:
+    return changed_code(old.code, new.code) + changed_files(old, root) + missing_outputs(old, root)
 
 
 def _is_longer(old: object, new: object) -> bool:

@@ -29,17 +29,13 @@ class Screen:
         print(f"{stamp}{text}", flush=True)
 
     def metrics(self, title: str, metrics: dict[str, Any]) -> None:
-        """Print metrics as a table; those of a split that is a dict of its own get its name in front."""
-        rows = [(name, value) for name, value in metrics.items() if not isinstance(value, dict)]
-        for split, inner in metrics.items():
-            if isinstance(inner, dict):
-                rows += [(f"{split}/{name}", value) for name, value in inner.items()]
+        """Print metrics as a table."""
         if not self.is_terminal:
-            for name, value in rows:
+            for name, value in metrics.items():
                 self.line(f"{title}: {name} = {show(value)}")
             return
         table = Table(title=title, title_justify="left", show_header=False)
-        for name, value in rows:
+        for name, value in metrics.items():
             table.add_row(name, show(value))
         self.console.print(table)
 

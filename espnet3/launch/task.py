@@ -113,7 +113,7 @@ def _record(config: DictConfig, stage: str, result: StageResult, seconds: float)
     home = stage_home(config, stage)
     started = read_record(home, stage)
     assert started is not None, f"{stage} was started without a record in {home}"
-    write_record(home, stage, finish(started, result, seconds))
+    write_record(home, stage, finish(started, result, seconds, Path(config.recipe_dir)))
 
 
 def install_stop_signals(stop: StopFlag, *, insistent: bool = False) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 from espnet3.rundir.atomic import write_json
 
 CONTENT_UP_TO_BYTES = 4 << 20
-"""Files up to this size are compared by content, larger ones by size and time of change."""
+"""Files up to this size are compared by content, larger ones by size and time of change; ..."""
+CONTENT_IN_ALL_BYTES = 256 << 20
+"""... and so are those beyond this sum: a stage must not read a whole corpus again to be recorded."""
 
 
 @dataclass
@@ -54,8 +56,8 @@ def write_record(home: Path, stage: str, record: Record) -> None:
     write_json(path, asdict(record))
 
 
-def finish(record: Record, result: Any, seconds: float) -> Record:
-    """`record` as it is when the stage gave `result` (a StageResult) after `seconds`."""
+def finish(record: Record, result: Any, seconds: float, root: Path) -> Record:
+    """`record` when the stage gave `result` (a StageResult) after `seconds`; files are named from `root`."""
     return Record(
         part=record.part,
         code=record.code,
@@ -64,27 +66,36 @@ def finish(record: Record, result: Any, seconds: float) -> Record:
         where=str(result.where),
         seconds=round(seconds, 1),
         finished_at=time.time(),
-        files=record.files | file_states(result.inputs),
-        outputs=[str(path) for path in result.outputs],
+        files=record.files | file_states(result.inputs, root),
+        outputs=[_name(path, root) for path in result.outputs],
         metrics=dict(result.metrics),
     )
 
 
-def hash_files(paths: Iterable[Path], relative_to: Path) -> dict[str, str]:
-    """Each file's SHA-256 by its path below (or beside) `relative_to`."""
-    return {os.path.relpath(path, relative_to): _sha256(path) for path in paths}
+def hash_files(paths: Iterable[Path], root: Path) -> dict[str, str]:
+    """The SHA-256 of each file by its name."""
+    return {_name(path, root): _sha256(path) for path in paths}
 
 
-def file_states(paths: Iterable[Path]) -> dict[str, list[Any]]:
-    """Size, time of change and content (of small files) of those of `paths` that exist."""
-    return {str(path): _state(path) for path in paths if path.exists()}
+def file_states(paths: Iterable[Path], root: Path) -> dict[str, list[Any]]:
+    """Size, time of change and content (of small files) of those of `paths` that exist, by name."""
+    states = {}
+    budget = CONTENT_IN_ALL_BYTES
+    for path in paths:
+        if not path.exists():
+            continue
+        stat = path.stat()
+        is_read = stat.st_size <= min(CONTENT_UP_TO_BYTES, budget)
+        budget -= stat.st_size if is_read else 0
+        states[_name(path, root)] = [stat.st_size, stat.st_mtime_ns, _sha256(path) if is_read else ""]
+    return states
 
 
-def changed_files(record: Record) -> list[str]:
+def changed_files(record: Record, root: Path) -> list[str]:
     """Files that `record` was made from and that are not what they were: "data/train.jsonl changed"."""
     problems = []
     for name, (size, mtime_ns, content) in record.files.items():
-        path = Path(name)
+        path = root / name
         try:
             now = path.stat()
         except OSError:
@@ -97,9 +108,9 @@ def changed_files(record: Record) -> list[str]:
     return problems
 
 
-def missing_outputs(record: Record) -> list[str]:
+def missing_outputs(record: Record, root: Path) -> list[str]:
     """Outputs of `record` that are no longer there: "exp/default/checkpoints/last.ckpt is gone"."""
-    return [f"{name} is gone" for name in record.outputs if not Path(name).exists()]
+    return [f"{name} is gone" for name in record.outputs if not (root / name).exists()]
 
 
 def changed_code(old: dict[str, str], new: dict[str, str]) -> list[str]:
@@ -113,10 +124,13 @@ def briefly(problems: Sequence[str]) -> str:
     return f"{problems[0]}{more}"
 
 
-def _state(path: Path) -> list[Any]:
-    stat = path.stat()
-    content = _sha256(path) if stat.st_size <= CONTENT_UP_TO_BYTES else ""
-    return [stat.st_size, stat.st_mtime_ns, content]
+def _name(path: Path, root: Path) -> str:
+    """How a record calls a file: relative to the recipe `root` when it lies there or in the folder above.
+
+    So a clone, or a corpus's folder, can be moved with all that was made in it.
+    """
+    path, root = path.resolve(), root.resolve()
+    return os.path.relpath(path, root) if path.is_relative_to(root.parent) else str(path)
 
 
 def _sha256(path: Path) -> str:

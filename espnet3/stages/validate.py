@@ -1,7 +1,7 @@
 """Stage 3: score the trained model by the recipe's evaluator, and draw the learning curve."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -33,6 +33,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
         UserError: there is no such checkpoint, split or evaluator, or the weights are of another model.
         Stopped: the task was asked to stop.
     """
+    from espnet3.components.checkpoint.ranking import RANKING
     from espnet3.components.data.data_organizer import build_organizer
     from espnet3.components.data.instantiation import instantiate_node
 
@@ -46,27 +47,27 @@ def run(config: DictConfig, task: Task) -> StageResult:
     datasets = {split: _dataset(organizer, split) for split in splits}
     model = _load_model(instantiate_node(config.model), checkpoint).to(_device(config))
 
-    metrics: dict[str, Any] = {}
-    others: dict[str, Any] = {}
+    scores: dict[str, dict[str, float]] = {}
     for split, dataset in datasets.items():
         if task.stop.is_set():
             raise Stopped(f"{split} was not scored; the stage starts anew")
         (directory / split).mkdir(parents=True, exist_ok=True)
-        scores = dict(evaluator(model, dataset, split, directory / split, task))
-        if split == "test":
-            metrics |= scores
-        else:
-            others[split] = scores
-    metrics |= others
-    picture = _draw(Path(config.exp_dir), directory / "learning_curve.png")
+        scores[split] = dict(evaluator(model, dataset, split, directory / split, task))
+    metrics = {**scores.get("test", {}), **{split: own for split, own in scores.items() if split != "test"}}
+    curves = Path(config.exp_dir) / "csv" / "metrics.csv"
+    picture = _draw(curves, directory / "learning_curve.png", title=Path(config.exp_dir).name)
     write_json(directory / "metrics.json", {**metrics, "checkpoint": str(checkpoint)})
     utterances = sum(len(dataset) for dataset in datasets.values())
     return StageResult(
         summary=f"{utterances:,} utterances of {' and '.join(splits)} by {checkpoint.name}",
         where=directory,
         outputs=[directory / "metrics.json", *picture],
-        inputs=[checkpoint, *dict.fromkeys(path for data in datasets.values() for path in data.files())],
-        metrics=metrics,
+        # the ranking too: another checkpoint may be the best now, and this one still be there
+        inputs=[
+            *(checkpoint, checkpoint.with_name(RANKING), curves),
+            *dict.fromkeys(path for data in datasets.values() for path in data.files()),
+        ],
+        metrics={f"{split}/{name}": value for split in splits for name, value in scores[split].items()},
     )
 
 
@@ -132,13 +133,12 @@ def _device(config: DictConfig) -> str:
     return "cuda" if config.resources.validate.gpus_per_node and torch.cuda.is_available() else "cpu"
 
 
-def _draw(exp_dir: Path, picture: Path) -> list[Path]:
+def _draw(file: Path, picture: Path, title: str) -> list[Path]:
     """Draw the learning curve, where the training left metrics in a CSV file; names what was made."""
     from espnet3.components.learning_curve import draw_learning_curve, read_curves
 
-    file = exp_dir / "csv" / "metrics.csv"
     curves = read_curves(file) if file.is_file() else {}
     if not curves:
         return []
-    draw_learning_curve(curves, picture, title=exp_dir.name)
+    draw_learning_curve(curves, picture, title=title)
     return [picture]

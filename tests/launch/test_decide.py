@@ -25,7 +25,7 @@ def done(recipe: Path, stage: str, *overrides: str, finished: bool = True):
     output.touch()
     record = new_record(config, stage)
     if finished:
-        record = finish(record, StageResult("made", home, outputs=[output]), 1.0)
+        record = finish(record, StageResult("made", home, outputs=[output]), 1.0, recipe)
     write_record(home, stage, record)
     return config
 

@@ -108,7 +108,7 @@ def test_the_best_checkpoint_is_scored_on_valid_and_test(config: DictConfig):
     best = folder / "checkpoints" / "epoch=1-step=10.ckpt"
     expected = {"accuracy": 1.0, "valid": {"accuracy": 1.0}}
     assert metrics(config) == {**expected, "checkpoint": str(best)}
-    assert result.metrics == expected
+    assert result.metrics == {"valid/accuracy": 1.0, "test/accuracy": 1.0}
     assert (folder / "validate" / "test" / "hypotheses.txt").read_text() == "test none"
     assert result.outputs == [folder / "validate" / name for name in ("metrics.json", "learning_curve.png")]
     assert all(path.is_file() for path in result.outputs)

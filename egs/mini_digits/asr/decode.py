@@ -9,6 +9,7 @@ import torch
 
 from espnet3.components.data.collate import CommonCollateFn
 from espnet3.components.data.combined_dataset import CombinedDataset
+from espnet3.errors import short_path
 from espnet3.rundir.atomic import write_text
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
@@ -68,7 +69,8 @@ class GreedyDecoding:
         write_text(directory / "hypotheses.txt", "\n".join(map(shown, hypotheses)))
         write_text(directory / "worst.txt", "\n".join(map(shown, worst)))
         metrics = error_rates(hypotheses)
-        log.info("%s: %s; the worst are in %s", split, metrics, directory / "worst.txt")
+        rates = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        log.info("%s: %s; see %s", split, rates, short_path(directory / "worst.txt"))
         return metrics
 
 

@@ -1,0 +1,96 @@
+"""The smallest recipe through the command line: what runs again, what is moved aside, where things are."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe after all of its stages, with two epochs."""
+    directory = tmp_path_factory.mktemp("trained") / "egs" / "mine"
+    left_out = shutil.ignore_patterns("exp", "data", "__pycache__")
+    shutil.copytree(TEMPLATE, directory, ignore=left_out)
+    command = [sys.executable, "-m", "espnet3", "run", "--recipe", str(directory), "trainer.max_epochs=2"]
+    subprocess.run(command, check=True)
+    return directory
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path) -> Path:
+    """A copy of it: nothing in it may depend on where it lies."""
+    return shutil.copytree(trained_once, tmp_path / "egs" / "mine")
+
+
+def stages(output: str) -> dict[str, str]:
+    """Stage name -> the first thing that was said of it."""
+    said: dict[str, str] = {}
+    for name, text in re.findall(r"stage \d (\w+):? (.*)", output):
+        said.setdefault(name, text)
+    return said
+
+
+def test_the_run_directory_holds_what_the_readme_says(trained: Path, run):
+    exp = trained / "exp" / "default"
+    assert OmegaConf.load(exp / "config.yaml").trainer.max_epochs == 2
+    origin = json.loads((exp / "run.json").read_text())
+    assert "trainer.max_epochs=2" in origin["command"][0] and origin["versions"]["torch"]
+    metrics = json.loads((exp / "validate" / "metrics.json").read_text())
+    assert 0.0 <= metrics["accuracy"] <= 1.0 and "accuracy" in metrics["valid"]
+    assert (exp / "checkpoints" / "last.ckpt").exists()
+    assert (exp / "csv" / "metrics.csv").exists() and list((exp / "tensorboard").rglob("events.*"))
+    assert (exp / "validate" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_line_of_a_manifest_runs_the_stages_behind_it_and_keeps_the_old_training(trained: Path, run):
+    manifest = trained / "data" / "train.jsonl"
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
+    code, output = run(trained, "trainer.max_epochs=2")
+    assert code == 0, output
+    said = stages(output)
+    assert said["prepare"].startswith("skipped")
+    assert said["collect_stats"].startswith("runs again") and "train.jsonl changed" in said["collect_stats"]
+    assert said["train"].startswith("starts anew")
+    assert said["validate"] == "starts"  # what it had made went with the old training
+    assert "95 train" in output
+    assert (trained / "exp" / "default.old-1" / "checkpoints" / "last.ckpt").exists()
+    _, output = run(trained, "trainer.max_epochs=2")
+    assert all(text.startswith("skipped") for text in stages(output).values()), output
+
+
+def test_a_training_becomes_longer_in_place_and_nothing_else(trained: Path, run):
+    code, output = run(
+        trained, "--stage", "2", "--stop-stage", "2", "trainer.max_epochs=2", "optimizer.lr=5e-2"
+    )
+    assert code == 2
+    assert "optimizer.lr: 0.01 → 0.05" in output
+    code, output = run(trained, "--stage", "2", "trainer.max_epochs=3")
+    assert code == 0, output
+    assert stages(output)["train"].startswith("continues: trainer.max_epochs: 2 → 3")
+    assert "epoch 3/3" in output and "epoch 2/3" not in output
+    assert stages(output)["validate"].startswith("runs again")
+
+
+def test_force_trains_anew_beside_the_old_training_and_another_tag_shares_the_statistics(trained: Path, run):
+    code, output = run(
+        trained, "--stage", "2", "--stop-stage", "2", "--force", "optimizer.lr=5e-2", "trainer.max_epochs=1"
+    )
+    assert code == 0, output
+    assert (trained / "exp" / "default.old-1" / "config.yaml").exists()
+    assert OmegaConf.load(trained / "exp" / "default" / "config.yaml").optimizer.lr == 5e-2
+    weights = trained / "exp" / "default" / "checkpoints" / "last.ckpt"
+    code, output = run(trained, "tag=other", f"init_from={weights}", "trainer.max_epochs=1")
+    assert code == 0, output
+    assert stages(output)["collect_stats"].startswith("skipped")
+    assert "initial weights from" in output
+    assert len(list((trained / "exp" / "stats").iterdir())) == 1
