@@ -113,7 +113,7 @@ def test_the_best_checkpoint_is_scored_on_valid_and_test(config: DictConfig):
     assert result.outputs == [folder / "validate" / name for name in ("metrics.json", "learning_curve.png")]
     assert all(path.is_file() for path in result.outputs)
     named = {path.name for path in result.inputs}
-    assert named >= {best.name, "manifest.jsonl", "0.wav", "3.wav"} and len(result.inputs) == 1 + 5 + 3
+    assert named >= {best.name, "manifest.jsonl", "0.wav", "3.wav"} and len(result.inputs) == 3 + 5 + 3
 
 
 @pytest.mark.parametrize("checkpoint", ["last", "checkpoints/last.ckpt"])
