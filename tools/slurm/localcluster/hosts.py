@@ -32,9 +32,17 @@ def without_names(text: str, folder: Path) -> str:
 
 
 def add(names: Sequence[str], folder: Path) -> None:
-    """Make the names resolve to this machine, or say what to do."""
+    """Make the names resolve to this machine; ClusterError, with the file as before, if they don't."""
     if os.access(HOSTS, os.W_OK):
         _rewrite(lambda text: with_names(text, names, folder))
+    try:
+        _check(names)
+    except ClusterError:
+        remove(folder)
+        raise
+
+
+def _check(names: Sequence[str]) -> None:
     for name in names:
         try:
             address = socket.gethostbyname(name)
@@ -52,7 +60,7 @@ def add(names: Sequence[str], folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Take the cluster's line out again."""
-    if mark(folder) in HOSTS.read_text():
+    if mark(folder) in HOSTS.read_text() and os.access(HOSTS, os.W_OK):
         _rewrite(lambda text: without_names(text, folder))
 
 

@@ -45,8 +45,8 @@ def up(folder: Path, **size: int) -> Cluster:
                 raise ClusterError(
                     f"the cluster in {folder} has {has} {key}, not {wanted}; take it down first", code=2
                 )
-        save(cluster)
         hosts.add(cluster.node_names, folder)
+        save(cluster)
         fill(cluster)
         _start(cluster, daemons(cluster))
         return cluster
