@@ -6,7 +6,7 @@
 #   --dev          also what the checks and the tests need
 #   --torch BUILD  take PyTorch's own build for this platform (cpu, cu126, ...) instead of the registry's
 #
-# Installs into the active virtual environment, or into .venv, which it makes. A torch that is installed
+# Installs into the active virtual or conda environment, or into .venv, which it makes. A torch that is installed
 # there is kept. Does nothing when the same was installed before.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -33,6 +33,8 @@ if command -v flock > /dev/null; then flock 9; fi
 
 if [ -n "${VIRTUAL_ENV:-}" ]; then
     environment=$VIRTUAL_ENV
+elif [ -n "${CONDA_PREFIX:-}" ] && [ "${CONDA_DEFAULT_ENV:-base}" != base ]; then
+    environment=$CONDA_PREFIX
 else
     environment=$PWD/.venv
     if [ ! -x "$environment/bin/python" ]; then

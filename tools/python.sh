@@ -7,5 +7,5 @@ if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && (cd / && python -c 'import espn
     command -v python
     exit
 fi
-VIRTUAL_ENV='' "$root/tools/install.sh" >&2
+VIRTUAL_ENV='' CONDA_PREFIX='' "$root/tools/install.sh" >&2
 echo "$root/.venv/bin/python"

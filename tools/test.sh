@@ -11,7 +11,7 @@ case ${1:-} in
     --quick) shift; set -- -m 'not slow' "$@" ;;
 esac
 tools/install.sh --dev
-if [ -n "${VIRTUAL_ENV:-}" ]; then python=$VIRTUAL_ENV/bin/python; else python=$PWD/.venv/bin/python; fi
+python=$(tools/python.sh)
 # Two workers with one thread each: the tests start processes of their own.
 export OMP_NUM_THREADS=1
 exec "$python" -m pytest --numprocesses "${ESPNET3_TEST_WORKERS:-2}" --dist worksteal "$@"
