@@ -33,7 +33,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
     from espnet3.components.modeling.lightning_module import ESPnetLightningModule
     from espnet3.components.trainers.build import build_trainer
 
-    _check_optimizers(config)  # its mistakes are told before the data is read
+    _check_optimizers(config)
     _use_threads(OmegaConf.select(config, "resources.train.cpus_per_task") or 1)
     directory = Path(config.exp_dir) / "checkpoints"
     trainer = build_trainer(
@@ -80,15 +80,24 @@ def run(config: DictConfig, task: Task) -> StageResult:
 
 
 def _check_optimizers(config: DictConfig) -> None:
+    """Tell mistakes in one line, before anything is read or built.
+
+    Raises:
+        UserError: optimizers or schedulers are not configured as they can be.
+    """
     from espnet3.components.modeling.named.config import read_named_config
     from espnet3.components.modeling.optimizer_config import is_named, read_optimizer_config
     from espnet3.components.trainers.named_optimizers import check_trainer_options
+    from espnet3.errors import UserError
 
-    if is_named(config):
-        read_named_config(config)
-        check_trainer_options(config.trainer)
-    else:
-        read_optimizer_config(config)
+    try:
+        if is_named(config):
+            read_named_config(config)
+            check_trainer_options(config.trainer)
+        else:
+            read_optimizer_config(config)
+    except (AssertionError, ValueError, RuntimeError) as error:
+        raise UserError(str(error)) from error
 
 
 def _seed(seed: int) -> None:

@@ -17,6 +17,7 @@ bare after all steps, and named's discriminator with manual's after the first up
 """
 
 import argparse
+import itertools
 import os
 import socket
 import statistics
@@ -32,6 +33,7 @@ CASES = ["1,512,64,1", "2,512,64,1", "2,512,64,4", "2,512,16,1", "1,1024,128,1",
 
 
 def main() -> None:
+    """Print the table; or, as a rank that this script has started, measure one case."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--case", nargs="+", default=CASES, help="RANKS,WIDTH,SAMPLES,ACCUMULATE")
     parser.add_argument("--quick", action="store_true", help="two rounds of 40 steps: the ratios are rough")
@@ -214,11 +216,11 @@ def timing_callback(times: list[float]):
 
 def differences(times: list[float]) -> list[float]:
     """From points in time to durations."""
-    return [after - before for before, after in zip(times, times[1:], strict=False)]
+    return [after - before for before, after in itertools.pairwise(times)]
 
 
 def fit(module, setting: Setting, steps: int, *, ours: bool):
-    """Train for one epoch of so many steps; with our Trainer, or one as Lightning's documentation makes it."""
+    """Train for one epoch of so many steps; with our Trainer, or as Lightning's documentation makes one."""
     import logging
 
     from lightning.pytorch import Trainer

@@ -69,7 +69,7 @@ class ESPnetLightningModule(SkippableOptimization):
         """The named optimizers, if they are configured."""
         self.automatic_optimization = self.named is None
         self._validated = False
-        self._refreshed: set[str] = set()
+        self._mean_of_epoch: dict[str, int] = {}
         self._organizer: Any = None
 
     # --- data -----------------------------------------------------------------------------------------
@@ -215,9 +215,8 @@ class ESPnetLightningModule(SkippableOptimization):
             log.info("%s", training_summary(self.model, self.trainer))
 
     def on_train_epoch_start(self) -> None:
-        """Nothing was validated in this epoch yet, no mean is of it."""
+        """Nothing was validated in this epoch yet."""
         self._validated = False
-        self._refreshed = set()
 
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch, then move a scheduler that monitors a metric.
@@ -243,7 +242,8 @@ class ESPnetLightningModule(SkippableOptimization):
     def _new_value(self, key: str, monitor: str) -> Tensor | None:
         """The value that this epoch gave the metric `monitor`, which the configuration's `key` names."""
         value = monitored_value(self.trainer, key, monitor, validated=self._validated)
-        return value if monitor in self._refreshed else None
+        # A mean of ours may be an older epoch's: that of a loss which no batch of this one returned.
+        return value if self._mean_of_epoch.get(monitor, self.current_epoch) == self.current_epoch else None
 
     def on_fit_end(self) -> None:
         """Training is over."""
@@ -260,10 +260,10 @@ class ESPnetLightningModule(SkippableOptimization):
         """Run the model on a batch and add its statistics; one with a NaN or Inf loss is only counted."""
         uids, data = read_batch(batch)
         returned = self.model(**data)
+        output: ModelOutput[Any]
         if self.named is not None:
-            named = self.named.read(returned, len(uids))
-            output: ModelOutput[Any] = named
-            finite = all_finite(named.loss)
+            output = self.named.read(returned, len(uids))
+            finite = all_finite(output.loss)
         else:
             output = read_output(returned, len(uids))
             finite = torch.isfinite(output.loss.detach())
@@ -317,7 +317,7 @@ class ESPnetLightningModule(SkippableOptimization):
     def _log_mean(self, key: str, mean: Tensor, **where: Any) -> None:
         """Log what is equal on all ranks already; sync_dist tells Lightning so."""
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
-        self._refreshed.add(key)
+        self._mean_of_epoch[key] = self.current_epoch
         self.log(
             key,
             mean.to(self.device, dtype),

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 
 from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
+from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.components.trainers.named_optimizers import check_trainer, check_trainer_options
 from espnet3.errors import UserError
 
@@ -181,6 +183,35 @@ def test_a_monitor_that_was_never_logged_is_an_error_with_those_that_were(tmp_pa
         runs.train([runs.batch(0)], tmp_path, runs.config(schedulers=schedulers), valid=[runs.batch(1)])
 
 
+def test_an_epoch_that_never_returned_the_monitored_loss_does_not_move_its_scheduler(tmp_path):
+    moved = []
+
+    class Moved(Callback):
+        def on_train_epoch_start(self, trainer, module):
+            moved.append(module.named.engine["generator"].schedule.scheduler.last_epoch)
+
+    schedulers = {name: {"scheduler": runs.PLATEAU, "monitor": "train/generator/loss"} for name in BOTH}
+    epochs = [[BOTH], [["discriminator"]], [["discriminator"]], [BOTH], [BOTH]]
+
+    class Epochs(runs.training_runs.Given):
+        def train_dataloader(self):
+            names = epochs[self.current_epoch]
+            return runs.training_runs.loader([runs.batch(0, n) for n in names])
+
+    module = Epochs(runs.Gan(), runs.config(schedulers=schedulers), [])
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=5,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=[Moved()],
+        reload_dataloaders_every_n_epochs=1,
+    )
+    trainer.fit(module)
+    assert moved == [0, 1, 1, 1, 2]
+
+
 # --- refusals --------------------------------------------------------------------------------------------
 
 
@@ -304,6 +335,41 @@ def test_gradients_held_between_updates_survive_validation_and_can_be_read(tmp_p
     }
 
 
+def test_16_mixed_has_a_loss_scale_per_optimizer_and_an_overflow_moves_only_that(tmp_path):
+    class Overflowing(runs.Gan):
+        def forward(self, x, names, **batch):
+            steps, stats, weight = super().forward(x, names)
+            steps[0] = OptimizationStep(steps[0].loss * (1e36 if batch.get("huge") else 1), steps[0].name)
+            return steps, stats, weight
+
+    trace = runs.Trace()
+    model = Overflowing()
+    dtypes = []
+    model.generator[0].register_forward_hook(lambda *a: dtypes.append(a[2].dtype))
+    # The first batches bring the scales down to where nothing overflows.
+    batches = [*(runs.batch(0) for _ in range(5)), runs.batch(1, ["generator"], huge=True), runs.batch(2)]
+    module = runs.training_runs.Given(model, runs.config(), batches)
+    trainer = Trainer(
+        accelerator="cpu",
+        plugins=[MixedPrecision("16-mixed", "cpu")],
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=[trace],
+    )
+    trainer.fit(module)
+    assert set(dtypes) == {torch.float16}
+    before, after, end = trace.states[-3:]
+    scales = [state["generator"]["own"]["loss_scale"]["scale"] for state in (before, after, end)]
+    assert scales[1:] == [scales[0] / 2] * 2
+    updates = [state["generator"]["own"]["update_step"] for state in (before, after, end)]
+    assert updates == [updates[0], updates[0], updates[0] + 1] and updates[0] > 0
+    for key in ("weights", "gradients", "optimizer"):
+        assert runs.same(before["generator"][key], after["generator"][key])
+    assert runs.same(before["discriminator"], after["discriminator"])
+
+
 # --- two ranks --------------------------------------------------------------------------------------------
 
 
@@ -312,6 +378,7 @@ def two(tmp_path_factory, answers_of_ranks):
     return answers_of_ranks(SCRIPT, tmp_path_factory.mktemp("named"), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-5), ("bf16-mixed", 2e-2)])
 def test_two_ranks_equal_one_on_the_union_batch(two, tmp_path, precision, tolerance):
     batches = runs.equal_weights(0, 1)
@@ -326,10 +393,12 @@ def test_two_ranks_equal_one_on_the_union_batch(two, tmp_path, precision, tolera
         )
 
 
+@pytest.mark.slow
 def test_lightnings_own_ddp_gives_the_same(two):
     assert runs.same(two[0]["lightning's ddp"]["weights"], two[0]["32-true"]["weights"])
 
 
+@pytest.mark.slow
 def test_nan_on_one_rank_skips_the_batch_on_both(two):
     for answer in two:
         bad, without = answer["skipping"]["bad"], answer["skipping"]["without"]
@@ -337,6 +406,7 @@ def test_nan_on_one_rank_skips_the_batch_on_both(two):
         assert runs.same(bad[3], without[2])
 
 
+@pytest.mark.slow
 def test_ranks_that_name_another_order_end_on_both_before_any_backward_pass(two):
     for answer in two:
         assert answer["different"]["batches"] == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("rank_scenarios.py")
 
 
@@ -19,7 +20,7 @@ def _load():
 scenarios = _load()
 
 
-@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[2, 4])
 def ranks(request, tmp_path_factory, answers_of_ranks):
     """The answers of every rank to every scenario."""
     return answers_of_ranks(SCRIPT, tmp_path_factory.mktemp("ranks"), request.param)
