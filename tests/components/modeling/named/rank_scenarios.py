@@ -19,6 +19,7 @@ from espnet3.components.modeling.named.routing import Router, read_steps
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.01}
+SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}  # unlike Adam it sees the scale of gradients
 NAMES = ["generator", "discriminator"]
 BATCHES = [
     ["discriminator", "generator"],
@@ -67,7 +68,7 @@ def make_engine(model, *, generator=None, discriminator=None, **connect):
     """The engine of `model` with these options."""
     optimizers = {
         "generator": {"optimizer": ADAM, "params": "generator", **(generator or {})},
-        "discriminator": {"optimizer": ADAM, "params": "discriminator", **(discriminator or {})},
+        "discriminator": {"optimizer": SGD, "params": "discriminator", **(discriminator or {})},
     }
     engine = NamedOptimizers(model, read_named_config({"optimizers": optimizers}))
     engine.connect(bucket_bytes=64, **connect)  # several buckets even here
