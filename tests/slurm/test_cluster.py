@@ -104,7 +104,7 @@ def test_a_killed_node_takes_its_processes_along_its_job_runs_elsewhere_and_it_c
     assert cluster("srun", "-w", victim, "-N1", "printenv", "SLURMD_NODENAME") == victim
 
 
-def test_up_changes_nothing_that_runs_and_restarts_what_was_killed(cluster, tmp_path, until: Until):
+def test_up_changes_nothing_that_runs_and_restarts_what_ended(cluster, tmp_path, until: Until):
     begun, go = tmp_path / "begun", tmp_path / "go"
     script = f"touch {begun}; while [ ! -e {go} ]; do sleep 0.1; done"
     job = cluster.submit(script, "--output=/dev/null")
@@ -113,8 +113,9 @@ def test_up_changes_nothing_that_runs_and_restarts_what_was_killed(cluster, tmp_
     cluster.up()
     assert cluster.pids() == before
 
-    os.kill(before["slurmctld"], signal.SIGKILL)
-    until(lambda: "slurmctld" not in cluster.pids(), "slurmctld to die")
+    # Not SIGKILL: it would forget what it hadn't saved in the last seconds, and start the job again.
+    os.kill(before["slurmctld"], signal.SIGTERM)
+    until(lambda: "slurmctld" not in cluster.pids(), "slurmctld to end")
     cluster.up()
     after = cluster.pids()
     assert after.pop("slurmctld") != before.pop("slurmctld")

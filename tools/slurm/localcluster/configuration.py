@@ -6,8 +6,10 @@ from pathlib import Path
 
 from .settings import Cluster
 
-# Seconds. A dead node is given up between 15 s and 30 s after its last answer.
+# Seconds. A node is given up at the second ping in vain that ends so long after its last answer, and a ping
+# is tried for as long as a message may take: together 22 s, where Slurm's own 10 s for a message make it 32 s.
 NODE_TIMEOUT = 15
+MESSAGE_TIMEOUT = 5
 # Slurm keeps a requeued job back for as long as a job credential lives: two minutes by default.
 CREDENTIAL_LIFE = 10
 
@@ -50,6 +52,7 @@ def slurm_conf(cluster: Cluster) -> str:
         "",
         f"SlurmdTimeout={NODE_TIMEOUT}",
         "TCPTimeout=2",
+        f"MessageTimeout={MESSAGE_TIMEOUT}",
         "ReturnToService=2",
         "",
         "AccountingStorageType=accounting_storage/slurmdbd",
