@@ -58,11 +58,11 @@ class Distorted(torch.nn.Module):
 
 
 def evaluate(
-    model: torch.nn.Module, dataset: CombinedDataset, folder: Path, **options: Any
+    model: torch.nn.Module, dataset: CombinedDataset, folder: Path, samples: int = 0
 ) -> dict[str, float]:
     from evaluate import Resynthesis
 
-    metrics = Resynthesis(**options)(model, dataset, "test", folder, Task.alone("validate"))
+    metrics = Resynthesis(samples)(model, dataset, "test", folder, Task.alone("validate"))
     metrics.pop("pesq", None)  # where the package is installed
     return metrics
 
@@ -79,9 +79,9 @@ def test_speech_that_comes_back_louder_is_as_intelligible(dataset: CombinedDatas
 
 
 def test_more_noise_is_further_away_and_less_intelligible(dataset: CombinedDataset, tmp_path: Path):
-    seen = [evaluate(Distorted(noise=noise), dataset, tmp_path) for noise in (0.0, 0.3, 1.0, 3.0)]
+    seen = [evaluate(Distorted(noise=noise), dataset, tmp_path) for noise in (0.0, 0.5, 3.0)]
     distances, intelligible = ([metrics[key] for metrics in seen] for key in ("mel_l1", "stoi"))
-    assert distances == sorted(distances) and len(set(distances)) == 4
+    assert distances == sorted(distances) and len(set(distances)) == 3
     assert intelligible == sorted(intelligible, reverse=True) and intelligible[-1] < 0.75
 
 
