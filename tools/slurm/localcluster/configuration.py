@@ -7,7 +7,7 @@ from pathlib import Path
 from .settings import Cluster
 
 # Seconds. A node is given up at the second ping in vain that ends so long after its last answer, and a ping
-# is tried for as long as a message may take: together 22 s, where Slurm's own 10 s for a message make it 32 s.
+# is tried for as long as a message may take: together 22 s; Slurm's own 10 s make it 32 s.
 NODE_TIMEOUT = 15
 MESSAGE_TIMEOUT = 5
 # Slurm keeps a requeued job back for as long as a job credential lives: two minutes by default.
