@@ -6,11 +6,14 @@
 #   --quick  leave out the tests marked slow: a few minutes
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+quick=
 case ${1:-} in
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-    --quick) shift; set -- -m 'not slow' "$@" ;;
+    --quick) shift; quick=yes; set -- -m 'not slow' "$@" ;;
 esac
 tools/install.sh --dev
+# The tests under tests/slurm need a real Slurm: Debian's packages, which only root can install.
+[ -n "$quick" ] || tools/slurm/cluster install || echo "without Slurm, tests/slurm is skipped" >&2
 python=$(tools/python.sh)
 # Two workers with one thread each: the tests start processes of their own.
 export OMP_NUM_THREADS=1
