@@ -12,8 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 Part = dict[str, Any]
 """Dotted key -> plain value."""
 
-SPEED_ONLY = ("collect_stats.batch_size", "collect_stats.num_workers", "prepare.workers")
-"""Keys that change how fast a stage is and nothing else."""
+SPEED_ONLY = (
+    *("collect_stats.batch_size", "collect_stats.num_workers", "prepare.workers"),
+    *("checkpoint.keep_last", "checkpoint.every_minutes", "checkpoint.every_n_batches"),
+)
+"""Keys that change how fast a stage is, or how much a kill costs, and nothing else."""
 NOT_TRAINING = ("recipe_dir", "tag", "exp_dir", "resources", "launcher", "logger", "prepare", "validate")
 """Keys at the top level that no weight depends on."""
 WORLD = ("trainer.devices", "trainer.num_nodes")

@@ -42,6 +42,15 @@ KEYS: dict[str, Check] = {
     "checkpoint.monitor": (lambda value: isinstance(value, str), "the name of a logged metric"),
     "checkpoint.mode": (lambda value: value in ("min", "max"), "min or max"),
     "checkpoint.save_top_k": AT_LEAST_1,
+    "checkpoint.keep_last": AT_LEAST_1,
+    "checkpoint.every_minutes": (
+        lambda v: v is None or (isinstance(v, int | float) and not isinstance(v, bool) and v > 0),
+        "minutes, more than 0, or null",
+    ),
+    "checkpoint.every_n_batches": (
+        lambda v: v is None or (_is_int(v) and v >= 1),
+        AT_LEAST_1[1] + ", or null",
+    ),
     "collect_stats.batch_size": AT_LEAST_1,
     "collect_stats.num_workers": AT_LEAST_0,
     "launcher.name": (lambda value: value in ("local", "debug"), "local or debug"),

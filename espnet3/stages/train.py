@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def run(config: DictConfig, task: Task) -> StageResult:
-    """Train `config.model`; continues from `checkpoints/last.ckpt` if it is there.
+    """Train `config.model`; continues from the newest intact checkpoint in `checkpoints/`, if there is one.
 
     Returns:
         The summary with the best metric; outputs are the last and the best checkpoint, inputs the files
@@ -26,7 +26,8 @@ def run(config: DictConfig, task: Task) -> StageResult:
     import torch.distributed
 
     from espnet3.components.callbacks.progress import Progress
-    from espnet3.components.checkpoint.ranking import last_checkpoint, read_ranking
+    from espnet3.components.checkpoint.newest_intact import agree_on_checkpoint
+    from espnet3.components.checkpoint.ranking import read_ranking
     from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
     from espnet3.components.data.instantiation import instantiate_node
     from espnet3.components.modeling.initial_weights import load_initial_weights
@@ -46,7 +47,8 @@ def run(config: DictConfig, task: Task) -> StageResult:
     model = instantiate_node(config.model)
     module = ESPnetLightningModule(model, config)
     module.stop_requested = task.stop.is_set
-    last = last_checkpoint(directory)
+    trainer.strategy.setup_environment()  # the ranks find each other, to agree on a checkpoint
+    last = agree_on_checkpoint(trainer, directory, module)
     if last is None and config.get("init_from"):
         load_initial_weights(model, config.init_from)
         log.info("initial weights from %s", config.init_from)

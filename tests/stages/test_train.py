@@ -73,7 +73,7 @@ def test_a_stopped_training_goes_on_to_the_undisturbed_end(recipe, caplog):
         train.run(config, stopped)
     with caplog.at_level("INFO", logger="espnet3"):
         train.run(config, Task.alone("train"))
-    assert "stopped/checkpoints/last.ckpt: epoch 1, batch 2" in caplog.text
+    assert "stopped/checkpoints/epoch=0-batch=1-step=1.ckpt: epoch 1, batch 2" in caplog.text
     whole = recipe("tag=whole", "trainer.max_epochs=2")
     train.run(whole, Task.alone("train"))
     assert equal(weights(config), weights(whole))

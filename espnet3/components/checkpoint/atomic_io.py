@@ -1,13 +1,19 @@
 """How checkpoints are written and read: whole or not at all, and as data, never as code."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io import CheckpointIO
 
+from espnet3.errors import UserError
 from espnet3.rundir.atomic import replace_file
+
+SPARE_BYTES = 1 << 20
+"""Besides its tensors, what a checkpoint is taken to need, and what others may take while it is written."""
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -23,12 +29,26 @@ class AtomicCheckpointIO(CheckpointIO):
         """Write `checkpoint` to `path`; an earlier file there stays until the new one is on the disk.
 
         Raises:
-            OSError: no permission or no space; the earlier file is unchanged.
+            UserError: no space, no permission, or the disk fails; the earlier file is unchanged.
         """
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replace_file(target) as temporary:
-            torch.save(checkpoint, temporary)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            needed, free = tensor_bytes(checkpoint) + SPARE_BYTES, shutil.disk_usage(target.parent).free
+            if needed > free:
+                raise UserError(
+                    f"{target} was not written: it needs {_megabytes(needed)}, the disk has"
+                    f" {_megabytes(free)} left; {_WHAT_TO_DO}"
+                )
+            with replace_file(target) as temporary, temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:
+            reason = _cause_on_disk(error)
+            if reason is None:
+                raise
+            raise UserError(
+                f"{target} was not written: {reason.strerror or reason}; {_WHAT_TO_DO}"
+            ) from error
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = "cpu", weights_only: bool | None = True
@@ -44,3 +64,35 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove the file, if it is there."""
         Path(path).unlink(missing_ok=True)
+
+
+_WHAT_TO_DO = (
+    "make room (the earlier checkpoints are whole) and start again: training goes on from the newest"
+)
+
+
+def tensor_bytes(value: Any) -> int:
+    """What the tensors in a nested structure take on the disk; storage that they share counts once."""
+    return sum({storage.data_ptr(): storage.nbytes() for storage in _storages(value)}.values())
+
+
+def _storages(value: Any) -> Iterator[torch.UntypedStorage]:
+    if isinstance(value, torch.Tensor):
+        yield value.untyped_storage()
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _storages(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _storages(inner)
+
+
+def _cause_on_disk(error: BaseException | None) -> OSError | None:
+    """The OSError that an error is or comes from: torch's writer hides it behind one of its own."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -23,6 +23,8 @@ class Ranked:
     """Of the monitored metric."""
     epoch: int
     """How many epochs were done."""
+    batch: int = 0
+    """How many batches of the next epoch were done: a validation inside an epoch."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,13 @@ class Ranking:
         entries = [entry for entry in self.best if entry.file != candidate.file]
         entries += [] if math.isnan(candidate.value) else [candidate]
         sign = 1 if self.mode == "min" else -1
-        entries.sort(key=lambda entry: (sign * entry.value, entry.epoch))
+        entries.sort(key=lambda entry: (sign * entry.value, entry.epoch, entry.batch))
         return Ranking(self.monitor, self.mode, tuple(entries[:keep]))
+
+    def without(self, later_than: tuple[int, int]) -> "Ranking":
+        """Without those of after (epochs, batches): a run that goes on from there weighs them again."""
+        kept = (entry for entry in self.best if (entry.epoch, entry.batch) <= later_than)
+        return Ranking(self.monitor, self.mode, tuple(kept))
 
     def files(self) -> set[str]:
         """Names of the ranked files."""

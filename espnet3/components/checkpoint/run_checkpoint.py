@@ -1,41 +1,66 @@
-"""When checkpoints are written: after every epoch, and when the run is asked to stop."""
+"""When checkpoints are written: every so many batches or minutes, after every epoch, and on request."""
 
 import logging
-import os
-import shutil
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from espnet3.components.checkpoint.ranking import (
-    LAST,
-    Ranked,
-    Ranking,
-    read_ranking,
-    write_ranking,
+from espnet3.components.checkpoint import folder
+from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
+from espnet3.components.checkpoint.held_gradients import (
+    held_gradients,
+    load_held,
+    save_held,
+    set_held_gradients,
 )
-from espnet3.components.checkpoint.run_state import KEY, gather_run_state, restore_run_state
+from espnet3.components.checkpoint.log_rows import KEY as LOGS
+from espnet3.components.checkpoint.log_rows import continue_rows, log_state
+from espnet3.components.checkpoint.loop_state import before_validation
+from espnet3.components.checkpoint.ranking import Ranked, Ranking, read_ranking, write_ranking
+from espnet3.components.checkpoint.run_state import (
+    KEY,
+    gather_run_state,
+    random_state,
+    restore_metrics,
+    restore_run_state,
+)
 from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.monitored_metric import NeverLogged, monitored_value
-from espnet3.rundir.atomic import replace_file
+from espnet3.errors import UserError, short_path
 from espnet3.rundir.stop import Stopped
 
 log = logging.getLogger(__name__)
 
+CANDIDATE = "espnet3_candidate"
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """Where in Lightning's loops a checkpoint is written: what is still to be done after it."""
+
+    batch_row: bool = False
+    """The loggers' row of the batch."""
+    epoch_row: bool = False
+    """That of the epoch."""
+    validation: bool = False
+    """The validation that follows the batch; perhaps it has begun, and will begin anew."""
+
 
 class RunCheckpoint(Checkpoint):
-    """Keeps `last.ckpt` and the best checkpoints in `directory`.
+    """Keeps the newest and the best checkpoints in `directory`; training can go on from each of them.
 
-    After every epoch `last.ckpt` is replaced, and when the monitored metric, refreshed in that epoch, is
-    among the best, a checkpoint such as `epoch=3-step=120.ckpt` (3 epochs and 120 updates done) is kept,
-    and entered into `best.json`. Both are the same file, written once.
+    A checkpoint is called by how far training was, such as `epoch=3-step=120.ckpt` or
+    `epoch=3-batch=7-step=127.ckpt` (see `folder`); `last.ckpt` is the newest one under another name. It is
+    written after a batch when it is due, or when the ranks have agreed to stop (then `Stopped` is raised),
+    and after every epoch; at the last batch of an epoch the end of the epoch is the next moment.
 
-    When the ranks have agreed to stop, `last.ckpt` is written after the first batch from which training
-    can be resumed exactly, and `Stopped` raised. No such batch is: the last of an epoch and one followed by
-    validation (their hooks would be lost; the end of the epoch saves), and one inside an accumulation.
+    When the monitored metric, refreshed by a validation or an epoch, is among the best, the checkpoint is
+    kept, and entered into `best.json`.
 
     A subclass of Lightning's Checkpoint, because those run last: after all metrics are there.
 
@@ -44,9 +69,21 @@ class RunCheckpoint(Checkpoint):
         monitor: a logged metric, such as valid/loss.
         mode: `min` or `max`.
         save_top_k: how many best ones are kept.
+        keep_last: how many of the newest are kept, best or not.
+        every_n_batches: a checkpoint after so many batches, of all epochs together; None: by time only.
+        every_minutes: a checkpoint when the last one is so old, by rank 0's clock; None: by batches only.
     """
 
-    def __init__(self, directory: Path, monitor: str, mode: str = "min", save_top_k: int = 3) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        monitor: str,
+        mode: str = "min",
+        save_top_k: int = 3,
+        keep_last: int = 2,
+        every_n_batches: int | None = None,
+        every_minutes: float | None = None,
+    ) -> None:
         super().__init__()
         if mode not in ("min", "max"):
             raise ValueError(f"checkpoint.mode must be min or max, given: {mode!r}")
@@ -54,32 +91,78 @@ class RunCheckpoint(Checkpoint):
         self.monitor = monitor
         self.mode = mode
         self.save_top_k = save_top_k
+        self.keep_last = keep_last
+        self.every_n_batches = every_n_batches
+        self.every_minutes = every_minutes
         self._validated = False
-        self._loaded: list[dict[str, Any]] | None = None
+        self._is_due = False
+        self._saved_at = time.monotonic()
+        self._is_readable = False
+        self._moment = _Moment()
+        self._candidate: Ranked | None = None
+        self._writing: Path | None = None
+        self._random_before_validation: dict[str, Any] | None = None
+        self._loaded: dict[str, Any] | None = None
 
     # --- what is added to Lightning's checkpoint, on all ranks ------------------------------------------
 
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add every rank's own state."""
-        checkpoint[KEY] = gather_run_state(trainer, _ours(module))
+        """Add every rank's own state, and what is still to be done."""
+        assert self._writing is not None, "only RunCheckpoint writes checkpoints of a run"
+        module, moment = _ours(module), self._moment
+        checkpoint[KEY] = gather_run_state(trainer, module, random_before=self._random_before_validation)
+        checkpoint[LOGS] = log_state(trainer, batch_to_come=moment.batch_row, epoch_to_come=moment.epoch_row)
+        checkpoint[CANDIDATE] = None if self._candidate is None else vars(self._candidate)
+        if moment.validation:
+            before_validation(checkpoint["loops"]["fit_loop"])
+        save_held(
+            checkpoint,
+            self._writing,
+            held_gradients(module),
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
 
     def on_load_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep the state until training starts: loaders and optimizers are still to be made."""
-        self._loaded = checkpoint.get(KEY, [])
+        self._loaded = {key: checkpoint.get(key) for key in (KEY, LOGS, CANDIDATE)}
+        self._loaded["held"] = load_held(
+            checkpoint, self.directory, rank=trainer.global_rank, world_size=trainer.world_size
+        )
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Let logs and metrics continue, also those of a training that is finished."""
+        module = _ours(module)
+        module.save_requested = self._minutes_have_passed if trainer.is_global_zero else _never
+        continue_rows(trainer, self._loaded[LOGS] if self._loaded else None)
+        if self._loaded:
+            restore_metrics(self._loaded[KEY], trainer)
+        if trainer.is_global_zero:
+            self._go_on_ranking(module)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Set the state; the last thing before the first batch."""
+        self._saved_at = time.monotonic()
         if self._loaded is None:
             return
-        module = _ours(module)
+        module, states = _ours(module), self._loaded[KEY]
         epoch, batch = module.position
         if trainer.is_global_zero:
-            log.info("continuing from %s: epoch %d, batch %d", trainer.ckpt_path, epoch + 1, batch + 1)
-        restore_run_state(self._loaded, trainer, module)
+            where = f"epoch {epoch + 1}, batch {batch + 1}"
+            log.info("continuing from %s: %s", trainer.ckpt_path, where)
+            if len(states) != trainer.world_size:
+                log.warning(
+                    "trained on %d ranks before, on %d from here on: the data comes in another order, and the"
+                    " result is not that of either number alone",
+                    len(states),
+                    trainer.world_size,
+                )
+        set_held_gradients(module, self._loaded["held"])
+        restore_run_state(states, trainer, module)
         self._loaded = None
 
     # --- when to save -------------------------------------------------------------------------------------
@@ -88,46 +171,76 @@ class RunCheckpoint(Checkpoint):
         """No metric is refreshed yet."""
         self._validated = False
 
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Metrics of the validation data are refreshed."""
-        self._validated = not trainer.sanity_checking
-
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop, if the ranks have agreed to; save, if max_steps ends training inside the epoch."""
+        """Save, if it is due, or if the ranks have agreed to stop, or if max_steps ends training here."""
         module = _ours(module)
         loop = trainer.fit_loop.epoch_loop
         fetcher = trainer.fit_loop._data_fetcher
         assert fetcher is not None
-        if loop._num_ready_batches_reached() or loop._should_check_val_fx(fetcher):
+        every = self.every_n_batches
+        self._is_due |= module.save_agreed or (every is not None and (loop.total_batch_idx + 1) % every == 0)
+        is_last, validates = loop._num_ready_batches_reached(), loop._should_check_val_fx(fetcher)
+        if is_last and not validates:
+            return  # the end of the epoch comes next
+        is_end = loop._is_training_done and not validates
+        if module.stop_agreed or self._is_due or is_end:
+            self._save(trainer, module, _Moment(batch_row=True, validation=validates))
+        if module.stop_agreed:
+            raise _stopped_at(module)
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Remember what a validation changes: it may have to be done again as a whole."""
+        if trainer.sanity_checking:
             return
-        if module.stop_agreed and not module.window.held:
-            self._save_last(trainer)
-            epoch, batch = module.position
-            raise Stopped(f"saved after batch {batch} of epoch {epoch + 1}")
-        if loop._is_training_done:
-            self._save_last(trainer)
+        self._random_before_validation = random_state()
+        # A validation that a stop has cut off has left a batch behind in Lightning's counts.
+        trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Stop, if any rank was asked to since the last batch; saves the state from before the validation."""
+        module = _ours(module)
+        if not trainer.sanity_checking:
+            verdict = agree(
+                {"stop": module.stop_requested()}, device=module.device, world_size=trainer.world_size
+            )
+            if verdict["stop"]:
+                self._save(trainer, module, _Moment(validation=True))
+                raise _stopped_at(module)
+        self._random_before_validation = None
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Weigh the metrics of a validation inside an epoch; at its end the epoch's means come too."""
+        if trainer.sanity_checking:
+            return
+        module = _ours(module)
+        self._validated = True
+        loop = trainer.fit_loop.epoch_loop
+        if loop._num_ready_batches_reached():
+            return
+        candidate = self._weigh(trainer, module) if self.monitor.startswith("valid/") else None
+        if candidate is not None or loop._is_training_done:
+            self._save(trainer, module, _Moment(), candidate)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Save; then stop, if asked to on any rank since the last batch."""
         module = _ours(module)
         if not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
             return  # max_steps ended the training inside the epoch, and that was saved
-        candidate = self._candidate(trainer)
-        if candidate is None:
-            self._save_last(trainer)
-        else:
-            self._save_ranked(trainer, candidate)
+        self._save(trainer, module, _Moment(epoch_row=True), self._weigh(trainer, module))
         stop = {"stop": module.stop_agreed or module.stop_requested()}
         verdict = agree(stop, device=module.device, world_size=trainer.world_size)
         if verdict["stop"] and not _is_finished(trainer):
             raise Stopped(f"saved after epoch {trainer.current_epoch + 1}")
 
+    def _minutes_have_passed(self) -> bool:
+        return self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
+
     # --- how ------------------------------------------------------------------------------------------------
 
-    def _candidate(self, trainer: Trainer) -> Ranked | None:
-        """This epoch's checkpoint, if the metric was refreshed in it."""
+    def _weigh(self, trainer: Trainer, module: ESPnetLightningModule) -> Ranked | None:
+        """The checkpoint to be written, if the metric was refreshed and is among the best."""
         try:
             value = monitored_value(trainer, "checkpoint.monitor", self.monitor, validated=self._validated)
         except NeverLogged as error:
@@ -136,39 +249,82 @@ class RunCheckpoint(Checkpoint):
             return None
         if value is None:
             return None
-        epoch = trainer.current_epoch + 1
-        return Ranked(f"epoch={epoch}-step={trainer.global_step}.ckpt", float(value), epoch)
-
-    def _save_last(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.directory / LAST)
-
-    def _save_ranked(self, trainer: Trainer, candidate: Ranked) -> None:
-        """Save once, under the candidate's name if it is among the best, and as last.ckpt.
-
-        The order makes a kill in between harmless: the epoch is then done again, under the same names.
-        """
-        before = read_ranking(self.directory)
-        if before is None or (before.monitor, before.mode) != (self.monitor, self.mode):
-            before = Ranking(self.monitor, self.mode)
-        after = before.with_candidate(candidate, self.save_top_k)
+        position = folder.Position(*module.position)
+        name = folder.checkpoint_name(position, trainer.global_step)
+        candidate = Ranked(name, float(value), position.epoch, position.batch)
         # Rank 0 decides for all: the others may see an older file on a shared file system.
-        is_best = bool(trainer.strategy.broadcast(candidate.file in after.files()))
-        if not is_best:
-            self._save_last(trainer)
-            return
-        trainer.save_checkpoint(self.directory / candidate.file)
+        is_best = name in self._ranking().with_candidate(candidate, self.save_top_k).files()
+        return candidate if trainer.strategy.broadcast(is_best) else None
+
+    def _save(
+        self,
+        trainer: Trainer,
+        module: ESPnetLightningModule,
+        moment: _Moment,
+        candidate: Ranked | None = None,
+    ) -> None:
+        """Write one checkpoint, then tidy up; a kill anywhere leaves the newest one usable."""
+        position = folder.Position(*module.position)
+        path = self.directory / folder.checkpoint_name(position, trainer.global_step)
+        self._moment, self._candidate, self._writing = moment, candidate, path
+        trainer.save_checkpoint(path)
         if trainer.is_global_zero:
-            write_ranking(self.directory, after)
-            with replace_file(self.directory / LAST) as temporary:
-                _link(self.directory / candidate.file, temporary)
-            for file in before.files() - after.files():
-                (self.directory / file).unlink(missing_ok=True)
+            self._check_readable(path)
+            if candidate is not None:
+                write_ranking(self.directory, self._ranking().with_candidate(candidate, self.save_top_k))
+            folder.link_last(path)
+            self._tidy()
         trainer.strategy.barrier("RunCheckpoint")
+        self._writing = None
+        self._is_due = False
+        self._saved_at = time.monotonic()
+
+    def _ranking(self) -> Ranking:
+        ranking = read_ranking(self.directory)
+        if ranking is None or (ranking.monitor, ranking.mode) != (self.monitor, self.mode):
+            return Ranking(self.monitor, self.mode)
+        return ranking
+
+    def _go_on_ranking(self, module: ESPnetLightningModule) -> None:
+        """Make best.json what it was at the checkpoint: a kill may have come between the two files."""
+        before = self._ranking()
+        ranking = before.without(later_than=module.position)
+        candidate = self._loaded[CANDIDATE] if self._loaded else None
+        if candidate is not None:
+            ranking = ranking.with_candidate(Ranked(**candidate), self.save_top_k)
+        if ranking != before:
+            write_ranking(self.directory, ranking)
+
+    def _tidy(self) -> None:
+        names = [path.name for path in self.directory.iterdir()]
+        for name in folder.superfluous(names, keep_last=self.keep_last, best=self._ranking().files()):
+            (self.directory / name).unlink(missing_ok=True)
+
+    def _check_readable(self, path: Path) -> None:
+        """Read the first checkpoint back: what a callback has put into it may not be plain data."""
+        if self._is_readable:
+            return
+        try:
+            AtomicCheckpointIO().load_checkpoint(path)
+        except Exception as error:
+            raise UserError(
+                f"{short_path(path)} cannot be read again: training could not go on from it: {error}"
+            ) from error
+        self._is_readable = True
+
+
+def _never() -> bool:
+    return False
 
 
 def _ours(module: LightningModule) -> ESPnetLightningModule:
     assert isinstance(module, ESPnetLightningModule), f"RunCheckpoint cannot save a {type(module).__name__}"
     return module
+
+
+def _stopped_at(module: ESPnetLightningModule) -> Stopped:
+    epoch, batch = module.position
+    return Stopped(f"saved after batch {batch} of epoch {epoch + 1}")
 
 
 def _is_finished(trainer: Trainer) -> bool:
@@ -177,11 +333,3 @@ def _is_finished(trainer: Trainer) -> bool:
     last_epoch = epochs is not None and epochs != -1 and trainer.current_epoch + 1 >= epochs
     last_step = steps != -1 and trainer.global_step >= steps
     return last_epoch or last_step or trainer.should_stop
-
-
-def _link(source: Path, target: Path) -> None:
-    """Make `target` the same file, or a copy where the file system has no hard links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

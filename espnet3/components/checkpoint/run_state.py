@@ -1,10 +1,11 @@
-"""What a checkpoint holds beyond Lightning's: per rank, the random generators and the epoch's sums so far.
+"""What a checkpoint holds of each rank beyond Lightning's: random generators, the epoch so far, buffers.
 
-Small parts only, gathered from all ranks into the one file. Held gradients are not among them; a
-checkpoint is therefore written between updates (see `run_checkpoint`).
+Small parts only, gathered from all ranks into the one file; for what is as large as the model see
+`held_gradients`.
 """
 
 import random
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,33 +13,72 @@ import numpy as np
 import torch
 import torch.distributed
 from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.nn import Module
 
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
+from espnet3.components.modeling.metric_sums import MetricSums
 
 KEY = "espnet3_ranks"
 
 
-def gather_run_state(trainer: Trainer, module: ESPnetLightningModule) -> list[dict[str, Any]]:
-    """The state of every rank, in order of rank, as plain data; a collective."""
+def gather_run_state(
+    trainer: Trainer, module: ESPnetLightningModule, *, random_before: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The state of every rank, in order of rank, as plain data; a collective.
+
+    Args:
+        trainer: its metrics and number of ranks.
+        module: its epoch so far, and its model's buffers.
+        random_before: what `random_state` gave before something that will be done again.
+    """
     own = {
-        "random": random_state(),
-        "train_sums": module.train_sums.state_dict(),
-        "window": module.window.state_dict(),
+        "random": random_before or random_state(),
+        "progress": module.progress_state(),
+        "metrics": {
+            key: value.detach().cpu() if isinstance(value, Tensor) else value
+            for key, value in trainer.callback_metrics.items()
+        },
     }
     if trainer.world_size == 1:
-        return [own]
-    states: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(states, own)
-    return states
+        return [{**own, "buffers": {}}]
+    checksums = _gather(_checksums(module.model), trainer.world_size)
+    buffers = dict(module.model.named_buffers())
+    own["buffers"] = {  # those of rank 0 are in the model's state
+        name: buffers[name].detach().cpu()
+        for name, checksum in checksums[trainer.global_rank].items()
+        if checksum != checksums[0].get(name)
+    }
+    return _gather(own, trainer.world_size)
+
+
+def restore_metrics(states: list[dict[str, Any]], trainer: Trainer) -> None:
+    """Make the last logged metrics those of the checkpoint; training need not go on from it."""
+    if trainer.global_rank < len(states):
+        metrics = states[trainer.global_rank]["metrics"]
+        trainer._logger_connector._callback_metrics.update(metrics)
 
 
 def restore_run_state(states: list[dict[str, Any]], trainer: Trainer, module: ESPnetLightningModule) -> None:
-    """Set this rank's state; with another number of ranks than before, only what does not depend on it."""
-    if len(states) != trainer.world_size:
+    """Set this rank's state, the last thing before the first batch.
+
+    With another number of ranks than before, rank 0 takes the sums of all, and a rank that is new begins with
+    random generators and buffers of its own.
+    """
+    rank, known = trainer.global_rank, len(states)
+    own = states[rank] if rank < known else None
+    progress = dict((own or states[0])["progress"])
+    if known != trainer.world_size:
+        progress["train_sums"] = MetricSums().state_dict()
+        if rank == 0:
+            progress["train_sums"] = MetricSums.added(state["progress"]["train_sums"] for state in states)
+    module.load_progress_state(progress)
+    if own is None:
         return
-    own = states[trainer.global_rank]
-    module.train_sums.load_state_dict(own["train_sums"])
-    module.window.load_state_dict({**own["window"], "held": 0})
+    with torch.no_grad():
+        buffers = dict(module.model.named_buffers())
+        for name, saved in own["buffers"].items():
+            buffers[name].copy_(saved)
     set_random_state(own["random"])  # last: nothing of the above may draw
 
 
@@ -75,3 +115,19 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+
+
+def _checksums(model: Module) -> dict[str, int]:
+    """Of the buffers that a checkpoint holds: most models have large ones that never differ between ranks."""
+    persistent = model.state_dict().keys()
+    return {
+        name: zlib.crc32(buffer.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+        for name, buffer in model.named_buffers()
+        if name in persistent
+    }
+
+
+def _gather(own: Any, world_size: int) -> list[Any]:
+    gathered: list[Any] = [None] * world_size
+    torch.distributed.all_gather_object(gathered, own)
+    return gathered

@@ -3,18 +3,29 @@
 A batch is a tuple of indexes into the data. The plan of an epoch is one list of batches, the same on all
 ranks: `plain_batches`, or `bucketed_batches` put in order by `shuffled`. `fit_to_world_size` makes its length
 a multiple of the world size, and rank r of W takes every W-th batch from the r-th on. The first n steps of
-an epoch have therefore consumed the first n * W batches of the fitted plan, whatever happens then.
+an epoch have therefore consumed the first n * W batches of the fitted plan, whatever happens then: what is
+left (`left_after`) can be dealt to another number of ranks.
 """
 
 import heapq
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import cycle, islice, pairwise
 
 import numpy as np
 
 from espnet3.components.data.seeding import derived_seed
 
 Batch = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Deal:
+    """A part of an epoch that so many ranks have trained on."""
+
+    world_size: int
+    batches: int
+    """On each rank."""
 
 
 def plain_batches(
@@ -92,6 +103,25 @@ def fit_to_world_size(batches: Sequence[Batch], world_size: int, *, uneven: bool
     if utterances < world_size:
         raise ValueError(f"{utterances} utterances for {world_size} ranks")
     return _join(batches, len(batches) % world_size)
+
+
+def left_after(batches: Sequence[Batch], dealt: Sequence[Deal]) -> list[Batch]:
+    """What is left of an epoch after parts of it were dealt to ranks in these numbers, one after another."""
+    left = list(batches)
+    for deal in dealt:
+        left = fit_rest_to_world_size(left, deal.world_size)[deal.batches * deal.world_size :]
+    return left
+
+
+def fit_rest_to_world_size(batches: Sequence[Batch], world_size: int) -> list[Batch]:
+    """As `fit_to_world_size`; where fewer utterances are left than there are ranks, some come twice.
+
+    The ranks run their collectives together: none can go without a batch.
+    """
+    utterances = [index for batch in batches for index in batch]
+    if 0 < len(utterances) < world_size:
+        return [(index,) for index in islice(cycle(utterances), world_size)]
+    return fit_to_world_size(batches, world_size)
 
 
 def of_rank(batches: Sequence[Batch], rank: int, world_size: int) -> list[Batch]:

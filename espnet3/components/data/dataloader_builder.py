@@ -10,7 +10,7 @@ next to the options that do not concern batches. A batch size is that of one ran
 unless `shuffle: false`; validation never is, and reads the same at every epoch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -19,7 +19,16 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
-from espnet3.components.data.batching import Batch, fit_to_world_size, of_rank, plain_batches, shuffled
+from espnet3.components.data.batching import (
+    Batch,
+    Deal,
+    fit_rest_to_world_size,
+    fit_to_world_size,
+    left_after,
+    of_rank,
+    plain_batches,
+    shuffled,
+)
 from espnet3.components.data.collate import CommonCollateFn
 from espnet3.components.data.combined_dataset import CombinedDataset
 from espnet3.components.data.data_organizer import DataOrganizer
@@ -76,10 +85,13 @@ class DataLoaderBuilder:
         self.world_size = world_size
         self.collate_fn = build_collate_fn(config)
 
-    def build(self, split: str, epoch: int = 0, start_batch: int = 0) -> DataLoader:
+    def build(
+        self, split: str, epoch: int = 0, start_batch: int = 0, dealt_before: Sequence[Deal] = ()
+    ) -> DataLoader:
         """The loader of `train` or `valid`, which begins at a batch of an epoch.
 
-        Its `batch_sampler` is an `EpochBatchSampler`; the loader's length is that of a full epoch.
+        Its `batch_sampler` is an `EpochBatchSampler`; the loader's length is that of a full epoch, or of
+        `epoch`, if parts of it were dealt to other numbers of ranks: it is then good for this one only.
 
         Raises:
             UserError: no data, fewer utterances to train on than ranks, or shape files of other data.
@@ -91,7 +103,7 @@ class DataLoaderBuilder:
         if not len(dataset):
             raise UserError(f"dataset.{split} has no utterances")
         sampler = EpochBatchSampler(
-            self._plan(split, dataset, options),
+            self._plan(split, dataset, options, epoch if dealt_before else None, dealt_before),
             epoch=epoch if split == "train" else 0,
             start_batch=start_batch,
             fixed_epoch=split == "valid",
@@ -108,15 +120,24 @@ class DataLoaderBuilder:
         )
 
     def _plan(
-        self, split: str, dataset: CombinedDataset, options: DictConfig
+        self,
+        split: str,
+        dataset: CombinedDataset,
+        options: DictConfig,
+        begun: int | None,
+        dealt_before: Sequence[Deal],
     ) -> Callable[[int], list[Batch]]:
-        """From an epoch to this rank's batches."""
+        """From an epoch to this rank's batches; empty ones stand for those of the epoch `begun` before."""
         whole_epoch = self._whole_epoch(split, dataset, options)
 
         def plan(epoch: int) -> list[Batch]:
             batches = whole_epoch(epoch)
             if not batches:
                 raise UserError(f"dataloader.{split}: drop_last leaves none of {len(dataset)} utterances")
+            if epoch == begun:
+                rest = fit_rest_to_world_size(left_after(batches, dealt_before), self.world_size)
+                before: list[Batch] = [()] * sum(deal.batches for deal in dealt_before)
+                return before + of_rank(rest, self.rank, self.world_size)
             try:
                 fitted = fit_to_world_size(batches, self.world_size, uneven=split == "valid")
             except ValueError as error:

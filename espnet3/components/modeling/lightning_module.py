@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from espnet3.components.checkpoint.epoch_start import begin_with_whole_epoch
+from espnet3.components.data.batching import Deal
 from espnet3.components.modeling.batch_log import log_batch
 from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.metric_sums import MetricSums, means_of
@@ -61,8 +63,13 @@ class ESPnetLightningModule(SkippableOptimization):
         self.stop_requested: Callable[[], bool] = lambda: False
         """Asked once per training batch; what any rank answers, all learn: see `stop_agreed`."""
         self.stop_agreed = False
+        self.save_requested: Callable[[], bool] = lambda: False
+        """Asked with it: whether a checkpoint is due; see `save_agreed`."""
+        self.save_agreed = False
         self.position = (0, 0)
         """(epoch, next batch) that training would go on with after the last batch that was run."""
+        self.dealt_before: tuple[Deal, ...] = ()
+        """How the batches of the epoch of `position` were dealt to other numbers of ranks before."""
         self.train_sums = MetricSums()
         self.valid_sums = MetricSums()
         self.named = NamedTraining(config) if given(config, "optimizers") is not None else None
@@ -70,6 +77,7 @@ class ESPnetLightningModule(SkippableOptimization):
         self.automatic_optimization = self.named is None
         self._validated = False
         self._mean_of_epoch: dict[str, int] = {}
+        self._shown: dict[str, Tensor] = {}
         self._organizer: Any = None
 
     # --- data -----------------------------------------------------------------------------------------
@@ -88,13 +96,14 @@ class ESPnetLightningModule(SkippableOptimization):
         epoch, start_batch = self.position
         if not start_batch and self._trainer is not None:
             begin_with_whole_epoch(self._trainer)
-        return self._build_loader("train", epoch=epoch, start_batch=start_batch)
+        dealt: dict[str, Any] = {"dealt_before": self.dealt_before} if self.dealt_before else {}
+        return self._build_loader("train", epoch=epoch, start_batch=start_batch, **dealt)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """The validation data of this rank; an empty list without any."""
         return self._build_loader("valid") if len(self.organizer.valid) else []
 
-    def _build_loader(self, split: str, **where: int) -> DataLoader[Any]:
+    def _build_loader(self, split: str, **where: Any) -> DataLoader[Any]:
         from espnet3.components.data.dataloader_builder import DataLoaderBuilder
 
         builder = DataLoaderBuilder(
@@ -144,7 +153,9 @@ class ESPnetLightningModule(SkippableOptimization):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add where training would go on, and the counters of named optimizers."""
-        checkpoint["espnet3"] = {"position": list(self.position)}
+        own = Deal(self._world_size, self.position[1] - sum(deal.batches for deal in self.dealt_before))
+        dealt = [[deal.world_size, deal.batches] for deal in (*self.dealt_before, own) if deal.batches]
+        checkpoint["espnet3"] = {"position": list(self.position), "dealt": dealt}
         if self.named is not None:
             self.named.save(checkpoint["espnet3"])
 
@@ -161,6 +172,28 @@ class ESPnetLightningModule(SkippableOptimization):
             refuse_named(own)
         epoch, batch = own.get("position", (0, 0))
         self.position = (int(epoch), int(batch))
+        dealt = [Deal(int(world_size), int(batches)) for world_size, batches in own.get("dealt", ())]
+        if dealt and dealt[-1].world_size == self._world_size:
+            dealt.pop()
+        self.dealt_before = tuple(dealt)
+
+    def progress_state(self) -> dict[str, Any]:
+        """What this rank's epoch has come to so far, as plain data."""
+        return {
+            "train_sums": self.train_sums.state_dict(),
+            "window": self.window.state_dict(),
+            "validated": self._validated,
+            "mean_of_epoch": dict(self._mean_of_epoch),
+            "shown": {key: value.detach().cpu() for key, value in self._shown.items()},
+        }
+
+    def load_progress_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `progress_state` gave."""
+        self.train_sums.load_state_dict(state["train_sums"])
+        self.window.load_state_dict(state["window"])
+        self._validated = state["validated"]
+        self._mean_of_epoch = dict(state["mean_of_epoch"])
+        self._shown = {key: value.to(self.device) for key, value in state["shown"].items()}
 
     # --- training ---------------------------------------------------------------------------------------
 
@@ -175,10 +208,11 @@ class ESPnetLightningModule(SkippableOptimization):
         self.before_forward()
         uids, data = read_batch(batch)
         output, verdict = self._agree(self.model(**data), len(uids))
-        self.stop_agreed = bool(verdict["stop"])
+        self.stop_agreed, self.save_agreed = bool(verdict["stop"]), bool(verdict["save"])
         self.position = (self.current_epoch, batch_idx + 1)
         loss = output.loss if self.named is None else None
         if self.skip_if(bool(verdict["nonfinite"]), batch_idx):
+            self._shown = {}
             return loss
         self.train_sums.add(output.stats, output.weight)
         shown = output.stats
@@ -186,12 +220,14 @@ class ESPnetLightningModule(SkippableOptimization):
             self.window.accept()
             shown = {**shown, **self.named.run(output.loss)}
             self.window.held = self.named.held
-        log_batch(self, shown, output.weight, prog_bar=self._on_bar)
+        # A row repeats what this batch has nothing new about, such as the norm of the last update.
+        self._shown = {**self._shown, **shown}
+        log_batch(self, self._shown, output.weight, prog_bar=self._on_bar)
         return loss
 
     def _agree(self, returned: Any, utterances: int) -> tuple[ModelOutput[Any], dict[str, int]]:
         """Check what the model returned, and learn what all ranks must know about the batch."""
-        flags: dict[str, Any] = {"stop": self.stop_requested()}
+        flags: dict[str, Any] = {"stop": self.stop_requested(), "save": self.save_requested()}
         if self.named is not None:
             return self.named.agree(returned, utterances, flags, self.device, self._trainer)
         output = read_output(returned, utterances)
@@ -215,8 +251,9 @@ class ESPnetLightningModule(SkippableOptimization):
             log.info("%s", training_summary(self.model, self.trainer))
 
     def on_train_epoch_start(self) -> None:
-        """Nothing was validated in this epoch yet."""
+        """Nothing was validated or shown in this epoch yet."""
         self._validated = False
+        self._shown = {}
 
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch, then move a scheduler that monitors a metric.
@@ -225,6 +262,9 @@ class ESPnetLightningModule(SkippableOptimization):
         """
         if self.trainer.fit_loop.epoch_loop._num_ready_batches_reached():
             self.position = (self.current_epoch + 1, 0)
+            if self.dealt_before:  # the next epoch has another length: Lightning is to ask for its data again
+                self.dealt_before = ()
+                self.trainer.fit_loop._combined_loader = None
         for key, mean in self.train_sums.means(self.device, self._world_size).items():
             # Monitors and the screen get the mean under the key itself; loggers have the batches there.
             self._log_mean(f"train/{key}", mean, logger=False, prog_bar=True)
@@ -257,7 +297,17 @@ class ESPnetLightningModule(SkippableOptimization):
         self.valid_sums.reset()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Run the model on a batch and add its statistics; one with a NaN or Inf loss is only counted."""
+        """Run the model on a batch and add its statistics; one with a NaN or Inf loss is only counted.
+
+        A request to stop ends the loop here: the state from before the validation is saved, which the
+        resumed run does as a whole.
+        """
+        if (
+            self._trainer is not None
+            and self._trainer.state.fn == TrainerFn.FITTING
+            and self.stop_requested()
+        ):
+            raise StopIteration
         uids, data = read_batch(batch)
         returned = self.model(**data)
         output: ModelOutput[Any]

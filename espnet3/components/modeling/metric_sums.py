@@ -1,6 +1,6 @@
 """Weighted means of statistics over many batches and all ranks, with one reduction at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -83,6 +83,15 @@ class MetricSums:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` gave."""
         self._sums = {tuple(keys): sums.clone() for keys, sums in state["sums"]}
+
+    @staticmethod
+    def added(states: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """What `state_dict` of all ranks gave, as that of one rank which has added everything."""
+        sums: dict[tuple[str, ...], Tensor] = {}
+        for state in states:
+            for keys, addend in state["sums"]:
+                sums[tuple(keys)] = sums[tuple(keys)] + addend if tuple(keys) in sums else addend
+        return {"sums": [(list(keys), total) for keys, total in sums.items()]}
 
     def _own_totals(self) -> dict[str, Tensor]:
         """Per key (weighted sum, weight), shape (2,)."""

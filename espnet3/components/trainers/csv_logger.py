@@ -2,6 +2,8 @@
 
 import csv
 import io
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,14 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 from espnet3.rundir.atomic import write_text
 
+log = logging.getLogger(__name__)
+
 
 class AppendingCSVLogger(Logger):
     """Writes a row per call of the trainer to `path`; a metric that appears later becomes a new column.
 
-    Lightning's CSVLogger deletes the rows of an earlier attempt; here they stay. `epoch` counts from 0 and
+    Lightning's CSVLogger deletes the rows of an earlier attempt; here those stay that the run goes on from,
+    see `checkpoint.log_rows`. `epoch` counts from 0 and
     `step` counts batches that closed an update, as in Lightning's other loggers.
 
     Args:
@@ -26,6 +31,7 @@ class AppendingCSVLogger(Logger):
         super().__init__()
         self._path = Path(path)
         self._columns: list[str] | None = None
+        self._rows = 0
 
     @property
     def name(self) -> str:
@@ -52,6 +58,26 @@ class AppendingCSVLogger(Logger):
             self._add_columns(new)
         with self._path.open("a", encoding="utf-8", newline="") as file:
             file.write(_line([row.get(column, "") for column in self._columns]))
+        self._rows += 1
+
+    def position(self, next_step: int) -> int:
+        """Number of rows, all of them on the disk."""
+        if self._columns is None:
+            self._columns = self._open()
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                os.fsync(file.fileno())
+        return self._rows
+
+    def continue_from(self, position: int) -> None:
+        """Keep so many rows: those after them will be written again."""
+        self._columns = self._open()
+        if self._rows < position:
+            log.warning("%s has %d rows, but had %d at the checkpoint", self._path, self._rows, position)
+        if self._rows > position:
+            lines = self._read()
+            write_text(self._path, "".join(map(_line, lines[: 1 + position])))
+            self._rows = position
 
     def _open(self) -> list[str]:
         """The columns that the file has; mends a torn last line."""
@@ -62,15 +88,19 @@ class AppendingCSVLogger(Logger):
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
             write_text(self._path, whole)
-        return next(csv.reader(io.StringIO(whole)), [])
+        lines = self._read()
+        self._rows = max(0, len(lines) - 1)
+        return lines[0] if lines else []
+
+    def _read(self) -> list[list[str]]:
+        """All lines of the file; the first has the columns."""
+        with self._path.open(encoding="utf-8", newline="") as file:
+            return list(csv.reader(file))
 
     def _add_columns(self, new: list[str]) -> None:
         """Write the file again with more columns; happens a few times in the first epoch."""
         assert self._columns is not None
-        rows: list[list[str]] = []
-        if self._path.exists():
-            with self._path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.reader(file))[1:]
+        rows = self._read()[1:] if self._path.exists() else []
         self._columns += new
         padded = [row + [""] * (len(self._columns) - len(row)) for row in rows]
         write_text(self._path, "".join(map(_line, [self._columns, *padded])))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
+from espnet3.errors import UserError
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -24,7 +25,7 @@ class Unwritable:
 def test_a_failing_write_leaves_the_earlier_checkpoint_and_nothing_else(tmp_path):
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(UserError, match="no space left"):
         AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(10_000), "x": Unwritable()}, path)
     assert AtomicCheckpointIO().load_checkpoint(path) == {"epoch": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]

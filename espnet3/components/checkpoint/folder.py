@@ -1,0 +1,93 @@
+"""The folder of a run's checkpoints: what they are called, which is the newest, and which may go."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet3.components.checkpoint.ranking import LAST
+from espnet3.rundir.atomic import replace_file
+
+REJECTED = ".rejected"
+"""Added to the name of a checkpoint from which training could not go on."""
+_NAME = re.compile(r"epoch=(\d+)(?:-batch=(\d+))?-step=\d+(?:\.ckpt|\.rank-\d+\.part)")
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """How far a training is: epochs done, and batches of the next one, on each rank."""
+
+    epoch: int
+    batch: int = 0
+
+
+def checkpoint_name(position: Position, step: int) -> str:
+    """`epoch=3-step=120.ckpt`: 3 epochs, 120 updates; `epoch=3-batch=7-step=127.ckpt` inside the fourth."""
+    inside = f"-batch={position.batch}" if position.batch else ""
+    return f"epoch={position.epoch}{inside}-step={step}.ckpt"
+
+
+def part_name(checkpoint: str, rank: int) -> str:
+    """The file beside `checkpoint` in which a rank keeps what is as large as the model."""
+    return f"{checkpoint.removesuffix('.ckpt')}.rank-{rank}.part"
+
+
+def position_of(name: str) -> Position | None:
+    """What the name of a checkpoint or of a part of one says; None when it is no such name."""
+    found = _NAME.fullmatch(name)
+    return Position(int(found[1]), int(found[2] or 0)) if found else None
+
+
+def newest_first(directory: Path) -> list[Path]:
+    """The checkpoints in `directory`, each file once; last.ckpt only where it is a file of its own.
+
+    It is one after a person, or a file system without hard links, has copied it: its time of writing decides.
+    """
+    named = {path: position_of(path.name) for path in directory.glob("*.ckpt")}
+    known = {path: position for path, position in named.items() if position is not None}
+    paths = sorted(known, key=lambda path: known[path], reverse=True)
+    last = directory / LAST
+    if last.is_file() and not any(path.samefile(last) for path in paths):
+        is_newer = not paths or last.stat().st_mtime_ns >= paths[0].stat().st_mtime_ns
+        paths.insert(0 if is_newer else 1, last)
+    return paths
+
+
+def superfluous(names: Iterable[str], *, keep_last: int, best: Iterable[str]) -> list[str]:
+    """Of the file names in the folder those that may go: neither among the newest nor among the best.
+
+    A part goes with its checkpoint.
+    """
+    names = list(names)
+    checkpoints = [name for name in names if name.endswith(".ckpt") and position_of(name)]
+    newest = sorted(checkpoints, key=lambda name: position_of(name) or Position(0), reverse=True)
+    kept = {*newest[:keep_last], *best}
+    stems = {name.removesuffix(".ckpt") for name in kept}
+    gone = [name for name in checkpoints if name not in kept]
+    parts = [name for name in names if name.endswith(".part") and position_of(name)]
+    return gone + [name for name in parts if name.rsplit(".rank-", 1)[0] not in stems]
+
+
+def link_last(checkpoint: Path) -> None:
+    """Make last.ckpt beside `checkpoint` the same file, or a copy where there are no hard links."""
+    last = checkpoint.with_name(LAST)
+    if last == checkpoint or (last.exists() and last.samefile(checkpoint)):
+        return
+    with replace_file(last) as temporary:
+        try:
+            os.link(checkpoint, temporary)
+        except OSError:
+            shutil.copyfile(checkpoint, temporary)
+
+
+def remove_torn(directory: Path) -> None:
+    """Remove what a kill has left of files that were being written; nobody writes now."""
+    for path in directory.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def set_aside(checkpoint: Path) -> None:
+    """Take a checkpoint that training cannot go on from out of the way; a person may want to look at it."""
+    checkpoint.replace(checkpoint.with_name(checkpoint.name + REJECTED))
