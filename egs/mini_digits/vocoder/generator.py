@@ -16,8 +16,8 @@ class Generator(nn.Module):
     """HiFi-GAN (https://arxiv.org/abs/2010.05646) whose last, costliest stages an inverse STFT replaces.
 
     The last convolution gives magnitudes and phases of a short-time Fourier transform at a higher frame
-    rate than the mel's; see iSTFTNet, https://arxiv.org/abs/2203.02395. On a CPU a step is three times as
-    quick as with transposed convolutions up to the sample rate.
+    rate than the mel's; see iSTFTNet, https://arxiv.org/abs/2203.02395. On a CPU that is three times as
+    quick as transposed convolutions up to the sample rate.
 
     Args:
         num_mels: features a frame.

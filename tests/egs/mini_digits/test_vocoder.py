@@ -177,6 +177,22 @@ def test_rates_that_do_not_make_the_hop_are_refused(rates: tuple[int, ...]):
         Generator(40, 64, rates=rates)
 
 
+def test_the_generator_sets_magnitude_and_phase():
+    from generator import Generator
+
+    generator = Generator(40, 64, channels=16)
+    bins = generator.last.out_channels // 2
+    waves = []
+    for magnitude, phase in ((0.0, 0.0), (np.log(2), 0.0), (0.0, np.pi / 2)):  # a sine of 1 is a phase of pi
+        with torch.no_grad():
+            generator.last.weight.zero_()
+            generator.last.bias[:bins], generator.last.bias[bins:] = float(magnitude), float(phase)
+            waves.append(generator(torch.zeros(1, 20, 40)))
+    assert waves[0].std() > 0.01
+    torch.testing.assert_close(waves[1], 2 * waves[0])
+    torch.testing.assert_close(waves[2], -waves[0], atol=1e-5, rtol=0)
+
+
 def test_a_wave_is_judged_alike_in_any_batch(speech: torch.Tensor):
     from discriminator import Discriminator
 
@@ -252,6 +268,17 @@ def test_one_pass_gives_each_network_the_gradient_of_its_own_loss(vocoder: Any, 
     torch.testing.assert_close(
         gradients(generating.loss, vocoder.generator), gradients(deceiving, vocoder.generator)
     )
+
+
+def test_in_half_precision_distances_are_as_exact(vocoder: Any, speech: torch.Tensor):
+    mel = vocoder.mel(speech)
+    with torch.autocast("cpu", torch.bfloat16):
+        steps, stats, _ = vocoder(speech)
+        assert torch.equal(vocoder.mel(speech), mel)
+    _, expected, _ = vocoder(speech)
+    assert all(step.loss.dtype == torch.float32 for step in steps)
+    torch.testing.assert_close(stats, expected, atol=0.02, rtol=0.02)
+    torch.autograd.grad(steps[1].loss, list(vocoder.generator.parameters()))
 
 
 def test_in_evaluation_padding_is_not_heard(vocoder: Any, speech: torch.Tensor):
