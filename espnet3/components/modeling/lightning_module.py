@@ -28,6 +28,7 @@ from espnet3.components.modeling.optimizer_config import (
 )
 from espnet3.components.modeling.skippable_optimization import SkippableOptimization
 from espnet3.components.modeling.training_summary import training_summary
+from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
 
 log = logging.getLogger(__name__)
 
@@ -239,6 +240,8 @@ class ESPnetLightningModule(SkippableOptimization):
         if self.named is not None:
             self.named.connect(self.trainer)
             return
+        if isinstance(self.trainer.strategy, DDPWithoutReducer):
+            self.reduce_gradients()
         for config in self.trainer.lr_scheduler_configs:
             if config.reduce_on_plateau and config.interval == "epoch":
                 config.frequency = sys.maxsize
@@ -289,6 +292,7 @@ class ESPnetLightningModule(SkippableOptimization):
         """Training is over."""
         if self.named is not None:
             self.named.engine.disconnect()
+        self.stop_reducing()
 
     # --- validation -----------------------------------------------------------------------------------
 

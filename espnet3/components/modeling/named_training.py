@@ -13,6 +13,7 @@ from torch.nn import Module
 from espnet3.components.modeling.model_output import ModelOutput, read_output_with
 from espnet3.components.modeling.named.config import NamedConfig, read_named_config
 from espnet3.components.modeling.named.engine import NamedOptimizers, check_names
+from espnet3.components.modeling.named.reduction import usual_bucket_bytes
 from espnet3.components.modeling.named.routing import Router, read_steps
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.components.trainers.named_optimizers import check_trainer
@@ -22,8 +23,6 @@ log = logging.getLogger(__name__)
 NamedOutput = ModelOutput[list[OptimizationStep]]
 
 KEY = "named"
-BUCKET_BYTES = {"gloo": 1 << 20, "nccl": 25 << 20}
-"""Smaller parts begin to travel earlier, larger ones travel faster; where nothing else is known, as NCCL."""
 
 
 class NamedTraining:
@@ -91,11 +90,10 @@ class NamedTraining:
 
     def connect(self, trainer: Trainer) -> None:
         """Prepare for training with this Trainer; the parameters are on their device."""
-        backend = torch.distributed.get_backend() if trainer.world_size > 1 else ""
         self.engine.connect(
             world_size=trainer.world_size,
             loss_scaling=trainer.precision == "16-mixed",
-            bucket_bytes=BUCKET_BYTES.get(backend, BUCKET_BYTES["nccl"]),
+            bucket_bytes=usual_bucket_bytes(),
         )
         for config in trainer.lr_scheduler_configs:  # for those who tell what is trained
             schedule = next(

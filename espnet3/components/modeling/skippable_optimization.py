@@ -16,6 +16,7 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from espnet3.components.modeling.kept_buffers import KeptBuffers
+from espnet3.components.modeling.named.reduction import GradientReduction, usual_bucket_bytes
 from espnet3.components.modeling.update_window import UpdateWindow
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,22 @@ class SkippableOptimization(LightningModule):
         self.scheduler_interval = "step"
         self._buffers_before = KeptBuffers(model)
         self._skipping = False
+        self._reduction: GradientReduction | None = None
+
+    def reduce_gradients(self) -> None:
+        """Average gradients over ranks here, once per update; for a strategy that does not.
+
+        The buckets of torch's DDP change their order after the first backward pass of a process: with three
+        and more ranks a resumed run would add up in another order.
+        """
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self._reduction = GradientReduction(parameters, bucket_bytes=usual_bucket_bytes())
+
+    def stop_reducing(self) -> None:
+        """Take every hook off the parameters."""
+        if self._reduction is not None:
+            self._reduction.remove()
+            self._reduction = None
 
     def before_forward(self) -> None:
         """Remember what the forward pass of the next batch may change."""
@@ -67,7 +84,14 @@ class SkippableOptimization(LightningModule):
         if self.window.accept():
             for optimizer in self.trainer.optimizers:
                 optimizer.zero_grad()
-        super().backward(loss, *args, **kwargs)
+        if self._reduction is None or self.trainer.fit_loop._should_accumulate():
+            super().backward(loss, *args, **kwargs)
+            return
+        with self._reduction.during():
+            super().backward(loss, *args, **kwargs)
+        self._reduction.wait()
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        torch._foreach_mul_(gradients, 1 / self.trainer.world_size)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Nothing: the first accepted batch after an update zeroes the gradients, in `backward`."""

@@ -13,7 +13,6 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 
 from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
@@ -42,8 +41,7 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
     """The Trainer that `config.trainer` describes, for the rank that `task` is.
 
     Args:
-        config: the whole configuration; `trainer`, `logger`, `callbacks`, `exp_dir`, `resources` are used,
-            and whether there are named `optimizers`.
+        config: the whole configuration; `trainer`, `logger`, `callbacks`, `exp_dir`, `resources` are used.
         task: this process's place among the ranks, which all exist already.
         callbacks: run before those of `config.callbacks`; checkpointing ones run last, as in Lightning.
 
@@ -65,7 +63,7 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
             **arguments,
-            "strategy": _strategy(arguments, task, named=config.get("optimizers") is not None),
+            "strategy": _strategy(arguments, task),
         },
         logger=build_loggers(config),
         callbacks=everything,
@@ -128,13 +126,13 @@ def _check_ranks(arguments: dict[str, Any], task: Task) -> None:
         )
 
 
-def _strategy(arguments: dict[str, Any], task: Task, *, named: bool) -> Any:
+def _strategy(arguments: dict[str, Any], task: Task) -> Any:
     given, accelerator = arguments.get("strategy", "auto"), arguments["accelerator"]
     if isinstance(given, dict):
         return instantiate(given)
     if given != "auto" or task.world_size == 1:
         return given
-    return (DDPWithoutReducer if named else DDPStrategy)(
+    return DDPWithoutReducer(
         # Buffers are per rank, and skipped batches put them back: rank 0's must not overwrite them.
         broadcast_buffers=False,
         find_unused_parameters=False,

@@ -1,4 +1,4 @@
-"""Which Trainers can run named optimizers, and the DDP that leaves their gradients alone."""
+"""Which Trainers can run named optimizers, and the DDP that leaves gradients alone."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -9,6 +9,8 @@ import torch.distributed
 from torch import Tensor
 from torch.nn import Parameter
 
+BUCKET_BYTES = {"gloo": 1 << 20, "nccl": 25 << 20}
+"""Smaller parts begin to travel earlier, larger ones travel faster; where nothing else is known, as NCCL."""
 ALIGNMENT = 64
 """Bytes at which a gradient begins inside a bucket, so that vectorized kernels can read it."""
 
@@ -81,6 +83,12 @@ class GradientReduction:
                 self._next += 1
 
         return gradient_is_there
+
+
+def usual_bucket_bytes() -> int:
+    """What suits the backend of torch.distributed's default group."""
+    backend = torch.distributed.get_backend() if torch.distributed.is_initialized() else ""
+    return BUCKET_BYTES.get(backend, BUCKET_BYTES["nccl"])
 
 
 class _Bucket:
