@@ -186,7 +186,8 @@ def test_the_generator_sets_magnitude_and_phase():
     for magnitude, phase in ((0.0, 0.0), (np.log(2), 0.0), (0.0, np.pi / 2)):  # a sine of 1 is a phase of pi
         with torch.no_grad():
             generator.last.weight.zero_()
-            generator.last.bias[:bins], generator.last.bias[bins:] = float(magnitude), float(phase)
+            generator.last.bias[:bins], generator.last.bias[bins:] = -20.0, float(phase)
+            generator.last.bias[4] = float(magnitude)  # of 1 kHz: a whole cycle in a hop
             waves.append(generator(torch.zeros(1, 20, 40)))
     assert waves[0].std() > 0.01
     torch.testing.assert_close(waves[1], 2 * waves[0])
