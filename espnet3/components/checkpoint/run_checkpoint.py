@@ -37,6 +37,7 @@ from espnet3.rundir.stop import Stopped
 log = logging.getLogger(__name__)
 
 CANDIDATE = "espnet3_candidate"
+VALIDATION = "espnet3_validation_follows"
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class RunCheckpoint(Checkpoint):
         self._writing: Path | None = None
         self._random_before_validation: dict[str, Any] | None = None
         self._loaded: dict[str, Any] | None = None
+        self._max_steps: int | None = None
 
     # --- what is added to Lightning's checkpoint, on all ranks ------------------------------------------
 
@@ -115,6 +117,7 @@ class RunCheckpoint(Checkpoint):
         checkpoint[KEY] = gather_run_state(trainer, module, random_before=self._random_before_validation)
         checkpoint[LOGS] = log_state(trainer, batch_to_come=moment.batch_row, epoch_to_come=moment.epoch_row)
         checkpoint[CANDIDATE] = None if self._candidate is None else vars(self._candidate)
+        checkpoint[VALIDATION] = moment.validation
         if moment.validation:
             before_validation(checkpoint["loops"]["fit_loop"])
         save_held(
@@ -129,7 +132,7 @@ class RunCheckpoint(Checkpoint):
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep the state until training starts: loaders and optimizers are still to be made."""
-        self._loaded = {key: checkpoint.get(key) for key in (KEY, LOGS, CANDIDATE)}
+        self._loaded = {key: checkpoint.get(key) for key in (KEY, LOGS, CANDIDATE, VALIDATION, "global_step")}
         self._loaded["held"] = load_held(
             checkpoint, self.directory, rank=trainer.global_rank, world_size=trainer.world_size
         )
@@ -141,6 +144,10 @@ class RunCheckpoint(Checkpoint):
         continue_rows(trainer, self._loaded[LOGS] if self._loaded else None)
         if self._loaded:
             restore_metrics(self._loaded[KEY], trainer)
+            loop, steps = trainer.fit_loop.epoch_loop, self._loaded["global_step"]
+            if self._loaded[VALIDATION] and 0 <= loop.max_steps <= steps:
+                # Lightning would call it finished, and leave out the validation that is still to come.
+                self._max_steps, loop.max_steps = loop.max_steps, steps + 1
         if trainer.is_global_zero:
             self._go_on_ranking(module)
 
@@ -195,6 +202,8 @@ class RunCheckpoint(Checkpoint):
         if trainer.sanity_checking:
             return
         self._random_before_validation = random_state()
+        if self._max_steps is not None:
+            trainer.fit_loop.epoch_loop.max_steps, self._max_steps = self._max_steps, None
         # A validation that a stop has cut off has left a batch behind in Lightning's counts.
         trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
 

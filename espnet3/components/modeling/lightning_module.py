@@ -263,7 +263,8 @@ class ESPnetLightningModule(SkippableOptimization):
 
         Lightning would move it after the epoch's checkpoint was written, so that a resumed run lost the move.
         """
-        if self.trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+        is_whole = self.trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+        if is_whole:
             self.position = (self.current_epoch + 1, 0)
             if self.dealt_before:  # the next epoch has another length: Lightning is to ask for its data again
                 self.dealt_before = ()
@@ -271,7 +272,8 @@ class ESPnetLightningModule(SkippableOptimization):
         for key, mean in self.train_sums.means(self.device, self._world_size).items():
             # Monitors and the screen get the mean under the key itself; loggers have the batches there.
             self._log_mean(f"train/{key}", mean, logger=False, prog_bar=True)
-            self._log_mean(f"train/{key}_epoch", mean)
+            if is_whole:  # a part, which max_steps has cut off, may be continued by a larger one
+                self._log_mean(f"train/{key}_epoch", mean)
         self.train_sums.reset()
         if self.named is not None:
             self.named.engine.end_epoch(self._new_value)
