@@ -106,7 +106,8 @@ def run_stage(config: DictConfig, task: Task, state: TaskState) -> TaskState:
         log.error("%s failed\n%s", task.stage, traceback.format_exc().rstrip())
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         ending = {"outcome": "failed", "message": message, "traceback": traceback.format_exc()}
-    return replace(state, ended_at=time.time(), **ending)
+        ending["ended_at"] = getattr(error, "raised_at", time.time())
+    return replace(state, **{"ended_at": time.time(), **ending})
 
 
 def _record(config: DictConfig, stage: str, result: StageResult, seconds: float) -> None:

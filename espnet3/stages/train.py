@@ -4,6 +4,7 @@ import logging
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,6 +26,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
     """
     import torch.distributed
 
+    from espnet3.components.callbacks.failure_time import FailureTime
     from espnet3.components.callbacks.progress import Progress
     from espnet3.components.checkpoint.newest_intact import agree_on_checkpoint
     from espnet3.components.checkpoint.ranking import read_ranking
@@ -37,10 +39,9 @@ def run(config: DictConfig, task: Task) -> StageResult:
     _check_optimizers(config)
     _use_threads(OmegaConf.select(config, "resources.train.cpus_per_task") or 1)
     directory = Path(config.exp_dir) / "checkpoints"
+    options: Any = OmegaConf.to_container(config.checkpoint)
     trainer = build_trainer(
-        config,
-        task,
-        [Progress(task), RunCheckpoint(directory, **OmegaConf.to_container(config.checkpoint))],  # type: ignore[arg-type]
+        config, task, [FailureTime(), Progress(task), RunCheckpoint(directory, **options)]
     )
 
     _seed(config.seed)  # the same weights on all ranks
