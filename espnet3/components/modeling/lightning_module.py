@@ -92,6 +92,10 @@ class ESPnetLightningModule(SkippableOptimization):
             self._organizer = build_organizer(self.config["dataset"])
         return self._organizer
 
+    def setup(self, stage: str) -> None:
+        """Keep Lightning from putting a sampler of its own into loaders that deal the data over the ranks."""
+        self.trainer._accelerator_connector.use_distributed_sampler = False
+
     def train_dataloader(self) -> DataLoader[Any]:
         """The training data of this rank; on a resumed run it begins where the run had stopped."""
         epoch, start_batch = self.position
