@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import sys
+import pathlib
 
 import lightning
 import torch
