@@ -11,8 +11,9 @@ EVERY_S = 0.5
 class Heartbeat:
     """Writes progress to `path`, at most every `every_s` seconds; with no path it writes nowhere.
 
-    Fields that readers know: `unit` ("utterance", "batch"), `done`, `total`, `epoch`, `max_epochs`
-    and `metrics` (a dict of floats). A field keeps its value until it is updated.
+    Fields that readers know: `unit` ("utterance", "batch"), `done`, `total`, `epoch`, `max_epochs`,
+    `metrics` (a dict of floats), `utterances_per_s` (of all ranks), `eta_s` (seconds until the stage ends, or
+    None), `memory` and `gpu_memory` (bytes). A field keeps its value until it is updated.
     """
 
     def __init__(self, path: Path | None = None, every_s: float = EVERY_S) -> None:

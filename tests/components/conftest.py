@@ -33,7 +33,7 @@ def answers_of_ranks():
     return _answers_of_ranks
 
 
-def _answers_of_ranks(script, directory, world_size):
+def _answers_of_ranks(script, directory, world_size, *arguments):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -46,7 +46,7 @@ def _answers_of_ranks(script, directory, world_size):
     }
     processes = [
         subprocess.Popen(
-            [sys.executable, str(script), str(directory)],
+            [sys.executable, str(script), str(directory), *arguments],
             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

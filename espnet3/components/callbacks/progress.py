@@ -1,7 +1,10 @@
 """Tells how far training is: the heartbeat for the screen, and lines for the log."""
 
 import logging
+import math
+import resource
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.rundir.task import Task
 
 log = logging.getLogger(__name__)
@@ -32,11 +36,15 @@ class Progress(Checkpoint):
         self._line_at = 0.0
         self._epoch_at = 0.0
         self._utterances = 0
+        self._began_at = 0.0
+        self._batches = 0
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Say at once that training has begun; a resumed epoch starts its clock here."""
         self._start_clock()
-        self._beat(trainer, 0, force=True)
+        self._began_at, self._batches = time.monotonic(), 0
+        done = module.position[1] if isinstance(module, ESPnetLightningModule) else 0
+        self._beat(trainer, done, force=True)
 
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start the clock of the epoch."""
@@ -47,6 +55,7 @@ class Progress(Checkpoint):
     ) -> None:
         """Count the batch; tell, if it is time."""
         self._utterances += len(batch[0])
+        self._batches += 1
         if self._task.heartbeat.due():
             self._beat(trainer, batch_idx + 1, metrics=_floats(trainer, ("train/",)))
         now = time.monotonic()
@@ -74,6 +83,12 @@ class Progress(Checkpoint):
         self._utterances = 0
 
     def _beat(self, trainer: Trainer, done: int, **fields: Any) -> None:
+        if self._batches:
+            seconds = time.monotonic() - self._began_at  # with validations and checkpoints
+            left = batches_left(trainer, done)
+            fields["eta_s"] = None if left is None else round(left * seconds / self._batches, 1)
+            fields["utterances_per_s"] = round(self._speed(), 1)
+        fields |= memory()
         self._task.heartbeat.update(
             unit="batch",
             done=done,
@@ -86,8 +101,6 @@ class Progress(Checkpoint):
     def _line(self, trainer: Trainer, where: str, prefixes: tuple[str, ...]) -> None:
         metrics = " ".join(f"{key} {value:.4g}" for key, value in _floats(trainer, prefixes).items())
         rates = ", ".join(f"{optimizer.param_groups[0]['lr']:.3g}" for optimizer in trainer.optimizers)
-        seconds = max(time.monotonic() - self._epoch_at, 1e-9)
-        speed = self._utterances * self._task.world_size / seconds
         total = f"/{trainer.max_epochs}" if trainer.max_epochs not in (None, -1) else ""
         log.info(
             "epoch %d%s%s: %s lr %s, %.0f utterances/s",
@@ -96,8 +109,43 @@ class Progress(Checkpoint):
             where,
             metrics,
             rates,
-            speed,
+            self._speed(),
         )
+
+    def _speed(self) -> float:
+        """Utterances per second of all ranks, in this epoch so far."""
+        return self._utterances * self._task.world_size / max(time.monotonic() - self._epoch_at, 1e-9)
+
+
+def batches_left(trainer: Trainer, done: int) -> int | None:
+    """Batches of this rank until the training ends, `done` of this epoch being done; None: it does not say.
+
+    `max_steps` counts updates, which accumulate batches.
+    """
+    ends: list[float] = []
+    if trainer.max_epochs not in (None, -1):
+        assert trainer.max_epochs is not None
+        ends.append((trainer.max_epochs - trainer.current_epoch) * trainer.num_training_batches - done)
+    if trainer.max_steps != -1:
+        ends.append((trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches)
+    left = min(ends, default=math.inf)
+    return None if math.isinf(left) else max(0, int(left))
+
+
+def memory() -> dict[str, int]:
+    """Bytes in use by this process, `memory`, and the most so far on its GPU, `gpu_memory`."""
+    used = {"memory": _resident_bytes()}
+    if torch.cuda.is_available():
+        used["gpu_memory"] = torch.cuda.max_memory_allocated()
+    return used
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * resource.getpagesize()
+    except OSError:  # not Linux: the most so far, there in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _floats(trainer: Trainer, prefixes: tuple[str, ...]) -> dict[str, float]:

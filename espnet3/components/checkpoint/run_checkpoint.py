@@ -103,6 +103,7 @@ class RunCheckpoint(Checkpoint):
         self._candidate: Ranked | None = None
         self._writing: Path | None = None
         self._random_before_validation: dict[str, Any] | None = None
+        self._batches_before_validation: int | None = None
         self._loaded: dict[str, Any] | None = None
         self._max_steps: int | None = None
 
@@ -119,7 +120,7 @@ class RunCheckpoint(Checkpoint):
         checkpoint[CANDIDATE] = None if self._candidate is None else vars(self._candidate)
         checkpoint[VALIDATION] = moment.validation
         if moment.validation:
-            before_validation(checkpoint["loops"]["fit_loop"])
+            before_validation(checkpoint["loops"]["fit_loop"], self._batches_before_validation)
         save_held(
             checkpoint,
             self._writing,
@@ -205,7 +206,9 @@ class RunCheckpoint(Checkpoint):
         if self._max_steps is not None:
             trainer.fit_loop.epoch_loop.max_steps, self._max_steps = self._max_steps, None
         # A validation that a stop has cut off has left a batch behind in Lightning's counts.
-        trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
+        total = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
+        total.reset_on_restart()
+        self._batches_before_validation = total.completed
 
     def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Stop, if any rank was asked to since the last batch; saves the state from before the validation."""
@@ -217,7 +220,7 @@ class RunCheckpoint(Checkpoint):
             if verdict["stop"]:
                 self._save(trainer, module, _Moment(validation=True))
                 raise _stopped_at(module)
-        self._random_before_validation = None
+        self._random_before_validation = self._batches_before_validation = None
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Weigh the metrics of a validation inside an epoch; at its end the epoch's means come too."""

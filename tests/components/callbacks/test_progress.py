@@ -1,8 +1,11 @@
 import json
 import logging
 import re
+from types import SimpleNamespace
 
-from espnet3.components.callbacks.progress import Progress
+import pytest
+
+from espnet3.components.callbacks.progress import Progress, batches_left
 from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.task import Task
 
@@ -33,6 +36,32 @@ def test_the_heartbeat_says_epoch_batch_and_metrics(runs, tmp_path):
     assert any(beat["unit"] == "validation batch" for beat in beats)
     assert beats[0]["epoch"] == 1 and beats[-1]["epoch"] == beats[-1]["max_epochs"] == 2
     assert set(beats[-1]["metrics"]) == {"train/loss", "valid/loss"}
+
+
+def test_the_heartbeat_says_speed_memory_and_when_it_will_end(runs, tmp_path):
+    task = Task("train", heartbeat=Kept(tmp_path / "beat.json"))
+    train = [runs.data(index) for index in range(3)]
+    runs.fit(train, tmp_path, task=task, callbacks=[Progress(task)], max_epochs=2)
+    beats = task.heartbeat.written
+    assert "eta_s" not in beats[0], "nothing has been run yet"
+    assert beats[-1]["eta_s"] == 0 < beats[1]["eta_s"]
+    assert beats[-1]["utterances_per_s"] > 0
+    assert 10e6 < beats[0]["memory"] < 100e9, "bytes"
+
+
+@pytest.mark.parametrize(
+    ("limits", "left"),
+    [
+        ({"max_epochs": 4}, 3 * 10 - 6),
+        ({"max_epochs": -1, "max_steps": 8}, (8 - 5) * 2),
+        ({"max_epochs": 4, "max_steps": 8}, 6),
+        ({"max_epochs": -1}, None),
+    ],
+)
+def test_batches_left(limits, left):
+    at = {"current_epoch": 1, "num_training_batches": 10, "global_step": 5, "accumulate_grad_batches": 2}
+    trainer = SimpleNamespace(**{"max_steps": -1, **at, **limits})
+    assert batches_left(trainer, 6) == left
 
 
 def test_no_metric_is_read_before_the_heartbeat_is_due(runs, tmp_path, monkeypatch):
