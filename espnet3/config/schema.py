@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.overrides import nearest
+from espnet3.config.trainer_keys import check_trainer_keys
 from espnet3.errors import UserError
 
 Check = tuple[Callable[[Any], bool], str]
@@ -78,6 +79,7 @@ def check_config(config: DictConfig) -> None:
         guess = nearest(key, KNOWN, cutoff=_LOOKS_MISTYPED)
         if key not in KNOWN and guess:
             raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess[0]}?")
+    check_trainer_keys(map(str, config.trainer))
     for key, check in KEYS.items():
         _check(key, OmegaConf.select(config, key), check)
     for stage, resources in config.resources.items():

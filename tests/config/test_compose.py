@@ -77,6 +77,8 @@ def test_statistics_are_shared_by_what_they_do_not_depend_on(small_recipe: Path)
         ("resources.train.nodes=0", ["resources.train.nodes=0", "1 or more"]),
         ("+resources.train.node=2", ["resources.train.node", "did you mean nodes?"]),
         ("checkpoint.mode=best", ["min or max"]),
+        ("+trainer.max_epoch=3", ["trainer.max_epoch", "did you mean trainer.max_epochs?"]),
+        ("+trainer.logger=true", ["trainer.logger", "group `logger`"]),
         ("tag=a/b", ["tag=a/b", "a folder name"]),
         ("tag=stats", ["statistics"]),
         ("init_from=/no/such.ckpt", ["init_from=/no/such.ckpt", "no such file"]),

@@ -1,8 +1,6 @@
 """From the configuration to a Lightning Trainer that runs as one rank of a job."""
 
-import inspect
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +17,9 @@ from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
 from espnet3.components.trainers.cluster_environment import TaskEnvironment
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
 from espnet3.components.trainers.quiet import quieten_lightning
+from espnet3.config.trainer_keys import UNUSED, check_trainer_keys
 from espnet3.errors import UserError
 from espnet3.rundir.task import Task
-
-GIVEN_ELSEWHERE = {
-    "logger": "the configuration group `logger`",
-    "callbacks": "the key `callbacks`",
-    "default_root_dir": "exp_dir",
-    "enable_checkpointing": "the key `checkpoint`",
-    "use_distributed_sampler": "nothing: the data loaders deal out the batches to the ranks",
-    "barebones": "nothing: a run without logs and checkpoints is not supported",
-    "fast_dev_run": "trainer.max_epochs, trainer.limit_train_batches and trainer.limit_val_batches",
-}
-"""Arguments of Lightning's Trainer that are not for `trainer:`, and what to give instead."""
-
-UNUSED = ("num_device",)
-"""Keys of published configurations that are accepted: the world size follows from `resources`."""
 
 
 def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] = ()) -> Trainer:
@@ -78,25 +63,16 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
 
 
 def trainer_arguments(config: DictConfig) -> dict[str, Any]:
-    """The arguments in `config.trainer`, checked by name; pure, so that a launcher can ask early.
+    """The arguments in `config.trainer`, checked by name.
 
     Raises:
         UserError: naming the key and the nearest valid one, or where it is to be given instead.
     """
     node = OmegaConf.to_container(config.trainer, resolve=True)
     assert isinstance(node, dict)
-    arguments = {str(key): value for key, value in node.items() if key not in UNUSED}
-    known = set(inspect.signature(Trainer.__init__).parameters) - {"self", "plugins", *GIVEN_ELSEWHERE}
-    for key in arguments:
-        if key in GIVEN_ELSEWHERE:
-            raise UserError(f"trainer.{key} cannot be given here: use {GIVEN_ELSEWHERE[key]}")
-        if key not in known:
-            nearest = get_close_matches(key, known, n=1)
-            hint = (
-                f"did you mean trainer.{nearest[0]}?" if nearest else f"known are {', '.join(sorted(known))}"
-            )
-            raise UserError(f"trainer.{key} is no argument of Lightning's Trainer; {hint}")
-    return arguments
+    arguments = {str(key): value for key, value in node.items()}
+    check_trainer_keys(arguments)
+    return {key: value for key, value in arguments.items() if key not in UNUSED}
 
 
 def build_loggers(config: DictConfig) -> list[Logger]:

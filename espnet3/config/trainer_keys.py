@@ -1,0 +1,48 @@
+"""Which keys `trainer:` may have, so that a mistyped one is told without importing Lightning."""
+
+from collections.abc import Iterable
+
+from espnet3.config.overrides import nearest
+from espnet3.errors import UserError
+
+ARGUMENTS = (
+    *("accelerator", "strategy", "devices", "num_nodes", "precision", "sync_batchnorm"),
+    *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time"),
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
+    *("overfit_batches", "val_check_interval", "check_val_every_n_epoch", "num_sanity_val_steps"),
+    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "log_every_n_steps"),
+    *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams", "model_registry"),
+    *("deterministic", "benchmark", "inference_mode", "profiler", "detect_anomaly"),
+    "reload_dataloaders_every_n_epochs",
+)
+"""Arguments of lightning.pytorch.Trainer that are given under `trainer:`."""
+
+GIVEN_ELSEWHERE = {
+    "logger": "the configuration group `logger`",
+    "callbacks": "the key `callbacks`",
+    "default_root_dir": "exp_dir",
+    "enable_checkpointing": "the key `checkpoint`",
+    "plugins": "nothing: the launcher tells Lightning its ranks",
+    "use_distributed_sampler": "nothing: the data loaders deal out the batches to the ranks",
+    "barebones": "nothing: a run without logs and checkpoints is not supported",
+    "fast_dev_run": "trainer.max_epochs, trainer.limit_train_batches and trainer.limit_val_batches",
+}
+"""Arguments of the Trainer that are not for `trainer:`, and what to give instead."""
+
+UNUSED = ("num_device",)
+"""Keys of published configurations that are accepted: the world size follows from `resources`."""
+
+
+def check_trainer_keys(keys: Iterable[str]) -> None:
+    """Check the names under `trainer:`.
+
+    Raises:
+        UserError: naming the key and the nearest valid one, or where it is to be given instead.
+    """
+    for key in keys:
+        if key in GIVEN_ELSEWHERE:
+            raise UserError(f"trainer.{key} cannot be given here: use {GIVEN_ELSEWHERE[key]}")
+        if key not in ARGUMENTS and key not in UNUSED:
+            guess = nearest(key, ARGUMENTS)
+            hint = f"did you mean trainer.{guess[0]}?" if guess else f"known are {', '.join(ARGUMENTS)}"
+            raise UserError(f"trainer.{key} is no argument of Lightning's Trainer; {hint}")
