@@ -52,3 +52,11 @@ def test_without_any_the_error_says_what_there_is(tmp_path):
     with pytest.raises(UserError, match=r"no best checkpoint \(there is last\.ckpt\)"):
         best_checkpoint(tmp_path)
     assert last_checkpoint(tmp_path) == tmp_path / "last.ckpt"
+
+
+def test_a_run_that_goes_on_from_an_older_checkpoint_weighs_later_ones_again():
+    ranking = Ranking("valid/loss", "min")
+    for value, epoch, batch in ((3.0, 1, 0), (2.0, 1, 5), (1.0, 2, 0)):
+        ranking = ranking.with_candidate(Ranked(f"{epoch}-{batch}", value, epoch, batch), 3)
+    assert [entry.file for entry in ranking.without(later_than=(1, 5)).best] == ["1-5", "1-0"]
+    assert ranking.without(later_than=(0, 0)).best == ()

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espnet3.components.data.batching import (
+    Deal,
     bucketed_batches,
+    fit_rest_to_world_size,
     fit_to_world_size,
+    left_after,
     of_rank,
     plain_batches,
     shuffled,
@@ -161,3 +164,30 @@ def test_what_n_steps_have_consumed_can_be_told_from_the_plan(count, batch_size,
     done = [index for rank in range(before) for b in of_rank(fitted, rank, before)[:steps] for index in b]
     rest = fit_to_world_size(fitted[steps * before :], after, uneven=True)
     assert sorted(done + list(chain.from_iterable(rest))) == list(range(count))
+
+
+deals = st.lists(st.tuples(world_sizes, st.integers(0, 4)), max_size=3)
+
+
+@given(counts, batch_sizes, deals, world_sizes)
+def test_an_epoch_dealt_to_changing_numbers_of_ranks_holds_each_utterance(count, batch_size, deals, after):
+    left = plain_batches(count, batch_size, shuffle=True, seed=1)
+    dealt, done = [], []
+    for world_size, wanted in deals:
+        fitted = fit_rest_to_world_size(left, world_size)
+        deal = Deal(world_size, min(wanted, len(fitted) // world_size))
+        for rank in range(world_size):
+            done += chain.from_iterable(of_rank(fitted, rank, world_size)[: deal.batches])
+        dealt.append(deal)
+        left = left_after(plain_batches(count, batch_size, shuffle=True, seed=1), dealt)
+    rest = list(chain.from_iterable(fit_rest_to_world_size(left, after)))
+    assert set(done + rest) == set(range(count))
+    surplus = len(done) + len(rest) - count
+    assert surplus < sum(deal.world_size for deal in dealt) + after, "at most one each time for each rank"
+    if count >= 9 and all(deal.batches == 0 for deal in dealt):
+        assert surplus == 0
+
+
+def test_a_rest_smaller_than_the_ranks_comes_more_than_once():
+    assert fit_rest_to_world_size([(7, 8)], 3) == [(7,), (8,), (7,)]
+    assert fit_rest_to_world_size([], 3) == []

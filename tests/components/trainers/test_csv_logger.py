@@ -29,3 +29,29 @@ def test_half_a_line_that_a_kill_has_left_is_dropped(tmp_path):
         file.write("0,4,1.2")
     AppendingCSVLogger(path).log_metrics({"epoch": 0, "train/loss": 1.0}, step=5)
     assert [row["step"] for row in rows(path)] == ["3", "5"]
+
+
+def test_rows_after_a_checkpoint_are_taken_back(tmp_path):
+    path = tmp_path / "metrics.csv"
+    first = AppendingCSVLogger(path)
+    positions = []
+    for step in range(4):
+        positions.append(first.position(step))
+        first.log_metrics({"epoch": 0, f"train/{step}": 1.0 * step}, step=step)
+    second = AppendingCSVLogger(path)
+    second.continue_from(positions[2])
+    assert [row["step"] for row in rows(path)] == ["0", "1"]
+    for step in (2, 3):
+        second.log_metrics({"epoch": 0, f"train/{step}": 1.0 * step}, step=step)
+    expected = tmp_path / "expected.csv"
+    undisturbed = AppendingCSVLogger(expected)
+    for step in range(4):
+        undisturbed.log_metrics({"epoch": 0, f"train/{step}": 1.0 * step}, step=step)
+    assert path.read_text() == expected.read_text()
+
+
+def test_a_training_that_begins_anew_begins_its_log_anew(tmp_path):
+    path = tmp_path / "metrics.csv"
+    AppendingCSVLogger(path).log_metrics({"epoch": 0, "train/loss": 1.5}, step=3)
+    AppendingCSVLogger(path).continue_from(0)
+    assert rows(path) == []
