@@ -88,7 +88,7 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_cluster(session_folder: Path) -> Iterator[Slurm]:
-    """The cluster of this test run, up or not. Tests use `cluster`, which keeps them from one another's way."""
+    """The cluster of this test run, up or not. Tests use `cluster`, which takes turns."""
     # Unix sockets need a short path.
     slurm = Slurm(Path(f"/tmp/espnet3-slurm-test-{zlib.crc32(os.fsencode(session_folder)):08x}"))
     with held(session_folder / "slurm-users.lock", fcntl.LOCK_SH) as users:
