@@ -95,7 +95,6 @@ class RunCheckpoint(Checkpoint):
         self.keep_last = keep_last
         self.every_n_batches = every_n_batches
         self.every_minutes = every_minutes
-        self._validated = False
         self._is_due = False
         self._saved_at = time.monotonic()
         self._is_readable = False
@@ -175,10 +174,6 @@ class RunCheckpoint(Checkpoint):
 
     # --- when to save -------------------------------------------------------------------------------------
 
-    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """No metric is refreshed yet."""
-        self._validated = False
-
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -227,7 +222,6 @@ class RunCheckpoint(Checkpoint):
         if trainer.sanity_checking:
             return
         module = _ours(module)
-        self._validated = True
         loop = trainer.fit_loop.epoch_loop
         if loop._num_ready_batches_reached():
             return
@@ -254,7 +248,7 @@ class RunCheckpoint(Checkpoint):
     def _weigh(self, trainer: Trainer, module: ESPnetLightningModule) -> Ranked | None:
         """The checkpoint to be written, if the metric was refreshed and is among the best."""
         try:
-            value = monitored_value(trainer, "checkpoint.monitor", self.monitor, validated=self._validated)
+            value = monitored_value(trainer, "checkpoint.monitor", self.monitor, validated=module.validated)
         except NeverLogged as error:
             # not worth a training: it goes on, and last.ckpt is there
             log.warning("no best checkpoint is kept: %s", error)

@@ -76,7 +76,8 @@ class ESPnetLightningModule(SkippableOptimization):
         self.named = NamedTraining(config) if given(config, "optimizers") is not None else None
         """The named optimizers, if they are configured."""
         self.automatic_optimization = self.named is None
-        self._validated = False
+        self.validated = False
+        """Whether a validation was done in this epoch."""
         self._mean_of_epoch: dict[str, int] = {}
         self._shown: dict[str, Tensor] = {}
         self._organizer: Any = None
@@ -187,7 +188,7 @@ class ESPnetLightningModule(SkippableOptimization):
         return {
             "train_sums": self.train_sums.state_dict(),
             "window": self.window.state_dict(),
-            "validated": self._validated,
+            "validated": self.validated,
             "mean_of_epoch": dict(self._mean_of_epoch),
             "shown": {key: value.detach().cpu() for key, value in self._shown.items()},
         }
@@ -196,7 +197,7 @@ class ESPnetLightningModule(SkippableOptimization):
         """Continue from what `progress_state` gave."""
         self.train_sums.load_state_dict(state["train_sums"])
         self.window.load_state_dict(state["window"])
-        self._validated = state["validated"]
+        self.validated = state["validated"]
         self._mean_of_epoch = dict(state["mean_of_epoch"])
         self._shown = {key: value.to(self.device) for key, value in state["shown"].items()}
 
@@ -259,7 +260,7 @@ class ESPnetLightningModule(SkippableOptimization):
 
     def on_train_epoch_start(self) -> None:
         """Nothing was validated or shown in this epoch yet."""
-        self._validated = False
+        self.validated = False
         self._shown = {}
 
     def on_train_epoch_end(self) -> None:
@@ -290,7 +291,7 @@ class ESPnetLightningModule(SkippableOptimization):
 
     def _new_value(self, key: str, monitor: str) -> Tensor | None:
         """The value that this epoch gave the metric `monitor`, which the configuration's `key` names."""
-        value = monitored_value(self.trainer, key, monitor, validated=self._validated)
+        value = monitored_value(self.trainer, key, monitor, validated=self.validated)
         # A mean of ours may be an older epoch's: that of a loss which no batch of this one returned.
         return value if self._mean_of_epoch.get(monitor, self.current_epoch) == self.current_epoch else None
 
@@ -334,7 +335,7 @@ class ESPnetLightningModule(SkippableOptimization):
         """Reduce the sums over ranks, once, and log the means."""
         totals = self.valid_sums.totals(self.device, self._world_size)
         self.valid_sums.reset()
-        self._validated = True
+        self.validated = True
         skipped, batches = totals.pop(SKIPPED, torch.zeros(2)).tolist()
         for key, mean in means_of(totals).items():
             self._log_mean(f"valid/{key}", mean, prog_bar=True)

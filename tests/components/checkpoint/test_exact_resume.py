@@ -16,6 +16,7 @@ SCRIPT = Path(__file__).with_name("resume_runs.py")
     ("case", "only"),
     [
         ("plateau", None),
+        ("validating inside", None),
         ("accumulating", None),
         ("max_steps", None),
         ("named", None),
