@@ -15,13 +15,10 @@ def stage_home(config: Any, stage: str) -> Path:
 
 
 def new_attempt(exp_dir: Path, stage: str) -> int:
-    """The number of the next attempt of `stage`: one more than the highest that left logs."""
-    numbers = [
-        int(path.name.removeprefix("attempt-"))
-        for path in (exp_dir / "logs" / stage).glob("attempt-*")
-        if path.name.removeprefix("attempt-").isdigit()
-    ]
-    return max(numbers, default=0) + 1
+    """The number of the next attempt of `stage`: one more than the highest that left logs or a job."""
+    names = [path.name.removeprefix("attempt-") for path in (exp_dir / "logs" / stage).glob("attempt-*")]
+    names += [path.name.removeprefix(f"{stage}-") for path in (exp_dir / "jobs").glob(f"{stage}-*")]
+    return max((int(name) for name in names if name.isdigit()), default=0) + 1
 
 
 def log_path(exp_dir: Path, stage: str, attempt: int, rank: int) -> Path:

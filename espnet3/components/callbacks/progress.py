@@ -86,7 +86,7 @@ class Progress(Checkpoint):
         if self._batches:
             seconds = time.monotonic() - self._began_at  # with validations and checkpoints
             left = batches_left(trainer, done)
-            fields["eta_s"] = None if left is None else round(left * seconds / self._batches, 1)
+            fields["eta_s"] = None if left is None else round(left * seconds / self._batches, 3)
             fields["utterances_per_s"] = round(self._speed(), 1)
         fields |= memory()
         self._task.heartbeat.update(
