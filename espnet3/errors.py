@@ -1,4 +1,4 @@
-"""The one exception that means: the person made a mistake, and can mend it."""
+"""The exceptions that mean: the person made a mistake, and can mend it."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,10 @@ class UserError(Exception):
     The command line prints the message without a traceback and exits with 2 before anything was
     started (a stage that finds one later ends as failed, exit code 1).
     """
+
+
+class ConfigurationError(UserError, AssertionError):
+    """A configuration that contradicts itself or the model: what the module's specification asserts."""
 
 
 def short_path(path: str | Path) -> str:

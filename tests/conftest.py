@@ -80,6 +80,32 @@ def template(tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nowhere_special() -> Iterator[None]:
+    """Neither a site file nor an allocation of the person who runs the tests must decide them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ESPNET3_SITE", os.devnull)
+        for name in os.environ:
+            if name.startswith("SLURM_") and name != "SLURM_CONF":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a clone would hold of this working tree."""
+    directory = tmp_path_factory.mktemp("clone")
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    for name in names:
+        if (ROOT / name).is_file():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, directory / name)
+    return directory
+
+
 @pytest.fixture(autouse=True, scope="module")
 def recipes_are_forgotten() -> Iterator[None]:
     """Every recipe may call a module `model`: what one test file imported, the next must not find."""
@@ -134,11 +160,9 @@ def start() -> Iterator[Callable[..., Command]]:
 
     yield begin
     for command in commands:
-        try:
+        if command.process.poll() is None:  # an ended one's id may be somebody else's by now
             os.killpg(command.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        command.process.wait()
+            command.process.wait()
 
 
 @pytest.fixture
@@ -160,3 +184,44 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 def until() -> Callable[[Callable[[], object], str], None]:
     """`wait_for` as a fixture, so that test files need no import of this one."""
     return wait_for
+
+
+class SecretRecipe:
+    """A real recipe whose training needs a secret, and a look through every file that it leaves."""
+
+    VARIABLE, SECRET = "SENTINEL_API_KEY", "b7e4-sentinel-0f3a"
+    OVERRIDES = (
+        "+callbacks.probe._target_=probing.Probe",
+        "+callbacks.probe.api_key='${oc.env:SENTINEL_API_KEY}'",
+        "+callbacks.probe.directory='${recipe_dir}'",
+    )
+    PROBE = """
+import logging
+import os
+from pathlib import Path
+from lightning.pytorch import Callback
+
+
+class Probe(Callback):
+    def __init__(self, api_key, directory):
+        assert api_key == os.environ["SENTINEL_API_KEY"]
+        (Path(directory) / "was-here").touch()
+        logging.getLogger("probe").warning("logs in with %s", api_key)
+        if (Path(directory) / "fail").exists():
+            raise ValueError(f"401: {api_key} is not welcome")
+"""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / "probing.py").write_text(self.PROBE)
+
+    def holding(self, text: str) -> set[str]:
+        """Names of the files below the recipe that hold `text`."""
+        paths = (path for path in self.directory.rglob("*") if path.is_file())
+        return {path.name for path in paths if text.encode() in path.read_bytes()}
+
+
+@pytest.fixture
+def secret_recipe(template: Path) -> SecretRecipe:
+    """The smallest recipe with a callback that needs a secret."""
+    return SecretRecipe(template)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,21 +16,6 @@ def commands(readme: Path) -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", readme.read_text(), flags=re.DOTALL)
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a clone would hold of this working tree."""
-    directory = tmp_path_factory.mktemp("clone")
-    names = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
-    for name in names:
-        if (ROOT / name).is_file():
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, directory / name)
-    return directory
 
 
 def run(clone: Path, command: str) -> str:
@@ -67,6 +51,8 @@ def test_the_commands_of_the_readme_work_one_after_the_other(clone: Path):
         assert (exp / "default" / "validate" / name).exists(), name
     assert (exp / "quick" / "validate" / "metrics.json").exists()
     assert (exp / "ranks" / "checkpoints" / "last.ckpt").exists()
+    for name in ("report.html", "trials.csv", "report.json", "curve.png"):
+        assert (exp / "sweeps" / "small" / "report" / name).exists(), name
 
 
 def test_the_commands_of_the_template_make_a_recipe_that_trains(clone: Path):

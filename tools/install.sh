@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-extras=recipes torch=
+extras=recipes,search torch=
 while [ $# -gt 0 ]; do
     case $1 in
         --dev) extras=dev ;;
@@ -58,7 +58,7 @@ python=$environment/bin/python
 stamp=$environment/.espnet3-installed
 wanted=$(cat pyproject.toml tools/constraints.txt | cksum)
 if [ -z "$torch" ] && [ -f "$stamp" ] && grep -qxF "$wanted $extras $PWD" "$stamp"; then exit 0; fi
-if [ $extras = recipes ] && [ -z "$torch" ] && [ -f "$stamp" ] && grep -qxF "$wanted dev $PWD" "$stamp"; then exit 0; fi
+if [ $extras != dev ] && [ -z "$torch" ] && [ -f "$stamp" ] && grep -qxF "$wanted dev $PWD" "$stamp"; then exit 0; fi
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 constraints=$environment/.espnet3-constraints.txt

@@ -14,7 +14,9 @@ esac
 tools/install.sh --dev
 # The tests under tests/slurm need a real Slurm: Debian's packages, which only root can install.
 [ -n "$quick" ] || tools/slurm/cluster install || echo "without Slurm, tests/slurm is skipped" >&2
+# The report's page is opened in Chromium: Debian's package, likewise.
+[ -n "$quick" ] || tools/chromium.sh > /dev/null || echo "without Chromium, the report's page is not opened" >&2
 python=$(tools/python.sh)
-# Two workers with one thread each: the tests start processes of their own.
+# Three workers with one thread each, on two cores: tests start processes of their own, and wait for Slurm.
 export OMP_NUM_THREADS=1
-exec "$python" -m pytest --numprocesses "${ESPNET3_TEST_WORKERS:-2}" --dist worksteal "$@"
+exec "$python" -m pytest --numprocesses "${ESPNET3_TEST_WORKERS:-3}" --dist worksteal "$@"

@@ -1,29 +1,9 @@
 """The learning curve: logged metrics over the updates of a training, as a picture."""
 
-import csv
-import math
 from pathlib import Path
 
 from espnet3.rundir.atomic import replace_file
-
-Curve = list[tuple[int, float]]
-"""(update, value), by update."""
-
-
-def read_curves(file: Path) -> dict[str, Curve]:
-    """The metrics `train/<key>` and `valid/<key>` of a CSV file that has the column `step`.
-
-    Where a continued training logged an update again, the newer value counts.
-    """
-    points: dict[str, dict[int, float]] = {}
-    with file.open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines):
-            step = _number(row.get("step"))
-            for name, text in row.items():
-                value = _number(text)
-                if step is not None and value is not None and str(name).startswith(("train/", "valid/")):
-                    points.setdefault(str(name), {})[int(step)] = value
-    return {name: sorted(values.items()) for name, values in points.items()}
+from espnet3.rundir.curves import Curve
 
 
 def draw_learning_curve(curves: dict[str, Curve], picture: Path, *, title: str) -> None:
@@ -66,11 +46,3 @@ def _draw_panel(panel: object, key: str, train: Curve, valid: Curve) -> None:
     panel.set_ylabel(key.replace("_", " "))
     panel.grid(alpha=0.3)
     panel.legend(frameon=False)
-
-
-def _number(text: object) -> float | None:
-    try:
-        value = float(str(text))
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

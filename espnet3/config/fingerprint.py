@@ -9,38 +9,29 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-Part = dict[str, Any]
-"""Dotted key -> plain value."""
+from espnet3.config.flat import Flat, flatten
+from espnet3.config.secrets import secrets_named
+
+Part = Flat
+"""What decides a stage: dotted key -> plain value."""
 
 SPEED_ONLY = (
     *("collect_stats.batch_size", "collect_stats.num_workers", "prepare.workers"),
     *("checkpoint.keep_last", "checkpoint.every_minutes", "checkpoint.every_n_batches"),
 )
 """Keys that change how fast a stage is, or how much a kill costs, and nothing else."""
-NOT_TRAINING = ("recipe_dir", "tag", "exp_dir", "resources", "launcher", "logger", "prepare", "validate")
-"""Keys at the top level that no weight depends on."""
+NO_RESULT = ("recipe_dir", "tag", "exp_dir", "resources", "launcher", "logger", "sweep")
+"""Keys at the top level that nothing depends on that a stage makes."""
+NOT_TRAINING = (*NO_RESULT, "prepare", "validate")
+"""Those that no weight depends on."""
 WORLD = ("trainer.devices", "trainer.num_nodes")
 """Follow from resources: a training may go on with another number of ranks."""
-
-
-def flatten(value: Any, prefix: str = "") -> Part:
-    """Nested dicts and lists as dotted keys; empty ones stay, so that they can be told from absent ones."""
-    if isinstance(value, dict) and value:
-        items = [(str(key), inner) for key, inner in value.items()]
-    elif isinstance(value, list) and value:
-        items = [(str(index), inner) for index, inner in enumerate(value)]
-    else:
-        return {prefix: value}
-    part: Part = {}
-    for name, inner in items:
-        part |= flatten(inner, f"{prefix}.{name}" if prefix else name)
-    return part
 
 
 def stage_part(config: DictConfig, stage: str) -> Part:
     """The part of `config` (resolved) that decides what `stage` makes, with paths relative to the recipe.
 
-    Neither resources, launcher nor tag are in it: they don't change a result.
+    Neither resources, launcher nor tag are in it: they don't change a result. A secret is in it by its name.
     """
     recipe_dir = str(config.recipe_dir)
     if stage == "prepare":
@@ -52,15 +43,29 @@ def stage_part(config: DictConfig, stage: str) -> Part:
     else:
         keys = ("validate", "model", "dataset", "manifests")
     part: Part = {}
-    for key in keys:
-        node = OmegaConf.select(config, key)
-        value = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-        part |= flatten(value, key)
+    with secrets_named(config):
+        for key in keys:
+            node = OmegaConf.select(config, key)
+            value = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+            part |= flatten(value, key)
     excluded = (*SPEED_ONLY, *WORLD)
     return {
         key: value.replace(f"{recipe_dir}/", "./") if isinstance(value, str) else value
         for key, value in part.items()
         if not key.startswith(excluded)
+    }
+
+
+def trial_part(flat: Flat, recipe_dir: str) -> Part:
+    """Of a resolved configuration with dotted keys, what decides the result of any stage, as `stage_part`.
+
+    Numbers of nodes and tasks are left out: what counts of them is their product, the world size.
+    """
+    excluded = (*SPEED_ONLY, *WORLD)
+    return {
+        key: value.replace(f"{recipe_dir}/", "./") if isinstance(value, str) else value
+        for key, value in flat.items()
+        if key.partition(".")[0] not in NO_RESULT and not key.startswith(excluded)
     }
 
 

@@ -14,11 +14,15 @@ from omegaconf.errors import OmegaConfBaseException
 from espnet3.errors import UserError, short_path
 
 
-def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[Override]:
     """Hydra's overrides as objects.
 
+    Args:
+        overrides: as they are typed.
+        several: whether one may hold several values, as --multirun takes them.
+
     Raises:
-        UserError: naming the override that does not parse, or that holds several values without --multirun.
+        UserError: naming the override that does not parse, or that holds several values and may not.
     """
     parsed = []
     for text in overrides:
@@ -27,8 +31,11 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         except HydraException as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{text!r} is no override (key=value, +key=value, ~key): {reason}") from error
-        if override.is_sweep_override():
-            raise UserError(f"{text!r} holds several values: a list is written {override.key_or_group}=[…]")
+        if override.is_sweep_override() and not several:
+            raise UserError(
+                f"{text!r} holds several values: a list is written {override.key_or_group}=[…], and"
+                " --multirun runs one trial for each value"
+            )
         parsed.append(override)
     return parsed
 
@@ -52,6 +59,8 @@ def check_choice(override: Override, *conf: Path) -> None:
         UserError: with what the group has.
     """
     group, choice = override.key_or_group, override.value()
+    if group.startswith("hydra/"):
+        return  # Hydra and its plugins have further ones, and it lists them
     folders = [folder / group for folder in conf if (folder / group).is_dir()]
     if override.is_delete() or not isinstance(choice, str) or not (folders or group == "experiment"):
         return
@@ -73,18 +82,52 @@ def apply_values(base: DictConfig, values: Iterable[Override], where: str) -> Di
     """
     config = base.copy()
     for override in values:
-        key, value = override.key_or_group, override.value()
-        hint = _unknown_key(config, key)
-        if hint:
-            raise UserError(f"{override.input_line}: {where} has no key {key}; {hint}")
-        expected = type_problem(OmegaConf.select(base, key, throw_on_missing=False), value)
-        if expected:
-            raise UserError(f"{override.input_line}: {key} of {where} takes {expected}, not {value!r}")
-        try:
-            OmegaConf.update(config, key, value, merge=True)
-        except OmegaConfBaseException as error:
-            raise UserError(f"{override.input_line}: {str(error).splitlines()[0]}") from error
+        check_key(config, override, where)
+        check_value(base, override, where)
+        # an empty group, such as {} of further options, takes any keys
+        set_value(config, override, force_add=is_empty_group(base, override.key_or_group))
     return config
+
+
+def check_key(config: DictConfig, override: Override, where: str) -> None:
+    """`config`, which comes from the file `where`, must have the key that `override` sets.
+
+    Raises:
+        UserError: naming the nearest ones.
+    """
+    hint = _unknown_key(config, override.key_or_group)
+    if hint:
+        raise UserError(f"{override.input_line}: {where} has no key {override.key_or_group}; {hint}")
+
+
+def check_value(base: DictConfig, override: Override, where: str) -> None:
+    """The value of `override` must be of the type of the one that it replaces in `base`.
+
+    Raises:
+        UserError: naming what is expected.
+    """
+    key, value = override.key_or_group, override.value()
+    expected = type_problem(OmegaConf.select(base, key, throw_on_missing=False), value)
+    if expected:
+        raise UserError(f"{override.input_line}: {key} of {where} takes {expected}, not {value!r}")
+
+
+def set_value(config: DictConfig, override: Override, *, force_add: bool = False) -> None:
+    """Set in `config` what `override` says; a group of keys is merged into the one that is there.
+
+    Raises:
+        UserError: in OmegaConf's words.
+    """
+    try:
+        OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=force_add)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{override.input_line}: {str(error).splitlines()[0]}") from error
+
+
+def is_empty_group(config: DictConfig, key: str) -> bool:
+    """Whether `key` is a group of keys that has none, such as further options: it takes any."""
+    old = OmegaConf.select(config, key, throw_on_missing=False)
+    return isinstance(old, DictConfig) and not old._is_none() and len(old) == 0
 
 
 def nearest(word: str, choices: Iterable[str], cutoff: float = 0.6) -> list[str]:

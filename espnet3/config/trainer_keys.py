@@ -1,9 +1,10 @@
-"""Which keys `trainer:` may have, so that a mistyped one is told without importing Lightning."""
+"""Which keys `trainer:` may have, so that a mistake is told without importing Lightning."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from espnet3.config.overrides import nearest
-from espnet3.errors import UserError
+from espnet3.errors import ConfigurationError, UserError
 
 ARGUMENTS = (
     *("accelerator", "strategy", "devices", "num_nodes", "precision", "sync_batchnorm"),
@@ -46,3 +47,29 @@ def check_trainer_keys(keys: Iterable[str]) -> None:
             guess = nearest(key, ARGUMENTS)
             hint = f"did you mean trainer.{guess[0]}?" if guess else f"known are {', '.join(ARGUMENTS)}"
             raise UserError(f"trainer.{key} is no argument of Lightning's Trainer; {hint}")
+
+
+def check_trainer_for_named(options: Mapping[str, Any]) -> None:
+    """Refuse arguments, as in the configuration's `trainer`, that named optimizers do not go with.
+
+    Raises:
+        ConfigurationError: clipping or accumulation by the Trainer.
+        RuntimeError: a strategy by a name of DeepSpeed or FSDP.
+    """
+    for key in ("gradient_clip_val", "gradient_clip_algorithm"):
+        if options.get(key) is not None:
+            raise ConfigurationError(
+                f"trainer.{key} cannot be given with named optimizers: use optimizers.<name>.{key};"
+                f" given: {options[key]!r}"
+            )
+    if options.get("accumulate_grad_batches") not in (None, 1):
+        raise ConfigurationError(
+            "trainer.accumulate_grad_batches cannot be given with named optimizers: use"
+            f" optimizers.<name>.accum_grad_steps; given: {options['accumulate_grad_batches']!r}"
+        )
+    strategy = options.get("strategy")
+    if isinstance(strategy, str) and strategy.startswith(("deepspeed", "fsdp")):
+        raise RuntimeError(
+            f"trainer.strategy={strategy} cannot run named optimizers (DeepSpeed supports one optimizer only,"
+            " FSDP shards parameters): give auto or ddp, or a single `optimizer`"
+        )

@@ -1,15 +1,50 @@
 """From configuration and stages to a list of plain job descriptions; no I/O."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from espnet3.config.allocation import Allocation
+from espnet3.config.schema import MULTI_TASK_STAGES
 from espnet3.errors import UserError
 from espnet3.stages import STAGES, label
 
-MULTI_TASK_STAGES = ("train",)
-"""Stages that run as several ranks; the others are one task."""
+ONE_MACHINE = ("local", "debug")
+"""Launchers whose jobs stay on this machine."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a stage asks for: `resources.<stage>`, whose keys conf/resources.yaml explains."""
+
+    nodes: int = 1
+    tasks_per_node: int = 1
+    gpus_per_node: int = 0
+    cpus_per_task: int = 1
+    mem_gb: float | None = None
+    timeout_min: int = 1440
+    signal_delay_s: int = 120
+    max_restarts: int = 3
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    setup: tuple[str, ...] = ()
+    python: str | None = None
+    srun_args: tuple[str, ...] = ()
+    additional_parameters: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: DictConfig, stage: str) -> "Resources":
+        """Those of `stage`; keys that a test's small configuration leaves out have their defaults."""
+        given: Any = OmegaConf.to_container(config.resources[stage], resolve=True)
+        values = {item.name: given[item.name] for item in fields(cls) if item.name in given}
+        for name in ("setup", "srun_args"):
+            values[name] = tuple(map(str, values.get(name) or ()))
+        values["additional_parameters"] = dict(values.get("additional_parameters") or {})
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -18,21 +53,19 @@ class Job:
 
     stage: str
     launcher: str
-    nodes: int
-    tasks_per_node: int
-    gpus_per_node: int
-    cpus_per_task: int
+    resources: Resources
     directory: str
     """The directory the stage fills."""
 
     @property
     def world_size(self) -> int:
         """Tasks (ranks) on all nodes together."""
-        return self.nodes * self.tasks_per_node
+        return self.resources.nodes * self.resources.tasks_per_node
 
     def __str__(self) -> str:
-        gpus = f" and {self.gpus_per_node} GPUs" if self.gpus_per_node else ""
-        size = f"{self.nodes} x {self.tasks_per_node} tasks{gpus}, {self.cpus_per_task} CPUs each"
+        asked = self.resources
+        gpus = f" and {asked.gpus_per_node} GPUs" if asked.gpus_per_node else ""
+        size = f"{asked.nodes} x {asked.tasks_per_node} tasks{gpus}, {asked.cpus_per_task} CPUs each"
         return f"{label(self.stage)}: launcher={self.launcher}, {size}"
 
 
@@ -42,49 +75,115 @@ def stage_range(first: str | None, last: str | None) -> list[str]:
     Raises:
         UserError: for a stage that does not exist, or a range that is empty.
     """
-    start = 0 if first is None else _stage_number(first, "--stage")
-    stop = len(STAGES) - 1 if last is None else _stage_number(last, "--stop-stage")
+    start = 0 if first is None else stage_number(first, "--stage")
+    stop = len(STAGES) - 1 if last is None else stage_number(last, "--stop-stage")
     if stop < start:
         raise UserError(f"--stop-stage {last} lies before --stage {first}: no stage is left to run")
     return list(STAGES[start : stop + 1])
 
 
-def plan(config: DictConfig, stages: Sequence[str]) -> list[Job]:
+def plan(config: DictConfig, stages: Sequence[str], allocation: Allocation | None = None) -> list[Job]:
     """One job per stage, in order.
+
+    Args:
+        config: the resolved configuration.
+        stages: which.
+        allocation: the one this process is in.
 
     Raises:
         UserError: when resources and launcher contradict each other.
     """
     jobs = []
     for stage in stages:
-        resources = config.resources[stage]
         job = Job(
             stage=stage,
-            launcher=config.launcher.name,
-            nodes=resources.nodes,
-            tasks_per_node=resources.tasks_per_node,
-            gpus_per_node=resources.gpus_per_node,
-            cpus_per_task=resources.cpus_per_task,
+            launcher=str(config.resources[stage].get("launcher") or config.launcher.name),
+            resources=Resources.of(config, stage),
             directory=str(
                 config[{"prepare": "data_dir", "collect_stats": "stats_dir"}.get(stage, "exp_dir")]
             ),
         )
         _check(job)
+        if job.launcher == "allocation":
+            _check_fits(job, allocation)
         jobs.append(job)
+    if "train" in stages:
+        _check_trainer(config, next(job for job in jobs if job.stage == "train"))
     return jobs
 
 
+def main_job(jobs: Sequence[Job]) -> Job:
+    """Of stages that run in one job, the one that it is about: its time limit and restarts are the job's."""
+    return next((job for job in jobs if job.stage == "train"), jobs[-1])
+
+
+def on_slurm(job: Job) -> bool:
+    """Whether the job is submitted."""
+    return job.launcher == "slurm"
+
+
 def _check(job: Job) -> None:
-    where = f"resources.{job.stage}"
-    if job.nodes > 1:
-        raise UserError(f"{where}.nodes={job.nodes}: launcher={job.launcher} has one node, this machine")
+    where, asked = f"resources.{job.stage}", job.resources
+    if asked.nodes > 1 and job.launcher in ONE_MACHINE:
+        raise UserError(f"{where}.nodes={asked.nodes}: launcher={job.launcher} has one node, this machine")
     if job.world_size > 1 and job.stage not in MULTI_TASK_STAGES:
-        raise UserError(f"{where}.tasks_per_node={job.tasks_per_node}: {label(job.stage)} is one task")
+        key = "nodes" if asked.nodes > 1 else "tasks_per_node"
+        raise UserError(f"{where}.{key}={getattr(asked, key)}: {label(job.stage)} is one task")
     if job.world_size > 1 and job.launcher == "debug":
-        raise UserError(f"{where}.tasks_per_node={job.tasks_per_node}: launcher=debug runs one task")
+        raise UserError(f"{where}.tasks_per_node={asked.tasks_per_node}: launcher=debug runs one task")
+    if asked.signal_delay_s >= 60 * asked.timeout_min and on_slurm(job):
+        raise UserError(
+            f"{where}.signal_delay_s={asked.signal_delay_s}: must be less than the time limit,"
+            f" {where}.timeout_min={asked.timeout_min} ({60 * asked.timeout_min} s)"
+        )
 
 
-def _stage_number(text: str, flag: str) -> int:
+def _check_fits(job: Job, allocation: Allocation | None) -> None:
+    """A stage can't have more than the allocation that it runs in has."""
+    where, asked = f"resources.{job.stage}", job.resources
+    if allocation is None:
+        raise UserError(
+            f"{label(job.stage)}: launcher=allocation, but this is no Slurm allocation: start run.sh by"
+            " sbatch or salloc, or give launcher=slurm"
+        )
+    if allocation.tasks_of_this_step > 1:
+        raise UserError(
+            f"run.sh was started by srun as {allocation.tasks_of_this_step} tasks, each of which would run"
+            " all stages: leave srun out, run.sh starts the tasks itself"
+        )
+    there = f"the allocation (Slurm job {allocation.job_id}) has"
+    if asked.nodes > allocation.nodes:
+        raise UserError(f"{where}.nodes={asked.nodes}: {there} {allocation.nodes}")
+    for name in ("gpus_per_node", "tasks_per_node"):
+        has = getattr(allocation, name)
+        if has is not None and getattr(asked, name) > has:
+            raise UserError(f"{where}.{name}={getattr(asked, name)}: {there} {has} on each node")
+    cpus = asked.tasks_per_node * asked.cpus_per_task
+    if cpus > allocation.cpus_per_node:
+        raise UserError(
+            f"{where}.tasks_per_node={asked.tasks_per_node} with cpus_per_task={asked.cpus_per_task} takes"
+            f" {cpus} CPUs on each node: {there} {allocation.cpus_per_node}"
+        )
+
+
+def _check_trainer(config: DictConfig, job: Job) -> None:
+    """Nobody writes a number twice: what the Trainer is told must be what is asked for."""
+    trainer = config.get("trainer") or {}
+    for key, resource in (("num_nodes", "nodes"), ("devices", "tasks_per_node")):
+        given, asked = trainer.get(key), getattr(job.resources, resource)
+        if given not in (None, "auto", asked):
+            raise UserError(
+                f"trainer.{key}={given} contradicts resources.train.{resource}={asked}, from which it"
+                f" follows: leave trainer.{key} out"
+            )
+
+
+def stage_number(text: str, flag: str) -> int:
+    """The number of the stage that `text` calls by number or name.
+
+    Raises:
+        UserError: naming the `flag` that it was given for, and the stages there are.
+    """
     known = ", ".join(f"{number} {name}" for number, name in enumerate(STAGES))
     if text in STAGES:
         return STAGES.index(text)

@@ -3,12 +3,16 @@
 import re
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 STAMPED = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO )?")
 
@@ -23,10 +27,42 @@ class Screen:
     def line(self, text: str) -> None:
         """Print one line; one that a task has stamped already is not stamped again."""
         if self.is_terminal:
-            self.console.print(STAMPED.sub("", text), markup=False)
+            self.console.print(folded(STAMPED.sub("", text), self.console.width), markup=False)
             return
         stamp = "" if STAMPED.match(text) else time.strftime("%Y-%m-%d %H:%M:%S ")
         print(f"{stamp}{text}", flush=True)
+
+    def styled(self, pieces: Sequence[tuple[str, str]]) -> None:
+        """Print one line of pieces of text, each with a style of rich for terminals; never stamped."""
+        if self.is_terminal:
+            self.console.print(Text.assemble(*pieces))
+        else:
+            print("".join(text for text, _ in pieces), flush=True)
+
+    @contextmanager
+    def redrawn(self) -> Iterator[Callable[[Sequence[Sequence[tuple[str, str]]]], None]]:
+        """A function that shows lines in place of those before; elsewhere than on a terminal after them."""
+        if not self.is_terminal:
+
+            def append(lines: Sequence[Sequence[tuple[str, str]]]) -> None:
+                self.line("")
+                for line in lines:
+                    self.styled(line)
+
+            yield append
+            return
+        with Live(console=self.console, screen=True, auto_refresh=False) as live:
+
+            def replace(lines: Sequence[Sequence[tuple[str, str]]]) -> None:
+                room = self.console.height - 1
+                if len(lines) > room + 1:
+                    lines = [*lines[:room], [(f"… and {len(lines) - room} more lines", "dim")]]
+                shown = Text("\n", overflow="fold", no_wrap=False).join(
+                    Text.assemble(*line) for line in lines
+                )
+                live.update(shown, refresh=True)
+
+            yield replace
 
     def metrics(self, title: str, metrics: dict[str, Any]) -> None:
         """Print metrics as a table."""
@@ -38,6 +74,24 @@ class Screen:
         for name, value in metrics.items():
             table.add_row(name, show(value))
         self.console.print(table)
+
+
+def folded(text: str, width: int) -> str:
+    """`text` in lines of at most `width` columns, of which those after the first are indented.
+
+    Words stay whole, and so does what stands between backquotes: people copy paths and commands. A text that
+    is indented itself, as a line of a traceback, is left as it is.
+    """
+    if len(text) <= width or text.startswith(" "):
+        return text
+    first, *words = re.findall(r"\S*`[^`]*`\S*|\S+", text)
+    lines = [first]
+    for word in words:
+        if len(lines[-1]) + 1 + len(word) > width:
+            lines.append(f"  {word}")
+        else:
+            lines[-1] += f" {word}"
+    return "\n".join(lines)
 
 
 def show(value: Any) -> str:
@@ -68,6 +122,10 @@ class ProgressBar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """Show `text` in place of a position: what is waited for."""
+        self._progress.update(self._bar, position=text[:40])
 
     def show(self, heartbeat: dict[str, Any]) -> None:
         """Move the bar to where `heartbeat` (fields of rundir.heartbeat) says."""

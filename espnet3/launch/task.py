@@ -2,22 +2,29 @@
 
 import logging
 import os
+import re
 import signal
+import socket
 import sys
 import threading
 import time
 import traceback
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from espnet3.config.secrets import check_secrets_set, hide_secrets
 from espnet3.errors import UserError
+from espnet3.launch.environment import forget_ranks
+from espnet3.launch.restarts import TIME_LIMIT
 from espnet3.rundir import claim
+from espnet3.rundir.attempt import read_attempt
 from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.layout import heartbeat_path, log_path, stage_home
 from espnet3.rundir.outcome import EXIT_CODES, TaskState, write_state
+from espnet3.rundir.private import check_private
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.record import finish, read_record, write_record
 from espnet3.rundir.stop import StopFlag, Stopped
@@ -31,59 +38,121 @@ ORPHAN_GRACE_S = 20.0
 log = logging.getLogger(__name__)
 
 
-def run_task(job: str, environment: dict[str, str]) -> None:
-    """Run this process's rank of the job described in the directory `job`; called by submitit.
+@dataclass(frozen=True)
+class Place:
+    """Which task of an attempt a process is."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    node_rank: int = 0
+    num_nodes: int = 1
+    node: str = ""
+
+    @classmethod
+    def in_submitit(cls) -> "Place":
+        """As submitit's local executor says."""
+        from submitit import JobEnvironment
+
+        where = JobEnvironment()
+        return cls(where.global_rank, where.num_tasks, where.local_rank, where.node, where.num_nodes)
+
+    @classmethod
+    def in_step(cls) -> "Place":
+        """As srun says: of the step, which may have fewer nodes and tasks than its job."""
+        names = ("PROCID", "STEP_NUM_TASKS", "LOCALID", "NODEID", "STEP_NUM_NODES")
+        rank, world_size, local_rank, node_rank, num_nodes = (
+            int(os.environ[f"SLURM_{name}"]) for name in names
+        )
+        return cls(rank, world_size, local_rank, node_rank, num_nodes, os.environ.get("SLURMD_NODENAME", ""))
+
+
+def main(directory: str) -> None:
+    """Run this process's rank of the attempt in `directory`; called by srun for each task."""
+    try:
+        run_task(directory, Place.in_step())
+    finally:
+        logging.shutdown()
+
+
+def run_task(attempt: str, place: Place | None = None) -> None:
+    """Run one rank of the attempt that is described in the directory `attempt`.
 
     Args:
-        job: directory with `job.yaml` (stage, attempt, world size, launching process) and `config.yaml`.
-        environment: variables that every task of the job gets.
+        attempt: directory with `begin.json` and `config.yaml`.
+        place: which rank; by default what submitit, which then has called this, says.
 
     Raises:
         SystemExit: with the exit code of the outcome, unless it is `done`.
     """
-    from submitit import JobEnvironment
-
-    job_dir = Path(job)
-    description = OmegaConf.load(job_dir / "job.yaml")
-    config = OmegaConf.load(job_dir / "config.yaml")
+    directory = Path(attempt)
+    try:
+        check_private(directory)
+    except UserError as error:
+        raise SystemExit(f"espnet3: {error}") from error
+    described = read_attempt(directory)
+    assert described is not None, f"{directory} describes no attempt"
+    begin = described.begin
+    config = OmegaConf.load(directory / "config.yaml")
     assert isinstance(config, DictConfig)
     OmegaConf.set_struct(config, True)
-    where = JobEnvironment()
+    place = place or Place.in_submitit()
     stop = StopFlag()
     install_stop_signals(stop)  # replaces submitit's handlers
-    output = log_path(Path(config.exp_dir), description.stage, description.attempt, where.global_rank)
+    exp_dir = Path(config.exp_dir)
+    output = log_path(exp_dir, begin.stage, begin.number, place.rank)
     redirect_output(output)
-    configure_logging(where.global_rank)
-    os.environ.update(environment)
-    if where.num_tasks > 1:
+    configure_logging(place.rank)
+    forget_ranks(os.environ)
+    os.environ.update(begin.environment)
+    os.environ.setdefault("ESPNET3_JOB", begin.job or directory.name)  # for commands inside
+    if place.world_size > 1:
         os.environ.update(
-            RANK=str(where.global_rank),
-            LOCAL_RANK=str(where.local_rank),
-            NODE_RANK=str(where.node),
-            WORLD_SIZE=str(where.num_tasks),
-            LOCAL_WORLD_SIZE=str(where.num_tasks // where.num_nodes),
+            RANK=str(place.rank),
+            LOCAL_RANK=str(place.local_rank),
+            NODE_RANK=str(place.node_rank),
+            WORLD_SIZE=str(place.world_size),
+            LOCAL_WORLD_SIZE=str(place.world_size // place.num_nodes),
+            MASTER_ADDR=meeting_place(begin.environment),
         )
     task = Task(
-        stage=description.stage,
-        rank=where.global_rank,
-        world_size=where.num_tasks,
-        local_rank=where.local_rank,
-        num_nodes=where.num_nodes,
+        stage=begin.stage,
+        rank=place.rank,
+        world_size=place.world_size,
+        local_rank=place.local_rank,
+        num_nodes=place.num_nodes,
         stop=stop,
-        heartbeat=Heartbeat(heartbeat_path(job_dir, where.global_rank)),
+        heartbeat=Heartbeat(heartbeat_path(directory, place.rank)),
     )
-    claim.join(Path(config.exp_dir), f"rank-{task.rank}")
-    if stage_home(config, task.stage) != Path(config.exp_dir).resolve():
-        claim.join(stage_home(config, task.stage), f"rank-{task.rank}")
-    end_with(ProcessName(**description.launched_by), stop)
-    state = TaskState(task.rank, asdict(ProcessName.own()), str(output))
-    write_state(job_dir, state)
+    homes = {exp_dir.resolve(), stage_home(config, task.stage)}
+    for home in homes:
+        claim.join(home, f"rank-{task.rank}")
+    state = TaskState(task.rank, asdict(ProcessName.own()), str(output), node=place.node)
+    write_state(directory, state)
+    if described.launcher.is_here:
+        end_with(described.launcher, stop)
+    if begin.stop_at is not None:
+        stop_on_time(begin.stop_at, stop)
+    if begin.stop_within_s:
+        end_in_time(begin.stop_within_s, stop, directory, state)
     state = run_stage(config, task, state)
-    write_state(job_dir, state)
+    write_state(directory, state)
+    for home in homes:
+        claim.leave(home, f"rank-{task.rank}")
     sys.stdout.flush()
     sys.stderr.flush()
     if state.outcome != "done":
         raise SystemExit(EXIT_CODES[state.outcome or "killed"])
+
+
+def meeting_place(environment: dict[str, str]) -> str:
+    """Where rank 0 is: by name if this machine knows it, else by the address that Slurm has."""
+    name = environment["MASTER_ADDR"]
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return environment.get("MASTER_IP", name)
+    return name
 
 
 def run_stage(config: DictConfig, task: Task, state: TaskState) -> TaskState:
@@ -91,23 +160,54 @@ def run_stage(config: DictConfig, task: Task, state: TaskState) -> TaskState:
     add_recipe_to_path(Path(config.recipe_dir))
     started = time.monotonic()
     try:
+        check_secrets_set(config, os.environ)
         result = stage_function(task.stage)(config, task)
         if task.rank == 0:
             _record(config, task.stage, result, time.monotonic() - started)
         ending: dict[str, Any] = {"outcome": "done"}
     except Stopped as stopped:
-        ending = {"outcome": "stopped", "message": str(stopped) or task.stop.reason or ""}
+        asked_by = task.stop.reason or ""
+        ending = {"outcome": "stopped", "message": str(stopped) or asked_by, "asked_by": asked_by}
     except UserError as error:
         log.error("%s", error)
         ending = {"outcome": "failed", "message": str(error)}
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # anything at all must become an outcome: others wait for it
-        log.error("%s failed\n%s", task.stage, traceback.format_exc().rstrip())
         message = f"{type(error).__name__}: {error}".splitlines()[0]
+        peer_lost = task.world_size > 1 and is_lost_peer(error)
+        if peer_lost:  # where it happened to be is nothing to look at; the state has it
+            log.error("%s ends: another rank is gone (%s)", task.stage, message)
+        else:
+            log.error("%s failed\n%s", task.stage, traceback.format_exc().rstrip())
         ending = {"outcome": "failed", "message": message, "traceback": traceback.format_exc()}
+        ending["peer_lost"] = peer_lost
         ending["ended_at"] = getattr(error, "raised_at", time.time())
+    for name in ("message", "traceback"):
+        ending[name] = hide_secrets(ending.get(name, ""), os.environ)
     return replace(state, **{"ended_at": time.time(), **ending})
+
+
+PEER_LOST = re.compile(
+    r"connection (was )?(closed|reset|refused)|broken pipe|socket timeout|recvvalue failed|sendbytes failed"
+    r"|remote process exited|network error|connection was likely closed|timed out.*(waiting|recv|all_?reduce)"
+    r"|failed to (recv|send)|store.*(closed|unavailable)",
+    re.IGNORECASE,
+)
+"""What gloo, NCCL and torch's store say when another rank is gone."""
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether `error` only tells that another rank is gone; torch has no exception of its own for that."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    return any(
+        type(link).__name__.startswith("Dist")
+        or (isinstance(link, RuntimeError | OSError) and PEER_LOST.search(str(link)))
+        for link in chain
+    )
 
 
 def _record(config: DictConfig, stage: str, result: StageResult, seconds: float) -> None:
@@ -118,7 +218,7 @@ def _record(config: DictConfig, stage: str, result: StageResult, seconds: float)
 
 
 def install_stop_signals(stop: StopFlag, *, insistent: bool = False) -> None:
-    """A signal only sets the flag; the stage looks at it when it can save.
+    """A signal only sets the flag; the stage looks at it when it can save. Those that were blocked come now.
 
     With `insistent` a second one raises KeyboardInterrupt.
     """
@@ -130,6 +230,7 @@ def install_stop_signals(stop: StopFlag, *, insistent: bool = False) -> None:
 
     for number in STOP_SIGNALS:
         signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def redirect_output(path: Path) -> None:
@@ -143,14 +244,18 @@ def redirect_output(path: Path) -> None:
     os.close(descriptor)
 
 
+class _Discreet(logging.Formatter):
+    """Lines without the secrets that an error of some library may hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide_secrets(super().format(record), os.environ)
+
+
 def configure_logging(rank: int) -> None:
     """Time-stamped lines on standard error, from INFO on rank 0 and from WARNING elsewhere."""
-    logging.basicConfig(
-        level=logging.INFO if rank == 0 else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-        force=True,
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(True)
     submitit_log = logging.getLogger("submitit")  # says that it loads a pickle, and that it is done
     submitit_log.setLevel(logging.ERROR)
@@ -164,6 +269,35 @@ def add_recipe_to_path(recipe_dir: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
+def stop_on_time(at: float, stop: StopFlag) -> None:
+    """Ask the stage to stop at a time, in seconds since the epoch, as the signal ahead of a limit does."""
+
+    def watch() -> None:
+        time.sleep(max(0.0, at - time.time()))
+        stop.set(TIME_LIMIT)
+
+    threading.Thread(target=watch, name="stop-on-time", daemon=True).start()
+
+
+def end_in_time(within_s: float, stop: StopFlag, directory: Path, state: TaskState) -> None:
+    """When asked to stop and `within_s` later still at work: end as stopped, before Slurm kills the job.
+
+    What was not saved is lost, and the next attempt continues from the newest checkpoint.
+    """
+
+    def watch() -> None:
+        while not stop.is_set():
+            time.sleep(0.5)
+        time.sleep(within_s)
+        log.warning("asked to stop by %s, and not done with saving after %.0f s: ends", stop.reason, within_s)
+        message, asked_by = f"did not save within {within_s:.0f} s", stop.reason or ""
+        ended = replace(state, outcome="stopped", message=message, asked_by=asked_by, ended_at=time.time())
+        write_state(directory, ended)
+        os._exit(EXIT_CODES["stopped"])
+
+    threading.Thread(target=watch, name="end-in-time", daemon=True).start()
+
+
 def end_with(launcher: ProcessName, stop: StopFlag) -> None:
     """Watch the launching process: when it is gone, ask the stage to stop, and end anyway after a grace."""
 
@@ -175,3 +309,7 @@ def end_with(launcher: ProcessName, stop: StopFlag) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="watch-launcher", daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -9,7 +9,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Record = TypeVar("Record")
 
 
 @contextmanager
@@ -19,7 +21,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: when the folder is not writable or the disk is full; `path` is then unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -31,15 +33,47 @@ def replace_file(path: Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
+def temporary_beside(path: Path) -> Path:
+    """Where this process writes what is to replace `path`: in the same folder, so that a rename does it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove what a kill has left of files that were being written in `folder`; nobody writes there now."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` (UTF-8), atomically; its folder must exist."""
     with replace_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as indented JSON, atomically; its folder must exist."""
-    write_text(path, json.dumps(value, indent=2, default=str) + "\n")
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Replace `path` by `value` as indented JSON, atomically; its folder must exist.
+
+    With `durable=False` it is not flushed to the disk: for what can be made again after a power cut.
+    """
+    text = json.dumps(value, indent=2, default=str) + "\n"
+    if durable:
+        write_text(path, text)
+        return
+    temporary = temporary_beside(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_as(kind: type[Record], path: Path) -> Record | None:
+    """The dataclass `kind` from what `write_json(path, asdict(...))` wrote; None where that can't be read."""
+    try:
+        return kind(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _sync_folder(folder: Path) -> None:

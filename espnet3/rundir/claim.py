@@ -55,6 +55,11 @@ def join(directory: Path, name: str) -> None:
         write_json(claim / f"{name}.json", asdict(ProcessName.own()))
 
 
+def leave(directory: Path, name: str) -> None:
+    """Take this process, which is about to end, out of the claim on `directory`."""
+    (directory / "claim" / f"{name}.json").unlink(missing_ok=True)
+
+
 def owner(directory: Path) -> ProcessName | None:
     """The process that claimed `directory`, alive or not; None without a claim."""
     return _read(directory / "claim" / OWNER)

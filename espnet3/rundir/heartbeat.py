@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-EVERY_S = 0.5
+EVERY_S = 2.0
+"""Often enough for a bar that moves, seldom enough for a shared file system with a file for every rank."""
 
 
 class Heartbeat:

@@ -15,9 +15,9 @@ def stage_home(config: Any, stage: str) -> Path:
 
 
 def new_attempt(exp_dir: Path, stage: str) -> int:
-    """The number of the next attempt of `stage`: one more than the highest that left logs or a job."""
+    """The number of the next attempt of `stage`: one more than the highest that left logs or a folder."""
     names = [path.name.removeprefix("attempt-") for path in (exp_dir / "logs" / stage).glob("attempt-*")]
-    names += [path.name.removeprefix(f"{stage}-") for path in (exp_dir / "jobs").glob(f"{stage}-*")]
+    names += [path.name.removeprefix(f"{stage}-") for path in (exp_dir / "attempts").glob(f"{stage}-*")]
     return max((int(name) for name in names if name.isdigit()), default=0) + 1
 
 
@@ -26,11 +26,22 @@ def log_path(exp_dir: Path, stage: str, attempt: int, rank: int) -> Path:
     return exp_dir / "logs" / stage / f"attempt-{attempt}" / f"rank-{rank}.log"
 
 
-def job_dir(exp_dir: Path, stage: str, attempt: int) -> Path:
-    """Where one attempt's job description, task states and heartbeats are."""
-    return exp_dir / "jobs" / f"{stage}-{attempt}"
+def attempt_dir(exp_dir: Path, stage: str, attempt: int) -> Path:
+    """Where one attempt's description, task states and heartbeats are."""
+    return exp_dir / "attempts" / f"{stage}-{attempt}"
 
 
-def heartbeat_path(job: Path, rank: int) -> Path:
+def jobs_dir(exp_dir: Path) -> Path:
+    """Where each job that was submitted to Slurm has a folder, by its name."""
+    return exp_dir / "jobs"
+
+
+def heartbeat_path(attempt: Path, rank: int) -> Path:
     """Where the progress of one task is."""
-    return job / f"heartbeat-{rank}.json"
+    return attempt / f"heartbeat-{rank}.json"
+
+
+def is_run_dir(path: Path) -> bool:
+    """Whether something was run or submitted in the directory `path`, or runs there now."""
+    signs = ("attempts/*-*", "jobs/[!.]*-*", "claim/owner.json", "stages/train.json", "stages/validate.json")
+    return any(any(path.glob(sign)) for sign in signs)

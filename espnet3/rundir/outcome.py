@@ -29,22 +29,28 @@ class TaskState:
     message: str = ""
     """One line that says why it failed or stopped."""
     traceback: str = ""
+    peer_lost: bool = False
+    """It failed because another rank was gone: that one is the cause."""
+    asked_by: str = ""
+    """The signal that asked a stopped task to stop."""
+    node: str = ""
+    """The node it ran on, as Slurm names it."""
 
 
-def state_path(job_dir: Path, rank: int) -> Path:
-    """Where the state of `rank` is kept in the directory of its job."""
-    return job_dir / f"rank-{rank}.json"
+def state_path(attempt: Path, rank: int) -> Path:
+    """Where the state of `rank` is kept in the directory of its attempt."""
+    return attempt / f"rank-{rank}.json"
 
 
-def write_state(job_dir: Path, state: TaskState) -> None:
+def write_state(attempt: Path, state: TaskState) -> None:
     """Replace the state file of one rank, atomically."""
-    write_json(state_path(job_dir, state.rank), asdict(state))
+    write_json(state_path(attempt, state.rank), asdict(state))
 
 
-def read_states(job_dir: Path) -> list[TaskState]:
+def read_states(attempt: Path) -> list[TaskState]:
     """The states of all ranks that have written one, by rank."""
     states = []
-    for path in job_dir.glob("rank-*.json"):
+    for path in attempt.glob("rank-*.json"):
         try:
             states.append(TaskState(**json.loads(path.read_text())))
         except (OSError, ValueError, TypeError):
@@ -55,12 +61,19 @@ def read_states(job_dir: Path) -> list[TaskState]:
 def first_failure(states: list[TaskState]) -> TaskState | None:
     """The rank that failed first: what the others report is often only that it is gone."""
     failed = [state for state in states if state.outcome == "failed"]
-    return min(failed, key=lambda state: state.ended_at or 0.0, default=None)
+    own = [state for state in failed if not state.peer_lost]
+    return min(own or failed, key=lambda state: state.ended_at or 0.0, default=None)
 
 
-def job_outcome(states: list[TaskState], world_size: int) -> Outcome:
-    """The outcome of a job whose processes are gone: the worst of its ranks'."""
+def attempt_outcome(states: list[TaskState], world_size: int) -> Outcome:
+    """The outcome of an attempt whose processes are gone: the worst of its ranks'.
+
+    Ranks that failed only because another one was gone don't count where that one was killed.
+    """
     outcomes = [state.outcome or "killed" for state in states]
     outcomes += ["killed"] * (world_size - len(states))
+    own_failure = any(state.outcome == "failed" and not state.peer_lost for state in states)
+    if "killed" in outcomes and not own_failure:
+        return "killed"
     worst: list[Outcome] = ["failed", "killed", "stopped", "done"]
     return next(outcome for outcome in worst if outcome in outcomes)

@@ -16,17 +16,22 @@ def provenance(command: list[str], directory: Path) -> dict[str, Any]:
     return {
         "command": command,
         "started_at": time.strftime("%Y-%m-%d %H:%M:%S%z"),
-        "git_revision": _git(directory, "rev-parse", "HEAD"),
-        "git_changed_files": (_git(directory, "status", "--porcelain", "--untracked-files=no") or "").split(
+        "git_revision": git(directory, "rev-parse", "HEAD"),
+        "git_changed_files": (git(directory, "status", "--porcelain", "--untracked-files=no") or "").split(
             "\n"
         ),
         "host": platform.node(),
         "python": f"{sys.executable} {platform.python_version()}",
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": installed_versions(),
     }
 
 
-def _git(directory: Path, *arguments: str) -> str | None:
+def installed_versions() -> dict[str, str | None]:
+    """Versions of espnet3 and of what it stands on, which are not imported for that."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def git(directory: Path, *arguments: str) -> str | None:
     """What git prints, without the last line end; None outside a working tree or without git."""
     try:
         done = subprocess.run(

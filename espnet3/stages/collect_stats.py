@@ -1,38 +1,43 @@
 """Stage 1: statistics of the features, and the shape of every utterance."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import StageResult, Task
+from espnet3.stages.importing import quick_imports
 
 if TYPE_CHECKING:
     from espnet3.components.data.data_organizer import DataOrganizer
 
 SPLITS = ("train", "valid")
+_AS_LONG_AS_IT_TAKES = timedelta(days=365)
+"""The launcher ends ranks that wait for one that is gone."""
 
 
 def run(config: DictConfig, task: Task) -> StageResult:
     """Collect the statistics of `config.dataset` through `config.model` into `config.stats_dir`.
 
-    Rank 0 does it; further ranks have nothing to do.
+    The ranks share the utterances; rank 0 writes, the same bytes however many they are.
 
     Raises:
         Stopped: the task was asked to stop; nothing was written.
-        UserError: what `espnet3.components.data.collect_stats.collect_stats` refuses.
+        UserError: what `espnet3.components.data.collect_stats` refuses.
     """
-    import torch
+    with quick_imports():
+        import torch
 
-    from espnet3.components.data.collect_stats import collect_stats
-    from espnet3.components.data.data_organizer import build_organizer
-    from espnet3.components.data.dataloader_builder import build_collate_fn
-    from espnet3.components.data.instantiation import instantiate_node
+        from espnet3.components.data.collect_stats import collect_part, write_stats
+        from espnet3.components.data.data_organizer import build_organizer
+        from espnet3.components.data.dataloader_builder import build_collate_fn
+        from espnet3.components.data.instantiation import instantiate_node
 
     stats_dir = Path(config.stats_dir)
-    if task.rank > 0:
-        return StageResult("nothing to do on this rank", where=stats_dir)
     organizer = build_organizer(config.dataset)
 
     def progress(done: int, total: int) -> None:
@@ -40,25 +45,59 @@ def run(config: DictConfig, task: Task) -> StageResult:
         if task.stop.is_set():
             raise Stopped(f"{task.stop.reason}: {done:,} of {total:,} utterances were read, nothing written")
 
-    # Trainings of any seed share the statistics, so a model that draws (dither) does so from a fixed seed.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        outputs = collect_stats(
-            instantiate_node(config.model),
-            organizer,
-            stats_dir=stats_dir,
-            collate_fn=build_collate_fn(config.get("dataloader")),
-            batch_size=config.collect_stats.batch_size,
-            num_workers=config.collect_stats.num_workers,
-            splits=SPLITS,
-            progress=progress,
-        )
+    with torch.random.fork_rng(devices=[]), _together(task) as gather:
+        torch.manual_seed(0)  # trainings of any seed share the statistics
+        stopped = None
+        try:
+            part = collect_part(
+                instantiate_node(config.model),
+                organizer,
+                collate_fn=build_collate_fn(config.get("dataloader")),
+                batch_size=config.collect_stats.batch_size,
+                num_workers=config.collect_stats.num_workers,
+                splits=SPLITS,
+                progress=progress,
+                rank=task.rank,
+                world_size=task.world_size,
+            )
+        except Stopped as error:
+            part, stopped = None, error
+        parts = gather(part)  # also where this rank stops: the others wait for it
+    if stopped is not None:
+        raise stopped
+    if task.rank > 0:
+        return StageResult("a part, which rank 0 has written", where=stats_dir)
+    if None in parts:
+        raise Stopped(f"{task.stop.reason}: other ranks were not done, nothing written")
+    outputs = write_stats(parts, stats_dir)
     return StageResult(
         summary=_summary(organizer, stats_dir),
         where=stats_dir,
         outputs=outputs,
         inputs=list(dict.fromkeys([*organizer.train.files(), *organizer.valid.files()])),
     )
+
+
+@contextmanager
+def _together(task: Task) -> Iterator[Callable[[Any], list[Any]]]:
+    """What brings an object of each rank, in their order, to rank 0; elsewhere it gives nothing of use."""
+    import torch.distributed
+
+    if task.world_size == 1:
+        yield lambda own: [own]
+        return
+
+    def gather(own: Any) -> list[Any]:
+        found = [None] * task.world_size
+        torch.distributed.gather_object(own, found if task.rank == 0 else None)
+        torch.distributed.barrier()  # nobody leaves before all is there
+        return found
+
+    torch.distributed.init_process_group("gloo", timeout=_AS_LONG_AS_IT_TAKES)
+    try:
+        yield gather
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def _summary(organizer: "DataOrganizer", stats_dir: Path) -> str:

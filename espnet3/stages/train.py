@@ -8,7 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from espnet3.config.optimizers import check_optimizers
 from espnet3.rundir.task import StageResult, Task
+from espnet3.stages.importing import quick_imports
 
 log = logging.getLogger(__name__)
 
@@ -21,27 +23,31 @@ def run(config: DictConfig, task: Task) -> StageResult:
         that the data and the statistics were read from.
 
     Raises:
-        UserError: a mistake in the configuration.
+        UserError: a mistake in the configuration, or the disk is full.
         Stopped: asked to stop, and saved.
     """
-    import torch.distributed
+    with quick_imports():
+        import torch.distributed
 
-    from espnet3.components.callbacks.failure_time import FailureTime
-    from espnet3.components.callbacks.progress import Progress
-    from espnet3.components.checkpoint.newest_intact import agree_on_checkpoint
-    from espnet3.components.checkpoint.ranking import read_ranking
-    from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
-    from espnet3.components.data.instantiation import instantiate_node
-    from espnet3.components.modeling.initial_weights import load_initial_weights
-    from espnet3.components.modeling.lightning_module import ESPnetLightningModule
-    from espnet3.components.trainers.build import build_trainer
+        from espnet3.components.callbacks.failure_time import FailureTime
+        from espnet3.components.callbacks.progress import Progress
+        from espnet3.components.checkpoint.atomic_io import full_disk
+        from espnet3.components.checkpoint.newest_intact import agree_on_checkpoint
+        from espnet3.components.checkpoint.ranking import read_ranking
+        from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
+        from espnet3.components.data.instantiation import instantiate_node
+        from espnet3.components.modeling.initial_weights import load_initial_weights
+        from espnet3.components.modeling.lightning_module import ESPnetLightningModule
+        from espnet3.components.trainers.build import build_trainer
 
-    _check_optimizers(config)
+    check_optimizers(config)
     _use_threads(OmegaConf.select(config, "resources.train.cpus_per_task") or 1)
     directory = Path(config.exp_dir) / "checkpoints"
     options: Any = OmegaConf.to_container(config.checkpoint)
     trainer = build_trainer(
-        config, task, [FailureTime(), Progress(task), RunCheckpoint(directory, **options)]
+        config,
+        task,
+        [FailureTime(), Progress(task, config.checkpoint.monitor), RunCheckpoint(directory, **options)],
     )
 
     _seed(config.seed)  # the same weights on all ranks
@@ -57,6 +63,11 @@ def run(config: DictConfig, task: Task) -> StageResult:
 
     try:
         trainer.fit(module, ckpt_path=last, weights_only=True)
+    except OSError as error:
+        told = full_disk(error, directory.parent)
+        if told is None:
+            raise
+        raise told from error
     finally:
         if task.world_size > 1 and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -64,7 +75,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
     ranking = read_ranking(directory)
     best = ranking.best[0] if ranking and ranking.best else None
     epochs = f"{trainer.current_epoch} epoch{'s' * (trainer.current_epoch != 1)}"
-    files = [*module.organizer.train.files(), *module.organizer.valid.files()]
+    files = [*module.data.organizer.train.files(), *module.data.organizer.valid.files()]
     metrics = {
         key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("valid/")
     }
@@ -80,27 +91,6 @@ def run(config: DictConfig, task: Task) -> StageResult:
         inputs=[*files, *_stats_files(config)],
         metrics=metrics,
     )
-
-
-def _check_optimizers(config: DictConfig) -> None:
-    """Tell mistakes in one line, before anything is read or built.
-
-    Raises:
-        UserError: optimizers or schedulers are not configured as they can be.
-    """
-    from espnet3.components.modeling.named.config import read_named_config
-    from espnet3.components.modeling.optimizer_config import is_named, read_optimizer_config
-    from espnet3.components.trainers.named_optimizers import check_trainer_options
-    from espnet3.errors import UserError
-
-    try:
-        if is_named(config):
-            read_named_config(config)
-            check_trainer_options(config.trainer)
-        else:
-            read_optimizer_config(config)
-    except (AssertionError, ValueError, RuntimeError) as error:
-        raise UserError(str(error)) from error
 
 
 def _seed(seed: int) -> None:

@@ -1,14 +1,18 @@
 """Stage 3: score the trained model by the recipe's evaluator, and draw the learning curve."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from espnet3.errors import UserError
+from espnet3.config.target_keys import OF_VALIDATION
+from espnet3.errors import UserError, short_path
 from espnet3.rundir.atomic import write_json
+from espnet3.rundir.curves import read_curves
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import StageResult, Task
+from espnet3.stages.importing import quick_imports
 
 if TYPE_CHECKING:
     import torch
@@ -16,9 +20,9 @@ if TYPE_CHECKING:
     from espnet3.components.data.combined_dataset import CombinedDataset
     from espnet3.components.data.data_organizer import DataOrganizer
 
-OWN_KEYS = ("splits", "checkpoint")
-"""Keys of `validate` that are not the evaluator's arguments."""
 SPLITS = ("train", "valid", "test")
+
+log = logging.getLogger(__name__)
 
 
 def run(config: DictConfig, task: Task) -> StageResult:
@@ -33,9 +37,10 @@ def run(config: DictConfig, task: Task) -> StageResult:
         UserError: there is no such checkpoint, split or evaluator, or the weights are of another model.
         Stopped: the task was asked to stop.
     """
-    from espnet3.components.checkpoint.ranking import RANKING
-    from espnet3.components.data.data_organizer import build_organizer
-    from espnet3.components.data.instantiation import instantiate_node
+    with quick_imports():
+        from espnet3.components.checkpoint.ranking import RANKING
+        from espnet3.components.data.data_organizer import build_organizer
+        from espnet3.components.data.instantiation import instantiate_node
 
     directory = Path(config.exp_dir) / "validate"
     if task.rank > 0:
@@ -53,6 +58,8 @@ def run(config: DictConfig, task: Task) -> StageResult:
             raise Stopped(f"{split} was not scored; the stage starts anew")
         (directory / split).mkdir(parents=True, exist_ok=True)
         scores[split] = dict(evaluator(model, dataset, split, directory / split, task))
+        told = ", ".join(f"{name} {value:.4g}" for name, value in scores[split].items())
+        log.info("%s: %s; see %s", split, told, short_path(directory / split))
     metrics = {**scores.get("test", {}), **{split: own for split, own in scores.items() if split != "test"}}
     curves = Path(config.exp_dir) / "csv" / "metrics.csv"
     picture = _draw(curves, directory / "learning_curve.png", title=Path(config.exp_dir).name)
@@ -102,7 +109,7 @@ def find_checkpoint(config: DictConfig) -> Path:
 def _evaluator_node(node: DictConfig) -> DictConfig:
     if "_target_" not in node:
         raise UserError("validate._target_ is missing: the recipe's evaluator, such as decode.GreedyDecoding")
-    return OmegaConf.masked_copy(node, [str(key) for key in node if key not in OWN_KEYS])
+    return OmegaConf.masked_copy(node, [str(key) for key in node if key not in OF_VALIDATION])
 
 
 def _dataset(organizer: "DataOrganizer", split: str) -> "CombinedDataset":
@@ -135,9 +142,9 @@ def _device(config: DictConfig) -> str:
 
 def _draw(file: Path, picture: Path, title: str) -> list[Path]:
     """Draw the learning curve, where the training left metrics in a CSV file; names what was made."""
-    from espnet3.components.learning_curve import draw_learning_curve, read_curves
+    from espnet3.components.learning_curve import draw_learning_curve
 
-    curves = read_curves(file) if file.is_file() else {}
+    curves = read_curves(file)
     if not curves:
         return []
     draw_learning_curve(curves, picture, title=title)

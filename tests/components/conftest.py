@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -34,15 +33,12 @@ def answers_of_ranks():
 
 
 def _answers_of_ranks(script, directory, world_size, *arguments):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     shared = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "PYTHONFAULTHANDLER": "1",  # where a crash in a library came from
         "WORLD_SIZE": str(world_size),
+        "RENDEZVOUS": f"file://{directory / 'meeting'}",  # a port could be taken by another program
     }
     processes = [
         subprocess.Popen(
@@ -55,7 +51,7 @@ def _answers_of_ranks(script, directory, world_size, *arguments):
         for rank in range(world_size)
     ]
     try:
-        outputs = [process.communicate(timeout=240)[0] for process in processes]
+        outputs = [process.communicate(timeout=600)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -1,6 +1,6 @@
 """Small trainings with a known course, in this process or as one of two ranks; not a test itself.
 
-    python training_runs.py SCENARIO DIRECTORY      as one of several ranks, by RANK, WORLD_SIZE, ...
+    python training_runs.py DIRECTORY      as one of several ranks, by RANK, WORLD_SIZE, RENDEZVOUS
 
 A rank's answer is DIRECTORY/rank-<r>.pt.
 """
@@ -10,12 +10,14 @@ import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import torch
 from lightning.pytorch import Callback
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
+from espnet3.components.checkpoint import run_checkpoint
 from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
 from espnet3.components.data.epoch_batch_sampler import EpochBatchSampler
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
@@ -77,15 +79,22 @@ def first(items):
 class Given(ESPnetLightningModule):
     """The module with batches that a test gives instead of a dataset."""
 
-    rotate = 0
-
-    def __init__(self, model, config, train, valid=()) -> None:
+    def __init__(self, model, config, train, valid=(), rotate=0) -> None:
         super().__init__(model, config)
-        self._organizer = SimpleNamespace(train=list(train), valid=list(valid))
+        self.data = GivenData(list(train), list(valid), rotate)
 
-    def _build_loader(self, split, **where):
-        rotate = self.rotate if split == "train" else 0
-        return loader(getattr(self.organizer, split), rotate=rotate, **where)
+
+class GivenData:
+    """In place of RankData: the same batches on every rank, whatever its share."""
+
+    def __init__(self, train, valid, rotate) -> None:
+        self.batches = {"train": train, "valid": valid}
+        self.rotate = rotate
+
+    def loader(self, split, *, rank, world_size, dealt_before=(), **begin):
+        if not self.batches[split]:
+            return []
+        return loader(self.batches[split], rotate=self.rotate if split == "train" else 0, **begin)
 
 
 class Trace(Callback):
@@ -146,8 +155,7 @@ def fit(
             },
         }
     )
-    module = Given(model or Linear(), {"optimizer": SGD, **(config or {})}, train, valid)
-    module.rotate = rotate
+    module = Given(model or Linear(), {"optimizer": SGD, **(config or {})}, train, valid, rotate)
     module.stop_requested = task.stop.is_set
     built = build_trainer(whole, task, callbacks)
     built.fit(module, ckpt_path=last, weights_only=True)
@@ -162,6 +170,13 @@ def traced(train, directory, **options):
 
 
 # --- on two ranks -----------------------------------------------------------------------------------------
+
+
+def meet(rank, world_size):
+    """Join the other ranks where the test said: a file."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=os.environ["RENDEZVOUS"], rank=rank, world_size=world_size
+    )
 
 
 def skipping(task, directory):
@@ -294,15 +309,36 @@ def stopping(task, directory):
     }
 
 
+class Clock(Callback):
+    """A clock that every training batch moves on by so many minutes."""
+
+    def __init__(self, minutes) -> None:
+        self.minutes, self.now = minutes, 0.0
+
+    def on_train_batch_start(self, *_):
+        self.now += 60 * self.minutes
+
+
+def clocks(task, directory):
+    """A batch takes a minute by rank 0's clock, an hour by the others'; which checkpoints are written."""
+    clock = Clock(60 if task.rank else 1)
+    with patch.object(run_checkpoint, "time", SimpleNamespace(monotonic=lambda: clock.now)):
+        checkpoints = RunCheckpoint(directory, "train/loss", keep_last=100, every_minutes=3)
+        batches = [data(index) for index in range(10)]
+        fit(batches, directory, task=task, callbacks=[checkpoints, clock], max_epochs=2)
+    return sorted(path.name for path in directory.glob("epoch=*.ckpt"))
+
+
 SCENARIOS = {
-    function.__name__: function for function in (skipping, metrics, diverging, collectives, stopping)
+    function.__name__: function for function in (skipping, metrics, diverging, collectives, stopping, clocks)
 }
 
 
 def main() -> None:
     directory = Path(sys.argv[1])
-    rank = int(os.environ["RANK"])
-    task = Task("train", rank, int(os.environ["WORLD_SIZE"]), local_rank=rank)
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    task = Task("train", rank, world_size, local_rank=rank)
+    meet(rank, world_size)
     answers = {name: scenario(task, directory / name) for name, scenario in SCENARIOS.items()}
     torch.save(answers, directory / f"rank-{rank}.pt")
     torch.distributed.destroy_process_group()

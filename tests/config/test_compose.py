@@ -29,8 +29,8 @@ def test_a_recipe_states_only_what_differs_from_the_shared_configuration(small_r
 
 
 def test_overrides_set_add_and_delete(small_recipe: Path):
-    config = composed(small_recipe, "prepare.size=5", "+prepare.extra=1", "~prepare.mode", "tag=7")
-    assert (config.prepare.size, config.prepare.extra, "mode" in config.prepare) == (5, 1, False)
+    config = composed(small_recipe, "prepare.size=5", "+model.extra=1", "~prepare.mode", "tag=7")
+    assert (config.prepare.size, config.model.extra, "mode" in config.prepare) == (5, 1, False)
     assert config.exp_dir.endswith("/exp/7")
 
 
@@ -82,7 +82,7 @@ def test_statistics_are_shared_by_what_they_do_not_depend_on(small_recipe: Path)
         ("tag=a/b", ["tag=a/b", "a folder name"]),
         ("tag=stats", ["statistics"]),
         ("init_from=/no/such.ckpt", ["init_from=/no/such.ckpt", "no such file"]),
-        ("launcher=slrm", ["launcher=slrm", "local", "debug"]),
+        ("launcher=slrm", ["launcher=slrm", "slurm"]),
         ("+experiment=none", ["+experiment=none", "experiment"]),
         ("prepare.size=1,2", ["several values"]),
         ("prepare.size=[", ["prepare.size=[", "no override"]),
@@ -112,7 +112,56 @@ def test_a_mistyped_key_in_a_file_is_named(small_recipe: Path, key: str):
     assert f"{key} is no key" in message(small_recipe)
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("dataloader: {train: {batch_sise: 4}}", "dataloader.train.batch_sise: no such option; did you mean"),
+        ("dataloader: {train: {iter_factory: {_target_: x.Y}}}", "the same type of dataloader"),
+        ("optimizer: {lrr: 1}", "optimizer.lrr: torch.optim.Adam takes no lrr; did you mean optimizer.lr?"),
+        ("scheduler_interval: batch", "scheduler_interval must be step or epoch, given: 'batch'"),
+        ("optimizer: null\nschedulers: {}", "give `optimizer` or `optimizers`"),
+        (
+            "optimizer: null\noptimizers: {g: {optimizer: {_target_: torch.optim.SGD}, parms: g}}",
+            "optimizers.g has no key parms; did you mean optimizers.g.params?",
+        ),
+        (
+            "optimizer: null\noptimizers: {g: {optimizer: {_target_: torch.optim.SGD, ler: 1}, params: g}}",
+            "optimizers.g.optimizer.ler: torch.optim.SGD takes no ler; did you mean optimizers.g.opt",
+        ),
+        (
+            "optimizer: null\ntrainer: {gradient_clip_val: 1.0}\n"
+            "optimizers: {g: {optimizer: {_target_: torch.optim.SGD}, params: g}}",
+            "trainer.gradient_clip_val cannot be given with named optimizers",
+        ),
+        ("prepare: {sice: 4}", "prepare.sice: making.make takes no sice; did you mean prepare.size?"),
+    ],
+)
+def test_a_mistake_inside_a_file_is_told_before_any_stage_runs(small_recipe: Path, lines: str, expected: str):
+    (small_recipe / "conf" / "mistaken.yaml").write_text(lines)
+    file = small_recipe / "conf" / "config.yaml"
+    file.write_text(file.read_text().replace("_self_", "_self_, mistaken"))
+    assert expected in message(small_recipe)
+
+
+def test_a_new_recipe_needs_no_optimizer_for_its_first_stages(small_recipe: Path):
+    assert composed(small_recipe, "optimizer=null").optimizer is None
+
+
 def test_a_number_may_replace_a_number_of_the_other_kind(small_recipe: Path):
     assert composed(small_recipe, "prepare.rate=1").prepare.rate == 1
     assert composed(small_recipe, "prepare.size=0.5").prepare.size == 0.5
     assert composed(small_recipe, "trainer.gradient_clip_val=0.5").trainer.gradient_clip_val == 0.5
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("sweep.objective=test/wer", "sweep.objective=test/wer: takes a metric of the valid split"),
+        ("sweep.direction=up", "sweep.direction=up: takes minimize, maximize, or null"),
+        ("sweep.max_parallel=0", "sweep.max_parallel=0: takes a whole number, 1 or more"),
+        ("+sweep.max_paralel=2", "sweep.max_paralel is no key of sweep; did you mean max_parallel?"),
+        ("optimizer.lr=1,2", "--multirun runs one trial for each value"),
+    ],
+)
+def test_a_mistake_about_a_sweep_is_named(small_recipe: Path, override: str, expected: str):
+    assert expected in message(small_recipe, override)

@@ -42,6 +42,10 @@ def test_a_stage_says_what_it_made_and_is_skipped_the_second_time(small_recipe: 
     assert (small_recipe / "data" / "train.jsonl").stat().st_mtime_ns == made
     code, output = run(small_recipe, *STAGE_0, "prepare.size=4")
     assert "prepare.size: 3 → 4" in output and "4 utterances" in output
+    exp_dir = small_recipe / "exp" / "default"
+    (exp_dir / "csv").mkdir()
+    for torn in (".run.json.77.tmp", "csv/.metrics.csv.77.tmp", "attempts/prepare-1/.rank-0.json.77.tmp"):
+        (exp_dir / torn).touch()  # a kill came while it was written
     code, output = run(small_recipe, *STAGE_0, "prepare.size=4", "--force")
     assert "runs again: forced" in output
     assert left_over(small_recipe) == []
@@ -193,7 +197,7 @@ def test_the_debug_launcher_runs_in_the_commands_own_process(small_recipe: Path,
 
 def test_what_the_submitting_side_imports_stays_small(small_recipe: Path):
     script = (
-        "import sys; from espnet3.__main__ import main; import espnet3.launch.run;"
+        "import sys; from espnet3.__main__ import main; import espnet3.launch.dispatch;"
         f"main(['run', '--recipe', {str(small_recipe)!r}, '--dry-run']);"
         "print([name for name in ('torch', 'lightning', 'numpy') if name in sys.modules])"
     )
@@ -203,7 +207,7 @@ def test_what_the_submitting_side_imports_stays_small(small_recipe: Path):
 
 def test_where_a_run_came_from_is_kept(small_recipe: Path, run):
     run(small_recipe, *STAGE_0)
-    states = json.loads((small_recipe / "exp/default/jobs/prepare-1/rank-0.json").read_text())
+    states = json.loads((small_recipe / "exp/default/attempts/prepare-1/rank-0.json").read_text())
     assert states["outcome"] == "done"
-    mode = (small_recipe / "exp/default/jobs/prepare-1").stat().st_mode & 0o777
+    mode = (small_recipe / "exp/default/attempts/prepare-1").stat().st_mode & 0o777
     assert mode == 0o700

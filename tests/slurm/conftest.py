@@ -1,18 +1,48 @@
-"""A real Slurm cluster for the tests: started at first use, shared by pytest's workers, ended by the last."""
+"""A real Slurm cluster for each worker of pytest: started at first use, ended with the worker."""
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools" / "slurm"
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "tools" / "slurm"
 sys.path.insert(0, str(TOOLS))
+FAILING = """
+import os
+import signal
+import time
+from pathlib import Path
+from lightning.pytorch import Callback
+
+class Fails(Callback):
+    def __init__(self, what):
+        self.what = what
+
+    def on_train_batch_start(self, trainer, *_):
+        folder = Path(__file__).parent
+        (folder / f"begun-{self.what}").touch()
+        while (folder / f"wait-{self.what}").exists() and not trainer.should_stop:
+            time.sleep(0.1)
+            if trainer.lightning_module.stop_requested():
+                break
+        bad = folder / f"bad-{self.what}"
+        if not bad.exists() or os.environ.get("RANK", "1") != "1":
+            return
+        deed = bad.read_text()
+        if deed == "raise":
+            raise ValueError("these learning rates do not go together")
+        if deed == "once":
+            bad.unlink()
+        os.kill(os.getppid() if deed == "once" else os.getpid(), signal.SIGKILL)
+"""
+"""A callback of trials that begin, wait and end badly as files beside it say; of several ranks the second."""
 
 
 class Slurm:
@@ -60,6 +90,15 @@ class Slurm:
         """Submit a shell script; the job's id."""
         return self("sbatch", "--parsable", *options, "--wrap", script)
 
+    def requeue(self, job: str, until: Callable[[Callable[[], object], str], None]) -> None:
+        """Requeue a running job and wait until it is over; Slurm starts it again ten seconds later.
+
+        A start sooner than that (StartTime=now) may meet the end of the credential of the first: "Killing
+        non-startable batch job", says slurmctld then.
+        """
+        self("scontrol", "requeue", job)
+        until(lambda: self("squeue", "-h", "-r", "-o", "%T", "-j", job) == "PENDING", f"{job} to be requeued")
+
     def accounted(self, job: str) -> list[str]:
         """What sacct says of each run of a job, oldest first."""
         rows = self(
@@ -68,55 +107,74 @@ class Slurm:
         return rows.splitlines()
 
 
-@contextmanager
-def held(path: Path, how: int) -> Iterator[int]:
-    """A lock on a file, shared or exclusive."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, how)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 @pytest.fixture(scope="session")
-def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of this test run share."""
+def workers_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """The cluster of this worker of pytest, up or not. Tests use `cluster`."""
     base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-
-@pytest.fixture(scope="session")
-def shared_cluster(session_folder: Path) -> Iterator[Slurm]:
-    """The cluster of this test run, up or not. Tests use `cluster`, which takes turns."""
-    # Unix sockets need a short path.
-    slurm = Slurm(Path(f"/tmp/espnet3-slurm-test-{zlib.crc32(os.fsencode(session_folder)):08x}"))
-    with held(session_folder / "slurm-users.lock", fcntl.LOCK_SH) as users:
-        with held(session_folder / "slurm-install.lock", fcntl.LOCK_EX):
-            done = slurm.tool("install")
-        if done.returncode == 2:
-            pytest.skip(done.stderr.strip())
-        try:
-            # Not started here: another worker's test, whose turn it is, may have ended a node on purpose.
-            yield slurm
-        finally:
-            try:
-                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                # another worker is still at it
-                pass
-            else:
-                slurm.tool("down")
+    slurm = Slurm(Path(f"/tmp/espnet3-slurm-test-{zlib.crc32(os.fsencode(base)):08x}"))  # short: for sockets
+    with (base.parent / "slurm-install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = slurm.tool("install")
+    if done.returncode == 2:
+        pytest.skip(done.stderr.strip())
+    try:
+        yield slurm
+    finally:
+        slurm.tool("down")
 
 
 @pytest.fixture
-def cluster(
-    shared_cluster: Slurm, session_folder: Path, until: Callable[[Callable[[], object], str], None]
-) -> Iterator[Slurm]:
-    """The cluster with every node up and no jobs, for one test at a time."""
-    with held(session_folder / "slurm-turn.lock", fcntl.LOCK_EX):
-        # What the test before left, or broke, ends here and not there: it may have failed in the midst.
-        shared_cluster.up()
-        shared_cluster("scancel", "--user", str(os.geteuid()))
-        until(lambda: not shared_cluster("squeue", "--noheader"), "all jobs to end")
-        yield shared_cluster
+def cluster(workers_cluster: Slurm, until: Callable[[Callable[[], object], str], None]) -> Slurm:
+    """The cluster with every node up and no jobs."""
+    # What the test before left, or broke, ends here and not there: it may have failed in the midst.
+    workers_cluster.up()
+    workers_cluster("scancel", "--user", str(os.geteuid()))
+    until(lambda: not workers_cluster("squeue", "--noheader"), "all jobs to end")
+    return workers_cluster
+
+
+class Sweeps:
+    """A copy of the smallest recipe, whose trials fail and wait as files say, and its commands."""
+
+    def __init__(self, cluster, directory: Path) -> None:
+        self.cluster, self.directory = cluster, directory
+        self.commands: list[subprocess.Popen[str]] = []
+        (directory / "failing.py").write_text(FAILING)
+
+    def start(self, *words: str | Path) -> "subprocess.Popen[str]":
+        """Start a command; it is ended with the test."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "espnet3", *map(str, words)],
+            env={**self.cluster.environment, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.commands.append(process)
+        return process
+
+    def run(self, *words: str | Path) -> tuple[int, str]:
+        """Exit code and output of a command that ends by itself."""
+        process = self.start(*words)
+        output, _ = process.communicate(timeout=600)
+        return process.returncode, output
+
+    def sweep(self, tag: str = "default") -> Path:
+        return self.directory / "exp" / "sweeps" / tag
+
+    def elements(self) -> list[tuple[str, str]]:
+        """Id and comment of every element in the queue."""
+        lines = self.cluster("squeue", "--noheader", "--array", "--format=%i|%k").splitlines()
+        return [(line.split("|")[0], line.split("|")[1]) for line in lines]
+
+
+@pytest.fixture
+def sweeps(cluster, template: Path) -> Iterator[Sweeps]:
+    """The recipe on the cluster."""
+    sweeps = Sweeps(cluster, template)
+    yield sweeps
+    for process in sweeps.commands:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,12 +1,18 @@
 """Stage 1 tells what it made and read, shows progress, and stops between batches with nothing written."""
 
 import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import soundfile
 from omegaconf import OmegaConf
 
+from espnet3.components.data import collect_stats
 from espnet3.errors import UserError
 from espnet3.rundir.heartbeat import Heartbeat, read_heartbeat
 from espnet3.rundir.stop import Stopped
@@ -91,9 +97,54 @@ def test_a_request_to_stop_ends_it_between_batches_with_nothing_written(config, 
     assert not (tmp_path / "stats").exists()
 
 
-def test_only_rank_0_collects(config, tmp_path):
-    result = run(config, Task("collect_stats", rank=1, world_size=2))
-    assert result.outputs == []
+RANK = """
+import os, sys
+from omegaconf import OmegaConf
+from espnet3.components.data import collect_stats
+from espnet3.rundir.stop import Stopped
+from espnet3.rundir.task import Task
+from espnet3.stages.collect_stats import run
+collect_stats.BLOCK = 2
+task = Task("collect_stats", rank=int(os.environ["RANK"]), world_size=2)
+if sys.argv[2] == os.environ["RANK"]:
+    task.stop.set("SIGTERM")
+try:
+    print(len(run(OmegaConf.load(sys.argv[1]), task).outputs))
+except Stopped as stopped:
+    print("stopped:", stopped)
+"""
+
+
+def two_ranks(config, tmp_path, stop_rank: int) -> list[str]:
+    """What each of two ranks ends with, of which one may be asked to stop before it begins."""
+    OmegaConf.save(config, tmp_path / "config.yaml")
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
+    command = [sys.executable, "-c", RANK, str(tmp_path / "config.yaml"), str(stop_rank)]
+    environment = {**os.environ, **meeting, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(command, env={**environment, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    return [rank.communicate(timeout=300)[0].strip() for rank in ranks]
+
+
+@pytest.mark.slow
+def test_ranks_make_together_what_one_makes_alone(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(collect_stats, "BLOCK", 2)
+    alone = {path: path.read_bytes() for path in run(config, Task.alone("collect_stats")).outputs}
+    shutil.rmtree(tmp_path / "stats")
+    assert two_ranks(config, tmp_path, stop_rank=-1) == [str(len(alone)), "0"]
+    assert {path: path.read_bytes() for path in alone} == alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop_rank", [0, 1])
+def test_no_rank_waits_for_one_that_stops_and_nothing_is_written(config, tmp_path, stop_rank):
+    first, second = two_ranks(config, tmp_path, stop_rank)
+    assert first.startswith("stopped")
+    assert second.startswith("stopped" if stop_rank == 1 else "0")
     assert not (tmp_path / "stats").exists()
 
 

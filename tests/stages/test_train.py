@@ -121,3 +121,25 @@ def test_a_mistake_in_the_optimizer_is_told_before_anything_is_made(recipe):
     config = recipe("optimizer._target_=torch.optim.Adamm")
     with pytest.raises(UserError, match="optimizer: "):
         train.run(config, Task.alone("train"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("~optimizer", "+optimizers={g: {optimizer: {_target_: torch.optim.Adam}, params: gen}}"),
+            "optimizers.g.params: 'gen' matches no parameter",
+        ),
+        (
+            (
+                "+scheduler={_target_: torch.optim.lr_scheduler.ReduceLROnPlateau}",
+                *("+scheduler_interval=epoch", "+scheduler_monitor=valid/los", "trainer.max_epochs=1"),
+            ),
+            "scheduler_monitor=valid/los was never logged; logged are:",
+        ),
+    ],
+)
+def test_a_mistake_that_only_the_model_shows_is_the_users(recipe, overrides, message):
+    with pytest.raises(UserError) as caught:
+        train.run(recipe(*overrides), Task.alone("train"))
+    assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -12,8 +12,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from espnet3.components.checkpoint.ranking import Ranked, Ranking, write_ranking
-from espnet3.components.learning_curve import draw_learning_curve, read_curves
+from espnet3.components.learning_curve import draw_learning_curve
 from espnet3.errors import UserError
+from espnet3.rundir.curves import read_curves
 from espnet3.rundir.stop import StopFlag, Stopped
 from espnet3.rundir.task import Task
 from espnet3.stages.validate import run
@@ -114,6 +115,13 @@ def test_the_best_checkpoint_is_scored_on_valid_and_test(config: DictConfig):
     assert all(path.is_file() for path in result.outputs)
     named = {path.name for path in result.inputs}
     assert named >= {best.name, "manifest.jsonl", "0.wav", "3.wav"} and len(result.inputs) == 3 + 5 + 3
+
+
+def test_each_split_is_told_when_it_is_scored(config: DictConfig, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level("INFO", logger="espnet3"):
+        run(config, Task.alone("validate"))
+    for split in ("valid", "test"):
+        assert f"{split}: accuracy 1; see " in caplog.text
 
 
 @pytest.mark.parametrize("checkpoint", ["last", "checkpoints/last.ckpt"])

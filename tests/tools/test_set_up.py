@@ -42,7 +42,7 @@ def test_a_wrong_option_is_named_with_exit_code_2(arguments: tuple, said: str):
     assert said in done.stderr and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("script", ["install.sh", "test.sh"])
+@pytest.mark.parametrize("script", ["install.sh", "test.sh", "chromium.sh"])
 def test_help_is_the_comment_at_the_top(script: str):
     done = call(script, "--help")
     assert done.returncode == 0

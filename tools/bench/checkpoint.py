@@ -1,21 +1,27 @@
 """What checkpoints and heartbeats cost: times of training batches with them against without, in one run.
 
-    python tools/bench/checkpoint.py [--every N ...] [--channels C] [--rounds R]
+    python tools/bench/checkpoint.py [--every N ...] [--channels C] [--rounds R] [--batches B]
 
-The recipe egs/TEMPLATE is trained for one epoch again and again, by the real stage, in turns: with neither
 The recipe egs/TEMPLATE is trained for one epoch again and again by the real stage, in turns: with neither
-usual interval, and with one at every batch. A time is that of an epoch divided by its number of batches; the
-shortest of all rounds counts. Ratios are to "neither"; 1.00 is no cost.
+checkpoints (but the one at its end) nor heartbeats, with a checkpoint every N batches, and with a heartbeat
+at every batch; what heartbeats at their usual interval cost is worked out from that.
+
+An epoch is cut into windows of as many batches as lie between two checkpoints (at least 20), so that each
+holds its share of them. A time is the mean of the quickest fifth of the windows of all rounds, per batch:
+what a busy machine adds is left out. Ratios are to "neither" in windows of the same length; 1.00 is no cost.
 """
 
 import argparse
+import itertools
 import logging
 import os
 import shutil
+import statistics
 import sys
 import tempfile
 import time
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,6 +29,33 @@ from unittest.mock import patch
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[2]
 WARM_UP = 10  # batches
+LEAST_WINDOW = 20  # batches
+
+
+@dataclass
+class Variant:
+    """One way to train, and the times between its batches, seconds, by round."""
+
+    name: str
+    every: int | None = None
+    """Batches between two checkpoints; None: none."""
+    beats: bool = False
+    """Whether there is a heartbeat at every batch; else there is none."""
+    rounds: list[list[float]] = field(default_factory=list)
+
+    @property
+    def window(self) -> int:
+        """Batches in which everything it does has happened as often as it should."""
+        return max(LEAST_WINDOW, self.every or 0)
+
+    def seconds_per_batch(self, window: int) -> float:
+        """Mean of the quickest fifth of all windows of so many batches."""
+        means = [
+            statistics.mean(times[start : start + window])
+            for times in self.rounds
+            for start in range(0, len(times) - window + 1, window)
+        ]
+        return statistics.mean(sorted(means)[: max(1, len(means) // 5)])
 
 
 def main() -> None:
@@ -30,7 +63,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--every", type=int, nargs="+", default=[100, 10, 1], help="batches")
     parser.add_argument("--channels", type=int, default=512, help="of the model: 512 are 200,000 parameters")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--batches", type=int, default=310, help="of an epoch; the first 10 are not counted")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -45,42 +79,43 @@ def measure(recipe: Path, arguments: argparse.Namespace) -> None:
     """Train in turns, and compare."""
     from espnet3.config.compose import Recipe, compose
     from espnet3.launch.task import add_recipe_to_path
+    from espnet3.rundir.heartbeat import EVERY_S
     from espnet3.rundir.task import Task
     from espnet3.stages import collect_stats, prepare
 
     add_recipe_to_path(recipe)
-    overrides = ["prepare.sizes.train=1760", "trainer.max_epochs=1", f"model.channels={arguments.channels}"]
+    batch_size = 8
+    overrides = [f"prepare.sizes.train={batch_size * arguments.batches}", "trainer.max_epochs=1"]
+    overrides += [f"dataloader.train.batch_size={batch_size}", f"model.channels={arguments.channels}"]
     overrides += ["checkpoint.every_minutes=null", "logger.tensorboard=null"]
     config = compose(Recipe(recipe), overrides)
     for stage in (prepare, collect_stats):
         for home in (config.data_dir, config.stats_dir):
             Path(home).mkdir(parents=True, exist_ok=True)
         stage.run(config, Task.alone("any"))
-    variants: dict[str, tuple[int | None, float | None]] = {"neither": (None, None)}
-    variants |= {f"checkpoint every {every}": (every, None) for every in arguments.every}
-    variants |= {"heartbeat, usual": (None, 0.5), "heartbeat every 1": (None, 0.0)}
-    best = dict.fromkeys(variants, float("inf"))
+    neither = Variant("neither")
+    others = [Variant(f"checkpoint every {every}", every=every) for every in arguments.every]
+    others += [Variant("heartbeat every batch", beats=True)]
     for number in range(arguments.rounds):
-        for name, (every, beat) in variants.items():
-            given = [*overrides, f"tag={number}-{name.replace(' ', '-').replace(',', '')}"]
-            if every is not None:
-                given.append(f"checkpoint.every_n_batches={every}")
+        for variant in (neither, *others):
+            given = [*overrides, f"tag=round-{number}"]
+            if variant.every is not None:
+                given.append(f"checkpoint.every_n_batches={variant.every}")
             config = compose(Recipe(recipe), given)
-            best[name] = min(best[name], seconds_per_batch(config, beat))
+            variant.rounds.append(times_of(config, beats=variant.beats)[WARM_UP:])
             size = (Path(config.exp_dir) / "checkpoints" / "last.ckpt").stat().st_size
             shutil.rmtree(config.exp_dir)
-    print(
-        f"checkpoint of {size / 1e6:.1f} MB, {arguments.channels} channels, best of {arguments.rounds} rounds"
-    )
-    for name, seconds in best.items():
-        cost = seconds - best["neither"]
-        every = variants[name][0]
-        each = f", {1e3 * cost * every:5.1f} ms each" if every else ""
-        print(f"{name:22} {1e3 * seconds:7.2f} ms a batch, ratio {seconds / best['neither']:.2f}{each}")
+    print(f"checkpoint of {size / 1e6:.1f} MB, {arguments.channels} channels, {arguments.rounds} rounds")
+    for variant in (neither, *others):
+        ours, plain = (each.seconds_per_batch(variant.window) for each in (variant, neither))
+        cost = (ours - plain) * (variant.every or 1)
+        each = f", {1e3 * cost:6.2f} ms each" if variant is not neither else ""
+        print(f"{variant.name:22} {1e3 * ours:7.2f} ms a batch, ratio {ours / plain:.3f}{each}")
+    print(f"heartbeats every {EVERY_S} s: ratio {1 + cost / EVERY_S:.4f}, worked out from the last line")
 
 
-def seconds_per_batch(config: Any, beat_every_s: float | None) -> float:
-    """Train one epoch; the time of its batches after the first few."""
+def times_of(config: Any, *, beats: bool) -> list[float]:
+    """Train one epoch; seconds from the start of each batch to that of the next."""
     from lightning.pytorch import Callback
 
     from espnet3.components.trainers import build
@@ -89,17 +124,16 @@ def seconds_per_batch(config: Any, beat_every_s: float | None) -> float:
     from espnet3.stages import train
 
     Path(config.exp_dir).mkdir(parents=True)
-    path = Path(config.exp_dir) / "heartbeat.json"
-    heartbeat = Heartbeat() if beat_every_s is None else Heartbeat(path, beat_every_s)
-    times: list[float] = []
+    heartbeat = Heartbeat(Path(config.exp_dir) / "heartbeat.json", every_s=0.0) if beats else Heartbeat()
+    starts: list[float] = []
 
     class Clock(Callback):
         def on_train_batch_start(self, *_: object) -> None:
-            times.append(time.perf_counter())
+            starts.append(time.perf_counter())
 
     with patch.object(build, "build_callbacks", lambda _: [Clock()]):
         train.run(config, Task("train", heartbeat=heartbeat))
-    return (times[-1] - times[WARM_UP]) / (len(times) - 1 - WARM_UP)
+    return [after - before for before, after in itertools.pairwise(starts)]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Stage 3: greedy decoding of a split, its error rates, and hypotheses below their references."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +8,10 @@ import torch
 
 from espnet3.components.data.collate import CommonCollateFn
 from espnet3.components.data.combined_dataset import CombinedDataset
-from espnet3.errors import short_path
 from espnet3.rundir.atomic import write_text
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
 from features import to_text
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,10 +64,7 @@ class GreedyDecoding:
         worst = [hypothesis for hypothesis in worst if hypothesis.errors()]
         write_text(directory / "hypotheses.txt", "\n".join(map(shown, hypotheses)))
         write_text(directory / "worst.txt", "\n".join(map(shown, worst)))
-        metrics = error_rates(hypotheses)
-        rates = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        log.info("%s: %s; see %s", split, rates, short_path(directory / "worst.txt"))
-        return metrics
+        return error_rates(hypotheses)
 
 
 def error_rates(hypotheses: list[Hypothesis]) -> dict[str, float]:

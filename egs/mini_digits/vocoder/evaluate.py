@@ -1,7 +1,6 @@
 """Stage 3: speech of a split through its mel and back, how near it comes, some of it to hear and to see."""
 
 import importlib.util
-import logging
 import math
 import warnings
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ from espnet3.rundir.atomic import replace_file, write_text
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
 from picture import Panel, draw_mels
-
-log = logging.getLogger(__name__)
 
 PESQ_RATES = {8000: "nb", 16000: "wb"}
 """Sample rates that PESQ is defined for, and its mode there."""
@@ -82,9 +79,7 @@ class Resynthesis:
             task.heartbeat.update(unit="utterance", done=len(scores), total=len(dataset))
         draw_mels(panels, directory / "mels.png", frames_per_second=rate / model.mel.hop)
         write_text(directory / "scores.tsv", table(scores))
-        metrics = means(scores)
-        log.info("%s: %s; a line for each utterance is in %s", split, metrics, directory / "scores.tsv")
-        return metrics
+        return means(scores)
 
 
 def stoi(reference: np.ndarray, generated: np.ndarray, sample_rate: int) -> float:

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from espnet3.components.callbacks.epoch_line import epoch_line
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.rundir.task import Task
 
@@ -26,12 +27,14 @@ class Progress(Checkpoint):
 
     Args:
         task: whose heartbeat is updated; lines come from its rank 0.
+        monitor: the metric that the best checkpoint is chosen by, which a line says first.
         log_every_s: seconds between two lines within an epoch.
     """
 
-    def __init__(self, task: Task, log_every_s: float = 30.0) -> None:
+    def __init__(self, task: Task, monitor: str = "", log_every_s: float = 30.0) -> None:
         super().__init__()
         self._task = task
+        self._monitor = monitor
         self._log_every_s = log_every_s
         self._line_at = 0.0
         self._epoch_at = 0.0
@@ -99,18 +102,11 @@ class Progress(Checkpoint):
         )
 
     def _line(self, trainer: Trainer, where: str, prefixes: tuple[str, ...]) -> None:
-        metrics = " ".join(f"{key} {value:.4g}" for key, value in _floats(trainer, prefixes).items())
-        rates = ", ".join(f"{optimizer.param_groups[0]['lr']:.3g}" for optimizer in trainer.optimizers)
+        rates = [optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers]
         total = f"/{trainer.max_epochs}" if trainer.max_epochs not in (None, -1) else ""
-        log.info(
-            "epoch %d%s%s: %s lr %s, %.0f utterances/s",
-            trainer.current_epoch + 1,
-            total,
-            where,
-            metrics,
-            rates,
-            self._speed(),
-        )
+        where = f"epoch {trainer.current_epoch + 1}{total}{where}"
+        line = epoch_line(where, _floats(trainer, prefixes), rates, self._speed(), self._monitor)
+        log.info("%s", line)
 
     def _speed(self) -> float:
         """Utterances per second of all ranks, in this epoch so far."""

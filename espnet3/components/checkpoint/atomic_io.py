@@ -1,6 +1,9 @@
 """How checkpoints are written and read: whole or not at all, and as data, never as code."""
 
+import errno
 import os
+import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import CheckpointIO
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, short_path
 from espnet3.rundir.atomic import replace_file
 
 SPARE_BYTES = 1 << 20
@@ -38,7 +41,7 @@ class AtomicCheckpointIO(CheckpointIO):
             if needed > free:
                 raise UserError(
                     f"{target} was not written: it needs {_megabytes(needed)}, the disk has"
-                    f" {_megabytes(free)} left; {_WHAT_TO_DO}"
+                    f" {_megabytes(free)} left; {_MAKE_ROOM}"
                 )
             with replace_file(target) as temporary, temporary.open("wb") as file:
                 torch.save(checkpoint, file)
@@ -46,9 +49,7 @@ class AtomicCheckpointIO(CheckpointIO):
             reason = _cause_on_disk(error)
             if reason is None:
                 raise
-            raise UserError(
-                f"{target} was not written: {reason.strerror or reason}; {_WHAT_TO_DO}"
-            ) from error
+            raise UserError(f"{target} was not written: {reason.strerror or reason}; {_MAKE_ROOM}") from error
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = "cpu", weights_only: bool | None = True
@@ -66,9 +67,32 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-_WHAT_TO_DO = (
-    "make room (the earlier checkpoints are whole) and start again: training goes on from the newest"
-)
+def check_readable(path: Path) -> None:
+    """Read a checkpoint back that was just written: what a callback has put into it may not be plain data.
+
+    Raises:
+        UserError: training could not go on from it; the file is removed.
+    """
+    try:
+        AtomicCheckpointIO().load_checkpoint(path)
+    except pickle.UnpicklingError as error:
+        path.unlink()
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds a {found[1]}" if found else str(error).splitlines()[0]
+        raise UserError(
+            f"{short_path(path)} could not be read again: {reason}; a checkpoint is data, never code: the"
+            " state_dict of a callback must give tensors, numbers, text, lists and dicts"
+        ) from error
+
+
+_MAKE_ROOM = "make room (the earlier checkpoints are whole) and start again: training goes on from the newest"
+
+
+def full_disk(error: OSError, directory: Path) -> UserError | None:
+    """What to tell when a file of a training in `directory` finds no room, such as a log; else None."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return UserError(f"{error.filename or directory}: {error.strerror}; {_MAKE_ROOM}")
 
 
 def tensor_bytes(value: Any) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet3.components.checkpoint.ranking import LAST
-from espnet3.rundir.atomic import replace_file
+from espnet3.rundir.atomic import replace_file, temporary_beside
 
 REJECTED = ".rejected"
 """Added to the name of a checkpoint from which training could not go on."""
@@ -71,21 +71,21 @@ def superfluous(names: Iterable[str], *, keep_last: int, best: Iterable[str]) ->
 
 
 def link_last(checkpoint: Path) -> None:
-    """Make last.ckpt beside `checkpoint` the same file, or a copy where there are no hard links."""
+    """Make last.ckpt beside `checkpoint` the same file, or a copy where there are no hard links.
+
+    A link needs no flush of its own: the file is on the disk, and the next start makes a link that was lost.
+    """
     last = checkpoint.with_name(LAST)
     if last == checkpoint or (last.exists() and last.samefile(checkpoint)):
         return
-    with replace_file(last) as temporary:
-        try:
-            os.link(checkpoint, temporary)
-        except OSError:
-            shutil.copyfile(checkpoint, temporary)
-
-
-def remove_torn(directory: Path) -> None:
-    """Remove what a kill has left of files that were being written; nobody writes now."""
-    for path in directory.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+    linked = temporary_beside(last)
+    try:
+        os.link(checkpoint, linked)
+    except OSError:
+        with replace_file(last) as copied:
+            shutil.copyfile(checkpoint, copied)
+    else:
+        linked.replace(last)
 
 
 def set_aside(checkpoint: Path) -> None:

@@ -17,6 +17,7 @@ from espnet3.components.checkpoint.run_state import KEY
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.named.engine import check_names
 from espnet3.errors import UserError, short_path
+from espnet3.rundir.atomic import remove_torn
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def agree_on_checkpoint(trainer: Trainer, directory: Path, module: ESPnetLightni
     found: tuple[str | None, str | None] = (None, None)
     if trainer.is_global_zero and directory.is_dir():
         try:
-            folder.remove_torn(directory)
+            remove_torn(directory)
             choice = newest_intact(directory, module)
             for path in choice.rejected:
                 folder.set_aside(path)

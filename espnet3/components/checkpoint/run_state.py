@@ -86,8 +86,10 @@ def random_state() -> dict[str, Any]:
     """The states of Python's, NumPy's, torch's and CUDA's generators, in types that `weights_only` reads."""
     numpy_state: Mapping[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]
     inner = numpy_state["state"]
+    version, python, gauss = random.getstate()
     return {
-        "python": random.getstate(),
+        # as a tensor: hundreds of single numbers take as long to write as a small model
+        "python": {"version": version, "state": torch.tensor(python), "gauss": gauss},
         "numpy": {
             "key": torch.from_numpy(inner["key"].astype(np.int64)),
             "pos": int(inner["pos"]),
@@ -101,7 +103,8 @@ def random_state() -> dict[str, Any]:
 
 def set_random_state(state: Mapping[str, Any]) -> None:
     """Set what `random_state` gave."""
-    random.setstate(state["python"])
+    python = state["python"]
+    random.setstate((python["version"], tuple(python["state"].tolist()), python["gauss"]))
     numpy_state = state["numpy"]
     np.random.set_state(
         (

@@ -8,58 +8,77 @@ Under `<stats_dir>/<split>/`:
   where a feature is called as an input is, the feature's shape is the one that is written;
 - `stats_keys`, `batch_keys`: the names of the features and of the inputs, one a line.
 
-Each utterance goes through the model by itself, without padding. So the result is the same to the last bit
-for any batch size and number of workers, whatever the model computes.
+Each utterance goes through the model by itself, without padding and with a random seed of its own, and sums
+are those of blocks of utterances. So the result is the same to the last bit for any batch size, and for any
+number of workers and of ranks that share the blocks, whatever the model computes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from espnet3.components.data.combined_dataset import CombinedDataset
 from espnet3.components.data.data_organizer import DataOrganizer
 from espnet3.components.data.feature_stats import FeatureStats
+from espnet3.components.data.seeding import derived_seed
 from espnet3.components.data.shape_files import Shape, write_shape_file
 from espnet3.errors import UserError
 from espnet3.rundir.atomic import write_text
 
 CollateFn = Callable[[Any], Any]
 Progress = Callable[[int, int], None]
+BLOCK = 64
+"""Utterances whose features are summed one after another; then the sums are."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one rank has collected: split -> its blocks, in the order of the data."""
+
+    splits: "dict[str, list[_Block]]"
 
 
 def collect_stats(
+    model: torch.nn.Module, organizer: DataOrganizer, *, stats_dir: str | Path, **options: Any
+) -> list[Path]:
+    """Collect the statistics, with the options of `collect_part`, and write them, as `write_stats` does.
+
+    Nothing is written before all data was seen.
+    """
+    return write_stats([collect_part(model, organizer, **options)], stats_dir)
+
+
+def collect_part(
     model: torch.nn.Module,
     organizer: DataOrganizer,
     *,
-    stats_dir: str | Path,
     collate_fn: CollateFn,
     batch_size: int = 16,
     num_workers: int = 0,
     splits: Sequence[str] = ("train", "valid"),
     progress: Progress | None = None,
-) -> list[Path]:
-    """Collect the statistics of `splits` and write them; a split without data is left out.
+    rank: int = 0,
+    world_size: int = 1,
+) -> Part:
+    """Collect one rank's part of the statistics of `splits`; a split without data is left out.
 
     The model is in evaluation mode meanwhile, and each of its modules in the mode it had afterwards.
-    Nothing is written before all data was seen; each file is replaced atomically, `stats_keys` last.
 
     Args:
         model: `collect_feats(**batch)` gives a dict of `<key>` (B, T, ...) and `<key>_lengths` (B,).
         organizer: the data; random transforms draw as in epoch 0.
-        stats_dir: where the folders of the splits are made.
         collate_fn: makes the batch (of one) that the model gets.
         batch_size: utterances that a worker reads and hands over at once.
         num_workers: processes that read.
         splits: which data.
-        progress: called with (utterances done, utterances in all); what it raises ends the collection.
-
-    Returns:
-        The files written.
+        progress: called with (utterances done, utterances in all) of this part; what it raises ends it.
+        rank: whose part.
+        world_size: how many parts there are.
 
     Raises:
         UserError: the model has no `collect_feats`, its features have no lengths or are not finite, a uid
@@ -72,27 +91,75 @@ def collect_stats(
     datasets = {split: dataset for split, dataset in datasets.items() if len(dataset)}
     if not datasets:
         raise UserError(f"no data to collect statistics of: dataset.{' and dataset.'.join(splits)} are empty")
-    total = sum(map(len, datasets.values()))
-    done = 0
-    collected: dict[str, _SplitStats] = {}
-    with _evaluating(model), torch.no_grad():
+    shares = {split: _share(len(dataset), rank, world_size) for split, dataset in datasets.items()}
+    done, total = 0, sum(map(len, shares.values()))
+    part: dict[str, list[_Block]] = {split: [] for split in datasets}
+    with _evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         for split, dataset in datasets.items():
-            collected[split] = _SplitStats(split)
-            for samples in _loader(dataset, batch_size, num_workers):
-                for sample in samples:
-                    uids, batch = collate_fn([sample])
-                    collected[split].add(uids[0], batch, collect_feats(**_on_device(batch, model)))
+            uids: set[str] = set()
+            for samples in _loader(Subset(dataset, shares[split]), batch_size, num_workers):
+                for number, sample in enumerate(samples, start=len(uids)):
+                    if number % BLOCK == 0:
+                        part[split].append(_Block())
+                    (uid,), batch = collate_fn([sample])
+                    if uid in uids:
+                        raise _twice(uid, split)
+                    uids.add(uid)
+                    torch.default_generator.manual_seed(derived_seed(split, uid) % 2**63)
+                    part[split][-1].add(uid, batch, collect_feats(**_on_device(batch, model)))
                 done += len(samples)
                 if progress is not None:
                     progress(done, total)
-    return [file for split, stats in collected.items() for file in stats.write(Path(stats_dir) / split)]
+    return Part(part)
 
 
-class _SplitStats:
-    """What is known of one split so far."""
+def write_stats(parts: Sequence[Part], stats_dir: str | Path) -> list[Path]:
+    """Write what the ranks have collected, given in their order.
 
-    def __init__(self, split: str) -> None:
-        self.split = split
+    Each file is replaced atomically, `stats_keys` last.
+
+    Args:
+        parts: of all ranks.
+        stats_dir: where the folders of the splits are made.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: a uid occurs twice, or an utterance lacks what others have.
+    """
+    whole = {
+        split: _merge(split, [block for part in parts for block in part.splits[split]])
+        for split in parts[0].splits
+    }
+    return [file for split, block in whole.items() for file in block.write(Path(stats_dir) / split)]
+
+
+def _share(size: int, rank: int, world_size: int) -> range:
+    """The utterances of a rank: whole blocks, one after the other."""
+    blocks = -(-size // BLOCK)
+    first, last = (blocks * number // world_size * BLOCK for number in (rank, rank + 1))
+    return range(first, min(last, size))
+
+
+def _merge(split: str, blocks: Sequence["_Block"]) -> "_Block":
+    whole = _Block()
+    for block in blocks:
+        twice = whole.uids & block.uids
+        if twice:
+            raise _twice(min(twice), split)
+        whole.merge(block)
+    return whole
+
+
+def _twice(uid: str, split: str) -> UserError:
+    return UserError(f"uid {uid!r} occurs twice in dataset.{split}")
+
+
+class _Block:
+    """What is known of utterances that follow each other."""
+
+    def __init__(self) -> None:
         self.stats: dict[str, FeatureStats] = {}
         self.shapes: dict[str, dict[str, Shape]] = {}
         self.inputs: set[str] = set()
@@ -100,8 +167,6 @@ class _SplitStats:
 
     def add(self, uid: str, batch: dict[str, Any], feats: Any) -> None:
         """Add one utterance: the batch of one that the model got, and what it made of it."""
-        if uid in self.uids:
-            raise UserError(f"uid {uid!r} occurs twice in dataset.{self.split}")
         self.uids.add(uid)
         inputs = {
             key: value
@@ -117,6 +182,15 @@ class _SplitStats:
         for key in inputs.keys() - features.keys():
             self._add_shape(key, uid, tuple(inputs[key].shape[1:]))
         self.inputs |= inputs.keys()
+
+    def merge(self, other: "_Block") -> None:
+        """Add the utterances of a block that follows."""
+        self.uids |= other.uids
+        self.inputs |= other.inputs
+        for key, stats in other.stats.items():
+            self.stats.setdefault(key, FeatureStats()).merge(stats)
+        for key, shapes in other.shapes.items():
+            self.shapes.setdefault(key, {}).update(shapes)
 
     def _add_shape(self, key: str, uid: str, shape: Shape) -> None:
         self.shapes.setdefault(key, {})[uid] = shape
@@ -141,7 +215,7 @@ class _SplitStats:
         return written
 
 
-def _loader(dataset: CombinedDataset, batch_size: int, num_workers: int) -> DataLoader:
+def _loader(dataset: Dataset, batch_size: int, num_workers: int) -> DataLoader:
     """Reads lists of `batch_size` samples, in order."""
     return DataLoader(
         dataset,

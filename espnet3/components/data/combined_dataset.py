@@ -158,6 +158,11 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
             for file in part.dataset.files()
         ]
 
+    def modules(self) -> set[str]:
+        """The modules that a process which reads the data imports."""
+        calls = [step.call for steps in self._steps for step in steps]
+        return {made.__module__ for made in (*(part.dataset for part in self._list), *calls)}
+
     def _locate(self, index: int) -> tuple[int, int]:
         """The part's number and the index in it."""
         if not -len(self) <= index < len(self):

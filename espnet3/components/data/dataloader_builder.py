@@ -10,13 +10,12 @@ next to the options that do not concern batches. A batch size is that of one ran
 unless `shuffle: false`; validation never is, and reads the same at every epoch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
 from espnet3.components.data.batching import (
@@ -35,22 +34,17 @@ from espnet3.components.data.data_organizer import DataOrganizer
 from espnet3.components.data.epoch_batch_sampler import EpochBatchSampler
 from espnet3.components.data.instantiation import instantiate_node
 from espnet3.components.data.seeding import derived_seed
+from espnet3.components.data.worker_processes import check_can_be_sent, worker_options
+from espnet3.config.dataloader import (
+    LOADER_OPTIONS,
+    SPLITS,
+    WORKER_OPTIONS,
+    Block,
+    as_config,
+    check_dataloader_config,
+    options_of,
+)
 from espnet3.errors import UserError
-
-SPLITS = ("train", "valid")
-KEYS = ("collate_fn", *SPLITS)
-BATCH_OPTIONS = ("batch_size", "shuffle", "drop_last")
-WORKER_OPTIONS = ("prefetch_factor", "persistent_workers", "timeout", "multiprocessing_context")
-LOADER_OPTIONS = ("num_workers", "pin_memory", "pin_memory_device", "worker_init_fn", *WORKER_OPTIONS)
-OPTIONS = ("iter_factory", *BATCH_OPTIONS, *LOADER_OPTIONS)
-REFUSED = {
-    "sampler": "the order of the data is planned for all ranks by (seed, epoch); use iter_factory",
-    "batch_sampler": "batches are planned for all ranks by (seed, epoch); use iter_factory",
-    "dataset": "the data is what `dataset:` describes",
-    "collate_fn": "it is given once, as dataloader.collate_fn",
-    "generator": "a loader has its own, seeded by `seed`",
-    "in_order": "batches in the order of their arrival could not be resumed",
-}
 
 
 class DataLoaderBuilder:
@@ -71,7 +65,7 @@ class DataLoaderBuilder:
     def __init__(
         self,
         organizer: DataOrganizer,
-        config: DictConfig | Mapping[str, Any] | None,
+        config: Block,
         *,
         seed: int = 0,
         rank: int = 0,
@@ -79,7 +73,7 @@ class DataLoaderBuilder:
     ) -> None:
         check_dataloader_config(config)
         self.organizer = organizer
-        self.config = _as_config(config)
+        self.config = as_config(config)
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -98,7 +92,7 @@ class DataLoaderBuilder:
         """
         if split not in SPLITS:
             raise ValueError(f"split {split!r}: data loaders are for {' and '.join(SPLITS)}")
-        options = _block(self.config, split)
+        options = options_of(self.config, split)
         dataset: CombinedDataset = getattr(self.organizer, split).with_default_seed(self.seed)
         if not len(dataset):
             raise UserError(f"dataset.{split} has no utterances")
@@ -111,12 +105,14 @@ class DataLoaderBuilder:
         # Without an own generator every iterator would draw from the global one, and a resumed run differ.
         generator = torch.Generator()
         generator.manual_seed(derived_seed(self.seed, self.rank, split, "workers") % 2**63)
+        given = _loader_options(options, f"dataloader.{split}")
+        if given.get("num_workers") and "multiprocessing_context" not in given:
+            init = given.get("worker_init_fn")
+            given |= worker_options(self.world_size, dataset.modules(), init)
+            if self.world_size > 1:
+                check_can_be_sent(f"dataloader.{split}", dataset, self.collate_fn, init)
         return DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=self.collate_fn,
-            generator=generator,
-            **_loader_options(options, f"dataloader.{split}"),
+            dataset, batch_sampler=sampler, collate_fn=self.collate_fn, generator=generator, **given
         )
 
     def _plan(
@@ -170,83 +166,19 @@ class DataLoaderBuilder:
         return lambda epoch: batches
 
 
-def check_dataloader_config(config: DictConfig | Mapping[str, Any] | None) -> None:
-    """Refuse a `dataloader` block that cannot be built, before any data is there.
-
-    Raises:
-        UserError: an unknown or refused option, naming the key and the nearest valid one.
-        AssertionError: only one of train and valid has an `iter_factory`.
-    """
-    config = _as_config(config)
-    _check_known("dataloader", config, KEYS, {})
-    for split in SPLITS:
-        _check_block(split, _block(config, split))
-    bucketed = {split: _block(config, split).get("iter_factory") is not None for split in SPLITS}
-    assert bucketed["train"] == bucketed["valid"], (
-        "Train and valid should have the same type of dataloader: iter_factory is given for"
-        f" {'train' if bucketed['train'] else 'valid'} only"
-    )
-
-
-def build_collate_fn(config: DictConfig | Mapping[str, Any] | None) -> Callable[[Any], Any]:
+def build_collate_fn(config: Block) -> Callable[[Any], Any]:
     """The `collate_fn` of a `dataloader` block, by default `CommonCollateFn(int_pad_value=-1)`."""
-    node = _as_config(config).get("collate_fn")
+    node = as_config(config).get("collate_fn")
     if node is None:
         return CommonCollateFn(int_pad_value=-1)
     collate_fn: Callable[[Any], Any] = _instantiate(node, "dataloader.collate_fn")
     return collate_fn
 
 
-def _as_config(config: DictConfig | Mapping[str, Any] | None) -> DictConfig:
-    if isinstance(config, DictConfig):
-        return config
-    return OmegaConf.create(dict(config or {}), flags={"allow_objects": True})
-
-
-def _block(config: DictConfig, split: str) -> DictConfig:
-    block = config.get(split)
-    if block is None:
-        return OmegaConf.create({})
-    if not isinstance(block, DictConfig):
-        raise UserError(f"dataloader.{split} must hold options, given: {block!r}")
-    return block
-
-
-def _check_block(split: str, options: DictConfig) -> None:
-    where = f"dataloader.{split}"
-    _check_known(where, options, OPTIONS, REFUSED)
-    if options.get("iter_factory") is not None:
-        for key in BATCH_OPTIONS:
-            if options.get(key) is not None:
-                raise UserError(f"{where}.{key} has no meaning beside iter_factory, which makes the batches")
-        return
-    size = options.get("batch_size", 1)
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise UserError(f"{where}.batch_size must be an integer of at least 1, given: {size!r}")
-    if split == "valid":
-        if options.get("shuffle"):
-            raise UserError(f"{where}.shuffle: validation is never shuffled")
-        if options.get("drop_last"):
-            raise UserError(f"{where}.drop_last: each utterance of validation counts once")
-
-
-def _check_known(where: str, config: DictConfig, known: tuple[str, ...], refused: dict[str, str]) -> None:
-    for key in map(str, config):
-        if key in refused:
-            raise UserError(f"{where}.{key} cannot be given: {refused[key]}")
-        if key not in known:
-            nearest = get_close_matches(key, known, n=1)
-            hint = f"did you mean {where}.{nearest[0]}?" if nearest else f"known are {', '.join(known)}"
-            raise UserError(f"{where}.{key}: no such option; {hint}")
-
-
 def _loader_options(options: DictConfig, where: str) -> dict[str, Any]:
     """What goes to DataLoader as it is; what concerns workers only if there are any."""
     given = {key: options[key] for key in LOADER_OPTIONS if options.get(key) is not None}
-    workers = given.get("num_workers", 0)
-    if not isinstance(workers, int) or workers < 0:
-        raise UserError(f"{where}.num_workers must be an integer of at least 0, given: {workers!r}")
-    if workers == 0:
+    if not given.get("num_workers"):
         given = {key: value for key, value in given.items() if key not in WORKER_OPTIONS}
     if "worker_init_fn" in given:
         given["worker_init_fn"] = _instantiate(given["worker_init_fn"], f"{where}.worker_init_fn")

@@ -35,6 +35,12 @@ class FeatureStats:
         self.sum = self.sum + frames.sum(axis=0)
         self.sum_square = self.sum_square + np.square(frames).sum(axis=0)
 
+    def merge(self, other: "FeatureStats") -> None:
+        """Add the sums of further utterances."""
+        self.count += other.count
+        self.sum = self.sum + other.sum
+        self.sum_square = self.sum_square + other.sum_square
+
     def write(self, path: Path) -> None:
         """Write `count`, `sum` and `sum_square` to an .npz file, atomically."""
         with replace_file(path) as temporary, temporary.open("wb") as file:

@@ -6,9 +6,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 
-def log_batch(
-    module: LightningModule, stats: Mapping[str, Tensor], weight: Tensor | float, *, prog_bar: bool
-) -> None:
+def log_batch(module: LightningModule, stats: Mapping[str, Tensor], weight: Tensor | float) -> None:
     """Log scalars as `train/<key>` for this batch, inside `training_step`; nothing is read from a device.
 
     The first time, a key goes through `self.log`. After that only its value is replaced: the checks and
@@ -24,9 +22,19 @@ def log_batch(
                 value,
                 on_step=True,
                 on_epoch=False,
-                prog_bar=prog_bar,
+                prog_bar=_is_on_bar(module),
                 batch_size=weight,  # type: ignore[arg-type]  # a tensor stays one: nothing is read back
             )
         else:
             metric.forward(value, 1)
             metric.has_reset = False
+
+
+def _is_on_bar(module: LightningModule) -> bool:
+    """Whether statistics of a batch go to Lightning's progress bar.
+
+    It reads each of them from the device for every batch. That costs nothing on the CPU; elsewhere only a
+    bar that shows them is worth it.
+    """
+    trainer = module._trainer
+    return module.device.type == "cpu" or trainer is None or trainer.progress_bar_callback is not None

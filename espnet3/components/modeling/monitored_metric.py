@@ -3,8 +3,10 @@
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from espnet3.errors import UserError
 
-class NeverLogged(RuntimeError):
+
+class NeverLogged(UserError):
     """The metric is not there though it should be; the message lists what was logged."""
 
 

@@ -1,7 +1,7 @@
 """What the LightningModule asks for when `optimizers` is configured: the named optimizers under a Trainer."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.nn import Module
 
 from espnet3.components.modeling.model_output import ModelOutput, read_output_with
-from espnet3.components.modeling.named.config import NamedConfig, read_named_config
 from espnet3.components.modeling.named.engine import NamedOptimizers, check_names
 from espnet3.components.modeling.named.reduction import usual_bucket_bytes
-from espnet3.components.modeling.named.routing import Router, read_steps
+from espnet3.components.modeling.named.routing import Router, all_finite, read_steps
+from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.optimization_spec import OptimizationStep
+from espnet3.components.modeling.training_length import TrainingLength
 from espnet3.components.trainers.named_optimizers import check_trainer
+from espnet3.config.named_optimizers import NamedConfig, read_named_config
 
 log = logging.getLogger(__name__)
 
@@ -55,17 +57,19 @@ class NamedTraining:
         assert self._engine is not None, "configure_optimizers was not called yet"
         return self._engine
 
-    @property
-    def held(self) -> int:
-        """Contributions that wait for an update, of all optimizers together."""
-        return sum(named.counters.accum_counter for named in self.engine.values())
-
     # --- before training --------------------------------------------------------------------------------
 
-    def configure(self, model: Module, trainer: Trainer | None) -> list[dict[str, Any]]:
+    def configure(
+        self, model: Module, trainer: Trainer | None, length: Callable[[], TrainingLength]
+    ) -> list[dict[str, Any]]:
         """Make optimizers and schedulers, as the list that Lightning takes, in the configuration's order.
 
         Counters go on from a checkpoint that was restored before.
+
+        Args:
+            model: whose parameters are divided among the optimizers.
+            trainer: which must be able to run them.
+            length: not asked for: how often each optimizer updates is for the model to say.
 
         Raises:
             AssertionError: a mistake in the configuration, see `read_named_config` and `NamedOptimizers`;
@@ -114,6 +118,10 @@ class NamedTraining:
                 )
                 named.counters.accum_counter = 0
 
+    def disconnect(self) -> None:
+        """Training is over."""
+        self.engine.disconnect()
+
     # --- a batch ------------------------------------------------------------------------------------------
 
     def read(self, returned: Any, utterances: int) -> NamedOutput:
@@ -127,6 +135,10 @@ class NamedTraining:
         for step in output.loss:
             output.stats[f"{step.name}/loss"] = step.loss.detach().reshape(())
         return output
+
+    def is_finite(self, steps: Sequence[OptimizationStep]) -> Tensor:
+        """Whether no loss is NaN or Inf: bool of shape ()."""
+        return all_finite(steps)
 
     def agree(
         self,
@@ -175,6 +187,10 @@ class NamedTraining:
             if named.grad_norm is not None and step.name in updated:
                 logged[f"{step.name}/grad_norm"] = named.grad_norm
         return logged
+
+    def end_epoch(self, new_value: NewValue) -> None:
+        """Move the schedulers that move once per epoch; its metrics are aggregated."""
+        self.engine.end_epoch(new_value)
 
     # --- checkpoints --------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from espnet3.components.modeling.kept_buffers import KeptBuffers
 from espnet3.components.modeling.named.reduction import GradientReduction, usual_bucket_bytes
 from espnet3.components.modeling.update_window import UpdateWindow
+from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
 
 log = logging.getLogger(__name__)
 
@@ -34,21 +35,21 @@ class SkippableOptimization(LightningModule):
         super().__init__()
         self.model = model
         self.window = UpdateWindow()
-        self.scheduler_interval = "step"
         self._buffers_before = KeptBuffers(model)
         self._skipping = False
         self._reduction: GradientReduction | None = None
 
-    def reduce_gradients(self) -> None:
-        """Average gradients over ranks here, once per update; for a strategy that does not.
+    def on_fit_start(self) -> None:
+        """Average gradients over ranks here, once per update, where the strategy does not.
 
         The buckets of torch's DDP change their order after the first backward pass of a process: with three
         and more ranks a resumed run would add up in another order.
         """
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self._reduction = GradientReduction(parameters, bucket_bytes=usual_bucket_bytes())
+        if self.automatic_optimization and isinstance(self.trainer.strategy, DDPWithoutReducer):
+            parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            self._reduction = GradientReduction(parameters, bucket_bytes=usual_bucket_bytes())
 
-    def stop_reducing(self) -> None:
+    def on_fit_end(self) -> None:
         """Take every hook off the parameters."""
         if self._reduction is not None:
             self._reduction.remove()
@@ -75,13 +76,15 @@ class SkippableOptimization(LightningModule):
                 batch_idx + 1,
             )
             self.window.skip()
+        else:
+            self.window.accept()
         return skip
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Add the gradients of an accepted batch; a skipped one touches none."""
         if self._skipping:
             return
-        if self.window.accept():
+        if self.window.hold():
             for optimizer in self.trainer.optimizers:
                 optimizer.zero_grad()
         if self._reduction is None or self.trainer.fit_loop._should_accumulate():
@@ -124,5 +127,9 @@ class SkippableOptimization(LightningModule):
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """Move the scheduler; one that moves with every update stays where it is on a skipped batch."""
-        if not (self._skipping and self.scheduler_interval == "step"):
+        if not (self._skipping and self._moves_with_updates(scheduler)):
             super().lr_scheduler_step(scheduler, metric)
+
+    def _moves_with_updates(self, scheduler: Any) -> bool:
+        configs = self.trainer.lr_scheduler_configs
+        return any(config.interval == "step" for config in configs if config.scheduler is scheduler)

@@ -1,5 +1,6 @@
 """What is trained, in a few lines for the log."""
 
+import inspect
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -26,7 +27,10 @@ def training_summary(model: Module, trainer: Trainer) -> str:
 
 
 def _options(optimizer: Any) -> str:
-    """The optimizer's class and the options that are set to something, as lr=0.001."""
-    options = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
-    told = ", ".join(f"{key}={value}" for key, value in options.items() if value not in (None, False))
-    return f"{type(optimizer).__name__}({told})"
+    """The optimizer's class, its learning rate, and the options that are not as usual, as lr=0.1, eps=1."""
+    usual = {key: it.default for key, it in inspect.signature(type(optimizer)).parameters.items()}
+    group = optimizer.param_groups[0]
+    rate = group.get("initial_lr", group["lr"])  # that of the first update, where a scheduler moves it
+    told = {key: group[key] for key in usual if key in group and key not in ("params", "lr")}
+    changed = [f"{key}={value}" for key, value in told.items() if value != usual[key]]
+    return f"{type(optimizer).__name__}({', '.join([f'lr={rate}', *changed])})"

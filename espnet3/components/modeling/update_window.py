@@ -36,9 +36,12 @@ class UpdateWindow:
                 " (lower the learning rate, clip gradients, or look at the data)"
             )
 
-    def accept(self) -> bool:
-        """Count an accepted batch; whether the gradients are left over from an update and must be zeroed."""
+    def accept(self) -> None:
+        """Count an accepted batch."""
         self.skipped_in_a_row = 0
+
+    def hold(self) -> bool:
+        """Count an accepted batch's gradients; whether those there are of an update and must be zeroed."""
         self.held += 1
         return self.held == 1
 

@@ -1,11 +1,10 @@
 """Which Trainers can run named optimizers, and the DDP that leaves gradients alone."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from lightning.pytorch import Trainer
 from lightning.pytorch.overrides.distributed import _sync_module_states
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
+
+from espnet3.config.trainer_keys import check_trainer_for_named
 
 
 class DDPWithoutReducer(DDPStrategy):
@@ -32,7 +31,7 @@ def check_trainer(trainer: Trainer) -> None:
         for key in ("gradient_clip_val", "gradient_clip_algorithm")
         if getattr(trainer, key) is not None
     }
-    check_trainer_options({**clipping, "accumulate_grad_batches": trainer.accumulate_grad_batches})
+    check_trainer_for_named({**clipping, "accumulate_grad_batches": trainer.accumulate_grad_batches})
     strategy = trainer.strategy
     # DeepSpeed's is a DDPStrategy too.
     runs = isinstance(strategy, SingleDeviceStrategy | DDPStrategy)
@@ -41,30 +40,4 @@ def check_trainer(trainer: Trainer) -> None:
             f"named optimizers run on one device or with DDP, not with {type(strategy).__name__}: DeepSpeed"
             " supports one optimizer only, and a strategy that shards parameters hides their names;"
             " give strategy=auto or ddp, or a single `optimizer`"
-        )
-
-
-def check_trainer_options(options: Mapping[str, Any]) -> None:
-    """Refuse arguments of Lightning's Trainer, as in the configuration's `trainer`; before it is built.
-
-    Raises:
-        AssertionError: clipping or accumulation by the Trainer.
-        RuntimeError: a strategy by a name of DeepSpeed or FSDP.
-    """
-    for key in ("gradient_clip_val", "gradient_clip_algorithm"):
-        if options.get(key) is not None:
-            raise AssertionError(
-                f"trainer.{key} cannot be given with named optimizers: use optimizers.<name>.{key};"
-                f" given: {options[key]!r}"
-            )
-    if options.get("accumulate_grad_batches") not in (None, 1):
-        raise AssertionError(
-            "trainer.accumulate_grad_batches cannot be given with named optimizers: use"
-            f" optimizers.<name>.accum_grad_steps; given: {options['accumulate_grad_batches']!r}"
-        )
-    strategy = options.get("strategy")
-    if isinstance(strategy, str) and strategy.startswith(("deepspeed", "fsdp")):
-        raise RuntimeError(
-            f"trainer.strategy={strategy} cannot run named optimizers (DeepSpeed supports one optimizer only,"
-            " FSDP shards parameters): give auto or ddp, or a single `optimizer`"
         )

@@ -82,7 +82,7 @@ def test_each_epoch_ends_with_one_line(runs, tmp_path, caplog):
         train, valid = [runs.data(index) for index in range(3)], [runs.data(0)]
         runs.fit(train, tmp_path, valid=valid, callbacks=[Progress(task)], max_epochs=2)
     first, second = lines(caplog)
-    pattern = r"epoch 1/2: train/loss \S+ valid/loss \S+ lr 0.05, \d+ utterances/s"
+    pattern = r"epoch 1/2: valid loss \S+, train loss \S+, lr 0.05, \d+ utterances/s"
     assert re.fullmatch(pattern, first)
     assert second.startswith("epoch 2/2: ")
 

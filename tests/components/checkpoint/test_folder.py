@@ -9,7 +9,6 @@ from espnet3.components.checkpoint.folder import (
     newest_first,
     part_name,
     position_of,
-    remove_torn,
     superfluous,
 )
 
@@ -70,10 +69,3 @@ def test_neither_the_newest_nor_the_best_may_go_and_parts_go_with_theirs():
     expected = ["epoch=0-step=1", "epoch=2-step=1", "epoch=2-batch=1-step=1"]
     assert kept == {f"{stem}{end}" for stem in expected for end in (".ckpt", ".rank-1.part", ".rank-2.part")}
     assert not set(gone) & set(others)
-
-
-def test_what_a_kill_has_torn_is_removed(tmp_path):
-    for name in (".epoch=1-step=1.ckpt.77.tmp", ".best.json.77.tmp", "epoch=1-step=1.ckpt"):
-        (tmp_path / name).touch()
-    remove_torn(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch=1-step=1.ckpt"]

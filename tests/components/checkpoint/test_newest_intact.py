@@ -4,6 +4,7 @@ import random
 import pytest
 import torch
 
+from espnet3.components.checkpoint.folder import position_of
 from espnet3.components.checkpoint.newest_intact import newest_intact, read_whole
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.errors import UserError
@@ -38,7 +39,7 @@ def test_a_truncated_file_is_never_taken(trained, tmp_path):
         assert checkpoint is None and problem, length
 
 
-def test_flipped_bytes_are_seen_or_change_nothing(resume_runs, trained, tmp_path):
+def test_flipped_bytes_are_seen_or_change_nothing(resume_ends, trained, tmp_path):
     content = (trained / "last.ckpt").read_bytes()
     whole = torch.load(trained / "last.ckpt", weights_only=True)
     rng, seen = random.Random(1), 0
@@ -50,14 +51,14 @@ def test_flipped_bytes_are_seen_or_change_nothing(resume_runs, trained, tmp_path
         if checkpoint is None:
             seen += 1
         else:  # padding, or a time of writing in the archive's table
-            assert resume_runs.differences(whole, checkpoint) == [], offset
+            assert resume_ends.differences(whole, checkpoint) == [], offset
     assert seen > 50
 
 
-def test_a_checkpoint_without_one_of_its_parts_is_not_taken(resume_runs, trained, tmp_path):
+def test_a_checkpoint_without_one_of_its_parts_is_not_taken(resume_cases, trained, tmp_path):
     from espnet3.components.checkpoint.held_gradients import KEY, checksum
 
-    module = module_of(resume_runs.Regression())
+    module = module_of(resume_cases.Regression())
     checkpoint = torch.load(trained / "last.ckpt", weights_only=True)
     part = tmp_path / "epoch=1-batch=4-step=7.rank-1.part"
     torch.save({KEY: {}}, part)
@@ -71,28 +72,28 @@ def test_a_checkpoint_without_one_of_its_parts_is_not_taken(resume_runs, trained
     assert newest_intact(tmp_path, module).rejected == (path,)
 
 
-def test_one_of_another_model_or_other_optimizers_is_told_with_the_difference(resume_runs, trained, caplog):
-    other = resume_runs.Regression()
+def test_one_of_another_model_or_other_optimizers_is_told_with_the_difference(resume_cases, trained, caplog):
+    other = resume_cases.Regression()
     other.layers[4] = torch.nn.Linear(8, 2)
     with pytest.raises(UserError, match=r"another model: layers.4.bias \(1,\) there, \(2,\) here"):
         newest_intact(trained, module_of(other))
     optimizers = {"one": {"optimizer": ADAM, "params": "layers"}}
     with pytest.raises(UserError, match=r"other named optimizers .* has none; the configuration has one"):
-        newest_intact(trained, module_of(resume_runs.Regression(), optimizer=None, optimizers=optimizers))
+        newest_intact(trained, module_of(resume_cases.Regression(), optimizer=None, optimizers=optimizers))
     assert "is not used: it is of another model" in caplog.text
 
 
-def test_an_older_one_of_this_training_is_taken_before_a_foreign_newer_one(resume_runs, trained, tmp_path):
-    names = sorted(trained.glob("epoch=*.ckpt"), key=lambda path: resume_runs.position_of(path.name))
+def test_an_older_one_of_this_training_is_taken_before_a_foreign_newer_one(resume_cases, trained, tmp_path):
+    names = sorted(trained.glob("epoch=*.ckpt"), key=lambda path: position_of(path.name))
     for path in names:
         os.link(path, tmp_path / path.name)
     foreign = tmp_path / "epoch=9-step=9.ckpt"
     torch.save({"weights": 1}, foreign)
-    choice = newest_intact(tmp_path, module_of(resume_runs.Regression()))
+    choice = newest_intact(tmp_path, module_of(resume_cases.Regression()))
     assert choice.path == tmp_path / names[-1].name and choice.rejected == (foreign,)
 
 
-def test_without_any_readable_one_training_begins_anew_and_says_so(resume_runs, tmp_path, caplog):
+def test_without_any_readable_one_training_begins_anew_and_says_so(resume_cases, tmp_path, caplog):
     copied(tmp_path, tmp_path / "epoch=9-step=9.ckpt", b"nothing")
-    assert newest_intact(tmp_path, module_of(resume_runs.Regression())).path is None
+    assert newest_intact(tmp_path, module_of(resume_cases.Regression())).path is None
     assert "training begins anew" in caplog.text

@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
+from lightning.pytorch import Callback
 
-from espnet3.components.checkpoint.ranking import best_checkpoint
+from espnet3.components.checkpoint.folder import Position, position_of
+from espnet3.components.checkpoint.ranking import best_checkpoint, read_ranking
+from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
+from espnet3.errors import UserError
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
 
@@ -49,11 +55,39 @@ def test_a_training_that_max_steps_has_ended_continues(runs, tmp_path, steps):
         assert runs.same(continued[part], expected[part]), part
 
 
-def test_last_and_the_best_are_kept_and_nothing_else(runs, tmp_path):
-    runs.checkpointed(Task.alone("train"), tmp_path)
+def test_the_newest_and_the_best_are_kept_and_nothing_else(runs, tmp_path):
+    runs.checkpointed(Task.alone("train"), tmp_path, epochs=6)
     directory = tmp_path / "checkpoints"
-    names = sorted(path.name for path in directory.iterdir())
-    assert len(names) == 5 and {"best.json", "last.ckpt"} <= set(names)
-    best = torch.load(best_checkpoint(directory), weights_only=True)
-    assert best["espnet3"]["position"] == [3, 0]
-    assert best["state_dict"].keys() == {"linear.weight", "linear.bias"}
+    best = read_ranking(directory).best
+    newest = {"epoch=5-step=25.ckpt", "epoch=6-step=30.ckpt"}
+    expected = {*newest, *(entry.file for entry in best), "best.json", "last.ckpt"}
+    assert {path.name for path in directory.iterdir()} == expected
+    assert len(best) == 2 and len(expected) < 6 + 2
+    content = torch.load(best_checkpoint(directory), weights_only=True)
+    assert content["espnet3"]["position"] == [best[0].epoch, 0]
+    assert content["state_dict"].keys() == {"linear.weight", "linear.bias"}
+
+
+def test_batches_of_all_epochs_are_counted_whatever_they_update(runs, tmp_path):
+    checkpoints = RunCheckpoint(tmp_path, "train/loss", keep_last=100, every_n_batches=3)
+    batches = [runs.data(index) for index in range(10)]
+    runs.fit(batches, tmp_path, callbacks=[checkpoints], max_epochs=2, accumulate_grad_batches=2)
+    written = sorted(position_of(path.name) for path in tmp_path.glob("epoch=*.ckpt"))
+    inside = [Position(0, 3), Position(0, 6), Position(0, 9), Position(1, 2), Position(1, 5), Position(1, 8)]
+    assert written == sorted([*inside, Position(1), Position(2)])
+
+
+class Careless(Callback):
+    """Puts into checkpoints what is no plain data."""
+
+    def state_dict(self):
+        return {"where": Path("here")}
+
+
+def test_a_checkpoint_that_could_not_be_read_again_is_told_when_the_first_is_written(runs, tmp_path):
+    checkpoints = RunCheckpoint(tmp_path, "train/loss", every_n_batches=2)
+    batches = [runs.data(index) for index in range(10)]
+    told = r"batch=2-step=2\.ckpt could not be read again: it holds a pathlib\.PosixPath; .*callback"
+    with pytest.raises(UserError, match=told):
+        runs.fit(batches, tmp_path, callbacks=[checkpoints, Careless()])
+    assert not list(tmp_path.glob("*.ckpt"))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from espnet3.components.data import collect_stats as module
 from espnet3.components.data.collate import CommonCollateFn
-from espnet3.components.data.collect_stats import collect_stats
+from espnet3.components.data.collect_stats import collect_part, collect_stats, write_stats
 from espnet3.components.data.data_organizer import DataOrganizer
 from espnet3.components.data.manifest import ManifestDataset
 from espnet3.components.data.shape_files import read_shape_file
@@ -73,6 +74,32 @@ def test_batch_size_and_workers_change_no_bit(model, organizer, tmp_path, batch_
     }
     again = collect(model, organizer, tmp_path / "b", batch_size=batch_size, num_workers=num_workers)
     assert {p.relative_to(tmp_path / "b"): p.read_bytes() for p in again} == expected
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 9])
+def test_ranks_share_the_utterances_and_change_no_bit(
+    model, organizer, tmp_path, world_size, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "BLOCK", 4)  # six blocks of train, two of valid
+
+    def dithering(**batch):
+        return {
+            **(feats := type(model).collect_feats(model, **batch)),
+            "feats": feats["feats"] + torch.rand(()),
+        }
+
+    model.collect_feats = dithering
+    expected = {
+        p.relative_to(tmp_path / "a"): p.read_bytes() for p in collect(model, organizer, tmp_path / "a")
+    }
+    parts = [
+        collect_part(model, organizer, collate_fn=COLLATE, batch_size=3, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    sizes = [sum(len(block.uids) for block in part.splits["train"]) for part in parts]
+    assert sum(sizes) == 23 and max(sizes) < 23
+    written = write_stats(parts, tmp_path / "b")
+    assert {p.relative_to(tmp_path / "b"): p.read_bytes() for p in written} == expected
 
 
 def test_random_transforms_draw_as_in_epoch_0_in_any_worker(model, train_manifest, tmp_path):
@@ -179,11 +206,15 @@ def test_a_model_that_breaks_the_contract_is_named(organizer, tmp_path, model, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_uid_that_occurs_twice_is_named(model, train_manifest, tmp_path):
+def test_a_uid_that_occurs_twice_is_named(model, train_manifest, tmp_path, monkeypatch: pytest.MonkeyPatch):
     data = ManifestDataset(train_manifest)
     organizer = DataOrganizer([{"name": "a", "dataset": data}, {"name": "b", "dataset": data}])
     with pytest.raises(UserError, match=r"uid 'spk0-000' occurs twice in dataset\.train"):
         collect(model, organizer, tmp_path)
+    monkeypatch.setattr(module, "BLOCK", 1)  # one rank has each data set
+    parts = [collect_part(model, organizer, collate_fn=COLLATE, rank=n, world_size=2) for n in range(2)]
+    with pytest.raises(UserError, match=r"uid 'spk0-000' occurs twice in dataset\.train"):
+        write_stats(parts, tmp_path)
 
 
 def test_no_data_at_all_is_an_error(model, tmp_path):

@@ -1,6 +1,6 @@
 """Small GAN trainings by the LightningModule with named optimizers, here or as a rank; not a test itself.
 
-    python named_runs.py DIRECTORY      as one of several ranks, by RANK, WORLD_SIZE, ...
+    python named_runs.py DIRECTORY      as one of several ranks, by RANK, WORLD_SIZE, RENDEZVOUS
 
 A rank's answers, by scenario, are DIRECTORY/rank-<r>.pt.
 """
@@ -85,6 +85,35 @@ class Trace(Callback):
         self.states.append(state_of(module))
 
 
+class Collectives(Callback):
+    """How many collectives of Python's each batch takes, by name."""
+
+    NAMES = ("all_reduce", "broadcast", "barrier", "all_gather", "all_gather_object", "broadcast_object_list")
+
+    def __init__(self):
+        self.batches = []
+        self._real = {}
+
+    def on_train_batch_start(self, *_):
+        self.batches.append({})
+        for name in self.NAMES:
+            self._real[name] = getattr(torch.distributed, name)
+            setattr(torch.distributed, name, self._counted(name))
+
+    def on_train_batch_end(self, *_):
+        for name, real in self._real.items():
+            setattr(torch.distributed, name, real)
+
+    def _counted(self, name):
+        real = self._real[name]
+
+        def call(*args, **kwargs):
+            self.batches[-1][name] = self.batches[-1].get(name, 0) + 1
+            return real(*args, **kwargs)
+
+        return call
+
+
 def state_of(module):
     """All that a batch could change, by optimizer, as a copy."""
     return copy.deepcopy(
@@ -137,6 +166,7 @@ OPTIONS = config({"accum_grad_steps": 2, "gradient_clip_val": 0.05}, {"step_ever
 def main(directory):
     """Run every scenario as this rank."""
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    training_runs.meet(rank, world_size)
     directory = Path(directory)
     task = Task("train", rank, world_size, local_rank=rank)
     answers = {}
@@ -168,12 +198,22 @@ def main(directory):
     train([*good[:2], good[3]], directory, accumulating, trace=without, task=task)
     answers["skipping"] = {"bad": skipping.states, "without": without.states}
 
-    different = Trace()
+    different, model = Trace(), Gan()
     mixed = [batch(0), batch(1, BOTH if rank else BOTH[::-1])]
     try:
-        train(mixed, directory, trace=different, task=task)
+        train(mixed, directory, trace=different, task=task, model=model)
     except AssertionError as error:
-        answers["different"] = {"error": str(error), "batches": len(different.states)}
+        answers["different"] = {
+            "error": str(error),
+            "batches": len(different.states),
+            "before": {name: state["weights"] for name, state in different.states[-1].items()},
+            "after": {name: [p.detach() for p in getattr(model, name).parameters()] for name in BOTH},
+            "gradients": [name for name, p in model.named_parameters() if p.grad is not None],
+        }
+
+    counted = Collectives()
+    train(good, directory, accumulating, callbacks=[counted], task=task)
+    answers["collectives"] = counted.batches
 
     torch.save(answers, directory / f"rank-{rank}.pt")
     torch.distributed.destroy_process_group()

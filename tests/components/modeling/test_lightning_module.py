@@ -3,11 +3,13 @@ import math
 from pathlib import Path
 
 import lightning
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 
+from espnet3.components.data.data_organizer import DataOrganizer
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 
@@ -84,6 +86,22 @@ def test_the_state_dict_is_the_models_own():
 def test_collect_stats_needs_a_directory():
     with pytest.raises(AssertionError, match=r"collect_stats\(\) needs config.stats_dir; given: None"):
         ESPnetLightningModule(Answers(), {}).collect_stats()
+
+
+def test_collect_stats_saves_statistics_and_shapes_of_both_splits(tmp_path):
+    class Doubling(Answers):
+        def collect_feats(self, value, value_lengths):
+            return {"feats": 2 * value, "feats_lengths": value_lengths}
+
+    samples = [{"uid": f"u{index}", "value": np.full((3, 2), index, np.float32)} for index in range(4)]
+    module = ESPnetLightningModule(Doubling(), {"stats_dir": str(tmp_path / "stats")})
+    module.data.organizer = DataOrganizer(
+        train=[{"name": "t", "dataset": samples}], valid=[{"name": "v", "dataset": samples[:1]}]
+    )
+    module.collect_stats()
+    with np.load(tmp_path / "stats" / "train" / "feats_stats.npz") as stats:
+        assert stats["count"] == 12 and stats["sum"].tolist() == [36.0, 36.0]
+    assert (tmp_path / "stats" / "valid" / "feats_shape").read_text() == "u0 3,2\n"
 
 
 # --- logging ----------------------------------------------------------------------------------------------
@@ -164,125 +182,6 @@ def test_statistics_are_never_read_one_by_one_on_their_way_to_lightning(runs, tm
     assert reads == ["tolist"]
 
 
-# --- skipping ---------------------------------------------------------------------------------------------
-
-
-def plain_pytorch(runs, indices, bad, accumulate, epochs=1, clip=None):
-    """The oracle: each update is the mean over the batches accepted since the last one."""
-    model = runs.Linear()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.5)
-    held, skipped = [], False
-    for _ in range(epochs):
-        for position, index in enumerate(indices):
-            if index in bad:
-                skipped = True
-            else:
-                loss, _, _ = model(**runs.data(index)[1])
-                held.append(torch.autograd.grad(loss, list(model.parameters())))
-            closes = (position + 1) % accumulate == 0 or position + 1 == len(indices)
-            if closes and index not in bad:
-                divisor = len(held) if skipped else accumulate
-                for parameter, *gradients in zip(model.parameters(), *held, strict=True):
-                    parameter.grad = sum(gradients) / divisor
-                if clip:
-                    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-                optimizer.step()
-                held, skipped = [], False
-    return model.state_dict()
-
-
-@pytest.mark.parametrize(
-    ("bad", "accumulate"),
-    [
-        ((), 1),
-        ((), 3),  # seven batches: the last window is short, and scaled as Lightning does
-        ((2,), 1),
-        ((0,), 3),
-        ((1,), 2),
-        ((3,), 2),
-        ((3, 4), 2),
-        ((2, 5, 6), 3),
-        ((6,), 3),
-        ((5, 6), 3),  # the last of the epoch: what is held goes on through validation into the next
-        ((0, 1, 2), 3),
-    ],
-)
-@pytest.mark.parametrize("clip", [None, 0.5])
-def test_every_update_is_the_mean_over_the_accepted_batches(runs, tmp_path, bad, accumulate, clip):
-    train = [runs.data(index, bad=index in bad) for index in range(7)]
-    options = {"accumulate_grad_batches": accumulate, "max_epochs": 2, "gradient_clip_val": clip}
-    module, _ = runs.fit(train, tmp_path, valid=train[:1], **options)
-    expected = plain_pytorch(runs, range(7), bad, accumulate, epochs=2, clip=clip)
-    for key, value in expected.items():
-        torch.testing.assert_close(module.state_dict()[key], value)
-
-
-def test_without_nan_training_is_lightnings_own_to_the_bit(runs, tmp_path):
-    class Plain(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.model = runs.Linear()
-
-        def training_step(self, batch, _):
-            return self.model(**batch[1])[0]
-
-        def configure_optimizers(self):
-            optimizer = torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.5)
-            scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    train = [runs.data(index) for index in range(7)]
-    options = {"max_epochs": 2, "accumulate_grad_batches": 3, "gradient_clip_val": 0.5}
-    module, _ = runs.fit(train, tmp_path, config={"scheduler": runs.STEP_LR}, **options)
-    plain = Plain()
-    lightning.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=tmp_path, **options,
-    ).fit(plain, runs.loader(train))  # fmt: skip
-    assert runs.same(dict(module.state_dict()), dict(plain.model.state_dict()))
-
-
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_skipped_batch_moves_nothing_and_says_which_it_was(runs, tmp_path, caplog, precision):
-    train = [runs.data(index, bad=index == 1) for index in range(4)]
-    states = runs.traced(train, tmp_path, config={"scheduler": runs.STEP_LR}, precision=precision)
-    assert runs.same(states[0], states[1])
-    assert not runs.same(states[1]["schedulers"], states[2]["schedulers"])
-    assert "epoch 1, batch 2" in caplog.text
-
-
-def test_batch_norm_does_not_keep_what_a_skipped_batch_had(runs, tmp_path):
-    class Normed(runs.Linear):
-        def __init__(self):
-            super().__init__()
-            self.norm = torch.nn.BatchNorm1d(3)
-
-        def forward(self, x, y):
-            return super().forward(self.norm(x), y)
-
-    model = Normed()
-    runs.fit([runs.data(0), runs.data(1, bad=True)], tmp_path, model=model)
-    assert model.norm.running_mean.isfinite().all()
-    assert model.norm.num_batches_tracked == 1
-
-
-def test_an_epoch_scheduler_moves_though_the_last_batch_was_skipped(runs, tmp_path):
-    train = [runs.data(index, bad=index == 2) for index in range(3)]
-    config = {"scheduler": runs.STEP_LR, "scheduler_interval": "epoch"}
-    _, trainer = runs.fit(train, tmp_path, config=config, max_epochs=2)
-    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.05 * 0.9**2)
-
-
-def test_more_than_a_hundred_in_a_row_end_the_training(runs, tmp_path):
-    def run(bad, good):
-        runs.fit([runs.data(0, bad=True)] * bad + [runs.data(0)] * good, tmp_path)
-
-    run(bad=100, good=1)
-    runs.fit(([runs.data(0, bad=True)] * 60 + [runs.data(0)]) * 2, tmp_path)  # not in a row
-    with pytest.raises(RuntimeError, match="101 batches in a row"):
-        run(bad=101, good=1)
-
-
 # --- schedulers that monitor ------------------------------------------------------------------------------
 
 
@@ -325,10 +224,10 @@ def test_a_plateau_scheduler_waits_in_epochs_without_validation(runs, tmp_path):
     assert seen == [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25]
 
 
-@pytest.mark.parametrize("interval", ["step", "epoch"])
-def test_a_monitor_that_is_never_logged_is_an_error_that_lists_what_was(runs, tmp_path, interval):
-    config = {"scheduler_monitor": "valid/los", "scheduler_interval": interval}
-    with pytest.raises(Exception, match=r"valid/los\b.*train/loss"):
+@pytest.mark.parametrize(("interval", "monitor"), [("step", "train/los"), ("epoch", "valid/los")])
+def test_a_monitor_that_is_never_logged_is_an_error_that_lists_what_was(runs, tmp_path, interval, monitor):
+    config = {"scheduler_monitor": monitor, "scheduler_interval": interval}
+    with pytest.raises(Exception, match=rf"{monitor}\b.*train/loss"):
         rates(runs, tmp_path, config, batches(1.0), 1)
 
 
@@ -343,7 +242,7 @@ def test_the_start_of_training_is_summarized_once(runs, tmp_path, caplog):
     (text,) = [record.getMessage() for record in caplog.records if "parameters" in record.getMessage()]
     for part in (
         "Linear, 4 parameters, 3 trainable",
-        "SGD(lr=0.05",
+        "SGD(lr=0.05, momentum=0.5)",
         "StepLR, every step",
         "ranks: 1",
         "32-true",
@@ -372,11 +271,9 @@ def test_loaders_are_this_ranks_share_by_the_builder(tmp_path):
             "dataloader": {"train": {"batch_size": 2, "shuffle": False}, "valid": {"batch_size": 2}},
         },
     )
-    from espnet3.components.data.data_organizer import DataOrganizer
-
     module = ESPnetLightningModule(Answers(), config)
-    module._organizer = DataOrganizer(train=[{"name": "t", "dataset": samples}])
-    module.position = (0, 1)
+    module.data.organizer = DataOrganizer(train=[{"name": "t", "dataset": samples}])
+    module.place.after_batch(0, 0)
     loader = module.train_dataloader()
     assert len(loader) == 3, "an epoch is counted in full"
     assert [uids for uids, _ in loader] == [["u2", "u3"], ["u4"]], "and begins at the position"

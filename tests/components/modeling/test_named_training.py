@@ -1,4 +1,4 @@
-"""The LightningModule with named optimizers under a real Trainer, on one rank and on two."""
+"""The LightningModule with named optimizers under a real Trainer, on one rank."""
 
 import copy
 import importlib.util
@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 
 from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.optimization_spec import OptimizationStep
-from espnet3.components.trainers.named_optimizers import check_trainer, check_trainer_options
 from espnet3.errors import UserError
 
 SCRIPT = Path(__file__).with_name("named_runs.py")
@@ -126,6 +125,20 @@ def test_losses_rates_norms_and_updates_are_logged_by_name(tmp_path):
     assert float(metrics["train/discriminator/loss"]) == pytest.approx(sum(means) / 2)
 
 
+def test_a_row_repeats_what_its_batch_has_nothing_new_about_until_one_is_skipped(tmp_path):
+    alone = runs.batch(2, ["discriminator"])
+    seen = []
+    for between in ([], [runs.batch(1, bad=True)]):
+        logged = Logged()
+        runs.train([runs.batch(0), *between, alone], tmp_path, callbacks=[logged])
+        seen.append(logged.batches)
+    (first, repeated), (_, skipped, after) = seen
+    assert repeated["train/generator/loss"] == first["train/generator/loss"]
+    assert repeated["train/discriminator/loss"] != first["train/discriminator/loss"]
+    assert not any(key.startswith("train/") for key in skipped)
+    assert "train/generator/loss" not in after and "train/discriminator/loss" in after
+
+
 def test_max_steps_and_names_of_checkpoints_mean_batches(tmp_path):
     checkpoint = RunCheckpoint(tmp_path / "checkpoints", "valid/generator/loss")
     options = {"valid": [runs.batch(9)], "callbacks": [checkpoint], "max_epochs": 2}
@@ -179,7 +192,7 @@ def test_losses_and_statistics_can_be_monitored(tmp_path, monitor):
 
 def test_a_monitor_that_was_never_logged_is_an_error_with_those_that_were(tmp_path):
     schedulers = {name: {"scheduler": runs.PLATEAU, "monitor": "valid/decoder/loss"} for name in BOTH}
-    with pytest.raises(RuntimeError, match=r"schedulers\.generator\.monitor.*valid/decoder/loss.*valid/fake"):
+    with pytest.raises(UserError, match=r"schedulers\.generator\.monitor.*valid/decoder/loss.*valid/fake"):
         runs.train([runs.batch(0)], tmp_path, runs.config(schedulers=schedulers), valid=[runs.batch(1)])
 
 
@@ -212,56 +225,45 @@ def test_an_epoch_that_never_returned_the_monitored_loss_does_not_move_its_sched
     assert moved == [0, 1, 1, 1, 2]
 
 
-# --- refusals --------------------------------------------------------------------------------------------
+SPECIFIED = """
+optimizers:
+  generator:
+    optimizer: {_target_: torch.optim.Adam, lr: 0.0002}
+    params: generator
+    accum_grad_steps: 1
+    step_every_n_iters: 1
+    gradient_clip_val: 1.0
+    gradient_clip_algorithm: norm
+  discriminator:
+    optimizer: {_target_: torch.optim.Adam, lr: 0.0002}
+    params: discriminator
+    accum_grad_steps: 1
+    step_every_n_iters: 1
+schedulers:
+  generator:
+    scheduler:
+      _target_: torch.optim.lr_scheduler.LinearLR
+      start_factor: 1.0
+      end_factor: 0.5
+      total_iters: 1000
+    interval: step
+  discriminator:
+    scheduler: {_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, patience: 2, factor: 0.5}
+    interval: epoch
+    monitor: valid/discriminator/loss
+"""
 
 
-@pytest.mark.parametrize(
-    "option", [{"gradient_clip_val": 1.0}, {"gradient_clip_val": 0.0}, {"gradient_clip_algorithm": "value"}]
-)
-def test_clipping_by_the_trainer_is_refused(option):
-    (key,) = option
-    with pytest.raises(AssertionError, match=rf"use optimizers\.<name>\.{key}"):
-        check_trainer_options(option)
-    with pytest.raises(AssertionError, match=rf"use optimizers\.<name>\.{key}"):
-        check_trainer(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **option))
-
-
-def test_accumulation_by_the_trainer_is_refused():
-    with pytest.raises(AssertionError, match=r"use optimizers\.<name>\.accum_grad_steps; given: 4"):
-        check_trainer_options({"accumulate_grad_batches": 4})
-
-
-@pytest.mark.parametrize("kind", [DeepSpeedStrategy, FSDPStrategy])
-def test_strategies_of_deepspeed_and_sharding_are_refused(kind):
-    module = ESPnetLightningModule(runs.Gan(), runs.config())
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    trainer.strategy.__class__ = type(kind.__name__, (kind,), {})
-    with pytest.raises(RuntimeError, match=f"not with {kind.__name__}"):
-        module.named.configure(module.model, trainer)
-    name = kind.__name__.removesuffix("Strategy").lower()
-    with pytest.raises(RuntimeError, match=f"trainer.strategy={name}_stage_2 cannot run named"):
-        check_trainer_options({"strategy": f"{name}_stage_2"})
-
-
-def test_mistakes_in_the_configuration_are_told_when_optimizers_are_made():
-    mixed = {**runs.config(), "optimizer": runs.ADAM}
-    with pytest.raises(AssertionError, match="exclude each other"):
-        ESPnetLightningModule(runs.Gan(), mixed).configure_optimizers()
-    uncovered = runs.config({"params": "generator.0"})
-    with pytest.raises(
-        AssertionError, match=r"no optimizer covers: generator\.1\.weight, generator\.1\.bias"
-    ):
-        ESPnetLightningModule(runs.Gan(), uncovered).configure_optimizers()
-
-
-def test_a_tensor_loss_is_refused(tmp_path):
-    class Single(runs.Gan):
-        def forward(self, **batch):
-            steps, stats, weight = super().forward(**batch)
-            return steps[0].loss, stats, weight
-
-    with pytest.raises(AssertionError, match="must be an OptimizationStep or a list of them, given: Tensor"):
-        runs.train([runs.batch(0)], tmp_path, model=Single())
+def test_the_example_of_the_specification_trains(tmp_path):
+    config = {"optimizer": None, **yaml.safe_load(SPECIFIED)}
+    never_better = {"patience": 0, "threshold": 1e9, "threshold_mode": "abs"}
+    config["schedulers"]["discriminator"]["scheduler"] |= never_better
+    batches = [runs.batch(0), runs.batch(1, ["generator"], single=True)]
+    module, _ = runs.train(batches, tmp_path, config, valid=[runs.batch(5)], max_epochs=3)
+    generator, discriminator = module.named.engine.values()
+    assert (generator.counters.update_step, discriminator.counters.update_step) == (6, 3)
+    assert _rates(module)["generator"] == pytest.approx(0.0002 * (1 - 0.5 * 6 / 1000))
+    assert _rates(module)["discriminator"] == pytest.approx(0.0002 / 4)
 
 
 # --- checkpoints -------------------------------------------------------------------------------------------
@@ -368,49 +370,3 @@ def test_16_mixed_has_a_loss_scale_per_optimizer_and_an_overflow_moves_only_that
     for key in ("weights", "gradients", "optimizer"):
         assert runs.same(before["generator"][key], after["generator"][key])
     assert runs.same(before["discriminator"], after["discriminator"])
-
-
-# --- two ranks --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory, answers_of_ranks):
-    return answers_of_ranks(SCRIPT, tmp_path_factory.mktemp("named"), 2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-5), ("bf16-mixed", 2e-2)])
-def test_two_ranks_equal_one_on_the_union_batch(two, tmp_path, precision, tolerance):
-    batches = runs.equal_weights(0, 1)
-    module, trainer = runs.train(batches, tmp_path, runs.OPTIONS, model=runs.Normless(), precision=precision)
-    assert runs.same(two[0][precision]["weights"], two[1][precision]["weights"])
-    for key, value in module.state_dict().items():
-        torch.testing.assert_close(two[0][precision]["weights"][key], value, rtol=tolerance, atol=tolerance)
-    assert two[0][precision]["global_step"] == trainer.global_step == len(batches)
-    for key in ("train/generator/loss", "train/discriminator/loss", "train/generator/update_step"):
-        assert two[1][precision]["metrics"][key] == pytest.approx(
-            float(trainer.callback_metrics[key]), abs=tolerance
-        )
-
-
-@pytest.mark.slow
-def test_lightnings_own_ddp_gives_the_same(two):
-    assert runs.same(two[0]["lightning's ddp"]["weights"], two[0]["32-true"]["weights"])
-
-
-@pytest.mark.slow
-def test_nan_on_one_rank_skips_the_batch_on_both(two):
-    for answer in two:
-        bad, without = answer["skipping"]["bad"], answer["skipping"]["without"]
-        assert runs.same(bad[1], bad[2])
-        assert runs.same(bad[3], without[2])
-
-
-@pytest.mark.slow
-def test_ranks_that_name_another_order_end_on_both_before_any_backward_pass(two):
-    for answer in two:
-        assert answer["different"]["batches"] == 1
-        assert (
-            "rank 0: [generator, discriminator]; rank 1: [discriminator, generator]"
-            in answer["different"]["error"]
-        )

@@ -89,3 +89,10 @@ def test_ranks_stop_together_when_one_is_asked_to_and_continue_where_they_were(r
         stopping = answer["stopping"]
         assert stopping["told"] == "saved after batch 3 of epoch 2"
         assert runs.same(stopping["continued"], stopping["undisturbed"])
+
+
+def test_rank_0s_clock_decides_for_all_when_a_checkpoint_is_due(two_ranks):
+    names = [f"epoch={step // 10}-batch={step % 10}-step={step}" for step in (3, 6, 9, 13, 16, 19)]
+    names += ["epoch=1-step=10", "epoch=2-step=20"]
+    for answer in two_ranks:
+        assert answer["clocks"] == sorted(f"{name}.ckpt" for name in names)

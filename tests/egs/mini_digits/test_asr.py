@@ -1,8 +1,8 @@
 """The digit recognizer: features, a model that ignores padding and learns, its schedule, its error rates."""
 
 import json
-import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,8 @@ from espnet3.components.data.collate import CommonCollateFn
 from espnet3.components.data.combined_dataset import CombinedDataset, Part
 from espnet3.rundir.stop import StopFlag, Stopped
 from espnet3.rundir.task import Task
+
+CORPUS = Path(__file__).resolve().parents[3] / "egs" / "mini_digits"
 
 
 @pytest.fixture
@@ -117,24 +119,25 @@ def test_the_mel_axis_is_stretched_and_masks_lie_inside_the_utterance(dataset: C
     assert (changed.all(dim=1).sum(dim=1) <= 8).all() and (changed.all(dim=2).sum(dim=1) <= 20).all()
 
 
-def rates(epochs: int, updates: int, **changed: int) -> list[float]:
-    from schedule import warmup_cosine
-
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    settings = {
-        "utterances": 100,
-        "batch_size": 10,
-        "devices": 1,
-        "num_nodes": 1,
-        "accumulate_grad_batches": 1,
-    }
-    scheduler = warmup_cosine(optimizer, epochs=epochs, warmup=0.25, **{**settings, **changed})
+def rates(epochs: int, updates: int, per_epoch: int = 10) -> list[float]:
+    scheduler, optimizer = schedule(epochs, per_epoch)
     seen = []
     for _ in range(updates):
         seen.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
     return seen
+
+
+def schedule(epochs: int, per_epoch: int) -> tuple[Any, torch.optim.Optimizer]:
+    """With a highest rate of 2, which it reaches after a quarter of the updates."""
+    from espnet3.components.modeling.training_length import TrainingLength
+    from schedule import WarmupCosine
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    return WarmupCosine(
+        optimizer, length=TrainingLength(per_epoch, epochs * per_epoch), warmup=0.25
+    ), optimizer
 
 
 def test_the_learning_rate_rises_in_a_line_and_falls_to_zero_at_the_last_update():
@@ -144,21 +147,42 @@ def test_the_learning_rate_rises_in_a_line_and_falls_to_zero_at_the_last_update(
     assert seen[10:] == sorted(seen[10:], reverse=True)
 
 
-@pytest.mark.parametrize("key", ["devices", "num_nodes", "accumulate_grad_batches"])
-def test_fewer_updates_an_epoch_make_the_schedule_shorter(key: str):
-    seen = rates(epochs=4, updates=21, **{key: 2})
+def test_fewer_updates_an_epoch_make_the_schedule_shorter():
+    seen = rates(epochs=4, updates=21, per_epoch=5)
     assert seen[4] == pytest.approx(2.0) and seen[20] == pytest.approx(0.0)
 
 
-def test_a_continued_training_follows_the_longer_schedule():
-    from schedule import warmup_cosine
+@pytest.mark.parametrize(
+    ("epochs", "per_epoch", "at"),
+    [(4, 10, 25), (4, 5, 12), (4, 40, 100), (8, 10, 25)],
+    ids=["as before", "twice the ranks", "a quarter of the ranks", "more epochs"],
+)
+def test_a_continued_training_is_at_the_same_place_of_the_schedule_of_now(
+    epochs: int, per_epoch: int, at: int
+):
+    before, optimizer = schedule(epochs=4, per_epoch=10)
+    for _ in range(25):
+        optimizer.step()
+        before.step()
+    state = before.state_dict()
+    assert all(isinstance(value, int | float | bool | list) for value in state.values()), "plain data only"
+    after, optimizer = schedule(epochs, per_epoch)
+    after.load_state_dict(state)
+    assert optimizer.param_groups[0]["lr"] == rates(epochs, at + 1, per_epoch)[at]
+    optimizer.step()
+    after.step()
+    assert optimizer.param_groups[0]["lr"] == rates(epochs, at + 2, per_epoch)[at + 1]
 
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    settings = {"utterances": 10, "batch_size": 1, "devices": 1, "num_nodes": 1, "accumulate_grad_batches": 1}
-    short = warmup_cosine(optimizer, epochs=1, warmup=0.1, **settings)
-    longer = warmup_cosine(optimizer, epochs=4, warmup=0.1, **settings)
-    longer.load_state_dict(short.state_dict())
-    assert longer.lr_lambdas[0](10) > 0.9 and math.isclose(longer.lr_lambdas[0](40), 0.0)
+
+def test_neither_more_ranks_nor_more_epochs_change_anything_else_of_the_configuration():
+    from espnet3.config.compose import compose, find_recipe
+    from espnet3.config.fingerprint import changes, stage_part
+
+    def part(*overrides: str) -> dict[str, Any]:
+        return stage_part(compose(find_recipe(CORPUS / "asr"), overrides), "train")
+
+    assert part("resources.train.tasks_per_node=2") == part()
+    assert changes(part(), part("trainer.max_epochs=30")) == ["trainer.max_epochs: 25 → 30"]
 
 
 def test_error_rates_count_edits_per_token_and_wrong_utterances():

@@ -1,5 +1,6 @@
 """The vocoder's stage 3 on signals whose scores are known, its files, and the whole recipe."""
 
+import csv
 import json
 import math
 import shutil
@@ -163,33 +164,19 @@ def test_the_utterances_written_are_spread_over_the_split(count: int, wanted: in
     assert spread(count, wanted) == chosen
 
 
-def test_the_table_of_results_has_a_row_for_each_tag(tmp_path: Path):
-    from results import table
-
-    for tag, shift in (("first", 0.0), ("default", 0.25)):
-        scores = {"mel_l1": 0.75 - shift, "stoi": 0.5 + shift}
-        (tmp_path / tag / "validate").mkdir(parents=True)
-        text = json.dumps({**scores, "valid": {"mel_l1": 0.5, "stoi": 0.875}, "checkpoint": "x"})
-        (tmp_path / tag / "validate" / "metrics.json").write_text(text)
-    assert table(["first", "default"], tmp_path).splitlines() == [
-        "| tag | valid mel L1 | valid STOI | test mel L1 | test STOI |",
-        "| --- | --- | --- | --- | --- |",
-        "| first | 0.500 | 0.875 | 0.750 | 0.500 |",
-        "| default | 0.500 | 0.875 | 0.500 | 0.750 |",
-    ]
-
-
 @pytest.mark.slow
 def test_the_small_experiment_runs_all_stages_and_gets_better(run, tmp_path: Path):
     corpus = tmp_path / "egs" / "mini_digits"
     leave = shutil.ignore_patterns("exp", "data", "__pycache__")
     shutil.copytree(ROOT / "egs" / "mini_digits", corpus, ignore=leave)
     recipe = corpus / "vocoder"
-    # in two parts: the second goes on from the first's checkpoint, with its own learning rates
-    rates = ("optimizers.generator.optimizer.lr=2e-3", "optimizers.discriminator.optimizer.lr=5e-4")
+    # in two parts: the second goes on from the first's checkpoint, on two ranks
+    rates = ("optimizers.generator.optimizer.lr=3e-3", "optimizers.discriminator.optimizer.lr=5e-4")
+    rates += ("trainer.log_every_n_steps=1",)
+    two = ("resources.train.tasks_per_node=2", "resources.train.cpus_per_task=1")
     seen = []
-    for epochs in (1, 4):
-        code, output = run(recipe, "+experiment=small", f"trainer.max_epochs={epochs}", *rates)
+    for epochs, more in ((1, ()), (6, two)):
+        code, output = run(recipe, "+experiment=small", f"trainer.max_epochs={epochs}", *rates, *more)
         assert code == 0, output
         seen.append(json.loads((recipe / "exp" / "small" / "validate" / "metrics.json").read_text()))
     for first, last in (seen, [metrics["valid"] for metrics in seen]):
@@ -197,9 +184,13 @@ def test_the_small_experiment_runs_all_stages_and_gets_better(run, tmp_path: Pat
     for split in ("valid", "test"):
         folder = recipe / "exp" / "small" / "validate" / split
         assert len(list(folder.glob("*.wav"))) == 4 and (folder / "mels.png").is_file()
-    log = (recipe / "exp" / "small" / "csv" / "metrics.csv").read_text()
-    for column in ("train/generator/lr", "train/discriminator/lr", "valid/generator/loss", "valid/mel_l1"):
-        assert column in log.splitlines()[0].split(",")
+    assert "ranks: 2 on 1 node(s)" in output
+    with (recipe / "exp" / "small" / "csv" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {"valid/generator/loss", "valid/discriminator/loss", "valid/mel_l1"} <= rows[0].keys()
+    for name, rate in (("generator", 3e-3), ("discriminator", 5e-4)):
+        used = [float(row[f"train/{name}/lr"]) for row in rows if row[f"train/{name}/lr"]]
+        assert used[0] == pytest.approx(rate) and used[-1] < rate, "as given, then by the scheduler"
 
     # the other recipe's corpus is the same: it is not made again
     code, output = run(corpus / "asr", "+experiment=small", "--stop-stage", "0")

@@ -39,6 +39,8 @@ def slurm_conf(cluster: Cluster) -> str:
         "JobAcctGatherType=jobacct_gather/linux",
         "MpiDefault=none",
         "SlurmdParameters=config_overrides",
+        "# salloc's shell runs on the first node; a command that is given to salloc, where it was called",
+        "LaunchParameters=use_interactive_step",
         "",
         "SchedulerType=sched/backfill",
         "SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2",

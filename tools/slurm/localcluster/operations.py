@@ -123,7 +123,10 @@ def _start(cluster: Cluster, described: list[Daemon]) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while not condition():
             if name in started and started[name].poll() is not None:
-                raise ClusterError(f"{name} ended: {complaint(cluster, name)}")
+                # One that a killed `up` had started in its last moment may have taken this one's place.
+                if _pids(cluster.folder, described)[name] is None:
+                    raise ClusterError(f"{name} ended: {complaint(cluster, name)}")
+                del started[name]
             if time.monotonic() > deadline:
                 raise ClusterError(
                     f"waited {READY_SECONDS:.0f} s for {name} {what}: {complaint(cluster, name)}"

@@ -6,7 +6,6 @@ from typing import Any
 from torch import Tensor
 from torch.nn import Module
 
-from espnet3.components.modeling.named.config import NamedConfig
 from espnet3.components.modeling.named.counters import Turn
 from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.named_optimizer import NamedOptimizer
@@ -14,6 +13,7 @@ from espnet3.components.modeling.named.reduction import GradientReduction
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.named.selection import parameters_by_optimizer
 from espnet3.components.modeling.optimization_spec import OptimizationStep
+from espnet3.config.named_optimizers import NamedConfig
 from espnet3.errors import UserError
 
 

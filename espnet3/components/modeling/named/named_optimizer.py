@@ -1,21 +1,19 @@
 """One named optimizer: its parameters, counters, clipping, scheduler and loss scale, and its update."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor
 from torch.nn import Parameter
-from torch.optim import Optimizer
 
 from espnet3.components.modeling.named.clipping import clip_to_norm, clip_to_value, total_norm
-from espnet3.components.modeling.named.config import NamedOptimizerConfig, NamedSchedulerConfig
 from espnet3.components.modeling.named.counters import Counters, Turn
 from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.reduction import GradientReduction
 from espnet3.components.modeling.named.schedules import Schedule
+from espnet3.components.modeling.optimizers import make_optimizer
+from espnet3.config.named_optimizers import NamedOptimizerConfig, NamedSchedulerConfig
 
 
 class NamedOptimizer:
@@ -27,7 +25,7 @@ class NamedOptimizer:
         parameters: those it trains, by name.
 
     Raises:
-        AssertionError: `_target_` makes no torch optimizer, or one that evaluates the loss several times.
+        AssertionError, UserError: the optimizer or the scheduler cannot be made; see `optimizers`.
     """
 
     def __init__(
@@ -40,7 +38,9 @@ class NamedOptimizer:
         self.name = config.name
         self.parameters = tuple(parameters.values())
         self.parameter_names = tuple(parameters)
-        self.optimizer = _make(config, list(self.parameters))
+        self.optimizer = make_optimizer(
+            f"optimizers.{config.name}.optimizer", config.optimizer, self.parameters
+        )
         self.schedule = None if scheduler is None else Schedule(scheduler, self.optimizer)
         self.counters = Counters()
         self.loss_scale: LossScale | None = None
@@ -149,18 +149,3 @@ class NamedOptimizer:
             seed = torch.ones((), dtype=loss.dtype, device=loss.device) * scale / contributions
             self._seeds = {key: seed}
         return seed.expand(loss.shape)
-
-
-def _make(config: NamedOptimizerConfig, parameters: list[Parameter]) -> Optimizer:
-    # _convert_: a ListConfig among the options would end in checkpoints, which hold plain data only.
-    optimizer = instantiate(config.optimizer, parameters, _convert_="all")
-    where = f"optimizers.{config.name}.optimizer"
-    if not isinstance(optimizer, Optimizer):
-        raise AssertionError(f"{where} makes {type(optimizer).__name__}, not a torch optimizer")
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
-        raise AssertionError(
-            f"{where}: {type(optimizer).__name__} evaluates the loss several times per step, which is not"
-            " supported"
-        )
-    return optimizer

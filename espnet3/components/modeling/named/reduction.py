@@ -9,8 +9,9 @@ import torch.distributed
 from torch import Tensor
 from torch.nn import Parameter
 
-BUCKET_BYTES = {"gloo": 1 << 20, "nccl": 25 << 20}
-"""Smaller parts begin to travel earlier, larger ones travel faster; where nothing else is known, as NCCL."""
+BUCKET_BYTES = {"gloo": 4 << 20, "nccl": 25 << 20}
+"""Smaller parts begin to travel earlier, larger ones cost less; with gloo the cores that compute send, too.
+Where nothing else is known, as NCCL."""
 ALIGNMENT = 64
 """Bytes at which a gradient begins inside a bucket, so that vectorized kernels can read it."""
 

@@ -4,11 +4,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from hydra.utils import instantiate
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from espnet3.components.modeling.named.config import NamedSchedulerConfig
+from espnet3.components.modeling.optimizers import make_scheduler
+from espnet3.config.named_optimizers import NamedSchedulerConfig, check_gets_metric
+from espnet3.errors import ConfigurationError
 
 NewValue = Callable[[str, str], Any | None]
 """From a key of the configuration, for errors, and the metric that it names, to the metric's value; None
@@ -19,28 +20,20 @@ class Schedule:
     """One scheduler and when it moves.
 
     Raises:
-        AssertionError: a scheduler that looks at a metric has no monitor or interval step, or one with a
+        ConfigurationError: a scheduler that looks at a metric has no monitor or interval step, or one with a
             monitor does not look at any.
     """
 
     def __init__(self, config: NamedSchedulerConfig, optimizer: Optimizer) -> None:
         self.config = config
-        self.scheduler: Any = instantiate(config.scheduler, optimizer, _convert_="all")
-        where, kind = f"schedulers.{config.name}", type(self.scheduler).__name__
-        if not callable(getattr(self.scheduler, "step", None)):
-            raise AssertionError(f"{where}.scheduler makes {kind}, which is not a scheduler")
+        where = f"schedulers.{config.name}"
+        self.scheduler = make_scheduler(f"{where}.scheduler", config.scheduler, optimizer)
+        kind = type(self.scheduler).__name__
         looks = _looks_at_a_metric(self.scheduler)
-        if looks == "always" and config.interval == "step":
-            raise AssertionError(
-                f"{where}: {kind} needs a metric, which only interval epoch gives it; given: interval step"
-            )
-        if looks == "always" and config.monitor is None:
-            raise AssertionError(
-                f"{where}: {kind} needs `monitor`, a logged metric such as valid/{config.name}/loss;"
-                " given: none"
-            )
+        if looks == "always":
+            check_gets_metric(config, kind)
         if looks == "never" and config.monitor is not None:
-            raise AssertionError(
+            raise ConfigurationError(
                 f"{where}: {kind} looks at no metric: leave out `monitor`; given: {config.monitor!r}"
             )
 

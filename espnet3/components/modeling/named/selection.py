@@ -5,6 +5,8 @@ from fnmatch import fnmatchcase
 
 from torch.nn import Module, Parameter
 
+from espnet3.errors import ConfigurationError
+
 GLOB = frozenset("*?[")
 
 
@@ -28,7 +30,7 @@ def select_parameters(
         Per optimizer the first names of its parameters, in the order of `trainable`.
 
     Raises:
-        AssertionError: a selector matches nothing, an optimizer has nothing to train, or parameters are
+        ConfigurationError: a selector matches nothing, an optimizer has nothing to train, or parameters are
             covered twice or not at all; each is listed.
     """
     trainable = [tuple(names) for names in trainable]
@@ -40,7 +42,7 @@ def select_parameters(
         if not any(matches(selector, name) for name in every_name)
     ]
     if problems:
-        raise AssertionError(f"{'; '.join(problems)}; the model has: {', '.join(every_name) or 'none'}")
+        raise ConfigurationError(f"{'; '.join(problems)}; the model has: {', '.join(every_name) or 'none'}")
 
     chosen: dict[str, list[str]] = {optimizer: [] for optimizer in selectors}
     uncovered: list[str] = []
@@ -69,7 +71,7 @@ def select_parameters(
         if not names
     ]
     if problems:
-        raise AssertionError("; ".join(problems))
+        raise ConfigurationError("; ".join(problems))
     return chosen
 
 

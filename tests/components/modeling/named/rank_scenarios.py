@@ -1,10 +1,11 @@
 """What several gloo ranks do with named optimizers; not a test itself.
 
-    python rank_scenarios.py DIRECTORY      as one of several ranks, by RANK, WORLD_SIZE, MASTER_ADDR, ...
+    python rank_scenarios.py DIRECTORY      as one of several ranks, by RANK, WORLD_SIZE, RENDEZVOUS
 
 A rank's answers, by scenario, are DIRECTORY/rank-<r>.pt.
 """
 
+import copy
 import os
 import sys
 from pathlib import Path
@@ -13,10 +14,10 @@ import torch
 import torch.distributed
 from torch import nn
 
-from espnet3.components.modeling.named.config import read_named_config
 from espnet3.components.modeling.named.engine import NamedOptimizers
 from espnet3.components.modeling.named.routing import Router, read_steps
 from espnet3.components.modeling.optimization_spec import OptimizationStep
+from espnet3.config.named_optimizers import read_named_config
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.01}
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}  # unlike Adam it sees the scale of gradients
@@ -82,17 +83,41 @@ OPTIONS = {
 
 
 def train(rank=0, world_size=1, rare_on=(0,)):
-    """Weights, optimizer states and sent buckets of a training, after each batch."""
+    """Weights, everything of each optimizer, and sent buckets of a training, after each batch."""
     model = Gan()
     engine = make_engine(model, **OPTIONS, world_size=world_size)
-    weights, sent = [], []
+    weights, states, sent = [], [], []
     for index, names in enumerate(BATCHES):
         losses = model.losses(features(index, rank, world_size))
         with counted_collectives() as count:
             engine.run([OptimizationStep(losses[name], name) for name in names])
         sent.append(len(count))
         weights.append([parameter.detach().clone() for parameter in model.parameters()])
-    return {"weights": weights, "sent": sent}
+        states.append({named.name: state_of(named) for named in engine.values()})
+    return {"weights": weights, "states": states, "sent": sent}
+
+
+def state_of(named):
+    """Everything of one optimizer that another must leave alone, as copies."""
+    return copy.deepcopy(
+        {
+            "parameters": [p.detach() for p in named.parameters],
+            "gradients": [p.grad for p in named.parameters],
+            "optimizer": named.optimizer.state_dict(),
+            "own": named.state_dict(),
+        }
+    )
+
+
+def same(one, other):
+    """Whether two nested structures hold the same bits."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
 
 
 class counted_collectives:
@@ -178,7 +203,9 @@ def main(directory):
     """Run every scenario as this rank."""
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
+    torch.distributed.init_process_group(
+        "gloo", init_method=os.environ["RENDEZVOUS"], rank=rank, world_size=world_size
+    )
     last = rank == world_size - 1
 
     def steps(losses, *names):

@@ -37,6 +37,15 @@ def test_weights_equal_one_rank_on_the_union_batch_and_are_identical_on_all_rank
                 torch.testing.assert_close(b, c, rtol=1e-5, atol=1e-6)
 
 
+def test_who_is_not_named_is_bit_identical_after_the_batch_on_every_rank(ranks):
+    for answer in ranks:
+        states = answer["train"]["states"]
+        assert any(state["generator"]["own"]["accum_counter"] for state in states), "also in between"
+        for names, before, after in zip(scenarios.BATCHES[1:], states, states[1:], strict=False):
+            for name in scenarios.NAMES:
+                assert scenarios.same(before[name], after[name]) is (name not in names)
+
+
 def test_only_updates_send_and_only_their_optimizers_gradients(ranks):
     # With bucket_bytes=64 the discriminator has 2 buckets, the generator 4. Accumulation (generator, every
     # second) and iterations left out (discriminator, every second) send nothing.

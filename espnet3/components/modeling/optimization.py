@@ -1,0 +1,57 @@
+"""What the LightningModule asks of the way it trains: by a single optimizer, or by named ones."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.nn import Module
+
+from espnet3.components.modeling.model_output import ModelOutput
+from espnet3.components.modeling.named.schedules import NewValue
+from espnet3.components.modeling.training_length import TrainingLength
+
+
+class Optimization(Protocol):
+    """The methods in the order in which they are called; `SingleTraining` and `NamedTraining` have them."""
+
+    def load(self, checkpoint: dict[str, Any], lightnings: dict[str, Any]) -> None:
+        """Go on from the module's part of a checkpoint; Lightning's, around it, is about to be restored."""
+
+    def configure(self, model: Module, trainer: Trainer | None, length: Callable[[], TrainingLength]) -> Any:
+        """Make optimizers and schedulers, as `configure_optimizers` returns them."""
+
+    def connect(self, trainer: Trainer) -> None:
+        """Prepare for training with this Trainer; the parameters are on their device."""
+
+    def begin(self) -> None:
+        """The first batch comes next."""
+
+    def agree(
+        self,
+        returned: Any,
+        utterances: int,
+        flags: Mapping[str, int | bool],
+        device: torch.device,
+        trainer: Trainer | None,
+    ) -> tuple[ModelOutput[Any], dict[str, int]]:
+        """As `read`, and what all ranks know alike: `flags` and `nonfinite`; the control collective."""
+
+    def run(self, loss: Any, /) -> dict[str, Tensor]:
+        """Train with the loss of an accepted batch; what there is to log about the optimizers."""
+
+    def read(self, returned: Any, utterances: int) -> ModelOutput[Any]:
+        """What the model returned for a batch, checked."""
+
+    def is_finite(self, loss: Any, /) -> Tensor:
+        """Whether the loss of a batch is neither NaN nor Inf: bool of shape ()."""
+
+    def end_epoch(self, new_value: NewValue) -> None:
+        """Move what moves once per epoch; its metrics are aggregated."""
+
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        """Add to the module's part of a checkpoint what Lightning does not keep."""
+
+    def disconnect(self) -> None:
+        """Training is over."""

@@ -1,0 +1,20 @@
+"""Nested values as dotted keys."""
+
+from typing import Any
+
+Flat = dict[str, Any]
+"""Dotted key -> plain value."""
+
+
+def flatten(value: Any, prefix: str = "") -> Flat:
+    """Nested dicts and lists as dotted keys; empty ones stay, so that they can be told from absent ones."""
+    if isinstance(value, dict) and value:
+        items = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list) and value:
+        items = [(str(index), inner) for index, inner in enumerate(value)]
+    else:
+        return {prefix: value}
+    flat: Flat = {}
+    for name, inner in items:
+        flat |= flatten(inner, f"{prefix}.{name}" if prefix else name)
+    return flat

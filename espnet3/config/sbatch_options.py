@@ -1,0 +1,60 @@
+"""Options of sbatch in `additional_parameters`, and which may not be there: another key decides them."""
+
+from typing import Any
+
+from espnet3.errors import UserError
+
+_OUTPUT = "nothing: what jobs and tasks print is in logs/<stage> of the run directory"
+_CALL = "nothing: espnet3 calls sbatch itself"
+GIVEN_ELSEWHERE = {
+    "comment": "nothing: espnet3 finds its jobs by it",
+    "dependency": "nothing: a stage's job waits for the stage before it",
+    "kill-on-invalid-dep": "nothing: a job whose predecessor failed is cancelled",
+    "array": "nothing: each stage is one job",
+    "job-name": "tag=NAME: a job is called by recipe, tag and stage",
+    "requeue": "resources.<stage>.max_restarts",
+    "no-requeue": "resources.<stage>.max_restarts",
+    "signal": "resources.<stage>.signal_delay_s",
+    **dict.fromkeys(("output", "error", "open-mode"), _OUTPUT),
+    **dict.fromkeys(("input", "wait", "wrap", "parsable", "test-only", "help", "usage", "version"), _CALL),
+    "nodes": "resources.<stage>.nodes",
+    **dict.fromkeys(("ntasks", "ntasks-per-node"), "resources.<stage>.tasks_per_node"),
+    **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task"), "resources.<stage>.gpus_per_node"),
+    "cpus-per-task": "resources.<stage>.cpus_per_task",
+    "mem": "resources.<stage>.mem_gb",
+    "time": "resources.<stage>.timeout_min",
+    **{name: f"resources.<stage>.{name}" for name in ("partition", "account", "qos", "constraint")},
+}
+"""Options that are not for `additional_parameters`, and what to give instead."""
+
+
+def check_sbatch_options(where: str, options: dict[str, Any]) -> None:
+    """Check the options and values under the key `where`: resources.train.additional_parameters.
+
+    Raises:
+        UserError: naming the option and what to give instead.
+    """
+    stage = where.split(".")[1]
+    for name, value in options.items():
+        instead = GIVEN_ELSEWHERE.get(option_name(name))
+        if instead:
+            raise UserError(f"{where}.{name} can't be given: use {instead.replace('<stage>', stage, 1)}")
+        if not isinstance(value, str | int | float | None) or "\n" in str(value):
+            raise UserError(
+                f"{where}.{name}={value}: takes one text or number, or true for an option without a value;"
+                " several are one text: 'a,b'"
+            )
+
+
+def given_options(options: dict[str, Any]) -> dict[str, Any]:
+    """`options` as sbatch calls them; what is null or false is left out."""
+    return {
+        option_name(name): value
+        for name, value in options.items()
+        if value is not None and value is not False
+    }
+
+
+def option_name(name: object) -> str:
+    """As sbatch spells it: gpus-per-node for gpus_per_node."""
+    return str(name).replace("_", "-").lstrip("-")

@@ -1,0 +1,148 @@
+"""What one user sets for every recipe on a machine, where jobs go and as whose, in one YAML file.
+
+It lies over a recipe's own configuration and under the command line; conf/site.yaml is one to copy.
+It may only hold what changes no result, so that the same recipe is the same training at every site.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from espnet3.config.overrides import nearest
+from espnet3.config.sbatch_options import check_sbatch_options
+from espnet3.config.schema import LAUNCHERS, RESOURCES
+from espnet3.errors import UserError, short_path
+
+VARIABLE = "ESPNET3_SITE"
+"""Names the file; /dev/null stands for none."""
+ALL = "all"
+"""Stands for every stage; what a stage says itself comes first."""
+KEYS = ("launcher", "resources")
+SIZE = ("nodes", "tasks_per_node", "gpus_per_node")
+"""Resources that decide the number of ranks, and so the result."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the file holds."""
+
+    path: Path = Path(os.devnull)
+    launcher: str | None = None
+    """Where stages run unless the command line says otherwise."""
+    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Stage, or `all` -> resource -> value."""
+
+    def over(self, config: DictConfig) -> DictConfig:
+        """`config` with the resources of the site in it.
+
+        Raises:
+            UserError: naming a stage that `config` does not have.
+        """
+        config = config.copy()
+        stages = [str(stage) for stage in config.resources]
+        for stage in self.resources:
+            if stage not in (ALL, *stages):
+                raise self._mistake(f"resources.{stage}", "no stage", nearest(stage, stages), [ALL, *stages])
+        for stage in stages:
+            for values in (self.resources.get(ALL, {}), self.resources.get(stage, {})):
+                for name, value in values.items():
+                    OmegaConf.update(config, f"resources.{stage}.{name}", value, merge=True, force_add=True)
+        return config
+
+    def sets(self, key: str) -> bool:
+        """Whether the value of `key` of a composed configuration comes from here (and from nothing above)."""
+        _, stage, name, *_ = [*key.split("."), "", "", ""]
+        return any(name in self.resources.get(one, {}) for one in (ALL, stage))
+
+    def _mistake(self, key: str, what: str, guess: list[str], known: list[str]) -> UserError:
+        hint = f"did you mean {guess[0]}?" if guess else f"known are {', '.join(known)}"
+        return UserError(f"{short_path(self.path)}: {key} is {what}; {hint}")
+
+
+def site_path(environment: Mapping[str, str]) -> Path:
+    """Where the file is, or would be: as ESPNET3_SITE says, else in the user's configuration folder."""
+    if environment.get(VARIABLE):
+        return Path(environment[VARIABLE]).expanduser()
+    folder = environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".config"
+    return Path(folder) / "espnet3" / "site.yaml"
+
+
+def read_site(environment: Mapping[str, str]) -> Site:
+    """The settings in the file that `environment` leads to; none where there is no such file.
+
+    Raises:
+        UserError: ESPNET3_SITE names a file that can't be read, or the file holds something else than
+            settings; the message names file, key and what would be right.
+    """
+    path = site_path(environment)
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except FileNotFoundError:
+        if environment.get(VARIABLE):
+            raise UserError(
+                f"{VARIABLE}={environment[VARIABLE]}: there is no such file; unset {VARIABLE}, or make one:"
+                " espnet3 doctor --write-site"
+            ) from None
+        return Site()
+    except OSError as error:
+        raise UserError(f"can't read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise UserError(f"{short_path(path)}: broken YAML: {' '.join(str(error).split())}") from error
+    site = Site(path)
+    content = _group(site, "the file", content)
+    for key in content:
+        if key not in KEYS:
+            guess = nearest(key, KEYS)
+            hint = f"did you mean {guess[0]}?" if guess else "give it in a recipe or on the command line"
+            raise UserError(
+                f"{short_path(path)}: {key} is no key of a site, which has {', '.join(KEYS)}; {hint}"
+            )
+    launcher = content.get("launcher")
+    if launcher not in (None, *LAUNCHERS):
+        raise UserError(f"{short_path(path)}: launcher={launcher}: takes one of {', '.join(LAUNCHERS)}")
+    resources = {}
+    for stage, values in _group(site, "resources", content.get("resources")).items():
+        resources[stage] = _group(site, f"resources.{stage}", values)
+        for name, value in resources[stage].items():
+            _check_resource(site, f"resources.{stage}", name, value)
+    return Site(path, launcher, resources)
+
+
+def _group(site: Site, where: str, value: Any) -> dict[str, Any]:
+    """`value` if it is a group of keys; an empty place, as in a file whose lines are comments, is one too."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(
+            f"{short_path(site.path)}: {where} takes a group of keys (name: value), not {value!r}"
+        )
+    return {str(key): inner for key, inner in value.items()}
+
+
+def _check_resource(site: Site, where: str, name: str, value: Any) -> None:
+    key = f"{where}.{name}"
+    if name in SIZE:
+        raise UserError(
+            f"{short_path(site.path)}: {key} decides how many ranks train, and so the result: give it in a"
+            f" recipe or on the command line (resources.train.{name}={value})"
+        )
+    if name not in RESOURCES:
+        choices = [known for known in RESOURCES if known not in SIZE]
+        raise site._mistake(key, "no resource", nearest(name, choices), choices)
+    if key == f"resources.{ALL}.launcher":
+        raise UserError(f"{short_path(site.path)}: {key} is given as launcher, at the top of the file")
+    is_right, expected = RESOURCES[name]
+    is_interpolation = isinstance(value, str) and "${" in value
+    if not is_interpolation and not is_right(value):
+        raise UserError(f"{short_path(site.path)}: {key}={value}: takes {expected}")
+    if name == "additional_parameters":
+        try:
+            check_sbatch_options(key, value)
+        except UserError as error:
+            raise UserError(f"{short_path(site.path)}: {error}") from error

@@ -1,0 +1,151 @@
+"""Tells keys beside a `_target_` that its class or function does not take, without importing it.
+
+What it takes is read from its source. Where that cannot be known so (`**kwargs`, a decorator, a class made
+elsewhere, a module that is not there), nothing is said: making the object will tell.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+
+from espnet3.config.overrides import nearest
+from espnet3.errors import UserError
+
+HYDRA = ("_target_", "_args_", "_recursive_", "_convert_", "_partial_")
+OF_VALIDATION = ("splits", "checkpoint")
+"""Keys beside the evaluator's own under `validate:`, which the stage takes for itself."""
+
+Definition = ast.FunctionDef | ast.ClassDef
+
+
+def check_target_keys(config: DictConfig) -> None:
+    """Check every node of the resolved `config` that has a `_target_`.
+
+    Raises:
+        UserError: naming the first key that cannot be passed, and the nearest one that can.
+    """
+    recipe = Path(config.recipe_dir)
+    roots = (str(recipe), str(recipe.parent))
+    for where, node in _nodes(config):
+        target: str = node["_target_"]
+        takes = keywords(target, roots)
+        known = (*HYDRA, *OF_VALIDATION) if where == "validate" else HYDRA
+        for key in map(str, node):
+            if takes is None or key in known or key in takes:
+                continue
+            guess = nearest(key, takes)
+            known_ones = f"it takes {', '.join(takes) or 'nothing'}"
+            hint = f"did you mean {where}.{guess[0]}?" if guess else known_ones
+            raise UserError(f"{where}.{key}: {target} takes no {key}; {hint}")
+
+
+@lru_cache
+def keywords(target: str, roots: tuple[str, ...] = ()) -> tuple[str, ...] | None:
+    """The names of arguments that `target` (as package.module.Class) takes; None: it may take any.
+
+    Args:
+        target: a class or function.
+        roots: folders that come before those of sys.path.
+    """
+    module, _, name = target.rpartition(".")
+    places = (*roots, *sys.path)
+    found = _find(module, name, places) if module else None
+    return None if found is None else _arguments(*found, places)
+
+
+def _nodes(node: Any, where: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Every mapping with a `_target_`, with its dotted key."""
+    children: list[tuple[str, Any]] = []
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield where, node
+        prefix = f"{where}." if where else ""
+        children = [(f"{prefix}{key!s}", child) for key, child in node.items()]
+    elif isinstance(node, ListConfig):
+        children = [(f"{where}[{index}]", child) for index, child in enumerate(node)]
+    for name, child in children:
+        yield from _nodes(child, name)
+
+
+def _arguments(module: str, definition: Definition, places: Sequence[str]) -> tuple[str, ...] | None:
+    if definition.decorator_list:
+        return None
+    if isinstance(definition, ast.FunctionDef):
+        own = definition.args
+        return None if own.kwarg else tuple(argument.arg for argument in (*own.args, *own.kwonlyargs))
+    methods = {node.name: node for node in definition.body if isinstance(node, ast.FunctionDef)}
+    if "__init__" in methods and "__new__" not in methods:
+        taken = _arguments(module, methods["__init__"], places)
+        return None if taken is None else taken[1:]  # without self
+    if "__new__" in methods or len(definition.bases) > 1 or definition.keywords:
+        return None
+    if not definition.bases:
+        return ()
+    base = definition.bases[0]
+    inherited = _find(module, base.id, places) if isinstance(base, ast.Name) else None
+    return None if inherited is None else _arguments(*inherited, places)
+
+
+def _find(module: str, name: str, places: Sequence[str], depth: int = 8) -> tuple[str, Definition] | None:
+    """The module that defines `name`, and its definition; follows imports of the name from elsewhere."""
+    source = _source(module, places)
+    if source is None or not depth:
+        return None
+    tree, is_package = source
+    found: tuple[str, Definition] | None = None
+    for node in tree.body:  # the last one counts
+        if isinstance(node, Definition) and node.name == name:
+            found = (module, node)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    found = _find(_absolute(node, module, is_package), alias.name, places, depth - 1)
+        elif not isinstance(node, Definition) and name in _bound(node):
+            found = None  # to what, or under which condition, is for Python to say
+    return found
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """Names that a statement binds, by whatever is inside it."""
+    names = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, Definition):
+            names.add(inner.name)
+        elif isinstance(inner, ast.alias):
+            names.add(inner.asname or inner.name)
+        elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+            names.add(inner.id)
+    return names
+
+
+def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
+    if not node.level:
+        return node.module or ""
+    package = module.split(".")
+    package = package[: len(package) - node.level + is_package]
+    return ".".join([*package, *([node.module] if node.module else [])])
+
+
+@lru_cache
+def _source(module: str, places: Sequence[str]) -> tuple[ast.Module, bool] | None:
+    """The syntax of a module, and whether it is a package; None where there is no source of it."""
+    names = module.split(".")
+    searched: Sequence[str] | None = places
+    spec = None
+    for depth in range(1, len(names) + 1):
+        spec = PathFinder.find_spec(".".join(names[:depth]), searched) if searched else None
+        if spec is None:
+            return None
+        searched = spec.submodule_search_locations
+    if spec is None or not (spec.origin or "").endswith(".py"):
+        return None
+    try:
+        return ast.parse(Path(str(spec.origin)).read_bytes()), searched is not None
+    except (SyntaxError, OSError):
+        return None

@@ -1,0 +1,137 @@
+"""One attempt of a stage as files: how it began, and how it ended, for anybody who asks later."""
+
+import re
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from espnet3.rundir.atomic import read_as, write_json
+from espnet3.rundir.layout import attempt_dir
+from espnet3.rundir.outcome import Outcome, TaskState, attempt_outcome, read_states
+from espnet3.rundir.private import make_private
+from espnet3.rundir.process import ProcessName
+
+BEGIN, END = "begin.json", "end.json"
+
+
+@dataclass(frozen=True)
+class Begin:
+    """What is known when the tasks of an attempt are started: `begin.json` in its directory."""
+
+    stage: str
+    number: int
+    launcher: str
+    world_size: int
+    launched_by: dict[str, Any]
+    """The process that starts the tasks and watches them: see ProcessName."""
+    job: str = ""
+    """The submitted job that it is an attempt of, by the name of its folder."""
+    slurm_job_id: str = ""
+    nodes: list[str] = field(default_factory=list)
+    command: list[str] = field(default_factory=list)
+    """What the user had typed."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables that every task gets: threads, and where the ranks meet."""
+    stop_at: float | None = None
+    """When every task asks itself to stop, in seconds since the epoch: ahead of the job's time limit."""
+    stop_within_s: float = 0.0
+    """How long a task that is asked to stop may take before it ends itself; 0: as long as it wants."""
+    progress: str = ""
+    """Stands for the newest checkpoint there was; see `progress_mark`."""
+    started_at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class End:
+    """What is known when all tasks are gone: `end.json`. Without it the attempt runs, or was killed."""
+
+    outcome: Outcome
+    reason: str = ""
+    """Why, in one line: the signal that asked it to stop, the error, the rank that was killed."""
+    ended_at: float = field(default_factory=time.time)
+    restarts: bool = False
+    """The job starts again."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An attempt as it can be read from its directory."""
+
+    directory: Path
+    begin: Begin
+    end: End | None
+
+    @property
+    def states(self) -> list[TaskState]:
+        """The states of the tasks that have begun."""
+        return read_states(self.directory)
+
+    @property
+    def launcher(self) -> ProcessName:
+        """The process that watches it."""
+        return ProcessName(**self.begin.launched_by)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended, also where nobody was left to say so; None while somebody watches it."""
+        if self.end is not None:
+            return self.end.outcome
+        if self.launcher.is_alive():
+            return None
+        return attempt_outcome(self.states, self.begin.world_size)
+
+
+def write_begin(directory: Path, begin: Begin) -> None:
+    """Make the attempt's directory (0700: who can write there can run code as the user) and describe it."""
+    make_private(directory)
+    write_json(directory / BEGIN, asdict(begin))
+
+
+def write_end(directory: Path, end: End) -> None:
+    """Say how it ended."""
+    write_json(directory / END, asdict(end))
+
+
+def read_attempt(directory: Path) -> Attempt | None:
+    """The attempt in `directory`; None where nothing readable is."""
+    begin, end = read_as(Begin, directory / BEGIN), read_as(End, directory / END)
+    return None if begin is None else Attempt(directory, begin, end)
+
+
+def attempt_dirs(exp_dir: Path, stage: str | None = None) -> list[Path]:
+    """The directory of every attempt of `stage` (or of all) in a run directory, in no order."""
+    named = [
+        (path, re.fullmatch(r"(.+)-(\d+)", path.name))
+        for path in (exp_dir / "attempts").glob(f"{stage or '*'}-*")
+    ]
+    return [path for path, name in named if name and stage in (None, name[1])]
+
+
+def read_attempts(exp_dir: Path, stage: str | None = None) -> list[Attempt]:
+    """Every attempt of `stage` (or of all) in a run directory, in the order they began."""
+    read = (read_attempt(path) for path in attempt_dirs(exp_dir, stage))
+    found = [attempt for attempt in read if attempt is not None]
+    return sorted(found, key=lambda attempt: (attempt.begin.started_at, attempt.begin.number))
+
+
+def latest_attempt(exp_dir: Path, stage: str) -> Attempt | None:
+    """The attempt of `stage` with the highest number."""
+    numbered = [attempt.begin.number for attempt in read_attempts(exp_dir, stage)]
+    return read_attempt(attempt_dir(exp_dir, stage, max(numbered))) if numbered else None
+
+
+def progress_mark(home: Path) -> str:
+    """The name of the newest checkpoint in the run directory `home`, which says where it is; empty: none.
+
+    An attempt that is stopped inside the validation that it began with writes the one it came from again.
+    """
+    named = [path for path in (home / "checkpoints").glob("*.ckpt") if path.name != "last.ckpt"]
+    return max(named, key=_changed_at).name if named else ""
+
+
+def _changed_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -1,0 +1,23 @@
+"""Import what trainings need, in a process whose children run stages."""
+
+from contextlib import suppress
+from importlib import import_module
+
+from espnet3.stages.importing import quick_imports
+
+MODULES = (
+    *("espnet3.components.callbacks.failure_time", "espnet3.components.callbacks.progress"),
+    *("espnet3.components.checkpoint.run_checkpoint", "espnet3.components.data.instantiation"),
+    *("espnet3.components.modeling.lightning_module", "espnet3.components.trainers.build"),
+)
+"""No recipe's own: those belong to one configuration."""
+
+
+def preload() -> None:
+    """Import torch, Lightning and the components; nothing is computed, and no GPU is touched.
+
+    What can't be imported is left to the stage that needs it, whose failure says so.
+    """
+    with quick_imports(), suppress(Exception):
+        for name in MODULES:
+            import_module(name)

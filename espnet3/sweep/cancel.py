@@ -1,0 +1,89 @@
+"""`espnet3 cancel` of a sweep: end what it has queued or running, and say what was done."""
+
+import time
+from pathlib import Path
+
+from espnet3.errors import UserError, short_path
+from espnet3.launch.cancel import LOOK_EVERY_S, ask_to_stop
+from espnet3.launch.queue import QueuedJob, SlurmAway, own_jobs
+from espnet3.launch.screen import Screen
+from espnet3.launch.submit import cancel, find_queued
+from espnet3.rundir import claim
+from espnet3.rundir.job import read_job_id, read_jobs
+from espnet3.sweep.array import read_array
+from espnet3.sweep.folder import array_dir, array_numbers
+from espnet3.sweep.search.record import is_search, search_dir
+from espnet3.sweep.search.searcher import find_searcher
+
+_SEARCH_ENDS_S = 10.0
+"""A job that searches leaves its claim so soon after SIGTERM."""
+
+
+def cancel_sweep(sweep: Path, screen: Screen, *, wait: bool) -> None:
+    """Cancel the arrays of a sweep, and the jobs they wait for; ask a command that runs trials to stop.
+
+    Args:
+        sweep: its directory.
+        screen: where it is said what was done.
+        wait: return only when everything is gone.
+
+    Raises:
+        UserError: Slurm does not answer, or refuses.
+    """
+    _end_search(sweep, screen)
+    where, process = short_path(sweep), claim.owner(sweep)
+    alive = process is not None and process.is_alive()
+    if process is not None and alive:
+        # First: a command that is just submitting must not go on with it.
+        ask_to_stop(sweep, process, screen)
+    try:
+        queued = _queued(sweep)
+        cancel(sorted({job.job_id.partition("_")[0] for job in queued}))
+        if queued:
+            running = sum(job.state == "RUNNING" for job in queued)
+            saves = f"; {running} running, which save first, if Slurm leaves them the time" if running else ""
+            screen.line(f"{where}: cancelled {len(queued)} jobs{saves}")
+        elif not alive:
+            screen.line(f"{where}: nothing to cancel")
+        while wait and ((process is not None and process.is_alive()) or (queued and _queued(sweep))):
+            time.sleep(LOOK_EVERY_S)
+    except SlurmAway as error:
+        raise UserError(f"Slurm does not answer, so no job was cancelled: {error}") from error
+
+
+def _end_search(sweep: Path, screen: Screen) -> None:
+    """End whoever searches, first of all: it must begin no further trials.
+
+    Raises:
+        UserError: Slurm does not answer, or refuses.
+    """
+    if not is_search(sweep):
+        return
+    job, owner = find_searcher(sweep), claim.owner(search_dir(sweep))
+    if job is not None:
+        cancel([job.job_id])
+        screen.line(f"{short_path(sweep)}: cancelled the search, job {job.job_id}")
+        deadline = time.monotonic() + _SEARCH_ENDS_S
+        while claim.owner(search_dir(sweep)) is not None and time.monotonic() < deadline:
+            time.sleep(0.1)
+    elif owner is not None and owner.is_alive() and owner != claim.owner(sweep):
+        ask_to_stop(sweep, owner, screen)
+
+
+def _queued(sweep: Path) -> list[QueuedJob]:
+    """What is in Slurm's queue of a sweep; one squeue call, or none."""
+    shared = [path for path in (sweep / "shared").glob("*") if read_jobs(path)]
+    folders = [array_dir(sweep, number) for number in array_numbers(sweep)]
+    if not shared and not folders:
+        return []
+    jobs = own_jobs()
+    ids = {read_job_id(folder) for folder in folders}
+    tokens = {array.token for folder in folders if (array := read_array(folder))}
+    found = [
+        job
+        for job in jobs
+        if job.in_queue
+        and job.comment.partition("[")[0] in tokens
+        and (job.job_id.partition("_")[0] in ids or None in ids)
+    ]
+    return [*found, *(one.slurm for path in shared for one in find_queued(path, jobs) if one.slurm)]

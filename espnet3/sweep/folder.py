@@ -1,0 +1,62 @@
+"""Names inside a sweep directory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+SWEEP = "sweep.json"
+
+
+def is_sweep(directory: Path) -> bool:
+    """Whether `directory` holds a sweep."""
+    return (directory / SWEEP).is_file()
+
+
+def sweep_of(trial: Path) -> Path | None:
+    """The sweep that a run directory is a trial of; None where it is of none."""
+    sweep = trial.resolve().parent.parent
+    return sweep if trial.resolve().parent.name == "trials" and is_sweep(sweep) else None
+
+
+def sort_out(directories: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The sweeps among `directories`, and the others; a folder of sweeps (exp/sweeps) stands for those."""
+    sweeps: dict[Path, None] = {}
+    others = []
+    for directory in directories:
+        inside = sorted(path.parent for path in directory.glob(f"*/{SWEEP}"))
+        if is_sweep(directory):
+            sweeps[directory.resolve()] = None
+        elif inside:
+            sweeps |= dict.fromkeys(path.resolve() for path in inside)
+        else:
+            others.append(directory)
+    return list(sweeps), others
+
+
+def trial_dir(sweep: Path, name: str) -> Path:
+    """The run directory of a trial."""
+    return sweep / "trials" / name
+
+
+def config_file(sweep: Path, name: str) -> Path:
+    """A configuration that trials vary."""
+    return sweep / "configs" / f"{name}.yaml"
+
+
+def diff_file(sweep: Path, name: str) -> Path:
+    """What the working tree had changed when a command was given."""
+    return sweep / "code" / f"{name}.diff"
+
+
+def shared_dir(sweep: Path, name: str) -> Path:
+    """The run directory of stages that several trials share."""
+    return sweep / "shared" / name
+
+
+def array_dir(sweep: Path, number: int) -> Path:
+    """What is known of one array that was handed to Slurm."""
+    return sweep / "arrays" / str(number)
+
+
+def array_numbers(sweep: Path) -> list[int]:
+    """Those of a sweep, in the order they were made."""
+    return sorted(int(path.name) for path in (sweep / "arrays").glob("*") if path.name.isdigit())

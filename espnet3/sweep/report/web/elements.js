@@ -1,0 +1,68 @@
+/* Elements, and numbers and texts as one reads them. Text is never parsed as HTML. */
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+const find = (selector) => document.querySelector(selector);
+
+/** JSON has no NaN and no infinity: they came as texts. */
+const number = (value) => (value === null || value === undefined ? null : Number(value));
+
+/** `even`: with trailing zeros, for a column. */
+function numberText(value, digits = 4, even = false) {
+  if (value === null) return "–";
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(digits - 1).replace(/\.?0+e\+?/, "e");
+  if (even && !Number.isInteger(value) && size < 10 ** (digits - 1)) return value.toPrecision(digits);
+  return String(Number(value.toPrecision(digits)));
+}
+
+function durationText(seconds) {
+  if (seconds === null) return "–";
+  const [days, hours, minutes] = [86400, 3600, 60].map((unit) => Math.floor(seconds / unit));
+  if (days) return `${days} d ${hours % 24} h`;
+  if (hours) return `${hours} h ${minutes % 60} min`;
+  if (minutes) return `${minutes} min ${Math.round(seconds % 60) % 60} s`;
+  return `${seconds < 10 ? Number(seconds.toFixed(1)) : Math.round(seconds)} s`;
+}
+
+const counted = (count, what) => `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
+
+/** Plotly reads texts as HTML and TeX: what is meant as text must look like text. */
+const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
+
+const shortened = (text, most = 24) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+
+function select(label, options, chosen, changed) {
+  const box = element("select", { onchange: () => changed(box.value) });
+  for (const [value, text] of options) box.append(element("option", { value, selected: value === chosen }, text));
+  return element("label", {}, element("span", {}, label), box);
+}
+
+/** A command to copy, which wraps rather than scrolls. */
+function commandBox(command) {
+  const said = element("span", { role: "status" });
+  const code = element("code", { tabindex: "0" }, command);
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(command);
+    } catch {
+      getSelection().selectAllChildren(code);
+      if (!document.execCommand("copy")) { said.textContent = "selected: press Ctrl-C"; return; }
+      getSelection().removeAllRanges();
+    }
+    said.textContent = "copied";
+    setTimeout(() => { said.textContent = ""; }, 2000);
+  };
+  return element("div", { class: "command" },
+    element("pre", {}, code),
+    element("div", { class: "copy" }, element("button", { type: "button", onclick: copy }, "Copy command"), said));
+}

@@ -1,0 +1,179 @@
+/* The table of trials: sorted, filtered, with columns to choose. */
+
+const SHOWN_METRICS = 6;
+
+const table = {
+  section: find("#trials"),
+  columns: [],
+  rows: [],
+  sorted: { by: "rank", down: false },
+  filters: { text: "", states: null, places: new Map() },
+
+  start() {
+    this.columns = this.allColumns();
+    this.form();
+    this.build();
+    selection.listeners.push(() => this.mark());
+  },
+
+  // --- columns
+
+  allColumns() {
+    const trials = sweep.trials;
+    const columns = [
+      { id: "rank", label: "Rank", number: (index) => ranks[index], cell: (index) => this.rankButton(index), title: `by ${sweep.objective}: ${better}` },
+      { id: "state", label: "State", text: (index) => trials[index].state, cell: (index) => stateMark(trials[index].state, trials[index].older) },
+      ...sweep.axes.map((axis, at) => ({
+        id: `key ${axis.key}`, label: axis.label, title: axis.key, names: [axis.label, axis.key], swept: true,
+        number: (index) => (trials[index].places[at] < 0 ? null : trials[index].places[at]),
+        compared: axis.numbers && ((index) => (trials[index].places[at] < 0 ? null : axis.numbers[trials[index].places[at]])),
+        cell: (index) => valueOf(trials[index], at),
+      })),
+      ...sweep.metrics.map((metric, at) => ({
+        id: `metric ${metric.name}`, label: metric.name, title: at ? "" : `the objective: ${better}`, names: [metric.name], right: true,
+        number: (index) => number(trials[index].metrics[at]), cell: (index) => numberText(number(trials[index].metrics[at]), 4, true),
+        hidden: at > SHOWN_METRICS,
+      })),
+      { id: "duration", label: "Duration", names: ["duration", "seconds"], right: true, number: (index) => trials[index].seconds, cell: (index) => durationText(trials[index].seconds) },
+      { id: "message", label: "Why", text: (index) => trials[index].message, cell: (index) => element("span", { class: "message", title: trials[index].message }, trials[index].message), hidden: !trials.some((trial) => trial.message) },
+      { id: "directory", label: "Directory", text: (index) => trials[index].directory, cell: (index) => directoryLink(trials[index]) },
+    ];
+    return columns;
+  },
+
+  rankButton(index) {
+    const text = index === sweep.best ? `★ ${ranks[index] ?? ""}` : String(ranks[index] ?? "–");
+    const name = `${index === sweep.best ? "best trial, " : ""}${ranks[index] === null ? "no rank" : `rank ${ranks[index]}`}: select ${sweep.trials[index].name}`;
+    return element("button", { type: "button", class: "rank", "aria-label": name, "aria-pressed": "false" }, text);
+  },
+
+  // --- filters
+
+  form() {
+    const form = this.section.querySelector("form");
+    form.addEventListener("submit", (event) => event.preventDefault());
+    const search = element("input", { type: "search", id: "search", placeholder: "text, or lr>=1e-4", autocomplete: "off", "aria-describedby": "search-help", oninput: () => { this.filters.text = search.value; this.show(); } });
+    const present = Object.keys(STATES).filter((state) => sweep.trials.some((trial) => trial.state === state));
+    this.filters.states = new Set(present);
+    const states = present.map((state) => {
+      const box = element("input", { type: "checkbox", checked: true, value: state, onchange: () => { this.filters.states[box.checked ? "add" : "delete"](state); this.show(); } });
+      return element("label", { class: "check" }, box, stateMark(state));
+    });
+    const keys = sweep.axes.map((axis, at) => (axis.to_scale || axis.texts.length > 60 ? null : select(axis.label, [["", "any"], ...axis.texts.map((text, place) => [String(place), shortened(text, 40)])], "",
+      (value) => { if (value === "") this.filters.places.delete(at); else this.filters.places.set(at, Number(value)); this.show(); })));
+    form.replaceChildren(
+      element("label", { class: "wide" }, element("span", {}, "Search"), search),
+      ...keys.filter((key) => key !== null),
+      element("fieldset", {}, element("legend", {}, "State"), ...states),
+      this.columnChooser(),
+      element("button", { type: "reset", onclick: () => setTimeout(() => this.reset(present)) }, "Reset"),
+      element("p", { class: "hint", id: "search-help" }, "Words must all occur in a row; ", element("code", {}, "name<number"), " (also ", element("code", {}, "<= >= > ="), ") compares a column."),
+    );
+  },
+
+  columnChooser() {
+    const boxes = this.columns.map((column) => {
+      const box = element("input", { type: "checkbox", checked: !column.hidden, onchange: () => { column.hidden = !box.checked; this.build(); } });
+      return element("label", { class: "check" }, box, column.label);
+    });
+    // its boxes are no part of the form: a reset is of filters
+    return element("details", { class: "columns" }, element("summary", {}, "Columns"), element("div", {}, ...boxes));
+  },
+
+  reset(present) {
+    this.filters = { text: "", states: new Set(present), places: new Map() };
+    for (const column of this.columns) column.hidden = false;
+    this.columns = this.allColumns();
+    this.build();
+  },
+
+  /** Whether a row is shown, as a function of its index. */
+  test() {
+    const { states, places } = this.filters;
+    const terms = this.filters.text.trim().split(/\s+/).filter(Boolean).map((word) => this.term(word));
+    return (index) => {
+      const trial = sweep.trials[index];
+      return states.has(trial.state) && [...places].every(([at, place]) => trial.places[at] === place) && terms.every((term) => term(index));
+    };
+  },
+
+  term(word) {
+    const [, name, sign, text] = word.match(/^(.+?)(<=|>=|<|>|=)(.+)$/) ?? [];
+    const column = name && this.columns.find((one) => (one.names ?? []).some((known) => known.toLowerCase() === name.toLowerCase() || known.toLowerCase().endsWith(`.${name.toLowerCase()}`) || known.toLowerCase().endsWith(`/${name.toLowerCase()}`)));
+    const bound = Number(text);
+    const value = column && (column.compared === undefined ? column.number : column.compared);
+    if (value && text && !Number.isNaN(bound)) {
+      const compare = { "<": (one) => one < bound, "<=": (one) => one <= bound, ">": (one) => one > bound, ">=": (one) => one >= bound, "=": (one) => one === bound }[sign];
+      return (index) => value(index) !== null && compare(value(index));
+    }
+    const wanted = word.toLowerCase();
+    return (index) => this.text(index).includes(wanted);
+  },
+
+  text(index) {
+    const trial = sweep.trials[index];
+    return [trial.name, trial.state, trial.message, trial.directory, valuesText(trial)].join("\n").toLowerCase();
+  },
+
+  // --- rows
+
+  build() {
+    const columns = this.columns.filter((column) => !column.hidden);
+    const head = element("tr", {}, ...columns.map((column) => element("th", { scope: "col", class: column.right ? "right" : null, title: column.title || null, "data-column": column.id },
+      element("button", { type: "button", onclick: () => this.sort(column.id) }, column.label))));
+    this.rows = sweep.trials.map((trial, index) => {
+      const row = element("tr", { class: trial.state, "data-trial": String(index) });
+      for (const column of columns) row.append(element("td", { class: column.right ? "right" : null }, column.cell(index)));
+      return row;
+    });
+    this.body = element("tbody", { onclick: (event) => this.clicked(event) });
+    this.section.querySelector("table").replaceChildren(
+      element("caption", { class: "unseen" }, "Trials of the sweep; a heading sorts, a rank selects"), element("thead", {}, head), this.body,
+    );
+    this.show();
+    this.mark();
+  },
+
+  clicked(event) {
+    if (event.target.closest("a") || getSelection().toString()) return;
+    const row = event.target.closest("tr");
+    if (row) selection.choose(Number(row.dataset.trial));
+  },
+
+  sort(id) {
+    this.sorted = { by: id, down: this.sorted.by === id ? !this.sorted.down : false };
+    this.show();
+  },
+
+  show() {
+    const test = this.test();
+    const indices = sweep.trials.map((_, index) => index).filter(test);
+    const column = this.columns.find((one) => one.id === this.sorted.by);
+    const sign = this.sorted.down ? -1 : 1;
+    const key = column.number ?? column.text;
+    const keys = new Map(indices.map((index) => [index, key(index)]));
+    // what a trial has not, or is no number, is always last
+    const empty = (value) => value === null || value === "" || Number.isNaN(value);
+    indices.sort((one, other) => {
+      const [first, second] = [keys.get(one), keys.get(other)];
+      if (empty(first) || empty(second)) return empty(first) - empty(second) || one - other;
+      return sign * (column.number ? first - second : first.localeCompare(second, "en", { numeric: true })) || one - other;
+    });
+    this.body.replaceChildren(...indices.map((index) => this.rows[index]));
+    for (const head of this.section.querySelectorAll("th[data-column]")) {
+      const sorted = head.dataset.column === this.sorted.by;
+      head.toggleAttribute("aria-sort", sorted);
+      if (sorted) head.setAttribute("aria-sort", this.sorted.down ? "descending" : "ascending");
+    }
+    this.section.querySelector("[role=status]").textContent = indices.length === sweep.trials.length
+      ? counted(indices.length, "trial") : `${indices.length.toLocaleString("en")} of ${counted(sweep.trials.length, "trial")}`;
+  },
+
+  mark() {
+    this.rows.forEach((row, index) => {
+      const chosen = index === selection.index;
+      row.classList.toggle("chosen", chosen);
+      row.querySelector(".rank")?.setAttribute("aria-pressed", String(chosen));
+    });
+  },
+};

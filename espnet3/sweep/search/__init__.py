@@ -1,0 +1,1 @@
+"""Searches: sweeps whose trials are chosen one after the other, from what came of those before."""

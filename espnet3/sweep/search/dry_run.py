@@ -1,0 +1,33 @@
+"""What a search would do, as lines of text; touches nothing."""
+
+from espnet3.config.allocation import Allocation
+from espnet3.errors import short_path
+from espnet3.sweep.dry_run import describe_batches
+from espnet3.sweep.plan import plan_batches
+from espnet3.sweep.search.job import check_detached, searcher_script
+from espnet3.sweep.search.planned import corners, plan_search
+from espnet3.sweep.search.record import Wanted
+
+
+def describe(wanted: Wanted, allocation: Allocation | None, *, detach: bool) -> list[str]:
+    """The plan: the space, how it is searched, what is known, and what a trial asks for.
+
+    Raises:
+        UserError: see `plan_search`.
+    """
+    search = plan_search(wanted, allocation)
+    settings, name = search.settings, str(search.settings.sampler["_target_"]).rpartition(".")[2]
+    known = len(search.known())
+    lines = [
+        f"sweep {short_path(search.sweep)}: a search for {settings.n_trials} trials by {name},"
+        f" {search.at_once} at once{f'; {known} are there' if known else ''}",
+        f"    objective: {search.objective.direction} {search.objective.metric}",
+        *(f"    {dimension}" for dimension in search.space),
+    ]
+    if detach:
+        check_detached(search)
+        lines += ["the job that searches:"]
+        lines += [f"    | {line}".rstrip() for line in searcher_script(search, "espnet3:TOKEN").splitlines()]
+    planned = search.plan(corners(search.space)[:1])
+    batches = plan_batches(search.sweep, planned.trials, planned.bases, wanted.stages, allocation)
+    return [*lines, *describe_batches(planned, batches, force=False)]

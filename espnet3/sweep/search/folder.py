@@ -1,0 +1,36 @@
+"""The folder of a search: private, as a job runs what it says, and gone again where nothing came of it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from espnet3.errors import UserError
+from espnet3.rundir.private import check_private, make_private
+from espnet3.sweep.folder import is_sweep
+from espnet3.sweep.search.record import search_dir
+
+
+@contextmanager
+def made(sweep: Path) -> Iterator[None]:
+    """Make the folder; a command that is refused before there is a sweep leaves nothing behind.
+
+    Raises:
+        UserError: it can't be made, or others can write to it.
+    """
+    folder = search_dir(sweep)
+    try:
+        make_private(folder)
+    except FileExistsError:
+        check_private(folder)
+    except OSError as error:
+        raise UserError(f"can't write {error.filename or folder}: {error.strerror}") from error
+    try:
+        yield
+    except UserError:
+        if not is_sweep(sweep):
+            shutil.rmtree(folder, ignore_errors=True)
+            for empty in (sweep, sweep.parent, sweep.parent.parent):
+                with suppress(OSError):  # there is something in it
+                    empty.rmdir()
+        raise

@@ -1,0 +1,49 @@
+"""`espnet3 logs -f` of a search that is a job: what it says, until it is over."""
+
+import time
+from pathlib import Path
+
+from espnet3.launch.follow import LogTail
+from espnet3.launch.queue import SlurmAway
+from espnet3.launch.screen import Screen
+from espnet3.launch.watch import DETACHED_BY_CTRL_C, QUEUE_EVERY_S
+from espnet3.sweep.run import follow, how_to_follow
+from espnet3.sweep.search.record import search_dir
+from espnet3.sweep.search.searcher import LOG, find_searcher
+
+_POLL_S = 0.2
+
+
+def follow_search(sweep: Path, screen: Screen) -> int | None:
+    """Show what the job says while it is in the queue, then how the trials are.
+
+    Returns:
+        The exit code; None where no job searches.
+
+    Raises:
+        UserError: Slurm can't be asked.
+    """
+    if find_searcher(sweep) is None:
+        return None
+    tail = LogTail(search_dir(sweep) / LOG)
+    try:
+        while _is_queued(sweep):
+            until = time.monotonic() + QUEUE_EVERY_S[0]
+            while time.monotonic() < until:
+                for line in tail.lines():
+                    screen.line(line)
+                time.sleep(_POLL_S)
+    except KeyboardInterrupt:
+        screen.line("detached: the search goes on")
+        screen.line(how_to_follow(sweep))
+        return DETACHED_BY_CTRL_C
+    for line in [*tail.lines(), *tail.rest()]:
+        screen.line(line)
+    return follow(sweep, [], screen, show=False)
+
+
+def _is_queued(sweep: Path) -> bool:
+    try:
+        return find_searcher(sweep) is not None
+    except SlurmAway:
+        return True

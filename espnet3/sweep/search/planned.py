@@ -1,0 +1,146 @@
+"""A search before anything is started: what its command means, and what the files of the sweep know of it."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from espnet3.config.allocation import Allocation
+from espnet3.config.compose import Recipe, open_with_sweeper, shared_conf, swept_by
+from espnet3.errors import UserError
+from espnet3.sweep.command import Planned, plan_sweep, sweep_directory, sweep_settings
+from espnet3.sweep.expand import Expansion, expand_trials
+from espnet3.sweep.grid import for_one_alone, split_swept
+from espnet3.sweep.objective import Objective, read_objective
+from espnet3.sweep.plan import plan_batches
+from espnet3.sweep.record import read_sweep_record
+from espnet3.sweep.search.record import Wanted
+from espnet3.sweep.search.settings import Settings, read_settings, refuse_unknown
+from espnet3.sweep.search.space import Dimension, Point, dimension_of
+from espnet3.sweep.search.study import sampler_of
+from espnet3.sweep.trial import read_trial
+
+
+@dataclass(frozen=True)
+class PlannedSearch:
+    """What a command means."""
+
+    wanted: Wanted
+    recipe: Recipe
+    space: list[Dimension]
+    fixed: list[str]
+    """The overrides that all trials have."""
+    settings: Settings
+    sweep: Path
+    config: DictConfig
+    """That of one of its trials."""
+    objective: Objective
+    on_slurm: bool
+    allocation: Allocation | None = None
+    """The one this process is in."""
+
+    @property
+    def at_once(self) -> int:
+        """How many trials are under way at once."""
+        return self.settings.at_once(on_slurm=self.on_slurm, max_parallel=self.config.sweep.max_parallel)
+
+    def expand(self, points: Sequence[Point]) -> Expansion:
+        """The trials at `points`.
+
+        Raises:
+            UserError: as `expand_trials`.
+        """
+        trials = [[*self.fixed, *point] for point in points]
+        return expand_trials(self.recipe, trials, self.allocation, keys=[one.key for one in self.space])
+
+    def plan(self, points: Sequence[Point]) -> Planned:
+        """The sweep with the trials at `points`; nothing is written.
+
+        Raises:
+            UserError: as `plan_sweep`.
+        """
+
+        def alone(name: str, own: Sequence[str]) -> str:
+            return shlex.join([*self.wanted.alone, *for_one_alone(self.fixed), *own, f"tag={name}"])
+
+        return plan_sweep(self.expand(points), self.wanted.stages, self.wanted.command, alone)
+
+    def known(self) -> dict[str, Point]:
+        """The trials of the sweep that are points of the search: name -> point, in the order they were made.
+
+        A trial whose configuration or code is not what this command would give it now is none.
+
+        Raises:
+            UserError: the sweep's record can't be read.
+        """
+        record = read_sweep_record(self.sweep)
+        listed = record.listed if record else {}
+        points: dict[Point, str] = {}
+        for name in listed:
+            trial = read_trial(self.sweep, name)
+            point = self._point(trial.overrides) if trial else None
+            if point is not None:
+                points[point] = name
+        if not points:
+            return {}
+        digests = self.expand(list(points)).digests
+        return {
+            name: point
+            for (point, name), digest in zip(points.items(), digests, strict=True)
+            if digest == listed[name].digest
+        }
+
+    def _point(self, overrides: Sequence[str]) -> Point | None:
+        """The point of a trial that has these; None: it is none of the space."""
+        texts = {text.partition("=")[0] + "=": text for text in overrides}
+        if set(texts) != {one.prefix for one in self.space}:
+            return None
+        point = tuple(texts[one.prefix] for one in self.space)
+        inside = all(one.value(text) is not None for one, text in zip(self.space, point, strict=True))
+        return point if inside else None
+
+
+def plan_search(wanted: Wanted, allocation: Allocation | None = None) -> PlannedSearch:
+    """Compose and check what a command asks for, at the ends of its space.
+
+    Raises:
+        UserError: a mistake in it, or Optuna is not installed.
+    """
+    recipe = Recipe(Path(wanted.recipe))
+    refuse_unknown(wanted.overrides)
+    fixed, _ = split_swept(wanted.overrides, {})
+    _, sweeper = open_with_sweeper(recipe, fixed, allocation)
+    settings = read_settings(sweeper)
+    fixed, swept = split_swept(wanted.overrides, swept_by(sweeper))
+    if not swept:
+        raise UserError(
+            "hydra/sweeper=optuna: nothing is searched: give a key several values, such as"
+            " 'optimizer.lr=tag(log, interval(1e-5,1e-3))'"
+        )
+    conf = (recipe.conf, shared_conf())
+    space = [dimension_of(override, conf) for override in swept]
+    sampler_of(settings.sampler)
+    texts = [override.input_line or "" for override in fixed]
+    ends = corners(space)
+    expansion = expand_trials(
+        recipe, [[*texts, *point] for point in ends], allocation, keys=[one.key for one in space]
+    )
+    config = sweep_settings(expansion)
+    search = PlannedSearch(
+        wanted, recipe, space, texts, settings, sweep_directory(expansion), config, read_objective(config),
+        on_slurm=False, allocation=allocation,
+    )  # fmt: skip
+    planned = search.plan(ends)
+    batches = plan_batches(search.sweep, planned.trials, planned.bases, wanted.stages, allocation)
+    where = {batch.on_slurm for batch in batches}
+    if len(where) > 1:
+        raise UserError("hydra/sweeper=optuna: all trials of a search run in one place: here or on Slurm")
+    return PlannedSearch(**{**vars(search), "on_slurm": where.pop()})
+
+
+def corners(space: Sequence[Dimension]) -> list[Point]:
+    """As few points as have both ends of every interval, and every value of every choice."""
+    ends = [one.ends for one in space]
+    return [tuple(each[turn % len(each)] for each in ends) for turn in range(max(map(len, ends)))]

@@ -1,0 +1,44 @@
+"""After a power cut there is a checkpoint: what is needed is on the disk before anything goes."""
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """What is flushed, renamed and removed, in order, by file name; the real calls are made."""
+    seen = []
+
+    def spied(what, real, name_of):
+        def call(*args, **kwargs):
+            seen.append((what, name_of(args[0])))
+            return real(*args, **kwargs)
+
+        return call
+
+    for what in ("fsync", "replace", "unlink"):
+        name_of = _name_of_open if what == "fsync" else (lambda path: Path(path).name)
+        monkeypatch.setattr(os, what, spied(what, getattr(os, what), name_of))
+    return seen
+
+
+def _name_of_open(descriptor):
+    return Path(f"/proc/self/fd/{descriptor}").readlink().name
+
+
+def test_rows_then_the_checkpoint_then_its_name_are_on_the_disk_before_an_older_one_goes(
+    resume_runs, resume_ends, corpus, tmp_path, events
+):
+    home = tmp_path / "run"
+    resume_runs.train("plateau", corpus, home, every_n_batches=1)
+    writes = [n for n, (what, name) in enumerate(events) if what == "replace" and name.startswith(".epoch=")]
+    assert len(writes) >= 18
+    for before, write in itertools.pairwise(writes):  # before the first there is no row
+        flushed = [name for what, name in events[before + 2 : write] if what == "fsync"]
+        assert "metrics.csv" in flushed and flushed[-1] == events[write][1]
+        assert events[write + 1] == ("fsync", "checkpoints")
+    removed = {name for what, name in events if what == "unlink" and name.endswith(".ckpt")}
+    assert len(removed) == len(writes) - len(resume_ends.checkpoints_of(home))

@@ -1,0 +1,354 @@
+"""Faults that clusters have, on a real one: whatever resumes ends with the weights of the undisturbed run."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+Until = Callable[[Callable[[], object], str], None]
+ESPNET3 = (sys.executable, "-m", "espnet3", "run")
+STAGES = ("--stage", "2", "--stop-stage", "3", "+experiment=small")
+TRAINING = (
+    *("trainer.max_epochs=6", "trainer.log_every_n_steps=1", "checkpoint.every_n_batches=1"),
+    *("dataloader.train.iter_factory.batch_size=4", "resources.train.cpus_per_task=1"),
+    *("resources.train.nodes=2", "resources.train.tasks_per_node=2", "logger.tensorboard=null"),
+)
+BROKEN = """
+import os
+import time
+from pathlib import Path
+from lightning.pytorch import Callback
+
+class FailsOnRank3(Callback):
+    def on_train_batch_start(self, *_):
+        if os.environ["RANK"] == "3":
+            raise ValueError("rank three has no more ideas")
+
+class SlowAtFirst(Callback):
+    # the first five attempts wait for their time limit
+    def on_train_batch_start(self, trainer, *_):
+        attempts = list(Path(trainer.default_root_dir, "attempts").glob("train-*"))
+        while len(attempts) <= 5 and self.trained and not trainer.lightning_module.stop_requested():
+            time.sleep(0.1)
+        self.trained = True
+
+    trained = False
+
+class Deaf(Callback):
+    def on_train_batch_start(self, *_):
+        while True:
+            time.sleep(1)
+"""
+
+
+class Recipe:
+    """A copy of mini_digits/asr with a small corpus, trained on 2 nodes x 2 ranks of the cluster."""
+
+    def __init__(self, cluster, directory: Path, until: Until) -> None:
+        self.cluster, self.directory, self.until = cluster, directory, until
+        self.commands: list[subprocess.Popen[str]] = []
+
+    def command(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start `run.sh`'s command; it is ended with the test."""
+        process = subprocess.Popen(
+            [*ESPNET3, "--recipe", str(self.directory), *arguments],
+            env={**self.cluster.environment, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.commands.append(process)
+        return process
+
+    def train(self, tag: str, *overrides: str) -> "subprocess.Popen[str]":
+        """Train and validate on the cluster under `tag`."""
+        return self.command(*STAGES, "launcher=slurm", *TRAINING, f"tag={tag}", *overrides)
+
+    def finish(self, process: "subprocess.Popen[str]") -> tuple[int, str]:
+        """Exit code and output of a command that ends by itself."""
+        output, _ = process.communicate(timeout=1200)
+        return process.returncode, output
+
+    def exp(self, tag: str) -> Path:
+        return self.directory / "exp" / tag
+
+    def begun(self, tag: str, attempt: int = 1) -> None:
+        """Wait until an attempt has left a checkpoint of its own."""
+        begin = self.exp(tag) / "attempts" / f"train-{attempt}" / "begin.json"
+        self.until(begin.exists, f"attempt {attempt} of {tag}")
+        before = json.loads(begin.read_text())["started_at"] * 1e9
+        self.until(lambda: self.newest(tag) > before, f"a checkpoint of attempt {attempt} of {tag}")
+
+    def newest(self, tag: str) -> int:
+        times = []
+        for path in (self.exp(tag) / "checkpoints").glob("*.ckpt"):
+            try:
+                times.append(path.stat().st_mtime_ns)
+            except OSError:
+                continue
+        return max(times, default=0)
+
+    def job(self, tag: str, stage: str = "train") -> str:
+        """Slurm's id of the newest job of a stage."""
+        found: list[Path] = []
+        self.until(
+            lambda: found.extend((self.exp(tag) / "jobs").glob(f"{stage}-*/submission.json")) or found,
+            "a job",
+        )
+        newest = max(found, key=lambda path: int(path.parent.name.rpartition("-")[2]))
+        return str(json.loads(newest.read_text())["job_id"])
+
+    def attempts(self, tag: str) -> list[dict]:
+        """How each attempt of the training ended, in order; {} for one that could not say."""
+        folders = sorted(
+            (self.exp(tag) / "attempts").glob("train-*"), key=lambda path: int(path.name.rpartition("-")[2])
+        )
+        return [
+            json.loads(p.read_text()) if (p := folder / "end.json").exists() else {} for folder in folders
+        ]
+
+    def rank(self, tag: str, rank: int, attempt: int = 1) -> dict:
+        return json.loads((self.exp(tag) / "attempts" / f"train-{attempt}" / f"rank-{rank}.json").read_text())
+
+    def weights(self, tag: str) -> dict[str, torch.Tensor]:
+        return torch.load(self.exp(tag) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+    def same_as_undisturbed(self, tag: str) -> None:
+        """The final weights and the rows of metrics are those of the undisturbed run, bit for bit."""
+        expected = self.weights("undisturbed")
+        for name, value in self.weights(tag).items():
+            assert torch.equal(value, expected[name]), name
+        rows, undisturbed = (
+            (self.exp(one) / "csv" / "metrics.csv").read_text() for one in (tag, "undisturbed")
+        )
+        assert rows == undisturbed
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe with its corpus and statistics."""
+    copy = tmp_path_factory.mktemp("faults") / "egs" / "mini_digits"
+    ignored = shutil.ignore_patterns("exp", "data", "__pycache__", "vocoder")
+    shutil.copytree(ROOT / "egs" / "mini_digits", copy, ignore=ignored)
+    (copy / "asr" / "broken.py").write_text(BROKEN)
+    done = subprocess.run(
+        [*ESPNET3, "--recipe", str(copy / "asr"), "--stop-stage", "1", "+experiment=small"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return copy / "asr"
+
+
+@pytest.fixture
+def recipe(cluster, prepared: Path, until: Until) -> Iterator[Recipe]:
+    """The recipe on the cluster, with an undisturbed run to compare with."""
+    recipe = Recipe(cluster, prepared, until)
+    if not (recipe.exp("undisturbed") / "validate" / "metrics.json").exists():
+        shutil.rmtree(recipe.exp("undisturbed"), ignore_errors=True)
+        code, output = recipe.finish(recipe.train("undisturbed"))
+        assert code == 0, output
+    yield recipe
+    for process in recipe.commands:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_a_rank_that_is_killed_ends_all_ranks_and_the_job_starts_again(recipe: Recipe):
+    command = recipe.train("killed")
+    recipe.begun("killed")
+    os.kill(recipe.rank("killed", 2)["process"]["pid"], signal.SIGKILL)
+    code, output = recipe.finish(command)
+    assert code == 0, output
+    first = recipe.attempts("killed")[0]
+    assert first["outcome"] == "killed" and first["restarts"], first
+    assert first["reason"].startswith("rank 2 was killed on node")
+    recipe.same_as_undisturbed("killed")
+
+
+def test_five_time_limits_in_a_row_are_no_failure_with_one_restart_allowed(recipe: Recipe):
+    # Slurm's signal comes about a minute after an attempt began: on a slow machine, too, it trains by then.
+    command = recipe.train(
+        "limits", "resources.train.timeout_min=2", "resources.train.signal_delay_s=60",
+        "resources.train.max_restarts=1", "+callbacks.slow={_target_: broken.SlowAtFirst}",
+    )  # fmt: skip
+    job = recipe.job("limits")
+    code, output = recipe.finish(command)
+    assert code == 0, output
+    attempts = recipe.attempts("limits")
+    assert len(attempts) > 5
+    assert [one["reason"] for one in attempts[:5]] == ["SIGUSR2"] * 5
+    assert all(one["outcome"] == "stopped" for one in attempts[:-1])
+    assert recipe.cluster.accounted(job)[-1] == "COMPLETED"
+    assert "stage 3 validate" in output
+    recipe.same_as_undisturbed("limits")
+
+
+def test_a_preempted_job_saves_within_its_grace_and_slurm_starts_it_again(recipe: Recipe):
+    recipe.cluster("scontrol", "update", "partitionname=normal", "gracetime=60")
+    try:
+        command = recipe.train("graced")
+        recipe.begun("graced")
+        urgent(recipe)
+        code, output = recipe.finish(command)
+    finally:
+        recipe.cluster("scontrol", "update", "partitionname=normal", "gracetime=0")
+    assert code == 0, output
+    first = recipe.attempts("graced")[0]
+    assert (first["outcome"], first["reason"], first["restarts"]) == ("stopped", "SIGTERM", False)
+    assert recipe.cluster.accounted(recipe.job("graced")) == ["PREEMPTED", "COMPLETED"]
+    recipe.same_as_undisturbed("graced")
+
+
+def test_a_job_preempted_without_grace_continues_from_its_newest_checkpoint(recipe: Recipe):
+    command = recipe.train("preempted", "resources.train.max_restarts=0")
+    recipe.begun("preempted")
+    urgent(recipe)
+    code, output = recipe.finish(command)
+    assert code == 0, output
+    assert recipe.cluster.accounted(recipe.job("preempted")) == ["PREEMPTED", "COMPLETED"]
+    recipe.same_as_undisturbed("preempted")
+
+
+def urgent(recipe: Recipe) -> None:
+    """Take the whole cluster for a moment."""
+    recipe.cluster.submit("true", "--wait", "--partition=urgent", "-N4", "--exclusive", "--output=/dev/null")
+
+
+def test_a_node_that_dies_has_its_job_run_again_on_others(recipe: Recipe):
+    command = recipe.train("node")
+    recipe.begun("node")
+    victim = recipe.rank("node", 3)["node"]
+    assert recipe.cluster.tool("kill-node", victim).returncode == 0
+    code, output = recipe.finish(command)
+    assert code == 0, output
+    assert recipe.rank("node", 3, attempt=2)["node"] != victim
+    assert recipe.cluster.accounted(recipe.job("node"))[-1] == "COMPLETED"
+    recipe.same_as_undisturbed("node")
+
+
+def test_a_cancelled_job_saves_and_stays_cancelled_with_the_stages_behind_it(recipe: Recipe):
+    command = recipe.train("cancelled")
+    recipe.begun("cancelled")
+    train, validate = recipe.job("cancelled"), recipe.job("cancelled", "validate")
+    before = recipe.newest("cancelled")
+    recipe.cluster("scancel", train)
+    code, output = recipe.finish(command)
+    assert code == 75, output
+    assert "was cancelled" in output
+    assert recipe.newest("cancelled") > before
+    assert recipe.attempts("cancelled")[0]["outcome"] == "stopped"
+    for job in (train, validate):
+        recipe.until(
+            lambda job=job: [s.split()[0] for s in recipe.cluster.accounted(job)] == ["CANCELLED"], "sacct"
+        )
+    code, output = recipe.finish(recipe.train("cancelled"))  # the same command continues it
+    assert code == 0, output
+    recipe.same_as_undisturbed("cancelled")
+
+
+def test_an_exception_on_one_rank_fails_the_job_at_once_and_nothing_restarts(recipe: Recipe):
+    code, output = recipe.finish(recipe.train("broken", "+callbacks.fails={_target_: broken.FailsOnRank3}"))
+    assert code == 1, output
+    (only,) = recipe.attempts("broken")
+    assert only["outcome"] == "failed" and not only["restarts"]
+    assert only["reason"] == "rank 3: ValueError: rank three has no more ideas"
+    log = (recipe.exp("broken") / "logs" / "train" / f"job-{recipe.job('broken')}.log").read_text()
+    assert log.index("rank three has no more ideas") < log.index("Traceback")
+    assert log.count("Traceback") == 1
+    recipe.until(lambda: recipe.cluster.accounted(recipe.job("broken")) == ["FAILED"], "sacct")
+    validate = recipe.job("broken", "validate")
+    recipe.until(lambda: recipe.cluster.accounted(validate)[0].startswith("CANCELLED"), "sacct")
+
+
+def test_a_stage_that_does_not_hear_is_ended_ahead_of_the_time_limit_and_gives_up(recipe: Recipe):
+    code, output = recipe.finish(
+        recipe.train(
+            "deaf", "+callbacks.deaf={_target_: broken.Deaf}", "resources.train.timeout_min=1",
+            "resources.train.signal_delay_s=50", "resources.train.max_restarts=0",
+        )
+    )  # fmt: skip
+    assert code == 75, output
+    (only,) = recipe.attempts("deaf")
+    assert (only["outcome"], only["restarts"]) == ("stopped", False)
+    assert "left no newer checkpoint, and max_restarts=0" in output
+
+
+def test_a_job_that_the_administrator_requeues_or_holds_resumes(recipe: Recipe):
+    command = recipe.train("requeued")
+    recipe.begun("requeued")
+    job = recipe.job("requeued")
+    recipe.cluster("scontrol", "requeuehold", job)
+    assert any("held" in line for line in command.stdout)  # reads until the command shows it
+    recipe.cluster("scontrol", "release", job)
+    code, output = recipe.finish(command)
+    assert code == 0, output
+    recipe.same_as_undisturbed("requeued")
+
+
+def test_a_controller_that_restarts_does_nothing_to_the_run(recipe: Recipe):
+    command = recipe.train("controller")
+    recipe.begun("controller")
+    pid = recipe.cluster.pids()["slurmctld"]
+    os.kill(pid, signal.SIGKILL)
+    before = recipe.newest("controller")
+    recipe.until(lambda: recipe.newest("controller") > before, "a checkpoint without a controller")
+    recipe.cluster.up()
+    code, output = recipe.finish(command)
+    assert code == 0, output
+    assert len(recipe.attempts("controller")) == 1
+    recipe.same_as_undisturbed("controller")
+
+
+def test_a_controller_that_is_down_at_submission_is_waited_for(recipe: Recipe):
+    os.kill(recipe.cluster.pids()["slurmctld"], signal.SIGKILL)
+    command = recipe.train("away")
+    said = command.stdout.readline()
+    assert "Slurm is away" in said and "trying again" in said
+    recipe.cluster.up()
+    code, output = recipe.finish(command)
+    assert code == 0, output
+    names = recipe.cluster("sacct", "-X", "-n", "-P", "-S", "now-1hour", "-o", "JobName%50").split()
+    assert names.count("asr.away.2-train") == 1
+    recipe.same_as_undisturbed("away")
+
+
+def test_a_full_disk_is_said_and_leaves_the_earlier_checkpoint_intact(
+    recipe: Recipe, tmp_path: Path, until: Until
+):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
+    try:
+        command = recipe.train("full", f"exp_dir={disk}/full")
+        checkpoints = disk / "full" / "checkpoints"
+        until(lambda: list(checkpoints.glob("epoch*.ckpt")), "a checkpoint")
+        with (disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+            while True:
+                ballast.write(b"0" * 4096)
+        code, output = recipe.finish(command)
+        assert code == 1, output
+        assert "no space left" in output.lower() or "not enough space" in output.lower(), output
+        intact = sorted(checkpoints.glob("epoch*.ckpt"))
+        assert torch.load(intact[0], weights_only=True)["state_dict"]
+        (disk / "ballast").unlink()
+        code, output = recipe.finish(recipe.train("full", f"exp_dir={disk}/full"))
+        assert code == 0, output
+        shutil.copytree(disk / "full", recipe.exp("full"), ignore=shutil.ignore_patterns("*.sock"))
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+    recipe.same_as_undisturbed("full")
