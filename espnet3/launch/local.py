@@ -11,7 +11,7 @@ from typing import Any
 
 from espnet3.launch.plan import Job
 from espnet3.launch.running import free_port, last_lines, task_environment
-from espnet3.launch.task import run_task
+from espnet3.launch.task import main_in_submitit
 from espnet3.rundir.attempt import Begin
 from espnet3.rundir.layout import log_path
 from espnet3.rundir.outcome import read_states
@@ -88,7 +88,7 @@ def start_local(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> Local
     # Ctrl-C on the terminal reaches every process in the foreground: only this one may act on it.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        submitted: Any = executor.submit(run_task, str(directory))
+        submitted: Any = executor.submit(main_in_submitit, str(directory))
     finally:
         signal.signal(signal.SIGINT, before)
     submitted._cancel_at_deletion = False

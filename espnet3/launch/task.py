@@ -11,13 +11,14 @@ import time
 import traceback
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.secrets import check_secrets_set, hide_secrets
 from espnet3.errors import UserError
 from espnet3.launch.environment import forget_ranks
+from espnet3.launch.leaving import leave_after
 from espnet3.launch.restarts import TIME_LIMIT
 from espnet3.rundir import claim
 from espnet3.rundir.attempt import read_attempt
@@ -67,20 +68,22 @@ class Place:
         return cls(rank, world_size, local_rank, node_rank, num_nodes, os.environ.get("SLURMD_NODENAME", ""))
 
 
-def main(directory: str) -> None:
+def main(directory: str) -> NoReturn:
     """Run this process's rank of the attempt in `directory`; called by srun for each task."""
-    try:
-        run_task(directory, Place.in_step())
-    finally:
-        logging.shutdown()
+    leave_after(lambda: run_task(directory, Place.in_step()))
 
 
-def run_task(attempt: str, place: Place | None = None) -> None:
-    """Run one rank of the attempt that is described in the directory `attempt`.
+def main_in_submitit(directory: str) -> NoReturn:
+    """As `main`, called by submitit's local executor for each task; it goes by the exit code."""
+    leave_after(lambda: run_task(directory, Place.in_submitit()))
+
+
+def run_task(attempt: str, place: Place) -> None:
+    """Run one rank, `place`, of the attempt that is described in the directory `attempt`.
 
     Args:
         attempt: directory with `begin.json` and `config.yaml`.
-        place: which rank; by default what submitit, which then has called this, says.
+        place: which rank.
 
     Raises:
         SystemExit: with the exit code of the outcome, unless it is `done`.
@@ -96,7 +99,6 @@ def run_task(attempt: str, place: Place | None = None) -> None:
     config = OmegaConf.load(directory / "config.yaml")
     assert isinstance(config, DictConfig)
     OmegaConf.set_struct(config, True)
-    place = place or Place.in_submitit()
     stop = StopFlag()
     install_stop_signals(stop)  # replaces submitit's handlers
     exp_dir = Path(config.exp_dir)

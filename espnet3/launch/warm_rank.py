@@ -6,24 +6,20 @@ of forks) and touches no GPU, so that a fork of it is what a fresh process would
 ends when its standard input does.
 """
 
-import atexit
 import ctypes
-import gc
-import io
 import json
 import os
 import select
 import signal
-import sys
-import threading
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from espnet3.launch.leaving import leave_after
 from espnet3.launch.task import STOP_SIGNALS, Place, run_task
 from espnet3.stages.preloading import preload
 
@@ -71,17 +67,7 @@ def main() -> NoReturn:
         os._exit(0)
     order, place = found
     _become_a_task(order, place, here, warm)
-    try:
-        run_task(order.attempt, place)
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    leave(code)
+    leave_after(partial(run_task, order.attempt, place))
 
 
 def serve(here: Place, answers: int, handlers: Mapping[int, Any]) -> tuple[Order, Place] | None:
@@ -137,20 +123,6 @@ def serve(here: Place, answers: int, handlers: Mapping[int, Any]) -> tuple[Order
                 return order, place
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     return None
-
-
-def leave(code: int) -> NoReturn:
-    """End this process as Python does, except that it takes no module apart, for which it needs 0.3 s of CPU.
-
-    Threads are waited for, what was registered for the exit is called, and files left open are complete.
-    """
-    threading._shutdown()  # type: ignore[attr-defined]  # as multiprocessing does in its children
-    atexit._run_exitfuncs()
-    for kept in gc.get_objects():
-        if issubclass(type(kept), io.BufferedWriter | io.TextIOWrapper) and not kept.closed:
-            with suppress(OSError, ValueError):
-                kept.flush()
-    os._exit(code)
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
