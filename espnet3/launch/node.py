@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,8 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from espnet3.errors import UserError
 from espnet3.launch.interrupts import Interrupts
-from espnet3.launch.partitions import parse_partitions
-from espnet3.launch.patience import ask_patiently
+from espnet3.launch.own_job import requeue, stop_at, wait_for_slurm
 from espnet3.launch.plan import Job, main_job, plan
 from espnet3.launch.queue import SlurmAway, ask
 from espnet3.launch.restarts import After, Verdict, attempts_in_vain, decide_restart
@@ -33,17 +31,9 @@ from espnet3.rundir.job import (
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.private import check_private
 from espnet3.rundir.process import own_slurm_job_id
-from espnet3.rundir.scontrol import fields
 
 STOP_MARGIN_S = 15.0
 """A task that was asked to stop ahead of the time limit ends itself so long before it."""
-ENDED_WITHIN_S = 600.0
-"""How long a job that was sent SIGTERM waits, at least, for Slurm to end it."""
-LOOK_EVERY_S = 2.0
-BEING_ENDED = ("COMPLETING", "CANCELLED", "PREEMPTED", "PENDING", "REQUEUED", "REQUEUE_HOLD", "")
-"""States of a job that Slurm is about to end, whatever this process does."""
-PATIENCE_S = 600.0
-"""How long a job that must start again tries to tell Slurm so."""
 
 
 @dataclass(frozen=True)
@@ -88,17 +78,20 @@ def run_job(folder: Path, screen: Screen, start_step: StartStep = start_step) ->
 def leave(folder: Path, ran: Ran, screen: Screen) -> int:
     """Do what follows on the job in `folder`; returns this process's exit code, if Slurm lets it end."""
     job_id = own_slurm_job_id()
-    if ran.after == "requeue":
+    after = ran.after
+    if after == "wait":
+        # The last word is Slurm's, cancelled or preempted, so none is left in the job's folder.
+        screen.line("waiting for Slurm to end this job")
+        if not wait_for_slurm(job_id):
+            screen.line("starts again: Slurm does not end this job, whoever sent its tasks the signal")
+            after = "requeue"
+    if after == "requeue":
         try:
             requeue(job_id)
         except UserError as error:
             screen.line(str(error))
             write_job_end(folder, End("failed", str(error)))
             return 1
-    if ran.after == "wait":
-        # The last word is Slurm's, cancelled or preempted, so none is left in the job's folder.
-        screen.line("waiting for Slurm to end this job")
-        wait_for_slurm(job_id)
     return ran.code
 
 
@@ -153,18 +146,6 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> Ran:
     return Ran(replace(end, reason="; ".join(reasons)), verdict.after)
 
 
-def stop_at(delay_s: int) -> float | None:
-    """When this job's tasks are to save ahead of the time limit; None where Slurm does not say when that is.
-
-    The signal that sbatch is asked for comes too, but is lost on a step that has not begun yet.
-    """
-    try:
-        shown = ask(["scontrol", "--oneliner", "show", "job", own_slurm_job_id()])
-        return time.mktime(time.strptime(fields(shown)["EndTime"], "%Y-%m-%dT%H:%M:%S")) - delay_s
-    except (UserError, KeyError, ValueError):
-        return None
-
-
 def _is_own(folder: Path, job_id: str) -> bool:
     """Whether `job_id` is the job that `folder` was submitted as; noted now, if nobody was left to do it.
 
@@ -174,19 +155,6 @@ def _is_own(folder: Path, job_id: str) -> bool:
     if noted is None:
         write_submission(folder, job_id)
     return noted in (None, job_id)
-
-
-def requeue(job_id: str) -> None:
-    """Have Slurm start this job again; it ends this process.
-
-    Raises:
-        UserError: Slurm refuses, or does not answer for a long time.
-    """
-    try:
-        ask_patiently(["scontrol", "requeue", job_id], patience_s=PATIENCE_S)
-    except SlurmAway as error:
-        raise UserError(f"job {job_id} could not be started again: {error}") from error
-    time.sleep(ENDED_WITHIN_S)
 
 
 def _restarts(
@@ -227,49 +195,25 @@ def _progress(config: DictConfig, attempts: list[Attempt]) -> str:
 def _preempted(job_id: str, attempts: list[Attempt]) -> list[int]:
     """Numbers of those attempts that Slurm ended, as far as can be known, to make room for others.
 
-    Of attempts that could not tell their end themselves: all, unless sacct says otherwise.
+    Those asked to end by SIGTERM, and those that could not tell: all of them, unless sacct says otherwise.
     """
-    untold = {one.begin.number: _start_of(one) for one in attempts if one.end is None}
-    told = [attempt.begin.number for attempt in attempts if attempt.end and attempt.end.reason == "SIGTERM"]
-    if not untold:
-        return told
+    perhaps = {
+        one.begin.number: _start_of(one) for one in attempts if one.end is None or one.end.reason == "SIGTERM"
+    }
+    if not perhaps:
+        return []
     try:
         command = "sacct --duplicates --allocations --noheader --parsable2 --format=State -j"
         shown = ask([*command.split(), job_id], timeout_s=20.0)
     except (SlurmAway, UserError):
-        return told + list(untold)
+        return list(perhaps)
     starts = dict(enumerate(line.split()[0] for line in shown.splitlines() if line.strip()))
-    return told + [number for number, start in untold.items() if starts.get(start) in (None, "PREEMPTED")]
+    return [number for number, start in perhaps.items() if starts.get(start) in (None, "PREEMPTED")]
 
 
 def _start_of(attempt: Attempt) -> int:
     """In which start of its job an attempt was made; the first is 0."""
     return int(attempt.launcher.slurm_job.rpartition(".")[2] or 0)
-
-
-def wait_for_slurm(job_id: str) -> None:
-    """Until Slurm ends this job, which it sent SIGTERM: then it decides whether the job starts again.
-
-    A job that is preempted runs on for its time of grace, and is over if it ends in it. In any other case it
-    is being ended already, and its nodes are free the sooner the sooner this process ends.
-    """
-    deadline = time.monotonic() + _grace_s()
-    while time.monotonic() < deadline:
-        with suppress(SlurmAway, UserError):
-            if ask(["squeue", "--noheader", "--jobs", job_id, "--format=%T"]).strip() in BEING_ENDED:
-                return
-        time.sleep(LOOK_EVERY_S)
-
-
-def _grace_s() -> float:
-    """How long Slurm may take to end a job that it has sent SIGTERM: the partition's GraceTime and more."""
-    try:
-        shown = ask(
-            ["scontrol", "--oneliner", "show", "partition", os.environ.get("SLURM_JOB_PARTITION", "")]
-        )
-    except (SlurmAway, UserError):
-        return ENDED_WITHIN_S
-    return max([ENDED_WITHIN_S, *(60.0 + partition.grace_s for partition in parse_partitions(shown))])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from espnet3.config.secrets import saved_text
 from espnet3.errors import UserError
 from espnet3.launch import node
 from espnet3.launch.interrupts import Interrupts
+from espnet3.launch.own_job import stop_at
 from espnet3.launch.plan import main_job, plan
 from espnet3.launch.restarts import TIME_LIMIT
 from espnet3.launch.screen import Screen
@@ -83,7 +84,7 @@ def _run_in_turn(sweep: Path, log: Path, own: Sequence[Own]) -> int:
     if not left:
         return int(bad)
     resources = main_job(plan(trial_config(sweep, left[0][0]), left[0][1].stages)).resources
-    limit = node.stop_at(resources.signal_delay_s)
+    limit = stop_at(resources.signal_delay_s)
     steps = WarmSteps(resources, log)
     try:
         with Interrupts(insistent=False) as interrupts:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from espnet3.errors import UserError
-from espnet3.launch.node import requeue, stop_at, wait_for_slurm
+from espnet3.launch.own_job import requeue, stop_at, wait_for_slurm
 from espnet3.launch.plan import Resources
 from espnet3.launch.queue import TOKEN
 from espnet3.launch.run import held
@@ -156,9 +156,11 @@ def _search(wanted: Wanted, screen: Screen, job_id: str, *, again: bool) -> int:
     except _Asked as asked:
         if str(asked) == "SIGTERM":  # preempted or cancelled: what follows is Slurm's to decide
             screen.line("asked to end; the trials go on")
-            wait_for_slurm(job_id)
-            return 1
-        screen.line("the time limit is near: starts again")
+            if wait_for_slurm(job_id):
+                return 1
+            screen.line("starts again: Slurm does not end this job")
+        else:
+            screen.line("the time limit is near: starts again")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         requeue(job_id)
         return 1

@@ -1,0 +1,79 @@
+"""A job whose tasks were sent SIGTERM on a real cluster: whether Slurm ends it, or somebody else sent it."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from espnet3.launch import own_job
+from espnet3.rundir.attempt import read_attempts
+
+pytestmark = pytest.mark.slow
+
+Until = Callable[[Callable[[], object], str], None]
+
+
+@pytest.fixture
+def asking(cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process asks the test's own Slurm, and decides at its first look."""
+    monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+    monkeypatch.setenv("SLURM_JOB_PARTITION", "normal")
+    monkeypatch.setattr(own_job, "GOES_ON_S", 0.0)
+
+
+def test_a_job_that_runs_on_is_not_ended_and_a_cancelled_one_is(cluster, asking, until: Until):
+    job = cluster.submit("sleep 600", "--output=/dev/null")
+    until(lambda: cluster("squeue", "-h", "-o", "%T", "-j", job) == "RUNNING", "the job")
+    assert not own_job.wait_for_slurm(job)
+    cluster("scancel", job)
+    assert own_job.wait_for_slurm(job)
+
+
+def test_a_job_in_its_grace_is_being_ended_and_waits_for_it(cluster, asking, until: Until):
+    cluster("scontrol", "update", "partitionname=normal", "gracetime=600")
+    try:
+        job = cluster.submit("trap '' TERM; while :; do sleep 1; done", "--output=/dev/null", "--requeue")
+        until(lambda: cluster("squeue", "-h", "-o", "%T", "-j", job) == "RUNNING", "the job")
+        cluster.submit("true", "--partition=urgent", "-N4", "--exclusive", "--output=/dev/null")
+        until(lambda: "PreemptTime=2" in cluster("scontrol", "show", "job", job), "the preemption")
+        with ThreadPoolExecutor() as pool:
+            known = pool.submit(own_job.wait_for_slurm, job)
+            looks = [0]
+
+            def ask(command: list[str], _ask=own_job.ask) -> str:
+                looks[0] += command[0] == "squeue"
+                return _ask(command)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(own_job, "ask", ask)
+                until(lambda: looks[0] >= 2, "a second look")
+            assert not known.done()
+            cluster("scancel", job)
+            assert known.result(timeout=120)
+    finally:
+        cluster("scontrol", "update", "partitionname=normal", "gracetime=0")
+
+
+def test_a_task_that_somebody_asks_to_end_has_its_job_start_again(
+    cluster, small_recipe: Path, start, until: Until
+):
+    stage = ("--stage", "0", "--stop-stage", "0", "launcher=slurm", "prepare.mode=wait")
+    command = start(small_recipe, *stage, **cluster.environment)
+    exp = small_recipe / "exp" / "default"
+    rank = exp / "attempts" / "prepare-1" / "rank-0.json"
+    until(rank.exists, "the task")
+    os.kill(json.loads(rank.read_text())["process"]["pid"], signal.SIGTERM)
+    until((small_recipe / "data" / "saved").exists, "the task to have saved")
+    (small_recipe / "data" / "go").touch()
+    code, output = command.finish()
+    assert code == 0, output
+    assert (
+        "starts again: Slurm does not end this job"
+        in next((exp / "logs" / "prepare").glob("job*")).read_text()
+    )
+    ends = [attempt.end for attempt in read_attempts(exp)]
+    assert [(end.outcome, end.reason) for end in ends if end] == [("stopped", "SIGTERM"), ("done", "")]
