@@ -18,6 +18,8 @@ STATES_EVERY_S = 0.5
 """Between two looks at the ranks' states: a file of each, on a file system that many share."""
 PEER_GRACE_S = 4.5
 """How long the other ranks may take to notice that one has failed before they are ended."""
+HEARS_WITHIN_S = 30.0
+"""A rank that has not begun after so long is asked to stop nevertheless, which ends it."""
 
 
 class LogTail:
@@ -49,10 +51,11 @@ class LogTail:
 def follow(tasks: RunningTasks, title: str, stop: StopFlag, screen: Screen, *, show_log: bool = True) -> End:
     """Show `tasks` until they have ended, and say how; a `stop` that is set meanwhile is passed on once.
 
+    It waits for all ranks to have begun: one that does not hear yet would die of the signal, as if killed.
     Every rank ends when one fails: at the latest after PEER_GRACE_S they are made to.
     """
     tail = LogTail(tasks.log) if show_log else None
-    asked, failed_at, next_look = False, None, 0.0
+    asked, stop_at, failed_at, next_look = False, None, None, 0.0
     ended: set[int] = set()
     with ProgressBar(screen, title) as bar:
         while tasks.is_running():
@@ -62,8 +65,10 @@ def follow(tasks: RunningTasks, title: str, stop: StopFlag, screen: Screen, *, s
             for line in tail.lines() if tail else ():
                 screen.line(line)
             if stop.is_set() and not asked:
-                asked = True
-                tasks.ask_to_stop()
+                stop_at = stop_at or time.monotonic() + HEARS_WITHIN_S
+                if len(read_states(tasks.directory)) == tasks.world_size or time.monotonic() > stop_at:
+                    asked = True
+                    tasks.ask_to_stop()
             if failed_at is None and time.monotonic() >= next_look:
                 next_look = time.monotonic() + STATES_EVERY_S
                 if tasks.lost_ranks() or any_failed(tasks.directory, tasks.world_size):
@@ -74,7 +79,7 @@ def follow(tasks: RunningTasks, title: str, stop: StopFlag, screen: Screen, *, s
         for line in [*tail.lines(), *tail.rest()] if tail else ():
             screen.line(line)
     states = read_states(tasks.directory)
-    if asked and not states:
+    if stop.is_set() and not states:
         return End("stopped", stop.reason or "")  # asked before any task had begun
     return explain(tasks, states, ended, screen, stop, show_log=show_log)
 

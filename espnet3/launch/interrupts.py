@@ -20,7 +20,8 @@ class Interrupts:
 
     Other further signals do nothing: Slurm sends several, and the tasks need their time to save. With
     `insistent=False` nor does Ctrl-C: a job on a node waits for its tasks, whatever is sent. What is entered
-    around another, for several stages, hears of it, too.
+    around another, for several stages, hears of it, too; and what is entered within one that was asked to
+    stop has been asked. Signals that were blocked (`block`) come when they are handled.
     """
 
     def __init__(self, *, insistent: bool = True) -> None:
@@ -30,6 +31,10 @@ class Interrupts:
 
     def __enter__(self) -> "Interrupts":
         self._before = {number: signal.signal(number, self._handle) for number in NUMBERS}
+        around = self._around(signal.SIGTERM)
+        if around is not None and around.stop.reason is not None:
+            self.stop.set(around.stop.reason)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
         return self
 
     def __exit__(
@@ -39,8 +44,8 @@ class Interrupts:
             signal.signal(number, old)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        around = getattr(self._before[number], "__self__", None)
-        if isinstance(around, Interrupts):
+        around = self._around(number)
+        if around is not None:
             around._handle(number, frame)
         if self.stop.is_set():
             if self._insistent and number == signal.SIGINT:
@@ -49,3 +54,12 @@ class Interrupts:
         self.stop.set(signal.Signals(number).name)
         if self._insistent:
             os.write(2, b"\nstopping: the stage saves and ends; Ctrl-C once more ends at once\n")
+
+    def _around(self, number: int) -> "Interrupts | None":
+        around = getattr(self._before[number], "__self__", None)
+        return around if isinstance(around, Interrupts) else None
+
+
+def block() -> None:
+    """Have signals wait, for a process that is about to start and can't handle them yet."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)

@@ -10,6 +10,7 @@ from subprocess import DEVNULL, STDOUT, Popen
 from typing import Any
 
 from espnet3.errors import UserError
+from espnet3.launch.interrupts import Interrupts, block
 from espnet3.sweep.folder import trial_dir
 
 _PR_SET_PDEATHSIG = 1
@@ -35,6 +36,7 @@ def start_trial(sweep: Path, name: str, stages: list[str], *, force: bool, comma
             stdout=output,
             stderr=STDOUT,
             start_new_session=True,  # Ctrl-C on the terminal is for the sweep, which passes it on
+            preexec_fn=block,  # until it hears
         )
 
 
@@ -50,7 +52,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     _end_with(options.parent)
     try:
-        return _run(options)
+        with Interrupts(insistent=False):
+            return _run(options)
     except UserError as error:
         print(f"espnet3: {error}", file=sys.stderr)
         return 2
@@ -60,7 +63,6 @@ def _run(options: Any) -> int:
     from functools import partial
 
     from espnet3.config.allocation import read_allocation
-    from espnet3.launch.interrupts import Interrupts
     from espnet3.launch.plan import plan
     from espnet3.launch.run import exit_code, held, run_in_turn
     from espnet3.launch.screen import Screen

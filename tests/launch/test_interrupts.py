@@ -3,7 +3,7 @@
 import os
 import signal
 
-from espnet3.launch.interrupts import Interrupts
+from espnet3.launch.interrupts import Interrupts, block
 
 
 def test_what_is_entered_around_another_hears_of_a_signal_too():
@@ -11,6 +11,13 @@ def test_what_is_entered_around_another_hears_of_a_signal_too():
         with Interrupts(insistent=False) as inside:
             os.kill(os.getpid(), signal.SIGUSR2)
             assert around.stop.reason == inside.stop.reason == "SIGUSR2"
-        with Interrupts(insistent=False) as later:
+        with Interrupts(insistent=False) as later:  # has been asked, by the first signal
             os.kill(os.getpid(), signal.SIGTERM)
-            assert later.stop.reason == "SIGTERM" and around.stop.reason == "SIGUSR2"
+            assert later.stop.reason == around.stop.reason == "SIGUSR2"
+
+
+def test_signals_that_were_blocked_come_when_they_are_handled():
+    block()
+    os.kill(os.getpid(), signal.SIGTERM)
+    with Interrupts(insistent=False) as interrupts:
+        assert interrupts.stop.reason == "SIGTERM"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from espnet3.sweep.trial_process import start_trial, trial_log
+
 Until = Callable[[Callable[[], object], str], None]
 FAILING = """
 import time
@@ -103,6 +105,14 @@ def test_ctrl_c_stops_the_running_trial_and_leaves_the_rest_to_be_done(
     assert code == 75, output
     assert "1 stopped, 1 missing" in output
     assert attempts(sweep) == {"seed-1": 1, "seed-2": 0}
+
+    # At once, too, when none of its processes hears yet.
+    name = next((sweep / "trials").glob("seed-1__*")).name
+    trial = start_trial(sweep, name, ["train", "validate"], force=False, command="")
+    trial.send_signal(signal.SIGTERM)
+    assert trial.wait() == 75, trial_log(sweep, name).read_text()
+    end = sweep / "trials" / name / "attempts" / "train-2" / "end.json"
+    assert json.loads(end.read_text())["outcome"] == "stopped"
 
 
 @pytest.mark.slow
