@@ -173,7 +173,7 @@ def run(start: Callable[..., Command]) -> Callable[..., tuple[int, str]]:
 
 def wait_for(condition: Callable[[], object], what: str) -> None:
     """Wait until `condition()` is true; bounded, so that a bug does not hang."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"waited in vain for {what}")
