@@ -60,6 +60,27 @@ def make(data_dir, size, rate, mode, task):
 '''
 
 
+APART = (
+    "tests/slurm",
+    "tests/components/checkpoint/test_exact_resume.py",
+    "tests/stages/test_killed_training.py",
+)
+"""Long tests that share nothing but what workers make once each: any worker may take any of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, Slurm's first, as it waits much of its time; other files are run whole."""
+
+    def turn(item: pytest.Item) -> int:
+        where = item.path.relative_to(ROOT).as_posix()
+        apart = next((turn for turn, prefix in enumerate(APART) if where.startswith(prefix)), len(APART))
+        if apart == len(APART):
+            item.add_marker(pytest.mark.xdist_group(where))
+        return apart
+
+    items.sort(key=turn)
+
+
 @pytest.fixture
 def small_recipe(tmp_path: Path) -> Path:
     """A recipe whose stage 0 starts in a moment and can wait, fail and be stopped."""

@@ -1,5 +1,6 @@
 """Faults that clusters have, on a real one: whatever resumes ends with the weights of the undisturbed run."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -137,28 +138,51 @@ class Recipe:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of all workers of pytest."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "faults"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def in_turn(shared: Path) -> Iterator[None]:
+    """Only one worker at a time: what one has made is there for the others."""
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def prepared(shared: Path) -> Path:
     """The recipe with its corpus and statistics."""
-    copy = tmp_path_factory.mktemp("faults") / "egs" / "mini_digits"
-    ignored = shutil.ignore_patterns("exp", "data", "__pycache__", "vocoder")
-    shutil.copytree(ROOT / "egs" / "mini_digits", copy, ignore=ignored)
-    (copy / "asr" / "broken.py").write_text(BROKEN)
-    done = subprocess.run(
-        [*ESPNET3, "--recipe", str(copy / "asr"), "--stop-stage", "1", "+experiment=small"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    copy = shared / "egs" / "mini_digits"
+    with in_turn(shared):
+        if (copy / "made").exists():
+            return copy / "asr"
+        shutil.rmtree(copy, ignore_errors=True)
+        ignored = shutil.ignore_patterns("exp", "data", "__pycache__", "vocoder")
+        shutil.copytree(ROOT / "egs" / "mini_digits", copy, ignore=ignored)
+        (copy / "asr" / "broken.py").write_text(BROKEN)
+        done = subprocess.run(
+            [*ESPNET3, "--recipe", str(copy / "asr"), "--stop-stage", "1", "+experiment=small"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        (copy / "made").touch()
     return copy / "asr"
 
 
 @pytest.fixture
-def recipe(cluster, prepared: Path, until: Until) -> Iterator[Recipe]:
+def recipe(cluster, shared: Path, prepared: Path, until: Until) -> Iterator[Recipe]:
     """The recipe on the cluster, with an undisturbed run to compare with."""
     recipe = Recipe(cluster, prepared, until)
-    if not (recipe.exp("undisturbed") / "validate" / "metrics.json").exists():
-        shutil.rmtree(recipe.exp("undisturbed"), ignore_errors=True)
-        code, output = recipe.finish(recipe.train("undisturbed"))
-        assert code == 0, output
+    with in_turn(shared):
+        if not (recipe.exp("undisturbed") / "validate" / "metrics.json").exists():
+            shutil.rmtree(recipe.exp("undisturbed"), ignore_errors=True)
+            code, output = recipe.finish(recipe.train("undisturbed"))
+            assert code == 0, output
     yield recipe
     for process in recipe.commands:
         if process.poll() is None:

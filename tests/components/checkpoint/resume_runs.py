@@ -92,6 +92,7 @@ def resumed_everywhere(case, corpus, directory, task=None):
     everything = directory / "everything"
     train(case, corpus, everything, task, every_n_batches=1, keep_last=1000)
     names = checkpoints_of(everything)
+    expected = end_of(directory / "undisturbed") if task.rank == 0 else None
     found = {}
     for number, name in enumerate(["", *names]):
         home = directory / f"resumed-{number}"
@@ -102,6 +103,5 @@ def resumed_everywhere(case, corpus, directory, task=None):
         else:
             home = everything
         if task.rank == 0:
-            expected, got = end_of(directory / "undisturbed"), end_of(home)
-            found[name or "checkpoints after every batch"] = differences(expected, got)
+            found[name or "checkpoints after every batch"] = differences(expected, end_of(home))
     return {"checkpoints": len(names), "different": {name: what for name, what in found.items() if what}}
