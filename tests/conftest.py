@@ -61,15 +61,14 @@ def make(data_dir, size, rate, mode, task):
 
 
 APART = (
-    "tests/slurm",
-    "tests/components/checkpoint/test_exact_resume.py",
-    "tests/stages/test_killed_training.py",
+    *("tests/test_readme.py", "tests/slurm/"),
+    *("tests/components/checkpoint/test_exact_resume.py", "tests/stages/test_killed_training.py"),
 )
 """Long tests that share nothing but what workers make once each: any worker may take any of them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, Slurm's first, as it waits much of its time; other files are run whole."""
+    """Begin with what takes long, and with Slurm, which waits much of its time; other files are run whole."""
 
     def turn(item: pytest.Item) -> int:
         where = item.path.relative_to(ROOT).as_posix()
