@@ -35,6 +35,8 @@ from espnet3.stages import stage_function
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 ORPHAN_GRACE_S = 20.0
 """How long a task whose command is gone may take to save before it ends itself."""
+SRUN_TELLS_S = 5.0
+"""How long a task whose command is gone leaves it to srun to pass on the signal that it gets then."""
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +134,7 @@ def run_task(attempt: str, place: Place) -> None:
     state = TaskState(task.rank, asdict(ProcessName.own()), str(output), node=place.node)
     write_state(directory, state)
     if described.launcher.is_here:
-        end_with(described.launcher, stop)
+        end_with(described.launcher, stop, SRUN_TELLS_S if begin.slurm_job_id else 0.0)
     if begin.stop_at is not None:
         stop_on_time(begin.stop_at, stop)
     if begin.stop_within_s:
@@ -300,12 +302,18 @@ def end_in_time(within_s: float, stop: StopFlag, directory: Path, state: TaskSta
     threading.Thread(target=watch, name="end-in-time", daemon=True).start()
 
 
-def end_with(launcher: ProcessName, stop: StopFlag) -> None:
-    """Watch the launching process: when it is gone, ask the stage to stop, and end anyway after a grace."""
+def end_with(launcher: ProcessName, stop: StopFlag, after_s: float) -> None:
+    """Watch the launching process: when it is gone, ask the stage to stop, and end anyway after a grace.
+
+    Args:
+        launcher: that process, on this host.
+        stop: is set `after_s` later, in seconds.
+    """
 
     def watch() -> None:
         while launcher.is_alive():
             time.sleep(0.5)
+        time.sleep(after_s)
         stop.set("the command that started it is gone")
         time.sleep(ORPHAN_GRACE_S)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -125,7 +125,7 @@ def temporary_files(directory):
 @pytest.mark.parametrize(
     ("recipe", "ranks", "workers", "kills"),
     [
-        ("TEMPLATE", 1, 0, 20),
+        ("TEMPLATE", 1, 0, 10),
         ("TEMPLATE", 2, 1, 4),
         ("mini_digits/asr", 1, 0, 3),
         ("mini_digits/vocoder", 1, 2, 3),

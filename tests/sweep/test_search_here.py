@@ -41,6 +41,7 @@ SEARCH = (
     *("trainer.max_epochs=1", "logger.tensorboard=null", "prepare.sizes={train: 32, valid: 16, test: 16}"),
     "+callbacks.fails={_target_: failing.Fails, lr: '${optimizer.lr}'}",
 )
+TRAINED = (*SEARCH, "--stop-stage", "2")
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_a_search_that_is_killed_or_stopped_goes_on_with_the_same_command(
     recipe: Path, start, run, until: Until, verb
 ):
     sweep = recipe / "exp" / "sweeps" / "default"
-    two = (*SEARCH, "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=2")
+    two = (*TRAINED, "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=2")
     (recipe / "wait").touch()
     command = start(recipe, *two)
     until(lambda: len(list(sweep.glob("trials/*/attempts/train-1"))) == 2, "two trials")
@@ -122,18 +123,18 @@ def test_a_search_that_is_killed_or_stopped_goes_on_with_the_same_command(
 def test_a_search_whose_first_trials_all_fail_gives_up(recipe: Path, run):
     sweep = recipe / "exp" / "sweeps" / "default"
     (recipe / "all-bad").touch()
-    code, output = run(recipe, *SEARCH, "hydra.sweeper.n_trials=9", "hydra.sweeper.n_jobs=2")
+    code, output = run(recipe, *TRAINED, "hydra.sweeper.n_trials=9", "hydra.sweeper.n_jobs=2")
     assert code == 1 and "the search ends here: all of the first " in output, output
     assert 4 <= len(trained(sweep)) <= 5
     # The mistake was mended: what failed is known, and others are tried.
     (recipe / "all-bad").unlink()
     known = len(trained(sweep))
-    code, output = run(recipe, *SEARCH, f"hydra.sweeper.n_trials={known + 1}")
+    code, output = run(recipe, *TRAINED, f"hydra.sweeper.n_trials={known + 1}")
     assert code == 1 and f"{known + 1} trials: 1 done, {known} failed" in output, output
 
 
 def test_an_objective_that_no_trial_reports_ends_the_search(recipe: Path, run):
-    code, output = run(recipe, *SEARCH, "sweep.objective=valid/wer", "sweep.direction=minimize")
+    code, output = run(recipe, *TRAINED, "sweep.objective=valid/wer", "sweep.direction=minimize")
     assert code == 1, output
     assert "is done, and has no valid/wer: sweep.objective takes one of valid/" in output
     assert "valid/loss" in output and len(trained(recipe / "exp" / "sweeps" / "default")) == 1
