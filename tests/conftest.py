@@ -143,11 +143,11 @@ def recipes_are_forgotten() -> Iterator[None]:
 
 
 class Command:
-    """`espnet3 run` in a process of its own."""
+    """`espnet3 VERB` in a process of its own."""
 
-    def __init__(self, recipe: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, *words: str | Path, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "espnet3", "run", "--recipe", str(recipe), *arguments],
+            [sys.executable, "-m", "espnet3", *map(str, words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -157,7 +157,7 @@ class Command:
 
     def finish(self) -> tuple[int, str]:
         """Wait for the end: exit code and everything it printed."""
-        output, _ = self.process.communicate(timeout=300)
+        output, _ = self.process.communicate(timeout=1200)
         return self.process.returncode, output
 
     def signal(self, number: signal.Signals) -> None:
@@ -168,21 +168,33 @@ class Command:
         """Ctrl-C: every process of the foreground group gets SIGINT."""
         os.killpg(self.process.pid, signal.SIGINT)
 
+    def kill(self) -> None:
+        """End it with its children as a lost connection may, and wait until it is gone."""
+        if self.process.poll() is None:  # an ended one's id may be somebody else's by now
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Command]]:
+def start_verb() -> Iterator[Callable[..., Command]]:
     """Start commands that are killed at the end of the test, with all their children."""
     commands: list[Command] = []
 
-    def begin(recipe: Path, *arguments: str, **environment: str) -> Command:
-        commands.append(Command(recipe, *arguments, **environment))
+    def begin(*words: str | Path, **environment: str) -> Command:
+        commands.append(Command(*words, **environment))
         return commands[-1]
 
     yield begin
     for command in commands:
-        if command.process.poll() is None:  # an ended one's id may be somebody else's by now
-            os.killpg(command.process.pid, signal.SIGKILL)
-            command.process.wait()
+        command.kill()
+
+
+@pytest.fixture
+def start(start_verb: Callable[..., Command]) -> Callable[..., Command]:
+    """Start `espnet3 run` of a recipe."""
+    return lambda recipe, *arguments, **environment: start_verb(
+        "run", "--recipe", recipe, *arguments, **environment
+    )
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +55,7 @@ class Slurm:
             **clean,
             "ESPNET3_SLURM_DIR": str(folder),
             "SLURM_CONF": str(folder / "etc" / "slurm.conf"),
+            "PYTHONPATH": str(ROOT),  # in jobs, too
         }
 
     def tool(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -133,32 +134,22 @@ def cluster(workers_cluster: Slurm, until: Callable[[Callable[[], object], str],
     return workers_cluster
 
 
+@pytest.fixture
+def start_on_slurm(cluster: Slurm, start_verb) -> Callable[..., Any]:
+    """Start `espnet3 VERB` where Slurm is the test's own."""
+    return lambda *words, **environment: start_verb(*words, **{**cluster.environment, **environment})
+
+
 class Sweeps:
     """A copy of the smallest recipe, whose trials fail and wait as files say, and its commands."""
 
-    def __init__(self, cluster, directory: Path) -> None:
-        self.cluster, self.directory = cluster, directory
-        self.commands: list[subprocess.Popen[str]] = []
+    def __init__(self, cluster: Slurm, directory: Path, start: Callable[..., Any]) -> None:
+        self.cluster, self.directory, self.start = cluster, directory, start
         (directory / "failing.py").write_text(FAILING)
-
-    def start(self, *words: str | Path) -> "subprocess.Popen[str]":
-        """Start a command; it is ended with the test."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "espnet3", *map(str, words)],
-            env={**self.cluster.environment, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self.commands.append(process)
-        return process
 
     def run(self, *words: str | Path) -> tuple[int, str]:
         """Exit code and output of a command that ends by itself."""
-        process = self.start(*words)
-        output, _ = process.communicate(timeout=600)
-        return process.returncode, output
+        return self.start(*words).finish()
 
     def sweep(self, tag: str = "default") -> Path:
         return self.directory / "exp" / "sweeps" / tag
@@ -170,11 +161,6 @@ class Sweeps:
 
 
 @pytest.fixture
-def sweeps(cluster, template: Path) -> Iterator[Sweeps]:
+def sweeps(cluster: Slurm, template: Path, start_on_slurm) -> Sweeps:
     """The recipe on the cluster."""
-    sweeps = Sweeps(cluster, template)
-    yield sweeps
-    for process in sweeps.commands:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    return Sweeps(cluster, template, start_on_slurm)

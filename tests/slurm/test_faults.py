@@ -57,31 +57,14 @@ class Deaf(Callback):
 class Recipe:
     """A copy of mini_digits/asr with a small corpus, trained on 2 nodes x 2 ranks of the cluster."""
 
-    def __init__(self, cluster, directory: Path, until: Until) -> None:
+    def __init__(self, cluster, directory: Path, start_on_slurm, until: Until) -> None:
         self.cluster, self.directory, self.until = cluster, directory, until
-        self.commands: list[subprocess.Popen[str]] = []
+        self._start = start_on_slurm
 
-    def command(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start `run.sh`'s command; it is ended with the test."""
-        process = subprocess.Popen(
-            [*ESPNET3, "--recipe", str(self.directory), *arguments],
-            env={**self.cluster.environment, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self.commands.append(process)
-        return process
-
-    def train(self, tag: str, *overrides: str, stages: tuple[str, ...] = TRAIN) -> "subprocess.Popen[str]":
-        """Train, at least, on the cluster under `tag`."""
-        return self.command(*stages, "launcher=slurm", *TRAINING, f"tag={tag}", *overrides)
-
-    def finish(self, process: "subprocess.Popen[str]") -> tuple[int, str]:
-        """Exit code and output of a command that ends by itself."""
-        output, _ = process.communicate(timeout=1200)
-        return process.returncode, output
+    def train(self, tag: str, *overrides: str, stages: tuple[str, ...] = TRAIN):
+        """Start a training, at least, on the cluster under `tag`."""
+        words = ("run", "--recipe", self.directory, *stages, "launcher=slurm")
+        return self._start(*words, *TRAINING, f"tag={tag}", *overrides)
 
     def exp(self, tag: str) -> Path:
         return self.directory / "exp" / tag
@@ -176,27 +159,23 @@ def prepared(shared: Path) -> Path:
 
 
 @pytest.fixture
-def recipe(cluster, shared: Path, prepared: Path, until: Until) -> Iterator[Recipe]:
+def recipe(cluster, shared: Path, prepared: Path, start_on_slurm, until: Until) -> Recipe:
     """The recipe on the cluster, with an undisturbed run to compare with."""
-    recipe = Recipe(cluster, prepared, until)
+    recipe = Recipe(cluster, prepared, start_on_slurm, until)
     with in_turn(shared):
         if not (shared / "undisturbed").exists():
             shutil.rmtree(recipe.exp("undisturbed"), ignore_errors=True)
-            code, output = recipe.finish(recipe.train("undisturbed"))
+            code, output = recipe.train("undisturbed").finish()
             assert code == 0, output
             (shared / "undisturbed").touch()
-    yield recipe
-    for process in recipe.commands:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    return recipe
 
 
 def test_a_rank_that_is_killed_ends_all_ranks_and_the_job_starts_again(recipe: Recipe):
     command = recipe.train("killed")
     recipe.begun("killed")
     os.kill(recipe.rank("killed", 2)["process"]["pid"], signal.SIGKILL)
-    code, output = recipe.finish(command)
+    code, output = command.finish()
     assert code == 0, output
     first = recipe.attempts("killed")[0]
     assert first["outcome"] == "killed" and first["restarts"], first
@@ -219,7 +198,7 @@ def test_five_time_limits_in_a_row_are_no_failure_with_one_restart_allowed(recip
         lambda: recipe.cluster("squeue", "-h", "-o", "%T", "-j", job) == "PENDING", "the sixth start"
     )
     recipe.cluster("scontrol", "update", f"jobid={job}", "timelimit=60")  # enough for the rest
-    code, output = recipe.finish(command)
+    code, output = command.finish()
     assert code == 0, output
     attempts = recipe.attempts("limits")
     assert len(attempts) == 6, output
@@ -236,7 +215,7 @@ def test_a_preempted_job_saves_within_its_grace_and_slurm_starts_it_again(recipe
         command = recipe.train("graced")
         recipe.begun("graced")
         urgent(recipe)
-        code, output = recipe.finish(command)
+        code, output = command.finish()
     finally:
         recipe.cluster("scontrol", "update", "partitionname=normal", "gracetime=0")
     assert code == 0, output
@@ -250,7 +229,7 @@ def test_a_job_preempted_without_grace_continues_from_its_newest_checkpoint(reci
     command = recipe.train("preempted", "resources.train.max_restarts=0")
     recipe.begun("preempted")
     urgent(recipe)
-    code, output = recipe.finish(command)
+    code, output = command.finish()
     assert code == 0, output
     assert recipe.cluster.accounted(recipe.job("preempted")) == ["PREEMPTED", "COMPLETED"]
     recipe.same_as_undisturbed("preempted")
@@ -266,7 +245,7 @@ def test_a_node_that_dies_has_its_job_run_again_on_others(recipe: Recipe):
     recipe.begun("node")
     victim = recipe.rank("node", 3)["node"]
     assert recipe.cluster.tool("kill-node", victim).returncode == 0
-    code, output = recipe.finish(command)
+    code, output = command.finish()
     assert code == 0, output
     assert recipe.rank("node", 3, attempt=2)["node"] != victim
     assert recipe.cluster.accounted(recipe.job("node"))[-1] == "COMPLETED"
@@ -279,7 +258,7 @@ def test_a_cancelled_job_saves_and_stays_cancelled_with_the_stages_behind_it(rec
     train, validate = recipe.job("cancelled"), recipe.job("cancelled", "validate")
     before = recipe.newest("cancelled")
     recipe.cluster("scancel", train)
-    code, output = recipe.finish(command)
+    code, output = command.finish()
     assert code == 75, output
     assert "was cancelled" in output
     assert recipe.newest("cancelled") > before
@@ -288,14 +267,14 @@ def test_a_cancelled_job_saves_and_stays_cancelled_with_the_stages_behind_it(rec
         recipe.until(
             lambda job=job: [s.split()[0] for s in recipe.cluster.accounted(job)] == ["CANCELLED"], "sacct"
         )
-    code, output = recipe.finish(recipe.train("cancelled"))  # the same command continues it
+    code, output = recipe.train("cancelled").finish()  # the same command continues it
     assert code == 0, output
     recipe.same_as_undisturbed("cancelled")
 
 
 def test_an_exception_on_one_rank_fails_the_job_at_once_and_nothing_restarts(recipe: Recipe):
     fails = "+callbacks.fails={_target_: broken.FailsOnRank3}"
-    code, output = recipe.finish(recipe.train("broken", fails, stages=TRAIN_AND_VALIDATE))
+    code, output = recipe.train("broken", fails, stages=TRAIN_AND_VALIDATE).finish()
     assert code == 1, output
     (only,) = recipe.attempts("broken")
     assert only["outcome"] == "failed" and not only["restarts"]
@@ -309,12 +288,11 @@ def test_an_exception_on_one_rank_fails_the_job_at_once_and_nothing_restarts(rec
 
 
 def test_a_stage_that_does_not_hear_is_ended_ahead_of_the_time_limit_and_gives_up(recipe: Recipe):
-    code, output = recipe.finish(
-        recipe.train(
-            "deaf", "+callbacks.deaf={_target_: broken.Deaf}", "resources.train.timeout_min=1",
-            "resources.train.signal_delay_s=50", "resources.train.max_restarts=0",
-        )
+    command = recipe.train(
+        "deaf", "+callbacks.deaf={_target_: broken.Deaf}", "resources.train.timeout_min=1",
+        "resources.train.signal_delay_s=50", "resources.train.max_restarts=0",
     )  # fmt: skip
+    code, output = command.finish()
     assert code == 75, output
     (only,) = recipe.attempts("deaf")
     assert (only["outcome"], only["restarts"]) == ("stopped", False)
@@ -326,9 +304,9 @@ def test_a_job_that_the_administrator_requeues_or_holds_resumes(recipe: Recipe):
     recipe.begun("requeued")
     job = recipe.job("requeued")
     recipe.cluster("scontrol", "requeuehold", job)
-    assert any("held" in line for line in command.stdout)  # reads until the command shows it
+    assert any("held" in line for line in command.process.stdout)  # reads until the command shows it
     recipe.cluster("scontrol", "release", job)
-    code, output = recipe.finish(command)
+    code, output = command.finish()
     assert code == 0, output
     recipe.same_as_undisturbed("requeued")
 
@@ -341,7 +319,7 @@ def test_a_controller_that_restarts_does_nothing_to_the_run(recipe: Recipe):
     before = recipe.newest("controller")
     recipe.until(lambda: recipe.newest("controller") > before, "a checkpoint without a controller")
     recipe.cluster.up()
-    code, output = recipe.finish(command)
+    code, output = command.finish()
     assert code == 0, output
     assert len(recipe.attempts("controller")) == 1
     recipe.same_as_undisturbed("controller")
@@ -350,10 +328,10 @@ def test_a_controller_that_restarts_does_nothing_to_the_run(recipe: Recipe):
 def test_a_controller_that_is_down_at_submission_is_waited_for(recipe: Recipe):
     os.kill(recipe.cluster.pids()["slurmctld"], signal.SIGKILL)
     command = recipe.train("away")
-    said = command.stdout.readline()
+    said = command.process.stdout.readline()
     assert "Slurm is away" in said and "trying again" in said
     recipe.cluster.up()
-    code, output = recipe.finish(command)
+    code, output = command.finish()
     assert code == 0, output
     names = recipe.cluster("sacct", "-X", "-n", "-P", "-S", "now-1hour", "-o", "JobName%50").split()
     assert names.count("asr.away.2-train") == 1
@@ -375,13 +353,13 @@ def test_a_full_disk_is_said_and_leaves_the_earlier_checkpoint_intact(
         with (disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
             while True:
                 ballast.write(b"0" * 4096)
-        code, output = recipe.finish(command)
+        code, output = command.finish()
         assert code == 1, output
         assert "no space left" in output.lower() or "not enough space" in output.lower(), output
         intact = sorted(checkpoints.glob("epoch*.ckpt"))
         assert torch.load(intact[0], weights_only=True)["state_dict"]
         (disk / "ballast").unlink()
-        code, output = recipe.finish(recipe.train("full", f"exp_dir={disk}/full"))
+        code, output = recipe.train("full", f"exp_dir={disk}/full").finish()
         assert code == 0, output
         shutil.copytree(disk / "full", recipe.exp("full"), ignore=shutil.ignore_patterns("*.sock"))
     finally:

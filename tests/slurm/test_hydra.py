@@ -41,7 +41,7 @@ def command(cluster, template: Path) -> Command:
     def run(module: str, *words: str) -> tuple[int, str]:
         done = subprocess.run(
             [sys.executable, "-m", module, *words],
-            env={**cluster.environment, "PYTHONPATH": str(ROOT)},
+            env=cluster.environment,
             capture_output=True, text=True, timeout=600, check=False, cwd=template,
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr

@@ -1,11 +1,8 @@
 """Stages as Slurm jobs on a real cluster: chained, followed, detached, skipped, side by side on one node."""
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,39 +10,15 @@ from espnet3.rundir.job import read_job_id, read_jobs
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 Until = Callable[[Callable[[], object], str], None]
 SLURM = ("launcher=slurm", "trainer.max_epochs=2")
 TWO_NODES = ("resources.train.nodes=2", "resources.train.gpus_per_node=2", "trainer.accelerator=cpu")
 
 
 @pytest.fixture
-def launch(cluster) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start `espnet3 run` against the cluster; it is ended with the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def begin(recipe: Path, *arguments: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-m", "espnet3", "run", "--recipe", str(recipe), *arguments],
-            env={**cluster.environment, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    output, _ = process.communicate(timeout=600)
-    return process.returncode, output
+def launch(start_on_slurm) -> Callable[..., Any]:
+    """Start `espnet3 run` of a recipe against the cluster."""
+    return lambda recipe, *arguments: start_on_slurm("run", "--recipe", recipe, *arguments)
 
 
 def job_ids(exp_dir: Path) -> list[str]:
@@ -56,9 +29,9 @@ def job_ids(exp_dir: Path) -> list[str]:
 def test_every_stage_is_one_completed_job_and_the_command_ends_with_the_metrics(
     cluster, template: Path, launch, until: Until
 ):
-    code, plan = finish(launch(template, "--dry-run", *SLURM, *TWO_NODES))
+    code, plan = launch(template, "--dry-run", *SLURM, *TWO_NODES).finish()
     assert code == 0 and not (template / "exp").exists()
-    code, output = finish(launch(template, *SLURM, *TWO_NODES))
+    code, output = launch(template, *SLURM, *TWO_NODES).finish()
     assert code == 0, output
     assert "ranks: 4 on 2 node(s)" in output
     assert "test/accuracy = " in output.splitlines()[-1]
@@ -75,7 +48,7 @@ def test_every_stage_is_one_completed_job_and_the_command_ends_with_the_metrics(
         assert all(f"    | {line}".rstrip() in plan for line in shown.splitlines())
         assert (template / "exp" / "default" / "jobs" / job.name).stat().st_mode & 0o777 == 0o700
 
-    code, output = finish(launch(template, *SLURM, *TWO_NODES))
+    code, output = launch(template, *SLURM, *TWO_NODES).finish()
     assert code == 0, output
     assert output.count("skipped, unchanged") == 4
     assert job_ids(template / "exp" / "default") == ids
@@ -86,14 +59,14 @@ def test_a_detached_run_goes_on_alone_and_holds_its_run_directory(
 ):
     cluster("scontrol", "update", "partitionname=normal", "state=down")  # so that the jobs wait
     try:
-        code, output = finish(launch(template, *SLURM, "--detach"))
+        code, output = launch(template, *SLURM, "--detach").finish()
         assert code == 0, output
         ids = job_ids(template / "exp" / "default")
         assert f"queued: {ids[0]} (prepare)" in output and "espnet3 logs -f" in output
-        code, output = finish(launch(template, *SLURM))
+        code, output = launch(template, *SLURM).finish()
         assert code == 2
         assert f"held by Slurm job {ids[0]} (prepare, PENDING)" in output
-        code, output = finish(launch(template, "launcher=local"))
+        code, output = launch(template, "launcher=local").finish()
         assert code == 2 and f"held by Slurm job {ids[0]}" in output
     finally:
         cluster("scontrol", "update", "partitionname=normal", "state=up")
@@ -103,9 +76,9 @@ def test_a_detached_run_goes_on_alone_and_holds_its_run_directory(
 
 def test_ctrl_c_detaches_and_cancels_nothing(cluster, template: Path, launch, until: Until):
     command = launch(template, *SLURM)
-    first = next(line for line in command.stdout if "RUNNING" in line)
-    os.killpg(command.pid, signal.SIGINT)
-    code, rest = finish(command)
+    first = next(line for line in command.process.stdout if "RUNNING" in line)
+    command.interrupt_terminal()
+    code, rest = command.finish()
     assert code == 130, first + rest
     assert "detached: the jobs go on" in rest
     ids = job_ids(template / "exp" / "default")
@@ -113,24 +86,26 @@ def test_ctrl_c_detaches_and_cancels_nothing(cluster, template: Path, launch, un
 
 
 def test_two_trainings_of_two_ranks_share_a_node(cluster, template: Path, launch):
-    assert finish(launch(template, "--stop-stage", "1"))[0] == 0
+    assert launch(template, "--stop-stage", "1").finish()[0] == 0
     options = (*SLURM, "--stage", "2", "--stop-stage", "2", "resources.train.tasks_per_node=2")
     where = "resources.train.additional_parameters={nodelist: node1}"
     commands = [launch(template, *options, where, f"tag=side{number}") for number in range(2)]
     for command in commands:
-        code, output = finish(command)
+        code, output = command.finish()
         assert code == 0, output
 
 
 def test_stages_may_run_here_and_there(cluster, template: Path, launch):
-    code, output = finish(launch(template, *SLURM, "resources.prepare.launcher=local", "--detach"))
+    code, output = launch(template, *SLURM, "resources.prepare.launcher=local", "--detach").finish()
     assert code == 0, output
     assert [job.stage for job in read_jobs(template / "exp" / "default")] == [
         "collect_stats",
         "train",
         "validate",
     ]
-    code, output = finish(launch(template, *SLURM, "resources.validate.launcher=local", "--detach", "tag=no"))
+    code, output = launch(
+        template, *SLURM, "resources.validate.launcher=local", "--detach", "tag=no"
+    ).finish()
     assert code == 2
     assert "--detach: stage 3 validate runs here" in output
 
@@ -142,7 +117,7 @@ def test_a_cancelled_job_ends_when_its_tasks_have_saved_and_does_not_wait_to_be_
     until(lambda: list((small_recipe / "data").glob("begun-*")), "the stage")
     job = job_ids(small_recipe / "exp" / "default")[0]
     cluster("scancel", job)
-    code, output = finish(command)
+    code, output = command.finish()
     assert code == 75 and (small_recipe / "data" / "saved").exists(), output
     shown = ("sacct", "--noheader", "--parsable2", "--format=ExitCode", "-j", f"{job}.batch")
     until(lambda: cluster(*shown) == "75:0", "the batch process to end by itself")

@@ -101,9 +101,9 @@ def test_a_search_that_loses_its_command_is_gone_on_with_and_cancelled_as_a_whol
 ):
     command = search.start("run", "--recipe", search.directory, *SEARCH)
     until((search.directory / "begun").exists, "the first trials")
-    os.killpg(command.pid, signal.SIGINT)
-    output, _ = command.communicate(timeout=60)
-    assert command.returncode == 130, output
+    command.interrupt_terminal()
+    code, output = command.finish()
+    assert code == 130, output
     assert "2 trials go on, but the search does not: the same command, or `espnet3 resume" in output
     code, output = search.run("resume", "--detach", search.sweep)
     assert code == 0 and "submitted as job" in output, output
@@ -118,16 +118,14 @@ def test_a_search_that_loses_its_command_is_gone_on_with_and_cancelled_as_a_whol
     (search.directory / "begun").unlink()
     command = search.start("run", "--recipe", search.directory, *SEARCH)
     until((search.directory / "begun").exists, "the trials once more")
-    os.killpg(command.pid, signal.SIGKILL)
-    command.wait()
+    command.kill()
     (search.directory / "wait").unlink()
     os.kill(search.cluster.pids()["slurmctld"], signal.SIGKILL)
     command = search.start("run", "--recipe", search.directory, *SEARCH)
-    assert command.stdout is not None
-    assert any("trying again for a minute" in line for line in command.stdout)
+    assert any("trying again for a minute" in line for line in command.process.stdout)
     search.cluster.up()
-    output, _ = command.communicate(timeout=600)
-    assert command.returncode == 1 and "4 trials: 2 done, 2 failed" in output, output
+    code, output = command.finish()
+    assert code == 1 and "4 trials: 2 done, 2 failed" in output, output
     assert sorted(search.trained()) == [1, 1, 2, 2]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -43,7 +42,7 @@ def test_a_sweep_outlives_its_command_and_only_what_failed_runs_again(sweeps, un
     (sweeps.directory / "bad-0.003-2").write_text("raise")
     command = sweeps.start("run", "--recipe", sweeps.directory, *SHORT, *grid)
     until((sweeps.directory / "begun-0.01-1").exists, "the first trial")
-    os.killpg(command.pid, signal.SIGKILL)
+    command.kill()
     code, output = sweeps.run("logs", "-f", sweep)
     assert code == 1, output
     assert "6 trials: 5 done, 1 failed" in output
@@ -87,10 +86,9 @@ def test_a_submission_that_is_killed_loses_no_trial_and_queues_none_twice(
     grid = ("tag=killed", "optimizer.lr=1,2,3", "seed=1,2,3,4")
     words = ("run", "--recipe", sweeps.directory, *SHORT, *UNPREPARED, *grid)
     command = sweeps.start(*words)
-    while not any(sweep.glob(point)) and command.poll() is None:
+    while not any(sweep.glob(point)) and command.process.poll() is None:
         pass
-    os.killpg(command.pid, signal.SIGKILL)
-    command.wait()
+    command.kill()
     noted = sweep / "arrays" / "1" / "submission.json"
     noted.unlink(missing_ok=True)  # as if it had died a moment earlier, when Slurm had the array already
     code, output = sweeps.run(*words)
@@ -128,8 +126,8 @@ def test_a_requeued_trial_continues_and_statistics_that_fail_are_told(sweeps, un
     array = json.loads((sweeps.sweep() / "arrays" / "1" / "submission.json").read_text())["job_id"]
     sweeps.cluster.requeue(f"{array}_0", until)
     (sweeps.directory / "wait-1").unlink()
-    output, _ = command.communicate(timeout=600)
-    assert command.returncode == 0, output
+    code, output = command.finish()
+    assert code == 0, output
     (first,) = (sweeps.sweep() / "trials").glob("seed-1__*")
     assert len(list(first.glob("attempts/train-*"))) == 2
     assert len(list(first.glob("jobs/*"))) == 1

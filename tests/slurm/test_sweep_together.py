@@ -121,8 +121,8 @@ def test_a_requeued_job_goes_on_where_it_was(sweeps, until: Until):
     (sweeps.directory / "wait-2").unlink()
     _, shown = sweeps.run("status", sweep)
     assert "1 failed" in shown
-    output, _ = command.communicate(timeout=600)
-    assert command.returncode == 1, output
+    code, output = command.finish()
+    assert code == 1, output
     found = trials(sweep)
     assert states(sweep) == {1: "failed", 2: "done", 3: "done"}
     assert trainings(sweep, found[1].name) == ["failed"] and trainings(sweep, found[3].name) == ["done"]

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -41,28 +39,19 @@ esac
 class Shell:
     """A person at a shell of the login node, with one recipe."""
 
-    def __init__(self, cluster, recipe: Path, until: Until, bin_dir: Path) -> None:
+    def __init__(self, cluster, recipe: Path, start_on_slurm, until: Until, bin_dir: Path) -> None:
         self.cluster, self.recipe, self.until, self.bin_dir = cluster, recipe, until, bin_dir
         self.exp_dir = recipe / "exp" / "default"
-        self.started: list[subprocess.Popen[str]] = []
+        self._start = start_on_slurm
 
-    def start(self, verb: str, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-        """Start `espnet3 VERB` on the recipe or its run directory; it is ended with the test."""
-        target = ["--recipe", str(self.recipe)] if verb == "run" else [str(self.exp_dir)]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "espnet3", verb, *target, *arguments],
-            env={**self.cluster.environment, "PYTHONPATH": str(ROOT), **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self.started.append(process)
-        return process
+    def start(self, verb: str, *arguments: str, **environment: str):
+        """Start `espnet3 VERB` on the recipe or its run directory."""
+        target = ("--recipe", self.recipe) if verb == "run" else (self.exp_dir,)
+        return self._start(verb, *target, *arguments, **environment)
 
     def __call__(self, verb: str, *arguments: str, **environment: str) -> tuple[int, str]:
         """The exit code and output of a command that ends by itself."""
-        return finish(self.start(verb, *arguments, **environment))
+        return self.start(verb, *arguments, **environment).finish()
 
     def submit_and_be_killed(self, at: int, when: str, *arguments: str) -> None:
         """Submit all stages, and be killed in the midst of it."""
@@ -98,13 +87,8 @@ class Shell:
         (self.recipe / "data" / "go").touch()
 
 
-def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    output, _ = process.communicate(timeout=300)
-    return process.returncode, output
-
-
 @pytest.fixture
-def at_shell(cluster, tmp_path: Path, until: Until) -> Iterator[Callable[[Path], Shell]]:
+def at_shell(cluster, start_on_slurm, tmp_path: Path, until: Until) -> Iterator[Callable[[Path], Shell]]:
     """Sit down before a recipe."""
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir()
@@ -113,7 +97,7 @@ def at_shell(cluster, tmp_path: Path, until: Until) -> Iterator[Callable[[Path],
     shells: list[Shell] = []
 
     def sit(recipe: Path) -> Shell:
-        shells.append(Shell(cluster, recipe, until, bin_dir))
+        shells.append(Shell(cluster, recipe, start_on_slurm, until, bin_dir))
         return shells[-1]
 
     yield sit
@@ -121,10 +105,6 @@ def at_shell(cluster, tmp_path: Path, until: Until) -> Iterator[Callable[[Path],
     cluster("scancel", "--state=PENDING", "--user", str(os.geteuid()))
     for shell in shells:
         shell.lets_go()
-    for process in [process for shell in shells for process in shell.started]:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def chained(shell: Shell) -> bool:
@@ -179,7 +159,7 @@ def test_a_command_that_was_killed_while_it_described_its_jobs_is_resumed_with_a
 def test_of_several_resumes_at_once_one_submits(at_shell, small_recipe: Path):
     shell = at_shell(small_recipe)
     shell.submit_and_be_killed(2, "before", *WAITS)
-    outputs = [finish(process) for process in [shell.start("resume", "--detach") for _ in range(4)]]
+    outputs = [command.finish() for command in [shell.start("resume", "--detach") for _ in range(4)]]
     assert [code for code, _ in outputs] == [0] * 4, outputs
     assert sum("submitted as job" in output for _, output in outputs) == 1
     assert chained(shell)
@@ -255,18 +235,17 @@ def test_logs_follow_a_job_through_its_restart_and_ctrl_c_ends_only_the_looking(
     shell = at_shell(small_recipe)
     assert shell("run", *DETACHED, "--stop-stage", "0")[0] == 0
     following = shell.start("logs", "-f")
-    assert following.stdout is not None
     looked = shell.start("logs", "-f")
-    assert looked.stdout is not None and any("making 3" in line for line in looked.stdout)
-    looked.send_signal(signal.SIGINT)
-    assert looked.wait(timeout=60) == 130
+    assert any("making 3" in line for line in looked.process.stdout)
+    looked.signal(signal.SIGINT)
+    assert looked.finish()[0] == 130
     job = shell.job_id("prepare-1") or ""
     cluster.requeue(job, shell.until)
     assert (small_recipe / "data" / "saved").exists()
     shell.awaits("prepare", "restarting")
     shell.until(lambda: len(list((small_recipe / "data").glob("begun-*"))) == 2, "the second attempt")
     shell.lets_go()
-    code, output = finish(following)
+    code, output = following.finish()
     assert code == 0, output
     assert output.count("making 3 in mode wait") == 2 and "stage 0 prepare: 3 utterances" in output
     assert (shell.states()["prepare"], shell("status")[1].splitlines()[2].split()[3]) == (("done", ""), "2")
