@@ -204,12 +204,19 @@ def run(start: Callable[..., Command]) -> Callable[..., tuple[int, str]]:
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Wait until `condition()` is true; bounded, so that a bug does not hang."""
+    """Wait until `condition()` is true; bounded, so that a bug does not hang.
+
+    Most of the time is left to what is waited for: to ask may be a process of its own.
+    """
     deadline = time.monotonic() + 300
-    while not condition():
-        if time.monotonic() > deadline:
+    while True:
+        asked_at = time.monotonic()
+        if condition():
+            return
+        now = time.monotonic()
+        if now > deadline:
             pytest.fail(f"waited in vain for {what}")
-        time.sleep(0.01)
+        time.sleep(max(0.01, min(2.0, 3 * (now - asked_at))))
 
 
 @pytest.fixture

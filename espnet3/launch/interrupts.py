@@ -7,7 +7,7 @@ from typing import Any
 
 from espnet3.rundir.stop import StopFlag
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Also those that people have Slurm send ahead of a time limit: `sbatch --signal=B:USR1@60`."""
 
 
@@ -30,11 +30,11 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
-        self._before = {number: signal.signal(number, self._handle) for number in NUMBERS}
+        self._before = {number: signal.signal(number, self._handle) for number in STOP_SIGNALS}
         around = self._around(signal.SIGTERM)
         if around is not None and around.stop.reason is not None:
             self.stop.set(around.stop.reason)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         return self
 
     def __exit__(
@@ -62,4 +62,4 @@ class Interrupts:
 
 def block() -> None:
     """Have signals wait, for a process that is about to start and can't handle them yet."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)

@@ -9,6 +9,9 @@ from typing import Any
 from espnet3.config.sbatch_options import given_options
 from espnet3.launch.plan import Resources
 
+TASK = ("espnet3.launch.entry", "espnet3.launch.task")
+WARM_RANK = ("espnet3.launch.entry", "espnet3.launch.warm_rank")
+
 
 def job_script(
     resources: Resources,
@@ -80,7 +83,7 @@ def srun_command(
     output: Path,
     *,
     nodes: Sequence[str] = (),
-    module: str = "espnet3.launch.task",
+    program: Sequence[str] = TASK,
 ) -> list[str]:
     """The command that starts one task per rank of an attempt; it ends when all have or one failed.
 
@@ -89,13 +92,13 @@ def srun_command(
         attempt: the attempt's directory, which says the tasks what to do.
         output: file for what tasks print before they open their own logs; `%t` is the rank.
         nodes: where, in a larger allocation too; by default wherever Slurm likes.
-        module: each task, which is given `attempt`.
+        program: each task: a module and its arguments, of which `attempt` is the last.
     """
     return [
         *_srun(resources, attempt.name, nodes),
         *("--unbuffered", f"--output={output}", "--open-mode=append", "--input=none"),
         *resources.srun_args,
-        *_python(resources, module),
+        *_python(resources, *program),
         str(attempt),
     ]
 
@@ -105,7 +108,7 @@ def warm_command(resources: Resources, name: str, nodes: Sequence[str]) -> list[
     return [
         *_srun(resources, name, nodes),
         *resources.srun_args,
-        *_python(resources, "espnet3.launch.warm_rank"),
+        *_python(resources, *WARM_RANK),
     ]
 
 
@@ -120,9 +123,9 @@ def _srun(resources: Resources, name: str, nodes: Sequence[str]) -> list[str]:
     ]
 
 
-def _python(resources: Resources, module: str) -> list[str]:
+def _python(resources: Resources, *program: str) -> list[str]:
     python = shlex.split(resources.python) if resources.python else [sys.executable]
-    return [*python, "-u", "-m", module]
+    return [*python, "-u", "-m", *program]
 
 
 def _megabytes(gigabytes: float) -> str:

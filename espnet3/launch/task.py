@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from espnet3.config.secrets import check_secrets_set, hide_secrets
 from espnet3.errors import UserError
 from espnet3.launch.environment import forget_ranks
+from espnet3.launch.interrupts import STOP_SIGNALS
 from espnet3.launch.leaving import leave_after
 from espnet3.launch.restarts import TIME_LIMIT
 from espnet3.rundir import claim
@@ -32,7 +33,6 @@ from espnet3.rundir.stop import StopFlag, Stopped
 from espnet3.rundir.task import StageResult, Task
 from espnet3.stages import stage_function
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 ORPHAN_GRACE_S = 20.0
 """How long a task whose command is gone may take to save before it ends itself."""
 SRUN_TELLS_S = 5.0
@@ -319,7 +319,3 @@ def end_with(launcher: ProcessName, stop: StopFlag, after_s: float) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="watch-launcher", daemon=True).start()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

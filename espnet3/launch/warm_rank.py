@@ -19,8 +19,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from espnet3.launch.interrupts import STOP_SIGNALS
 from espnet3.launch.leaving import leave_after
-from espnet3.launch.task import STOP_SIGNALS, Place, run_task
+from espnet3.launch.task import Place, run_task
 from espnet3.stages.preloading import preload
 
 _PR_SET_PDEATHSIG = 1
@@ -58,6 +59,7 @@ class Order:
 def main() -> NoReturn:
     """Serve the step's orders; what they ask for is run in children, which leave from here, too."""
     before = {int(number): signal.signal(number, _nothing) for number in (*STOP_SIGNALS, signal.SIGCHLD)}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     answers = os.dup(1)
     os.dup2(2, 1)  # what an import prints is no answer
     preload()
@@ -166,7 +168,3 @@ def _smaller_step(order: Order, place: Place) -> dict[str, str]:
         if name in os.environ:
             said[name] = ",".join(os.environ[name].split(",")[: order.gpus_per_node])
     return said
-
-
-if __name__ == "__main__":
-    main()

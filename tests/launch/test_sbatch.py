@@ -94,5 +94,5 @@ def test_srun_starts_every_rank_with_its_cores_and_ends_all_with_the_first_that_
             "--cpu-bind=cores",
         ),
         *("apptainer", "exec", "--nv", "my image.sif", "python"),
-        *("-u", "-m", "espnet3.launch.task", "/exp/attempts/train-1"),
+        *("-u", "-m", "espnet3.launch.entry", "espnet3.launch.task", "/exp/attempts/train-1"),
     ]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from espnet3.launch.plan import Resources
+from espnet3.launch.sbatch import TASK, WARM_RANK
 from espnet3.launch.task import Place
 from espnet3.launch.warm_rank import Order
 from espnet3.launch.warm_step import fits
@@ -93,7 +94,7 @@ class Warm:
     def __init__(self, recipe: Path) -> None:
         self.recipe, self.count = recipe, 0
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "espnet3.launch.warm_rank"],
+            [sys.executable, "-u", "-m", *WARM_RANK],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -156,7 +157,7 @@ def test_a_child_is_as_a_fresh_process(warm: Warm):
     (first, said), (second, _) = warm.run(), warm.run()
     assert said == "0 0\n"
     fresh = warm.attempt()
-    command = [sys.executable, "-u", "-m", "espnet3.launch.task", str(fresh)]
+    command = [sys.executable, "-u", "-m", *TASK, str(fresh)]
     subprocess.run(command, env=environment(OMP_NUM_THREADS="1"), stdin=subprocess.DEVNULL, check=True)
     one, two, other = told(first), told(second), told(fresh)
     assert one["environment"].pop("SLURM_TASK_PID") != two["environment"].pop("SLURM_TASK_PID")

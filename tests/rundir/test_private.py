@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from espnet3.errors import UserError
 from espnet3.launch.local import start_local
 from espnet3.launch.plan import Job, Resources
+from espnet3.launch.sbatch import TASK
 from espnet3.rundir.attempt import Begin, read_attempt, write_begin
 from espnet3.rundir.private import check_private, make_private
 from espnet3.rundir.process import ProcessName
@@ -76,9 +78,9 @@ def spoil(folder: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["chmod", "link", pytest.param("chown", marks=as_root)])
-@pytest.mark.parametrize("module", ["espnet3.launch.task", "espnet3.launch.node"])
+@pytest.mark.parametrize("program", [TASK, ["espnet3.launch.node"]])
 def test_neither_a_task_nor_a_job_starts_from_a_folder_that_others_could_fill(
-    tmp_path: Path, how: str, module: str
+    tmp_path: Path, how: str, program: Sequence[str]
 ):
     folder = attempt(tmp_path)
     spoil(folder, how)
@@ -89,7 +91,7 @@ def test_neither_a_task_nor_a_job_starts_from_a_folder_that_others_could_fill(
         "SLURM_JOB_ID": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-m", module, str(folder)],
+        [sys.executable, "-m", *program, str(folder)],
         env=environment,
         capture_output=True,
         text=True,

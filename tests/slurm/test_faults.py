@@ -22,7 +22,7 @@ ESPNET3 = (sys.executable, "-m", "espnet3", "run")
 TRAIN = ("--stage", "2", "--stop-stage", "2", "+experiment=small")
 TRAIN_AND_VALIDATE = ("--stage", "2", "--stop-stage", "3", "+experiment=small")
 TRAINING = (
-    *("trainer.max_epochs=6", "trainer.log_every_n_steps=1", "checkpoint.every_n_batches=1"),
+    *("trainer.max_epochs=3", "trainer.log_every_n_steps=1", "checkpoint.every_n_batches=1"),
     *("dataloader.train.iter_factory.batch_size=4", "resources.train.cpus_per_task=1"),
     *("resources.train.nodes=2", "resources.train.tasks_per_node=2", "logger.tensorboard=null"),
 )
@@ -37,21 +37,28 @@ class FailsOnRank3(Callback):
         if os.environ["RANK"] == "3":
             raise ValueError("rank three has no more ideas")
 
-class SlowAtFirst(Callback):
-    # the first five attempts wait for their time limit
+class WaitsForItsEnd(Callback):
+    # the first attempts: each trains one batch
+    def __init__(self, attempts):
+        self.attempts = attempts
+        self.trained = False
+
     def on_train_batch_start(self, trainer, *_):
         attempts = list(Path(trainer.default_root_dir, "attempts").glob("train-*"))
-        while len(attempts) <= 5 and self.trained and not trainer.lightning_module.stop_requested():
+        asked = trainer.lightning_module.stop_requested
+        while len(attempts) <= self.attempts and self.trained and not asked():
             time.sleep(0.1)
         self.trained = True
-
-    trained = False
 
 class Deaf(Callback):
     def on_train_batch_start(self, *_):
         while True:
             time.sleep(1)
 """
+
+
+WAITING = "+callbacks.waits={_target_: broken.WaitsForItsEnd, attempts: 1}"
+"""Until the fault comes: the tests need no long training."""
 
 
 class Recipe:
@@ -187,7 +194,7 @@ def test_five_time_limits_in_a_row_are_no_failure_with_one_restart_allowed(recip
     # Slurm's signal comes 90 seconds after an attempt began: on a slow machine, too, it trains by then.
     command = recipe.train(
         "limits", "resources.train.timeout_min=2", "resources.train.signal_delay_s=30",
-        "resources.train.max_restarts=1", "+callbacks.slow={_target_: broken.SlowAtFirst}",
+        "resources.train.max_restarts=1", WAITING.replace("1", "5"),
         stages=TRAIN_AND_VALIDATE,
     )  # fmt: skip
     job = recipe.job("limits")
@@ -212,7 +219,7 @@ def test_five_time_limits_in_a_row_are_no_failure_with_one_restart_allowed(recip
 def test_a_preempted_job_saves_within_its_grace_and_slurm_starts_it_again(recipe: Recipe):
     recipe.cluster("scontrol", "update", "partitionname=normal", "gracetime=60")
     try:
-        command = recipe.train("graced")
+        command = recipe.train("graced", WAITING)
         recipe.begun("graced")
         urgent(recipe)
         code, output = command.finish()
@@ -226,7 +233,7 @@ def test_a_preempted_job_saves_within_its_grace_and_slurm_starts_it_again(recipe
 
 
 def test_a_job_preempted_without_grace_continues_from_its_newest_checkpoint(recipe: Recipe):
-    command = recipe.train("preempted", "resources.train.max_restarts=0")
+    command = recipe.train("preempted", WAITING, "resources.train.max_restarts=0")
     recipe.begun("preempted")
     urgent(recipe)
     code, output = command.finish()
@@ -241,7 +248,7 @@ def urgent(recipe: Recipe) -> None:
 
 
 def test_a_node_that_dies_has_its_job_run_again_on_others(recipe: Recipe):
-    command = recipe.train("node")
+    command = recipe.train("node", WAITING)
     recipe.begun("node")
     victim = recipe.rank("node", 3)["node"]
     assert recipe.cluster.tool("kill-node", victim).returncode == 0
@@ -253,7 +260,7 @@ def test_a_node_that_dies_has_its_job_run_again_on_others(recipe: Recipe):
 
 
 def test_a_cancelled_job_saves_and_stays_cancelled_with_the_stages_behind_it(recipe: Recipe):
-    command = recipe.train("cancelled", stages=TRAIN_AND_VALIDATE)
+    command = recipe.train("cancelled", WAITING, stages=TRAIN_AND_VALIDATE)
     recipe.begun("cancelled")
     train, validate = recipe.job("cancelled"), recipe.job("cancelled", "validate")
     before = recipe.newest("cancelled")
@@ -267,7 +274,7 @@ def test_a_cancelled_job_saves_and_stays_cancelled_with_the_stages_behind_it(rec
         recipe.until(
             lambda job=job: [s.split()[0] for s in recipe.cluster.accounted(job)] == ["CANCELLED"], "sacct"
         )
-    code, output = recipe.train("cancelled").finish()  # the same command continues it
+    code, output = recipe.train("cancelled", WAITING).finish()  # the same command continues it
     assert code == 0, output
     recipe.same_as_undisturbed("cancelled")
 
@@ -300,7 +307,7 @@ def test_a_stage_that_does_not_hear_is_ended_ahead_of_the_time_limit_and_gives_u
 
 
 def test_a_job_that_the_administrator_requeues_or_holds_resumes(recipe: Recipe):
-    command = recipe.train("requeued")
+    command = recipe.train("requeued", WAITING)
     recipe.begun("requeued")
     job = recipe.job("requeued")
     recipe.cluster("scontrol", "requeuehold", job)

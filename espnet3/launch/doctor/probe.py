@@ -98,7 +98,7 @@ def _submit(probe: Probe, files: Sequence[Path]) -> None:
         make_private(folder)
         write_text(folder / TOKEN, probe.seen.token)
         tasks = srun_command(
-            probe.resources, folder, folder / "early-%t.log", module="espnet3.launch.doctor.probe_task"
+            probe.resources, folder, folder / "early-%t.log", program=["espnet3.launch.doctor.probe_task"]
         )
         write_json(folder / PROBE, asdict(Described(tasks, states(map(str, files)))))
         script = job_script(

@@ -7,9 +7,11 @@ from pathlib import Path
 from .settings import Cluster
 
 # Seconds. A node is given up at the second ping in vain that ends so long after its last answer, and a ping
-# is tried for as long as a message may take: together 22 s; Slurm's own 10 s make it 32 s.
+# is tried for as long as a message may take: together 37 s.
 NODE_TIMEOUT = 15
-MESSAGE_TIMEOUT = 5
+# What a node has not answered to in time is sent again a minute later. If that is the end of a job which was
+# requeued, and runs again by then, it ends the wrong start; a busy machine needs more than five seconds.
+MESSAGE_TIMEOUT = 20
 # Slurm keeps a requeued job back for as long as a job credential lives: two minutes by default.
 CREDENTIAL_LIFE = 10
 
