@@ -9,9 +9,10 @@ from .settings import Cluster
 # Seconds. A node is given up at the second ping in vain that ends so long after its last answer, and a ping
 # is tried for as long as a message may take: together 37 s.
 NODE_TIMEOUT = 15
-# What a node has not answered to in time is sent again a minute later. If that is the end of a job which was
-# requeued, and runs again by then, it ends the wrong start; a busy machine needs more than five seconds.
-MESSAGE_TIMEOUT = 20
+# A node answers to the end of a step when the step is gone, so after KillWait at the latest. What is not answered
+# in time is sent again a minute later, and ends that step of the job's next start, which runs by then here.
+KILL_WAIT = 10
+MESSAGE_TIMEOUT = KILL_WAIT + 10
 # Slurm keeps a requeued job back for as long as a job credential lives: two minutes by default.
 CREDENTIAL_LIFE = 10
 
@@ -52,7 +53,7 @@ def slurm_conf(cluster: Cluster) -> str:
         "GresTypes=gpu",
         "PreemptType=preempt/partition_prio",
         "PreemptMode=REQUEUE",
-        "KillWait=10",
+        f"KillWait={KILL_WAIT}",
         "",
         f"SlurmdTimeout={NODE_TIMEOUT}",
         "TCPTimeout=2",
