@@ -53,8 +53,8 @@ def wait_for_slurm(job_id: str) -> bool:
     Then Slurm decides whether the job starts again. A job that is preempted runs on for its time of grace,
     and is over if it ends in it. In any other case it is being ended already, and its nodes are free the
     sooner the sooner this process ends. False where it is neither: the signal came from somewhere else. (One
-    way: slurmctld sends a node once more what it has not answered to in time, such as the end of the same step
-    in an earlier start of this job.)
+    way: slurmctld sends a node once more what it has not answered to in time, such as the end of a step in an
+    earlier start of this job.)
     """
     began = time.monotonic()
     grace = _grace_s()
