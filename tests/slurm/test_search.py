@@ -37,7 +37,8 @@ class Fails(Callback):
             raise ValueError("this seed is bad")
 """
 SEARCH = (
-    *("--multirun", "hydra/sweeper=optuna", "hydra/sweeper/sampler=tpe", "launcher=slurm"),
+    *("--multirun", "--stop-stage", "2", "launcher=slurm"),
+    *("hydra/sweeper=optuna", "hydra/sweeper/sampler=tpe"),
     *("hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2", "optimizer.lr=3e-3,1e-2"),
     *("seed=1,2", "+callbacks.fails={_target_: failing.Fails, seed: '${seed}'}", "trainer.max_epochs=1"),
     *("logger.tensorboard=null", "prepare.sizes={train: 32, valid: 16, test: 16}"),

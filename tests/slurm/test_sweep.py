@@ -121,7 +121,9 @@ def test_swept_resources_are_an_array_for_each_set(sweeps, shut):
 def test_a_requeued_trial_continues_and_statistics_that_fail_are_told(sweeps, until: Until):
     callback = "+callbacks.fails={_target_: failing.Fails, what: '${seed}'}"
     (sweeps.directory / "wait-1").touch()
-    command = sweeps.start("run", "--recipe", sweeps.directory, *SHORT, callback, "seed=1,2")
+    command = sweeps.start(
+        "run", "--recipe", sweeps.directory, "--stop-stage", "2", *SHORT, callback, "seed=1,2"
+    )
     until((sweeps.directory / "begun-1").exists, "the first trial")
     array = json.loads((sweeps.sweep() / "arrays" / "1" / "submission.json").read_text())["job_id"]
     sweeps.cluster.requeue(f"{array}_0", until)
