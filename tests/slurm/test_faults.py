@@ -217,7 +217,7 @@ def test_five_time_limits_in_a_row_are_no_failure_with_one_restart_allowed(recip
 
 
 def test_a_preempted_job_saves_within_its_grace_and_slurm_starts_it_again(recipe: Recipe):
-    recipe.cluster("scontrol", "update", "partitionname=normal", "gracetime=60")
+    recipe.cluster("scontrol", "update", "partitionname=normal", "gracetime=30")
     try:
         command = recipe.train("graced", WAITING)
         recipe.begun("graced")
