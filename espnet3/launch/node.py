@@ -83,8 +83,13 @@ def leave(folder: Path, ran: Ran, screen: Screen) -> int:
         # The last word is Slurm's, cancelled or preempted, so none is left in the job's folder.
         screen.line("waiting for Slurm to end this job")
         if not wait_for_slurm(job_id):
-            screen.line("starts again: Slurm does not end this job, whoever sent its tasks the signal")
-            after = "requeue"
+            assert ran.end is not None
+            if ran.end.reason.startswith("SIGTERM"):
+                screen.line("starts again: Slurm does not end this job, whoever sent its tasks the signal")
+                after = "requeue"
+            else:  # SIGINT, SIGUSR1: nobody but a person sends these
+                screen.line(f"ends: it was asked to stop by {ran.end.reason}")
+                write_job_end(folder, ran.end)
     if after == "requeue":
         try:
             requeue(job_id)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 from espnet3.launch.interrupts import Interrupts, block
 
@@ -18,6 +19,7 @@ def test_what_is_entered_around_another_hears_of_a_signal_too():
 
 def test_signals_that_were_blocked_come_when_they_are_handled():
     block()
-    os.kill(os.getpid(), signal.SIGTERM)
+    # To this thread: pytest's workers have others, which do not block it.
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
     with Interrupts(insistent=False) as interrupts:
         assert interrupts.stop.reason == "SIGTERM"

@@ -58,22 +58,34 @@ def test_a_job_in_its_grace_is_being_ended_and_waits_for_it(cluster, asking, unt
         cluster("scontrol", "update", "partitionname=normal", "gracetime=0")
 
 
-def test_a_task_that_somebody_asks_to_end_has_its_job_start_again(
-    cluster, small_recipe: Path, start, until: Until
-):
-    stage = ("--stage", "0", "--stop-stage", "0", "launcher=slurm", "prepare.mode=wait")
-    command = start(small_recipe, *stage, **cluster.environment)
-    exp = small_recipe / "exp" / "default"
-    rank = exp / "attempts" / "prepare-1" / "rank-0.json"
-    until(rank.exists, "the task")
-    os.kill(json.loads(rank.read_text())["process"]["pid"], signal.SIGTERM)
-    until((small_recipe / "data" / "saved").exists, "the task to have saved")
-    (small_recipe / "data" / "go").touch()
-    code, output = command.finish()
-    assert code == 0, output
-    assert (
-        "starts again: Slurm does not end this job"
-        in next((exp / "logs" / "prepare").glob("job*")).read_text()
-    )
-    ends = [attempt.end for attempt in read_attempts(exp)]
+@pytest.fixture
+def asked(cluster, small_recipe: Path, start, until: Until) -> Callable[[signal.Signals], tuple[int, str]]:
+    """Send a signal to the task of a job which then has nothing more to wait for: exit code and job's log."""
+
+    def ask(number: signal.Signals) -> tuple[int, str]:
+        stage = ("--stage", "0", "--stop-stage", "0", "launcher=slurm", "prepare.mode=wait")
+        command = start(small_recipe, *stage, **cluster.environment)
+        exp = small_recipe / "exp" / "default"
+        rank = exp / "attempts" / "prepare-1" / "rank-0.json"
+        until(rank.exists, "the task")
+        os.kill(json.loads(rank.read_text())["process"]["pid"], number)
+        until((small_recipe / "data" / "saved").exists, "the task to have saved")
+        (small_recipe / "data" / "go").touch()
+        code, _ = command.finish()
+        return code, next((exp / "logs" / "prepare").glob("job*")).read_text()
+
+    return ask
+
+
+def test_a_task_that_somebody_asks_to_end_has_its_job_start_again(asked, small_recipe: Path):
+    code, log = asked(signal.SIGTERM)
+    assert code == 0 and "starts again: Slurm does not end this job" in log, log
+    ends = [attempt.end for attempt in read_attempts(small_recipe / "exp" / "default")]
     assert [(end.outcome, end.reason) for end in ends if end] == [("stopped", "SIGTERM"), ("done", "")]
+
+
+def test_a_task_that_is_interrupted_has_its_job_end_to_be_continued(asked, small_recipe: Path):
+    code, log = asked(signal.SIGINT)
+    assert code == 75 and "ends: it was asked to stop by SIGINT" in log, log
+    (only,) = read_attempts(small_recipe / "exp" / "default")
+    assert only.end and (only.end.outcome, only.end.reason) == ("stopped", "SIGINT")
