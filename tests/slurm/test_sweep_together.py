@@ -108,8 +108,7 @@ def test_a_requeued_job_goes_on_where_it_was(sweeps, until: Until):
     (sweeps.directory / "bad-1").write_text("raise")
     (sweeps.directory / "wait-2").touch()
     command = sweeps.start(
-        *("run", "--recipe", sweeps.directory, "--stop-stage", "2", *SHORT),
-        *("seed=1,2,3", "sweep.trials_per_job=3"),
+        "run", "--recipe", sweeps.directory, *SHORT, "seed=1,2,3", "sweep.trials_per_job=3"
     )
     until((sweeps.directory / "begun-2").exists, "the second trial")
     _, shown = sweeps.run("status", sweep)
