@@ -113,14 +113,14 @@ def workers_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]
     """The cluster of this worker of pytest, up or not. Tests use `cluster`."""
     base = tmp_path_factory.getbasetemp()
     slurm = Slurm(Path(f"/tmp/espnet3-slurm-test-{zlib.crc32(os.fsencode(base)):08x}"))  # short: for sockets
-    # One after the other: two that look for free ports at the same time find the same ones.
-    with (base.parent / "slurm-up.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = slurm.tool("install")
-        if done.returncode == 2:
-            pytest.skip(done.stderr.strip())
-        slurm.up()
     try:
+        # One after the other: two that look for free ports at the same time find the same ones.
+        with (base.parent / "slurm-up.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = slurm.tool("install")
+            if done.returncode == 2:
+                pytest.skip(done.stderr.strip())
+            slurm.up()
         yield slurm
     finally:
         slurm.tool("down")
