@@ -64,6 +64,7 @@ def state_of(named):
 
 
 def same(a, b):
+    """Whether two nested structures hold the same bits."""
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and torch.equal(a, b)
     if isinstance(a, dict):

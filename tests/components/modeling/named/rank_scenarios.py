@@ -5,7 +5,7 @@
 A rank's answers, by scenario, are DIRECTORY/rank-<r>.pt.
 """
 
-import copy
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -18,6 +18,11 @@ from espnet3.components.modeling.named.engine import NamedOptimizers
 from espnet3.components.modeling.named.routing import Router, read_steps
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.config.named_optimizers import read_named_config
+
+_spec = importlib.util.spec_from_file_location("engine_cases", Path(__file__).with_name("engine_cases.py"))
+engine_cases = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(engine_cases)
+state_of, same = engine_cases.state_of, engine_cases.same
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.01}
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}  # unlike Adam it sees the scale of gradients
@@ -95,29 +100,6 @@ def train(rank=0, world_size=1, rare_on=(0,)):
         weights.append([parameter.detach().clone() for parameter in model.parameters()])
         states.append({named.name: state_of(named) for named in engine.values()})
     return {"weights": weights, "states": states, "sent": sent}
-
-
-def state_of(named):
-    """Everything of one optimizer that another must leave alone, as copies."""
-    return copy.deepcopy(
-        {
-            "parameters": [p.detach() for p in named.parameters],
-            "gradients": [p.grad for p in named.parameters],
-            "optimizer": named.optimizer.state_dict(),
-            "own": named.state_dict(),
-        }
-    )
-
-
-def same(one, other):
-    """Whether two nested structures hold the same bits."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 class counted_collectives:
