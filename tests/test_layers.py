@@ -10,33 +10,76 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "espnet3"
 
-MAY_IMPORT = {
+GROUND = {"errors", "resources"}
+FILES = GROUND | {"slurm", "rundir"}
+LAUNCHER = FILES | {"config", "stages", "terminal"}
+SWEEP = LAUNCHER | {"outcomes", "status", "launcher"}
+MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "rundir": {"errors"},
-    "config": {"errors", "rundir"},
+    "resources": {"errors"},
+    "terminal": {"errors"},
+    "slurm": GROUND,
+    "rundir": GROUND | {"slurm"},
+    "config": FILES,
     "components": {"errors", "rundir", "config"},
     "stages": {"errors", "rundir", "config", "components"},
-    "launch": {"errors", "rundir", "config", "stages"},
-    "sweep": {"errors", "rundir", "config", "stages", "launch"},
-    "commands": {"errors", "rundir", "config", "stages", "launch", "sweep"},
+    "outcomes": FILES,
+    "status": FILES | {"outcomes", "stages", "terminal"},
+    "launcher": LAUNCHER | {"outcomes", "status"},
+    "launcher.planning": LAUNCHER,
+    "launcher.submit": LAUNCHER | {"outcomes", "status", "launcher.planning"},
+    "launcher.rank": LAUNCHER | {"outcomes"},
+    "launcher.start": LAUNCHER | {"launcher.planning", "launcher.rank"},
+    "launcher.attempt": LAUNCHER | {"outcomes", "launcher.planning", "launcher.rank", "launcher.start"},
+    "launcher.batch": LAUNCHER
+    | {"outcomes", "launcher.planning", "launcher.rank", "launcher.start", "launcher.attempt"},
+    "launcher.follow": LAUNCHER
+    | {"outcomes", "status", "launcher.planning", "launcher.submit", "launcher.attempt"},
+    "sweep": SWEEP,
+    "sweep.trials": FILES | {"config", "stages"},
+    "sweep.show": SWEEP | {"sweep.trials"},
+    "sweep.jobs": SWEEP | {"sweep.trials", "sweep.show"},
+    "sweep.execute": SWEEP | {"sweep.trials", "sweep.show", "sweep.jobs"},
+    "sweep.search": SWEEP | {"sweep"},
+    "report": FILES | {"config", "stages", "terminal", "sweep.trials", "sweep.show"},
+    "doctor": LAUNCHER | {"launcher"},
+    "commands": SWEEP | {"sweep", "report", "doctor"},
     "__main__": {"errors", "commands"},
-    "hydra_app": {"errors", "rundir", "config", "stages", "launch", "sweep", "commands", "__main__"},
+    "hydra_app": SWEEP | {"sweep", "commands", "__main__"},
 }
-NO_TORCH = ("errors", "rundir", "config", "launch", "sweep", "stages", "commands", "__main__", "hydra_app")
+"""A room, the folders inside it included where they have no entry of their own -> what it may import besides
+itself. The files right in `launcher` and `sweep` may import what lies in their folders, too."""
+TORCH = "components"
 
 
-def layer(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def room(name: str) -> str:
+    """The entry of MAY_IMPORT for a dotted name below espnet3; of one without an entry the first part."""
+    parts = name.split(".")
+    longest = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((start for start in longest if start in MAY_IMPORT), parts[0])
 
 
-def imports(tree: ast.AST, *, top_level_only: bool = False) -> set[str]:
-    nodes = ast.iter_child_nodes(tree) if top_level_only else ast.walk(tree)
+def is_within(name: str, rooms: set[str]) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in rooms)
+
+
+def own_name(path: Path) -> str:
+    """Dotted, below espnet3."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Dotted names of the modules that a file imports, relative ones resolved."""
+    tree = ast.parse(path.read_text())
+    package = ["espnet3", *path.relative_to(PACKAGE).parent.parts]
     names: set[str] = set()
-    for node in nodes:
+    for node in ast.iter_child_nodes(tree) if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -44,14 +87,43 @@ SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_imports_only_from_its_layer_and_those_below(path: Path):
-    tree = ast.parse(path.read_text())
-    allowed = MAY_IMPORT[layer(path)] | {layer(path)}
-    layers = {name.split(".")[1] for name in imports(tree) if name.startswith("espnet3.")}
-    assert layers - {"__version__"} <= allowed
-    if layer(path) in NO_TORCH:
-        heavy = {name.split(".")[0] for name in imports(tree, top_level_only=True)}
+def test_a_file_imports_only_from_its_room_and_those_below(path: Path):
+    own = room(own_name(path))
+    names = {name.removeprefix("espnet3.") for name in imports(path) if name.startswith("espnet3.")}
+    upward = {name for name in names if not is_within(name, MAY_IMPORT[own] | {own})}
+    assert upward <= {"__version__"}
+    if own != TORCH:
+        heavy = {name.split(".")[0] for name in imports(path, top_level_only=True)}
         assert not heavy & {"torch", "lightning", "numpy", "matplotlib"}
+
+
+def test_the_rooms_form_no_circle():
+    below = dict(MAY_IMPORT)
+    while leaves := {name for name, allowed in below.items() if not allowed & below.keys() - {name}}:
+        below = {name: allowed for name, allowed in below.items() if name not in leaves}
+    assert not below
+
+
+def test_relative_imports_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    (tmp_path / "slurm").mkdir()
+    file = tmp_path / "slurm" / "queue.py"
+    file.write_text("from ..launcher.planning import plan\nfrom . import command\n")
+    assert {"espnet3.launcher.planning.plan", "espnet3.slurm.command"} <= imports(file)
+
+
+FOLDERS = sorted({path.parent for path in SOURCES})
+MOST_FILES = 14
+NOT_YET_SPLIT = {"rundir", "components/data", "components/modeling", "config"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_folder_says_what_belongs_there_and_holds_few_files(folder: Path):
+    if "plugins" in folder.parts or folder == PACKAGE:
+        return
+    assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+    if str(folder.relative_to(PACKAGE)) not in NOT_YET_SPLIT:
+        assert len(list(folder.glob("*.py"))) <= MOST_FILES + 1
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -21,4 +21,4 @@ def test_the_wheel_holds_configuration_and_the_page_of_the_report(tmp_path: Path
     shared = {f"espnet3/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     missing = {name for name in package | shared if "__pycache__" not in name} - held
     assert missing == set()
-    assert {"espnet3/sweep/report/web/page.html", "espnet3/conf/base.yaml"} <= held
+    assert {"espnet3/report/web/page.html", "espnet3/conf/base.yaml"} <= held

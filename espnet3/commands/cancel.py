@@ -31,10 +31,10 @@ def add(verbs: Any) -> None:
 def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Cancel, and say what was done."""
     no_more(rest)
-    from espnet3.launch.cancel import cancel_runs
-    from espnet3.launch.screen import Screen
-    from espnet3.launch.tell.find import run_dirs
-    from espnet3.sweep.folder import sort_out
+    from espnet3.launcher.cancel import cancel_runs
+    from espnet3.status.run_dirs import run_dirs
+    from espnet3.sweep.trials.folder import sort_out
+    from espnet3.terminal.screen import Screen
 
     sweeps, runs = sort_out(options.dirs)
     for sweep in sweeps:

@@ -67,8 +67,8 @@ def main(options: argparse.Namespace, overrides: list[str]) -> int:
         return _write_site(to_stdout=options.write_site == "-")
     from espnet3.config.compose import compose, find_recipe
     from espnet3.config.shared_resources import compose_resources
-    from espnet3.launch.doctor.examine import examine
-    from espnet3.launch.plan import Resources
+    from espnet3.doctor.examine import examine
+    from espnet3.resources import Resources
     from espnet3.stages import STAGES
 
     if (options.recipe / "conf" / "config.yaml").is_file() or options.recipe != Path():
@@ -92,8 +92,8 @@ def main(options: argparse.Namespace, overrides: list[str]) -> int:
 
 def _write_site(*, to_stdout: bool) -> int:
     from espnet3.config.site import site_path
-    from espnet3.launch.doctor.cluster import COMMANDS, ask_cluster
-    from espnet3.launch.doctor.site_text import site_text
+    from espnet3.doctor.cluster import COMMANDS, ask_cluster
+    from espnet3.doctor.site_text import site_text
 
     path = site_path(os.environ)
     if not to_stdout and path.exists():

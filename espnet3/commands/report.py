@@ -46,10 +46,10 @@ def add(verbs: Any) -> None:
 def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Read the sweep, write the files, and name them."""
     no_more(rest)
-    from espnet3.sweep.report.choice import choose
-    from espnet3.sweep.report.told import told
-    from espnet3.sweep.report.write import write_report
-    from espnet3.sweep.results import read_sweep
+    from espnet3.report.choice import choose
+    from espnet3.report.told import told
+    from espnet3.report.write import write_report
+    from espnet3.sweep.show.results import read_sweep
 
     directory = options.dir.resolve()
     if not directory.is_dir():

@@ -11,7 +11,7 @@ from espnet3.commands.parser import EXIT_CODES, no_more
 from espnet3.errors import UserError
 
 if TYPE_CHECKING:
-    from espnet3.launch.screen import Screen
+    from espnet3.terminal.screen import Screen
 
 DESCRIPTION = """\
 Submit what is left of runs on Slurm, with the configuration they were submitted
@@ -44,11 +44,11 @@ def add(verbs: Any) -> None:
 def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Submit what is missing; follow it if it is one run."""
     no_more(rest)
-    from espnet3.launch.resume import follow, resume
-    from espnet3.launch.screen import Screen
-    from espnet3.launch.tell.find import run_dirs
-    from espnet3.launch.watch import tell_how_to_follow
-    from espnet3.sweep.folder import sort_out, sweep_of
+    from espnet3.launcher.follow.jobs import tell_how_to_follow
+    from espnet3.launcher.resume import follow, resume
+    from espnet3.status.run_dirs import run_dirs
+    from espnet3.sweep.trials.folder import sort_out, sweep_of
+    from espnet3.terminal.screen import Screen
 
     screen = Screen()
     sweeps, others = sort_out(options.dirs)
@@ -76,9 +76,9 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _sweep(sweep: Path, trial: str | None, options: argparse.Namespace, screen: "Screen") -> int:
     """Resume a sweep, or one trial of it."""
-    from espnet3.config.allocation import read_allocation
+    from espnet3.slurm.allocation import read_allocation
     from espnet3.sweep.resume import resume_sweep
-    from espnet3.sweep.search.record import read_search
+    from espnet3.sweep.trials.search_record import read_search
 
     search = read_search(sweep) if trial is None else None
     if search is not None:

@@ -56,9 +56,9 @@ def main(options: argparse.Namespace, overrides: list[str]) -> int:
     """Compose, plan, and then print, run or submit."""
     _refuse_unknown_flags(overrides)
     _refuse_hydras_launchers(options, overrides)
-    from espnet3.config.allocation import read_allocation
     from espnet3.config.compose import compose, find_recipe
-    from espnet3.launch.plan import plan, stage_range
+    from espnet3.launcher.planning.plan import plan, stage_range
+    from espnet3.slurm.allocation import read_allocation
 
     stages = stage_range(options.stage, options.stop_stage)
     recipe = find_recipe(options.recipe)
@@ -73,12 +73,12 @@ def main(options: argparse.Namespace, overrides: list[str]) -> int:
         return 0
     jobs = plan(config, stages, allocation)
     if options.dry_run:
-        from espnet3.launch.dry_run import describe
+        from espnet3.launcher.dry_run import describe
 
         print("\n".join(describe(jobs, config, force=options.force)))
         return 0
-    from espnet3.launch.dispatch import dispatch
-    from espnet3.launch.screen import Screen
+    from espnet3.launcher.dispatch import dispatch
+    from espnet3.terminal.screen import Screen
 
     return dispatch(
         jobs,
@@ -112,7 +112,7 @@ def alone(
         name: the trial's.
         own: its own overrides.
     """
-    from espnet3.sweep.grid import for_one_alone
+    from espnet3.sweep.trials.grid import for_one_alone
 
     single = argparse.Namespace(**{**vars(options), "multirun": False, "force": False, "detach": False})
     return typed(single, [*for_one_alone(fixed), *own, f"tag={name}"], recipe.directory)
@@ -128,11 +128,11 @@ def _sweep(options: argparse.Namespace, overrides: list[str], recipe: "Recipe", 
         return _search(options, overrides, recipe, stages)
     from functools import partial
 
-    from espnet3.config.allocation import read_allocation
-    from espnet3.launch.screen import Screen
+    from espnet3.slurm.allocation import read_allocation
     from espnet3.sweep.command import plan_sweep, run_sweep, sweep_directory
-    from espnet3.sweep.expand import expand
     from espnet3.sweep.run import Asked
+    from espnet3.sweep.trials.expand import expand
+    from espnet3.terminal.screen import Screen
 
     allocation = read_allocation(os.environ)
     expansion = expand(recipe, overrides, allocation)
@@ -158,9 +158,9 @@ def _refuse_hydras_launchers(options: argparse.Namespace, overrides: list[str]) 
 
 def _search(options: argparse.Namespace, overrides: list[str], recipe: "Recipe", stages: list[str]) -> int:
     """Search here, or submit a job that does, or print what would be done."""
-    from espnet3.config.allocation import read_allocation
-    from espnet3.launch.screen import Screen
-    from espnet3.sweep.search.record import Wanted
+    from espnet3.slurm.allocation import read_allocation
+    from espnet3.sweep.trials.search_record import Wanted
+    from espnet3.terminal.screen import Screen
 
     if options.force:
         raise UserError(

@@ -57,9 +57,9 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
     no_more(rest)
     if options.watch and options.json:
         raise UserError("--watch and --json don't go together: call --json as often as you need it")
-    from espnet3.launch.screen import Screen
-    from espnet3.launch.tell.status import status, watch_status
-    from espnet3.sweep.folder import sort_out
+    from espnet3.status.show import status, watch_status
+    from espnet3.sweep.trials.folder import sort_out
+    from espnet3.terminal.screen import Screen
 
     sweeps, runs = sort_out(options.dirs)
     if sweeps and runs and (options.watch or options.json):
@@ -68,7 +68,7 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
         )
     screen = Screen()
     if sweeps:
-        from espnet3.sweep.status import print_document, show_sweeps, watch_sweeps
+        from espnet3.sweep.show.status import print_document, show_sweeps, watch_sweeps
 
         if options.watch:
             try:
@@ -85,7 +85,7 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
             return 0
     status(runs, as_json=options.json, screen=screen)
     if not options.dirs and not options.json:
-        from espnet3.sweep.status import mention_sweeps
+        from espnet3.sweep.show.status import mention_sweeps
 
         mention_sweeps(Path.cwd(), screen)
     return 0

@@ -12,13 +12,14 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from espnet3.config.allocation import Allocation
+from espnet3.config.allocation import allocated_resources
 from espnet3.config.fingerprint import stats_hash
 from espnet3.config.overrides import apply_values, check_choice, parse_overrides, split_overrides
 from espnet3.config.schema import check_config
 from espnet3.config.secrets import check_secrets_set, refuse_secrets, secrets_named
 from espnet3.config.site import Site, read_site
 from espnet3.errors import UserError, short_path
+from espnet3.slurm.allocation import Allocation
 
 OmegaConf.register_new_resolver("max", lambda *numbers: max(numbers), replace=True)
 OmegaConf.register_new_resolver("times", lambda one, other: one * other, replace=True)
@@ -180,7 +181,7 @@ def resolving(where: str, site: Site) -> Iterator[None]:
 def _inside(allocation: Allocation, base: DictConfig, config: DictConfig) -> DictConfig:
     """`base`, where the stages that `config` runs in the allocation ask for what is there."""
     resources = {
-        stage: allocation.resources(str(stage))
+        stage: allocated_resources(allocation, str(stage))
         for stage in config.resources
         if config.resources[stage].launcher == "allocation"
     }

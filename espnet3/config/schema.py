@@ -10,10 +10,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from espnet3.config.dataloader import check_dataloader_config
 from espnet3.config.optimizers import check_optimizers
 from espnet3.config.overrides import nearest
-from espnet3.config.sbatch_options import check_sbatch_options
 from espnet3.config.target_keys import check_target_keys
 from espnet3.config.trainer_keys import check_trainer_keys
 from espnet3.errors import UserError
+from espnet3.slurm.sbatch_options import check_sbatch_options
 
 Check = tuple[Callable[[Any], bool], str]
 

@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from espnet3.config.overrides import nearest
-from espnet3.config.sbatch_options import check_sbatch_options
 from espnet3.config.schema import LAUNCHERS, RESOURCES
 from espnet3.errors import UserError, short_path
+from espnet3.slurm.sbatch_options import check_sbatch_options
 
 VARIABLE = "ESPNET3_SITE"
 """Names the file; /dev/null stands for none."""

@@ -49,8 +49,8 @@ def _call_hydra(options: argparse.Namespace, words: list[str], command: str) -> 
     from espnet3.config.compose import find_recipe
     from espnet3.hydra_app.settings import launcher_settings, settings, words_of
     from espnet3.hydra_app.trial import run_trial, write_down
-    from espnet3.launch.plan import stage_range
-    from espnet3.sweep.expand import expand
+    from espnet3.launcher.planning.plan import stage_range
+    from espnet3.sweep.trials.expand import expand
 
     stages, recipe = stage_range(options.stage, options.stop_stage), find_recipe(options.recipe)
     given = [word for word in words if word.startswith("~") or ("=" in word and not word.startswith("-"))]

@@ -12,16 +12,16 @@ from hydra.errors import CompactHydraException
 
 from espnet3.__main__ import exiting
 from espnet3.commands.run import alone
-from espnet3.config.allocation import read_allocation
 from espnet3.config.compose import find_recipe
 from espnet3.config.overrides import parse_overrides
 from espnet3.hydra_app.trial import is_ours
-from espnet3.launch.screen import Screen
-from espnet3.launch.tell.snapshot import Snapshot
+from espnet3.slurm.allocation import read_allocation
+from espnet3.status.snapshot import Snapshot
 from espnet3.sweep.command import plan_sweep, run_sweep, sweep_directory
-from espnet3.sweep.expand import Expansion, expand_trials
-from espnet3.sweep.results import TrialRow, look_at_sweep
 from espnet3.sweep.run import Asked
+from espnet3.sweep.show.results import TrialRow, look_at_sweep
+from espnet3.sweep.trials.expand import Expansion, expand_trials
+from espnet3.terminal.screen import Screen
 
 
 def launch(

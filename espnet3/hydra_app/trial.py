@@ -10,22 +10,23 @@ from typing import Any
 from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 
-from espnet3.config.allocation import Allocation, in_step, read_allocation
 from espnet3.config.compose import Recipe, find_recipe
 from espnet3.errors import UserError, short_path
-from espnet3.launch.interrupts import Interrupts
-from espnet3.launch.plan import plan
-from espnet3.launch.run import exit_code, held, run_in_turn
-from espnet3.launch.screen import Screen
-from espnet3.launch.stage import Manner
-from espnet3.launch.tell.snapshot import Snapshot
+from espnet3.launcher.attempt.run_stage import Manner
+from espnet3.launcher.attempt.run_stages import exit_code, run_in_turn
+from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.plan import plan
+from espnet3.launcher.rank.interrupts import Interrupts
 from espnet3.rundir.outcome import EXIT_CODES
+from espnet3.slurm.allocation import Allocation, in_step, read_allocation
+from espnet3.status.snapshot import Snapshot
 from espnet3.sweep.command import plan_sweep, record_sweep, sweep_directory
-from espnet3.sweep.expand import Expansion, expand_trials
-from espnet3.sweep.folder import trial_dir
-from espnet3.sweep.record import read_sweep_record
-from espnet3.sweep.results import look_at_sweep
-from espnet3.sweep.trial import read_trial, trial_config
+from espnet3.sweep.show.results import look_at_sweep
+from espnet3.sweep.trials.expand import Expansion, expand_trials
+from espnet3.sweep.trials.folder import trial_dir
+from espnet3.sweep.trials.record import read_sweep_record
+from espnet3.sweep.trials.trial import read_trial, trial_config
+from espnet3.terminal.screen import Screen
 
 OURS = ("recipe_dir", "hydra")
 """Keys of overrides that say nothing about a trial."""

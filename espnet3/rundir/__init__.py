@@ -1,1 +1,4 @@
-"""The run directory: names, atomic files, claims, outcomes, heartbeats. Every layer may import it."""
+"""The run directory: names, atomic files, claims, outcomes, heartbeats.
+
+Imports `errors` and `slurm` (whose jobs own claims); every layer above may import it.
+"""

@@ -2,11 +2,10 @@
 
 import os
 import socket
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet3.rundir.scontrol import fields
+from espnet3.slurm.own_job import _running_start, own_slurm_job
 
 
 @dataclass(frozen=True)
@@ -49,38 +48,6 @@ class ProcessName:
     def __str__(self) -> str:
         job = f" of Slurm job {self.slurm_job.partition('.')[0]}" if self.slurm_job else ""
         return f"process {self.pid} on {self.host}{job}"
-
-
-def own_slurm_job() -> str:
-    """The Slurm job that this process runs in, and which start of it: "123.0"; empty outside of any.
-
-    An element of an array is named as squeue does: "123_4.0".
-    """
-    job = os.environ.get("SLURM_JOB_ID")
-    if job and "SLURM_ARRAY_TASK_ID" in os.environ:
-        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    return f"{job}.{os.environ.get('SLURM_RESTART_COUNT', '0')}" if job else ""
-
-
-def own_slurm_job_id() -> str:
-    """As `own_slurm_job`, without which start it is: "123", "123_4"; empty outside of any."""
-    return own_slurm_job().partition(".")[0]
-
-
-def _running_start(job: str) -> str | None:
-    """Which start of a Slurm job runs; "" when none does, None when Slurm does not answer."""
-    try:
-        done = subprocess.run(
-            ["scontrol", "--oneliner", "show", "job", job],
-            capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode:
-        return "" if "Invalid job id" in done.stderr else None
-    shown = fields(done.stdout)
-    is_running = shown.get("JobState") in ("RUNNING", "COMPLETING", "CONFIGURING", "STOPPED")
-    return shown.get("Restarts", "0") if is_running else ""
 
 
 def _start_time(pid: int) -> str | None:

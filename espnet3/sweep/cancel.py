@@ -4,16 +4,18 @@ import time
 from pathlib import Path
 
 from espnet3.errors import UserError, short_path
-from espnet3.launch.cancel import LOOK_EVERY_S, ask_to_stop
-from espnet3.launch.queue import QueuedJob, SlurmAway, own_jobs
-from espnet3.launch.screen import Screen
-from espnet3.launch.submit import cancel, find_queued
+from espnet3.launcher.cancel import LOOK_EVERY_S, ask_to_stop
+from espnet3.launcher.submit.queued import find_queued
+from espnet3.launcher.submit.submission import cancel
 from espnet3.rundir import claim
 from espnet3.rundir.job import read_job_id, read_jobs
-from espnet3.sweep.array import read_array
-from espnet3.sweep.folder import array_dir, array_numbers
-from espnet3.sweep.search.record import is_search, search_dir
-from espnet3.sweep.search.searcher import find_searcher
+from espnet3.slurm.command import SlurmAway
+from espnet3.slurm.queue import QueuedJob, own_jobs
+from espnet3.sweep.jobs.array import read_array
+from espnet3.sweep.show.searcher import find_searcher
+from espnet3.sweep.trials.folder import array_dir, array_numbers
+from espnet3.sweep.trials.search_record import is_search, search_dir
+from espnet3.terminal.screen import Screen
 
 _SEARCH_ENDS_S = 10.0
 """A job that searches leaves its claim so soon after SIGTERM."""

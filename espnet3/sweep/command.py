@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from espnet3.config.fingerprint import changes, trial_part
 from espnet3.config.flat import flatten
 from espnet3.errors import UserError, short_path
-from espnet3.launch.run import held
-from espnet3.launch.screen import Screen
+from espnet3.launcher.planning.claims import held
 from espnet3.rundir.record import briefly, changed_code
-from espnet3.sweep.expand import Expansion
-from espnet3.sweep.extend import Extended, extend, other_code
-from espnet3.sweep.objective import read_objective
-from espnet3.sweep.record import (
+from espnet3.sweep.run import Asked, choose, finish, plan_and_check, start
+from espnet3.sweep.trials.expand import Expansion
+from espnet3.sweep.trials.extend import Extended, extend, other_code
+from espnet3.sweep.trials.objective import read_objective
+from espnet3.sweep.trials.record import (
     Given,
     SweepRecord,
     keep_diff,
@@ -25,8 +25,7 @@ from espnet3.sweep.record import (
     read_sweep_record,
     write_sweep_record,
 )
-from espnet3.sweep.run import Asked, choose, finish, plan_and_check, start
-from espnet3.sweep.trial import (
+from espnet3.sweep.trials.trial import (
     Base,
     Trial,
     base_name,
@@ -36,6 +35,7 @@ from espnet3.sweep.trial import (
     write_base,
     write_trial,
 )
+from espnet3.terminal.screen import Screen
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 
 from espnet3.errors import short_path
-from espnet3.launch.dry_run import describe as describe_jobs
-from espnet3.launch.limits import Limits
+from espnet3.launcher.dry_run import describe as describe_jobs
 from espnet3.rundir.job import SCRIPT
+from espnet3.slurm.limits import Limits
 from espnet3.sweep.command import Planned, told
-from espnet3.sweep.folder import array_dir, array_numbers, shared_dir
-from espnet3.sweep.naming import labels
-from espnet3.sweep.plan import Batch, plan_batches
+from espnet3.sweep.jobs.plan import Batch, plan_batches
+from espnet3.sweep.jobs.submit import array_name, array_script, parts_of
 from espnet3.sweep.run import Asked, choose
-from espnet3.sweep.submit import array_name, array_script, parts_of
-from espnet3.sweep.table import value_text
-from espnet3.sweep.trial import configured
+from espnet3.sweep.show.table import value_text
+from espnet3.sweep.trials.folder import array_dir, array_numbers, shared_dir
+from espnet3.sweep.trials.naming import labels
+from espnet3.sweep.trials.trial import configured
 
 _SHOWN = 5
 

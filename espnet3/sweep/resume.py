@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from espnet3.config.allocation import Allocation
 from espnet3.errors import UserError, short_path
-from espnet3.launch.run import held
-from espnet3.launch.screen import Screen
-from espnet3.sweep.record import read_sweep_record
+from espnet3.launcher.planning.claims import held
+from espnet3.slurm.allocation import Allocation
 from espnet3.sweep.run import Asked, choose, finish, plan_and_check, start
-from espnet3.sweep.trial import read_base, read_trial
+from espnet3.sweep.trials.record import read_sweep_record
+from espnet3.sweep.trials.trial import read_base, read_trial
+from espnet3.terminal.screen import Screen
 
 
 def resume_sweep(

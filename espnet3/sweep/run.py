@@ -6,29 +6,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet3.config.allocation import Allocation
 from espnet3.errors import UserError, short_path
-from espnet3.launch.decide import check_inputs
-from espnet3.launch.limits import read_limits
-from espnet3.launch.run import held
-from espnet3.launch.screen import Screen
-from espnet3.launch.watch import DETACHED_BY_CTRL_C
+from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
+from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.decide import check_inputs
 from espnet3.rundir.outcome import EXIT_CODES
+from espnet3.slurm.allocation import Allocation
+from espnet3.slurm.limits import read_limits
 from espnet3.stages import label
-from espnet3.sweep.find import settled_states
-from espnet3.sweep.folder import trial_dir
-from espnet3.sweep.here import ToRun, run_here
-from espnet3.sweep.plan import Batch, plan_batches
-from espnet3.sweep.queueing import Outcome, Waiting, submit_some
-from espnet3.sweep.record import SweepRecord
-from espnet3.sweep.results import look_at_sweep
-from espnet3.sweep.shared import run_shared
-from espnet3.sweep.states import UNDER_WAY
-from espnet3.sweep.submit import Part, array_name, check_parts, parts_of
-from espnet3.sweep.table import sweep_table
-from espnet3.sweep.tracker import Tracker
-from espnet3.sweep.trial import Base, Trial, configured
-from espnet3.sweep.watch import watch_trials
+from espnet3.sweep.execute.local_trials import ToRun, run_here
+from espnet3.sweep.jobs.plan import Batch, plan_batches
+from espnet3.sweep.jobs.queueing import Outcome, Waiting, submit_some
+from espnet3.sweep.jobs.settled import settled_states
+from espnet3.sweep.jobs.shared import run_shared
+from espnet3.sweep.jobs.submit import Part, array_name, check_parts, parts_of
+from espnet3.sweep.show.results import look_at_sweep
+from espnet3.sweep.show.states import UNDER_WAY
+from espnet3.sweep.show.table import sweep_table
+from espnet3.sweep.show.tracker import Tracker
+from espnet3.sweep.show.watch import watch_trials
+from espnet3.sweep.trials.folder import trial_dir
+from espnet3.sweep.trials.record import SweepRecord
+from espnet3.sweep.trials.trial import Base, Trial, configured
+from espnet3.terminal.screen import Screen
 
 _ROOM_EVERY_S = 30.0
 """Slurm forgets finished jobs after some minutes (MinJobAge)."""

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.config.allocation import Allocation, per_node, read_allocation
 from espnet3.config.compose import compose, find_recipe
 from espnet3.errors import UserError
-from espnet3.launch.plan import plan
-from espnet3.launch.step import srun_environment
+from espnet3.launcher.planning.plan import plan
+from espnet3.slurm.allocation import Allocation, per_node, read_allocation
+from espnet3.slurm.step import srun_environment
 
 ON_NODE = {"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "node1"}
 TWO = {**ON_NODE, "SLURM_JOB_NUM_NODES": "2"}

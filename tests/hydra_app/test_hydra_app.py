@@ -11,7 +11,7 @@ from hydra.core.utils import JobStatus
 from hydra.errors import CompactHydraException
 
 from espnet3.hydra_app.launched import launch
-from espnet3.sweep.results import look_at_sweep
+from espnet3.sweep.show.results import look_at_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 FAILING = """

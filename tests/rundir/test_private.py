@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from espnet3.errors import UserError
-from espnet3.launch.local import start_local
-from espnet3.launch.plan import Job, Resources
-from espnet3.launch.sbatch import TASK
+from espnet3.launcher.planning.plan import Job
+from espnet3.launcher.start.local import start_local
+from espnet3.launcher.start.step import TASK
+from espnet3.resources import Resources
 from espnet3.rundir.attempt import Begin, read_attempt, write_begin
 from espnet3.rundir.private import check_private, make_private
 from espnet3.rundir.process import ProcessName
@@ -78,7 +79,7 @@ def spoil(folder: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["chmod", "link", pytest.param("chown", marks=as_root)])
-@pytest.mark.parametrize("program", [TASK, ["espnet3.launch.node"]])
+@pytest.mark.parametrize("program", [TASK, ["espnet3.launcher.batch.run_job"]])
 def test_neither_a_task_nor_a_job_starts_from_a_folder_that_others_could_fill(
     tmp_path: Path, how: str, program: Sequence[str]
 ):

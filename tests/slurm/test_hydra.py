@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.launch.tell.snapshot import Snapshot
-from espnet3.sweep.results import read_sweep
+from espnet3.status.snapshot import Snapshot
+from espnet3.sweep.show.results import read_sweep
 
 pytestmark = pytest.mark.slow
 

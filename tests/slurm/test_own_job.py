@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.launch import own_job
 from espnet3.rundir.attempt import read_attempts
+from espnet3.slurm import own_job
 
 pytestmark = pytest.mark.slow
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.launch.tell.snapshot import Snapshot
 from espnet3.rundir import claim
 from espnet3.rundir.job import read_job_id
-from espnet3.sweep.results import read_sweep
-from espnet3.sweep.search.searcher import LOG
+from espnet3.status.snapshot import Snapshot
+from espnet3.sweep.show.results import read_sweep
+from espnet3.sweep.show.searcher import LOG
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from espnet3.launch.tell.snapshot import Snapshot
 from espnet3.rundir.attempt import read_attempts
-from espnet3.sweep.results import read_sweep
-from espnet3.sweep.view import TrialView
+from espnet3.status.snapshot import Snapshot
+from espnet3.sweep.show.results import read_sweep
+from espnet3.sweep.show.view import TrialView
 
 pytestmark = pytest.mark.slow
 

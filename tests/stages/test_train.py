@@ -8,7 +8,7 @@ import torch
 from espnet3.components.checkpoint.ranking import best_checkpoint
 from espnet3.config.compose import Recipe, compose
 from espnet3.errors import UserError
-from espnet3.launch.task import add_recipe_to_path
+from espnet3.launcher.rank.task import add_recipe_to_path
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
 from espnet3.stages import collect_stats, prepare, train

@@ -11,9 +11,9 @@ import pytest
 
 from espnet3.config.compose import find_recipe
 from espnet3.sweep.command import plan_sweep
-from espnet3.sweep.expand import Expansion, expand
-from espnet3.sweep.plan import Batch, plan_batches
-from espnet3.sweep.trial import Base, Trial
+from espnet3.sweep.jobs.plan import Batch, plan_batches
+from espnet3.sweep.trials.expand import Expansion, expand
+from espnet3.sweep.trials.trial import Base, Trial
 
 
 @pytest.fixture

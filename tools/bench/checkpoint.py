@@ -78,7 +78,7 @@ def main() -> None:
 def measure(recipe: Path, arguments: argparse.Namespace) -> None:
     """Train in turns, and compare."""
     from espnet3.config.compose import Recipe, compose
-    from espnet3.launch.task import add_recipe_to_path
+    from espnet3.launcher.rank.task import add_recipe_to_path
     from espnet3.rundir.heartbeat import EVERY_S
     from espnet3.rundir.task import Task
     from espnet3.stages import collect_stats, prepare

@@ -1,12 +1,12 @@
 """What a search would do, as lines of text; touches nothing."""
 
-from espnet3.config.allocation import Allocation
 from espnet3.errors import short_path
+from espnet3.slurm.allocation import Allocation
 from espnet3.sweep.dry_run import describe_batches
-from espnet3.sweep.plan import plan_batches
+from espnet3.sweep.jobs.plan import plan_batches
 from espnet3.sweep.search.job import check_detached, searcher_script
 from espnet3.sweep.search.planned import corners, plan_search
-from espnet3.sweep.search.record import Wanted
+from espnet3.sweep.trials.search_record import Wanted
 
 
 def describe(wanted: Wanted, allocation: Allocation | None, *, detach: bool) -> list[str]:

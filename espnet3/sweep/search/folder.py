@@ -7,8 +7,8 @@ from pathlib import Path
 
 from espnet3.errors import UserError
 from espnet3.rundir.private import check_private, make_private
-from espnet3.sweep.folder import is_sweep
-from espnet3.sweep.search.record import search_dir
+from espnet3.sweep.trials.folder import is_sweep
+from espnet3.sweep.trials.search_record import search_dir
 
 
 @contextmanager

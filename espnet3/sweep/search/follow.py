@@ -3,13 +3,13 @@
 import time
 from pathlib import Path
 
-from espnet3.launch.follow import LogTail
-from espnet3.launch.queue import SlurmAway
-from espnet3.launch.screen import Screen
-from espnet3.launch.watch import DETACHED_BY_CTRL_C, QUEUE_EVERY_S
+from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, QUEUE_EVERY_S
+from espnet3.rundir.log_tail import LogTail
+from espnet3.slurm.command import SlurmAway
 from espnet3.sweep.run import follow, how_to_follow
-from espnet3.sweep.search.record import search_dir
-from espnet3.sweep.search.searcher import LOG, find_searcher
+from espnet3.sweep.show.searcher import LOG, find_searcher
+from espnet3.sweep.trials.search_record import search_dir
+from espnet3.terminal.screen import Screen
 
 _POLL_S = 0.2
 

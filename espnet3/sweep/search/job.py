@@ -15,23 +15,22 @@ from pathlib import Path
 from types import FrameType
 
 from espnet3.errors import UserError
-from espnet3.launch.own_job import requeue, stop_at, wait_for_slurm
-from espnet3.launch.plan import Resources
-from espnet3.launch.queue import TOKEN
-from espnet3.launch.run import held
-from espnet3.launch.sbatch import job_script
-from espnet3.launch.screen import Screen
-from espnet3.launch.submit import sbatch, try_out
+from espnet3.launcher.planning.claims import held
+from espnet3.launcher.submit.script import job_script
+from espnet3.launcher.submit.submission import sbatch, try_out
+from espnet3.resources import Resources
 from espnet3.rundir.atomic import write_json, write_text
 from espnet3.rundir.job import SCRIPT, SUBMISSION, read_job_id, write_submission
 from espnet3.rundir.private import check_private
-from espnet3.rundir.process import own_slurm_job_id
+from espnet3.slurm.own_job import own_slurm_job_id, requeue, stop_at, wait_for_slurm
+from espnet3.slurm.queue import TOKEN
 from espnet3.sweep.run import Asked, how_to_follow, plan_and_check
 from espnet3.sweep.search.folder import made
 from espnet3.sweep.search.loop import run_search
 from espnet3.sweep.search.planned import PlannedSearch, corners, plan_search
-from espnet3.sweep.search.record import SearchRecord, Wanted, read_search, search_dir, write_search
-from espnet3.sweep.search.searcher import LOG, SEARCHER, Searcher, at_work, read_searcher
+from espnet3.sweep.show.searcher import LOG, SEARCHER, Searcher, at_work, read_searcher
+from espnet3.sweep.trials.search_record import SearchRecord, Wanted, read_search, search_dir, write_search
+from espnet3.terminal.screen import Screen
 
 _ENDS_BEFORE_S = 60
 """So long before its time limit the job ends itself, and starts again."""

@@ -5,16 +5,16 @@ import time
 from collections.abc import Iterable
 
 from espnet3.errors import short_path
-from espnet3.launch.screen import Screen
-from espnet3.sweep.find import settled_states
-from espnet3.sweep.record import read_sweep_record
-from espnet3.sweep.results import look_at_sweep, objective_value
+from espnet3.sweep.jobs.settled import settled_states
 from espnet3.sweep.search.planned import PlannedSearch
-from espnet3.sweep.search.record import SearchRecord, write_search
 from espnet3.sweep.search.space import Point
 from espnet3.sweep.search.study import Study
-from espnet3.sweep.states import UNDER_WAY, State, TrialState, read_trial_files
-from espnet3.sweep.trial import Trial
+from espnet3.sweep.show.results import look_at_sweep, objective_value
+from espnet3.sweep.show.states import UNDER_WAY, State, TrialState, read_trial_files
+from espnet3.sweep.trials.record import read_sweep_record
+from espnet3.sweep.trials.search_record import SearchRecord, write_search
+from espnet3.sweep.trials.trial import Trial
+from espnet3.terminal.screen import Screen
 
 HOPELESS = 4
 """So many trials, or as many as run at once, must fail before a search without any success gives up."""

@@ -3,32 +3,32 @@
 import time
 from collections.abc import Iterator, Mapping
 
-from espnet3.config.allocation import Allocation
 from espnet3.errors import UserError, short_path
-from espnet3.launch.patience import Patience
-from espnet3.launch.queue import SlurmAway
-from espnet3.launch.run import held
-from espnet3.launch.screen import Screen
-from espnet3.launch.submit import Refused
-from espnet3.launch.watch import DETACHED_BY_CTRL_C
+from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
+from espnet3.launcher.planning.claims import held
+from espnet3.launcher.submit.submission import Refused
 from espnet3.rundir.outcome import EXIT_CODES
+from espnet3.slurm.allocation import Allocation
+from espnet3.slurm.command import SlurmAway
+from espnet3.slurm.patience import Patience
 from espnet3.sweep.command import told, write_planned
-from espnet3.sweep.here import ToRun, run_here
-from espnet3.sweep.plan import Batch
-from espnet3.sweep.results import look_at_sweep
+from espnet3.sweep.execute.local_trials import ToRun, run_here
+from espnet3.sweep.jobs.plan import Batch
+from espnet3.sweep.jobs.shared import run_shared
 from espnet3.sweep.run import Asked, choose, how_to_follow, plan_and_check, start
 from espnet3.sweep.search.folder import made
 from espnet3.sweep.search.ledger import FAILED, Ledger
 from espnet3.sweep.search.planned import PlannedSearch, plan_search
-from espnet3.sweep.search.record import Wanted, how_to_go_on, search_dir
-from espnet3.sweep.search.searcher import at_work
 from espnet3.sweep.search.space import Point
-from espnet3.sweep.shared import run_shared
-from espnet3.sweep.states import TrialState
-from espnet3.sweep.table import sweep_table
-from espnet3.sweep.tracker import Tracker
-from espnet3.sweep.trial import Base
-from espnet3.sweep.watch import watch_trials
+from espnet3.sweep.show.results import look_at_sweep
+from espnet3.sweep.show.searcher import at_work
+from espnet3.sweep.show.states import TrialState
+from espnet3.sweep.show.table import sweep_table
+from espnet3.sweep.show.tracker import Tracker
+from espnet3.sweep.show.watch import watch_trials
+from espnet3.sweep.trials.search_record import Wanted, how_to_go_on, search_dir
+from espnet3.sweep.trials.trial import Base
+from espnet3.terminal.screen import Screen
 
 _AGAIN_AFTER_S = 15.0
 """While Slurm is away, or has no room."""

@@ -7,20 +7,20 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from espnet3.config.allocation import Allocation
 from espnet3.config.compose import Recipe, open_with_sweeper, shared_conf, swept_by
 from espnet3.errors import UserError
+from espnet3.slurm.allocation import Allocation
 from espnet3.sweep.command import Planned, plan_sweep, sweep_directory, sweep_settings
-from espnet3.sweep.expand import Expansion, expand_trials
-from espnet3.sweep.grid import for_one_alone, split_swept
-from espnet3.sweep.objective import Objective, read_objective
-from espnet3.sweep.plan import plan_batches
-from espnet3.sweep.record import read_sweep_record
-from espnet3.sweep.search.record import Wanted
+from espnet3.sweep.jobs.plan import plan_batches
 from espnet3.sweep.search.settings import Settings, read_settings, refuse_unknown
 from espnet3.sweep.search.space import Dimension, Point, dimension_of
 from espnet3.sweep.search.study import sampler_of
-from espnet3.sweep.trial import read_trial
+from espnet3.sweep.trials.expand import Expansion, expand_trials
+from espnet3.sweep.trials.grid import for_one_alone, split_swept
+from espnet3.sweep.trials.objective import Objective, read_objective
+from espnet3.sweep.trials.record import read_sweep_record
+from espnet3.sweep.trials.search_record import Wanted
+from espnet3.sweep.trials.trial import read_trial
 
 
 @dataclass(frozen=True)

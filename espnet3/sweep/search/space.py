@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from espnet3.config.overrides import parse_overrides
 from espnet3.errors import UserError
-from espnet3.sweep.grid import axis_of, check_swept
+from espnet3.sweep.trials.grid import axis_of, check_swept
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

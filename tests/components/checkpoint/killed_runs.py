@@ -18,7 +18,7 @@ from resume_ends import newest, torn
 from resume_runs import StopAfter, train
 
 from espnet3.components.checkpoint.newest_intact import read_whole
-from espnet3.launch.task import install_stop_signals
+from espnet3.launcher.rank.task import install_stop_signals
 from espnet3.rundir.outcome import EXIT_CODES
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task

@@ -1,0 +1,179 @@
+"""Findings about a cluster and this machine: pure functions of what was asked and read."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from espnet3.doctor.cluster import COMMANDS, Cluster
+from espnet3.doctor.finding import Finding, note, right, wrong
+from espnet3.resources import Resources
+from espnet3.slurm.partitions import Partition
+
+SHARED_FILE_SYSTEMS = (
+    *("nfs", "nfs4", "lustre", "gpfs", "beegfs", "fhgfs", "ceph", "cephfs", "glusterfs", "wekafs", "panfs"),
+    *("afs", "pvfs2", "orangefs", "cifs", "smb3", "9p", "quobyte", "juicefs", "vast", "daos", "sshfs"),
+)
+SHORT_GRACE_S = 30
+
+
+def about_cluster(cluster: Cluster) -> Iterator[Finding]:
+    """Slurm's commands, controller, partitions, and how it treats jobs."""
+    lost = [name for name in COMMANDS if name in cluster.missing]
+    if lost:
+        yield wrong(
+            f"{', '.join(lost)} not on PATH",
+            "log in to a node from which jobs are submitted, or load the site's Slurm module;"
+            " launcher=local needs none",
+        )
+        return
+    yield right(f"{cluster.version}: {', '.join(COMMANDS)}")
+    if cluster.away:
+        yield wrong(
+            f"Slurm's controller does not answer ({cluster.away})",
+            "try again later, or ask the site; SLURM_CONF must name this cluster's slurm.conf, if it is set",
+        )
+        return
+    yield right(f"the controller of cluster {cluster.name} answers")
+    for partition in cluster.partitions:
+        yield _about_partition(partition, cluster)
+    if not any(partition.is_default for partition in cluster.partitions):
+        yield note("no partition is the default", "name one: resources.all.partition in a site file")
+    yield from _about_accounting(cluster)
+    yield from _about_job_keeping(cluster)
+
+
+def about_resources(resources: Resources, cluster: Cluster) -> Iterator[Finding]:
+    """Whether accounts that a job names are the user's; what Slurm itself tells is not looked at."""
+    accounts = {association.account for association in cluster.associations}
+    if resources.account and accounts and resources.account not in accounts:
+        yield wrong(
+            f"resources.train.account={resources.account} is none of yours",
+            f"you may use {', '.join(sorted(accounts))}",
+        )
+    known = {qos for association in cluster.associations for qos in association.qos}
+    if resources.qos and known and resources.qos not in known:
+        yield wrong(
+            f"resources.train.qos={resources.qos} is none of yours", f"you may use {', '.join(sorted(known))}"
+        )
+    if cluster.enforces("wckeys") and "wckey" not in resources.additional_parameters:
+        known_keys = ", ".join(cluster.wckeys) or "ask the site which"
+        yield note(
+            "jobs need a wckey here",
+            f"resources.all.additional_parameters: {{wckey: …}} in a site file ({known_keys}), unless you"
+            " have a default",
+        )
+
+
+def about_environment(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Variables that decide what sbatch does for others, and not for us."""
+    if "SLURM_JOB_ID" in environment:
+        yield note(f"this shell is inside Slurm job {environment['SLURM_JOB_ID']}")
+        return
+    for name in sorted(environment):
+        if name.startswith("SBATCH_"):
+            key = name.removeprefix("SBATCH_").lower()
+            yield note(
+                f"{name}={environment[name]} is not used, so that only the configuration decides",
+                f"say it in a site file (resources.all.{key}: {environment[name]})",
+            )
+
+
+def about_places(places: Mapping[str, Path], mounts: str) -> Iterator[Finding]:
+    """Whether other machines can see what is at `places`, as far as file systems tell.
+
+    Args:
+        places: how to call it -> an absolute path.
+        mounts: the text of /proc/self/mountinfo.
+    """
+    kinds = {name: file_system(path, mounts) for name, path in places.items()}
+    for name, path in places.items():
+        if _is_shared(kinds[name]):
+            yield right(f"{name} ({path}) is on a network file system, {kinds[name]}")
+    others = [name for name in places if not _is_shared(kinds[name])]
+    if others:
+        shown = ", ".join(f"{name} ({places[name]}, {kinds[name] or 'unknown'})" for name in others)
+        yield note(f"on file systems that nodes may not see: {shown}", "the probe job tells")
+
+
+def _is_shared(kind: str) -> bool:
+    return kind.removeprefix("fuse.") in SHARED_FILE_SYSTEMS
+
+
+def file_system(path: Path, mounts: str) -> str:
+    """The kind of file system that `path` is on."""
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split()
+        if len(fields) < 5 or not after:
+            continue
+        point = fields[4].replace("\\040", " ")
+        if path.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, after.split()[0]
+    return kind
+
+
+def _about_partition(partition: Partition, cluster: Cluster) -> Finding:
+    nodes = "; ".join(map(str, cluster.hardware.get(partition.name, ()))) or f"{partition.nodes} nodes"
+    words = [nodes, f"time limit: {partition.time_limit}"]
+    if partition.max_nodes is not None:
+        words.append(f"at most {partition.max_nodes} nodes a job")
+    if partition.preempt_mode not in ("OFF", "N/A"):
+        words.append(f"jobs may be preempted ({partition.preempt_mode}, GraceTime {partition.grace_s} s)")
+    if partition.accounts:
+        words.append(f"accounts: {', '.join(partition.accounts)}")
+    if partition.qos:
+        words.append(f"QOS: {', '.join(partition.qos)}")
+    name = f"partition {partition.name}{' (default)' if partition.is_default else ''}"
+    text = f"{name}: {'; '.join(words)}"
+    return right(text) if partition.state == "UP" else note(text, f"it is {partition.state}")
+
+
+def _about_accounting(cluster: Cluster) -> Iterator[Finding]:
+    if cluster.no_sacctmgr or "sacctmgr" in cluster.missing:
+        yield note(f"accounts are not known ({cluster.no_sacctmgr or 'no sacctmgr'})")
+    elif cluster.associations:
+        shown = []
+        for one in cluster.associations:
+            default = " (default)" if one.account == cluster.default_account else ""
+            where = f" in {one.partition}" if one.partition else ""
+            shown.append(f"{one.account}{default}{where} with QOS {', '.join(one.qos) or 'of the partition'}")
+        yield right(f"your accounts: {'; '.join(shown)}")
+    elif cluster.enforces("associations"):
+        yield wrong("you have no account here, and jobs need one", "ask the site for an association")
+    else:
+        yield right("no account is needed")
+    if cluster.no_sacct or "sacct" in cluster.missing:
+        yield note(
+            f"sacct does not answer ({cluster.no_sacct or 'it is not on PATH'})",
+            "states of jobs that ended some minutes ago come from the run directory alone",
+        )
+    else:
+        yield right("sacct answers")
+    if cluster.setting("TrackWCKey").lower() == "yes" or cluster.enforces("wckeys"):
+        needed = "needed" if cluster.enforces("wckeys") else "kept, not needed"
+        yield note(f"wckeys are {needed}; yours: {', '.join(cluster.wckeys) or 'none'}")
+
+
+def _about_job_keeping(cluster: Cluster) -> Iterator[Finding]:
+    most = cluster.setting("MaxArraySize")
+    yield right(
+        f"MaxArraySize {most or 'unknown'}: so many elements has one job array, indices from 0; JobRequeue"
+        f" {cluster.setting('JobRequeue') or 'unknown'} (our jobs ask to be requeued)"
+    )
+    mode, kind = cluster.setting("PreemptMode"), cluster.setting("PreemptType")
+    wait = cluster.setting("KillWait").removesuffix(" sec")
+    kill = f"KillWait {wait} s between SIGTERM and SIGKILL"
+    if mode in ("", "OFF"):
+        yield right(f"no preemption; {kill}")
+    elif "CANCEL" in mode:
+        yield note(
+            f"preempted jobs are cancelled (PreemptMode {mode}, {kind}); {kill}",
+            "they do not start again by themselves: espnet3 resume",
+        )
+    else:
+        yield right(f"preemption: PreemptMode {mode}, {kind}; {kill}")
+    if wait.isdigit() and int(wait) < SHORT_GRACE_S:
+        yield note(
+            f"KillWait is {wait} s",
+            "a training that is cancelled has so long to save: let checkpoint.every_minutes be short",
+        )

@@ -1,0 +1,146 @@
+"""What Slurm says of itself, its nodes, and what the user may use: asked once, as plain data."""
+
+import getpass
+import re
+import shutil
+from dataclasses import dataclass, field
+
+from espnet3.errors import UserError
+from espnet3.slurm.command import SlurmAway, ask
+from espnet3.slurm.partitions import Partition, parse_partitions
+
+COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
+"""Without which no job can be submitted and followed."""
+ACCOUNTING = ("sacct", "sacctmgr")
+TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class NodeKind:
+    """Nodes of a partition that are alike."""
+
+    count: int
+    cpus: int
+    memory_mb: int
+    gres: str = ""
+    """Slurm's words: "gpu:a100:4"."""
+    features: str = ""
+    """What `constraint` may name."""
+
+    def __str__(self) -> str:
+        gres = f", {self.gres}" if self.gres else ""
+        features = f", features {self.features}" if self.features else ""
+        return f"{self.count} nodes of {self.cpus} CPUs, {self.memory_mb / 1024:.0f} GB{gres}{features}"
+
+
+@dataclass(frozen=True)
+class Association:
+    """An account that the user may use, where, and with which qualities of service."""
+
+    account: str
+    partition: str = ""
+    qos: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What could be found out."""
+
+    version: str = ""
+    """Of sbatch: "slurm-wlm 22.05.8"."""
+    missing: tuple[str, ...] = ()
+    """Commands that are not on PATH."""
+    away: str = ""
+    """Why the controller can't be asked, in Slurm's words; the rest is empty then."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """`scontrol show config`."""
+    partitions: tuple[Partition, ...] = ()
+    hardware: dict[str, tuple[NodeKind, ...]] = field(default_factory=dict)
+    """Partition -> its nodes."""
+    no_sacct: str = ""
+    """Why sacct does not answer; empty: it does."""
+    no_sacctmgr: str = ""
+    """Why accounts are not known."""
+    associations: tuple[Association, ...] = ()
+    default_account: str = ""
+    wckeys: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The cluster's."""
+        return self.settings.get("ClusterName", "")
+
+    def setting(self, name: str) -> str:
+        """One of Slurm's settings; empty where it is not set."""
+        value = self.settings.get(name, "")
+        return "" if value in ("(null)", "None", "none") else value
+
+    def enforces(self, what: str) -> bool:
+        """Whether Slurm refuses jobs without "associations", "wckeys", "qos", …"""
+        return what in self.setting("AccountingStorageEnforce").lower().split(",")
+
+
+def ask_cluster() -> Cluster:
+    """Ask Slurm's commands what there is: about ten short calls."""
+    missing = tuple(name for name in (*COMMANDS, *ACCOUNTING) if shutil.which(name) is None)
+    if set(COMMANDS) & set(missing):
+        return Cluster(missing=missing)
+    version = _try("sbatch", "--version")[0].strip()
+    shown, away = _try("scontrol", "show", "config")
+    if away:
+        return Cluster(version=version, missing=missing, away=away)
+    me = f"user={getpass.getuser()}"
+    no_sacct = _try("sacct", "--noheader", "--parsable2", "--allocations")[1]
+    rows, no_sacctmgr = _manager("associations", me, "format=Account,Partition,QOS")
+    defaults, _ = _manager("user", me, "format=DefaultAccount")
+    keys, _ = _manager("wckey", me, "format=WCKey")
+    return Cluster(
+        version=version,
+        missing=missing,
+        settings=parse_settings(shown),
+        partitions=tuple(parse_partitions(_try("scontrol", "--oneliner", "show", "partition")[0])),
+        hardware=parse_hardware(_try("sinfo", "--noheader", "--exact", "--format=%R|%D|%c|%m|%G|%f")[0]),
+        no_sacct=no_sacct,
+        no_sacctmgr=no_sacctmgr,
+        associations=parse_associations(rows),
+        default_account=defaults.strip().split("\n")[0],
+        wckeys=tuple(key.lstrip("*") for key in keys.split() if key.lstrip("*")),
+    )
+
+
+def parse_settings(text: str) -> dict[str, str]:
+    """`scontrol show config` by name."""
+    pairs = (re.match(r"(\w+)\s+= ?(.*)", line) for line in text.splitlines())
+    return {pair[1]: pair[2].strip() for pair in pairs if pair}
+
+
+def parse_hardware(text: str) -> dict[str, tuple[NodeKind, ...]]:
+    """Lines "partition|count|CPUs|MB|GRES|features" of sinfo, by partition."""
+    found: dict[str, tuple[NodeKind, ...]] = {}
+    for line in text.splitlines():
+        words = line.strip().split("|")
+        if len(words) != 6:
+            continue
+        name, (count, cpus, memory) = words[0], (int(re.sub(r"\D", "", word) or 0) for word in words[1:4])
+        gres, features = ("" if word == "(null)" else word for word in words[4:])
+        gres = re.sub(r"\(.*?\)", "", gres)  # which sockets they are on
+        found[name] = (*found.get(name, ()), NodeKind(count, cpus, memory, gres, features))
+    return found
+
+
+def parse_associations(text: str) -> tuple[Association, ...]:
+    """Lines "account|partition|qos,qos" of sacctmgr."""
+    rows = (line.strip().split("|") for line in text.splitlines() if line.count("|") >= 2)
+    return tuple(Association(row[0], row[1], tuple(filter(None, row[2].split(",")))) for row in rows)
+
+
+def _manager(what: str, *arguments: str) -> tuple[str, str]:
+    return _try("sacctmgr", "--noheader", "--parsable2", "show", what, *arguments)
+
+
+def _try(*command: str) -> tuple[str, str]:
+    """What a command prints, or else why it does not."""
+    try:
+        return ask(command, timeout_s=TIMEOUT_S), ""
+    except (SlurmAway, UserError) as error:
+        return "", str(error)

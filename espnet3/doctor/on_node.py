@@ -1,0 +1,33 @@
+"""The batch process of the probe job, on its first node: names the nodes and starts one task on each."""
+
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from platform import python_version
+
+from espnet3.doctor.report import BATCH, PROBE, Batch, Described
+from espnet3.errors import UserError
+from espnet3.rundir.atomic import read_as, write_json
+from espnet3.rundir.private import check_private
+from espnet3.slurm.step import allocated_nodes, node_address
+
+
+def main(folder: str) -> int:
+    """Run the probe described in `folder`; srun's exit code is its own."""
+    directory = Path(folder)
+    check_private(directory)
+    described = read_as(Described, directory / PROBE)
+    assert described is not None, f"{directory} describes no probe"
+    nodes, addresses = allocated_nodes(), {}
+    for node in nodes:
+        try:
+            addresses[node] = node_address(node)
+        except UserError as error:
+            print(error, flush=True)
+    write_json(directory / BATCH, asdict(Batch(nodes, addresses, python_version())))
+    return subprocess.run(described.srun, stdin=subprocess.DEVNULL, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

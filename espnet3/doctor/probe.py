@@ -1,0 +1,218 @@
+"""The probe job from where it is submitted: sent, waited for, and gone afterwards, whatever happens."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from espnet3.doctor.diagnosis import Seen, diagnose
+from espnet3.doctor.finding import Finding, note, right, wrong
+from espnet3.doctor.report import (
+    BATCH,
+    OUTPUT,
+    PING,
+    PROBE,
+    TOKEN,
+    Batch,
+    Described,
+    Ping,
+    read_answers,
+    read_reports,
+    states,
+)
+from espnet3.errors import UserError
+from espnet3.launcher.start.tasks import last_lines
+from espnet3.launcher.submit.script import job_script
+from espnet3.resources import Resources
+from espnet3.rundir.atomic import read_as, write_json, write_text
+from espnet3.rundir.private import make_private
+from espnet3.rundir.provenance import installed_versions
+from espnet3.slurm.accounting import past_jobs
+from espnet3.slurm.command import SlurmAway, ask
+from espnet3.slurm.queue import QueuedJob, own_jobs
+from espnet3.slurm.srun import srun_command
+
+MINUTES = 5
+"""Time limit of the probe job."""
+FILES_EVERY_S = 0.1
+QUEUE_EVERY_S = 1.0
+ANSWERS_WITHIN_S = 60.0
+ENDS_WITHIN_S = 10.0
+
+
+@dataclass
+class Probe:
+    """A probe job and what is known of it."""
+
+    seen: Seen
+    resources: Resources
+    name: str
+    job_id: str = ""
+    state: QueuedJob | None = None
+
+    @property
+    def folder(self) -> Path:
+        """What both sides write to."""
+        return self.seen.folder
+
+
+def run_probe(
+    resources: Resources, where: Path, *, files: Sequence[Path], wait_s: float, say: Callable[[str], None]
+) -> list[Finding]:
+    """Submit a job over `resources.nodes` nodes that looks around there, and tell what it found.
+
+    Args:
+        resources: what the job asks for; one task on each node.
+        where: an existing folder, in which the probe makes one of its own.
+        files: that nodes must see as they are here.
+        wait_s: how long the job may wait and run; then it is cancelled.
+        say: called with what is waited for.
+
+    Side effects: the folder and the job are gone afterwards, also after Ctrl-C.
+    """
+    token = uuid.uuid4().hex
+    folder = where / f".espnet3-doctor-{token[:12]}"
+    seen = Seen(folder, token, resources.gpus_per_node, python_version(), installed_versions())
+    asked = replace(resources, tasks_per_node=1, timeout_min=MINUTES, signal_delay_s=1, max_restarts=0)
+    probe = Probe(seen, asked, f"espnet3.doctor-{token[:12]}")
+    with _ended_by_signals():
+        try:
+            try:
+                _submit(probe, files)
+            except UserError as error:
+                return [wrong(f"the probe job could not be submitted: {error}", "see resources.train")]
+            _wait(probe, time.monotonic() + wait_s, say)
+            return list(_tell(probe, wait_s))
+        finally:
+            _end(probe)
+
+
+def _submit(probe: Probe, files: Sequence[Path]) -> None:
+    folder = probe.folder
+    try:
+        make_private(folder)
+        write_text(folder / TOKEN, probe.seen.token)
+        tasks = srun_command(
+            probe.resources, folder, folder / "early-%t.log", program=["espnet3.doctor.probe_task"]
+        )
+        write_json(folder / PROBE, asdict(Described(tasks, states(map(str, files)))))
+        script = job_script(
+            probe.resources,
+            folder,
+            name=probe.name,
+            token=f"espnet3-doctor:{probe.seen.token}",
+            output=folder / OUTPUT,
+            module="espnet3.doctor.on_node",
+        )
+        write_text(folder / "job.sh", script)
+    except OSError as error:
+        raise UserError(f"can't write {error.filename or folder}: {error.strerror}") from error
+    shown = ask(["sbatch", "--parsable", str(folder / "job.sh")], dies_with_us=True)
+    probe.job_id = shown.strip().split(";")[0]
+
+
+def _wait(probe: Probe, deadline: float, say: Callable[[str], None]) -> None:
+    """Read what the nodes write, answer them, and look at the queue, until all is said or the job is over."""
+    told, next_look, answers_by = "", 0.0, float("inf")
+    while time.monotonic() < min(deadline, answers_by):
+        if _read(probe):
+            return
+        if probe.seen.asked_at and answers_by == float("inf"):
+            answers_by = time.monotonic() + ANSWERS_WITHIN_S
+        if time.monotonic() >= next_look:
+            next_look = time.monotonic() + QUEUE_EVERY_S
+            with suppress(SlurmAway):
+                known = {job.job_id: job for job in own_jobs()}
+                probe.state = known.get(probe.job_id) or past_jobs([probe.job_id]).get(probe.job_id)
+                if probe.state is None or not probe.state.in_queue:
+                    _read(probe)
+                    return
+                if (shown := f"{probe.state.state} {probe.state.reason}".strip()) != told:
+                    told = shown
+                    say(f"probe job {probe.job_id}: {shown}")
+        time.sleep(FILES_EVERY_S)
+
+
+def _read(probe: Probe) -> bool:
+    """Take in what has come; True when all nodes have answered."""
+    seen, folder = probe.seen, probe.folder
+    batch = seen.batch or read_as(Batch, folder / BATCH)
+    reports = read_reports(folder)
+    asked_at = seen.asked_at
+    if batch and not asked_at and len(reports) == len(batch.nodes):
+        asked_at = time.time()
+        write_json(folder / PING, asdict(Ping(asked_at)))
+    answers = read_answers(folder)
+    now = time.time()
+    seen_at = {rank: seen.seen_at.get(rank, now) for rank in answers}
+    probe.seen = replace(
+        seen, batch=batch, reports=reports, asked_at=asked_at, answers=answers, seen_at=seen_at
+    )
+    return batch is not None and len(answers) == len(batch.nodes)
+
+
+def _tell(probe: Probe, wait_s: float) -> Iterator[Finding]:
+    seen, state = probe.seen, probe.state
+    if seen.batch is not None:
+        yield right(f"the probe job {probe.job_id} ran on {', '.join(seen.batch.nodes)}")
+        yield from diagnose(seen)
+        if len(seen.reports) < len(seen.batch.nodes):
+            yield from _printed(probe)
+    elif state is not None and state.in_queue and state.state != "RUNNING":
+        yield wrong(
+            f"the probe job did not start within {wait_s / 60:g} min ({state.state} {state.reason})",
+            "give it longer (--wait MINUTES), another partition (resources.train.partition=…), or --no-job",
+        )
+    else:
+        how = f"{'still runs' if state.in_queue else f'ended as {state.state}'}" if state else "is gone"
+        yield wrong(
+            f"the probe job {probe.job_id} {how}, and nothing it wrote can be seen in {probe.folder.parent}",
+            f"its nodes must share that folder and have {sys.executable}",
+        )
+        yield from _printed(probe)
+
+
+def _printed(probe: Probe) -> Iterator[Finding]:
+    """The last words of a probe that went wrong."""
+    logs = sorted([*probe.folder.glob("early-*.log"), *probe.folder.glob(OUTPUT)])
+    for line in dict.fromkeys(last_lines(logs, 5)):
+        yield note(f"it printed: {line}")
+
+
+def _end(probe: Probe) -> None:
+    """Cancel the job, if it is still there and does not end by itself now, and remove the folder."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(UserError):
+        if len(probe.seen.answers) == probe.resources.nodes:
+            ends_by = time.monotonic() + ENDS_WITHIN_S
+            while time.monotonic() < ends_by and any(
+                job.job_id == probe.job_id and job.in_queue for job in own_jobs()
+            ):
+                time.sleep(FILES_EVERY_S)
+        # by name: a Ctrl-C may have come between the submission and its id
+        ask(["scancel", "--quiet", f"--user={os.geteuid()}", f"--name={probe.name}"])
+    shutil.rmtree(probe.folder, ignore_errors=True)
+    signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and a closed terminal end the block as Ctrl-C does."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

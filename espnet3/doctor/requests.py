@@ -1,0 +1,45 @@
+"""Whether Slurm would take jobs as the configuration asks for them; nothing is queued."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from espnet3.doctor.finding import Finding, right, wrong
+from espnet3.errors import UserError
+from espnet3.launcher.submit.precheck import check_limits, check_script
+from espnet3.launcher.submit.script import job_script
+from espnet3.resources import Resources
+from espnet3.slurm.command import ask
+from espnet3.slurm.partitions import Partition
+
+
+def about_requests(stages: Mapping[str, Resources], partitions: tuple[Partition, ...]) -> Iterator[Finding]:
+    """Try out a job of each stage; stages that ask for the same are one finding."""
+    alike: list[tuple[Resources, list[str]]] = []
+    for stage, resources in stages.items():
+        known = next((names for asked, names in alike if asked == resources), None)
+        if known is None:
+            alike.append((resources, [stage]))
+        else:
+            known.append(stage)
+    for resources, names in alike:
+        try:
+            _try_out(resources, partitions, f"resources.{names[-1]}")
+        except UserError as error:
+            yield wrong(f"jobs of {', '.join(names)} are refused: {error}", f"see resources.{names[-1]}")
+        else:
+            gpus = f", {resources.gpus_per_node} GPUs each" if resources.gpus_per_node else ""
+            where = f"partition {resources.partition}" if resources.partition else "the default partition"
+            size = f"{resources.nodes} x {resources.tasks_per_node} tasks{gpus}, {resources.timeout_min} min"
+            yield right(f"Slurm takes jobs of {', '.join(names)}: {size} in {where}")
+
+
+def _try_out(resources: Resources, partitions: tuple[Partition, ...], where: str) -> None:
+    check_limits(resources, partitions, where)
+    with tempfile.TemporaryDirectory(prefix="espnet3-doctor-") as directory:
+        folder = Path(directory)
+        output = folder / "job.log"
+        script = job_script(resources, folder, name="espnet3.doctor", token="espnet3-doctor", output=output)
+        (folder / "job.sh").write_text(script)
+        check_script(folder / "job.sh", resources, where)
+        ask(["sbatch", "--test-only", str(folder / "job.sh")])

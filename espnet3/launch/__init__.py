@@ -1,1 +1,0 @@
-"""Jobs: planned, submitted, run and told. Knows nothing about training."""

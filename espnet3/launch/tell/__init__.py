@@ -1,1 +1,0 @@
-"""Tell how runs are, from their files and Slurm's queue: from any shell, whoever started them."""

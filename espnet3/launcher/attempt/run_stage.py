@@ -1,0 +1,196 @@
+"""One stage in this process's hands: decide, describe, start its tasks, follow them, and tell the end."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from espnet3.config.secrets import saved_text
+from espnet3.errors import short_path
+from espnet3.launcher.attempt.follow import follow
+from espnet3.launcher.planning.decide import Decision, decide, new_record
+from espnet3.launcher.planning.plan import ONE_MACHINE, Job
+from espnet3.launcher.rank.interrupts import Interrupted, Interrupts
+from espnet3.launcher.start.local import local_environment, start_local
+from espnet3.launcher.start.step import start_step, step_environment
+from espnet3.launcher.start.tasks import RunningTasks
+from espnet3.rundir.atomic import remove_torn, write_json, write_text
+from espnet3.rundir.attempt import Begin, End, attempt_dirs, progress_mark, write_begin, write_end
+from espnet3.rundir.layout import attempt_dir, new_attempt, stage_home
+from espnet3.rundir.process import ProcessName
+from espnet3.rundir.provenance import provenance
+from espnet3.rundir.record import Record, read_record, write_record
+from espnet3.slurm.own_job import own_slurm_job_id
+from espnet3.slurm.step import allocated_nodes
+from espnet3.stages import label
+from espnet3.terminal.screen import Screen
+
+KEPT_IN_PLACE = ("claim", "logs", "attempts", "jobs")
+"""What stays when an old training is moved aside."""
+
+
+StartStep = Callable[[Job, Path, Path, Begin], RunningTasks]
+"""Starts the tasks of an attempt in an allocation: job, run directory, the attempt's, and how it begins."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How stages are run: what differs between a command on the screen and a job on a node."""
+
+    screen: Screen
+    command: list[str]
+    """What the user had typed."""
+    force: bool = False
+    job: str = ""
+    """Name of the submitted job that this is, if it is one."""
+    interrupts: Callable[[], Interrupts] = Interrupts
+    restarts: Callable[[Job, End, str], bool] = lambda job, end, progress: False
+    """Whether the job starts again after such an end; the text is `progress_mark` from before it."""
+    start_step: StartStep = start_step
+    stop_at: float | None = None
+    """See `Begin.stop_at`."""
+    stop_within_s: float = 0.0
+    """See `Begin.stop_within_s`."""
+    show_log: bool = True
+    """Whether what rank 0 prints is shown."""
+
+
+def run_stage(job: Job, config: DictConfig, manner: Manner) -> End | None:
+    """Run one stage, or skip it, with a line at its start and end.
+
+    Returns:
+        How it ended; None after a second Ctrl-C.
+    """
+    home, name, screen = stage_home(config, job.stage), label(job.stage), manner.screen
+    decision = decide(config, job.stage, force=manner.force)
+    record = read_record(home, job.stage)
+    if decision.action == "skip" and record is not None:
+        say_skipped(job.stage, record, screen)
+        return End("done", "skipped")
+    _say_why(name, decision, screen)
+    if decision.action == "anew":
+        screen.line(f"{name}: the old training is now in {short_path(move_aside(home))}")
+    exp_dir = Path(config.exp_dir)
+    for folder in (exp_dir, exp_dir / "stages", exp_dir / "csv", *attempt_dirs(exp_dir)):
+        remove_torn(folder)
+    start_record(job, config, decision, manner.command)
+    attempt = new_attempt(exp_dir, job.stage)
+    started = time.monotonic()
+    end = _in_this_process(job, config) if job.launcher == "debug" else _attempt(job, config, attempt, manner)
+    seconds = time.monotonic() - started
+    record = read_record(home, job.stage)
+    continues = "it starts again by itself" if end and end.restarts else "the same command continues it"
+    if end is None:
+        screen.line(f"{name}: ended at once after {seconds:.1f} s; the same command continues it")
+    elif end.outcome == "done" and record is not None:
+        screen.line(f"{name}: {record.summary} in {short_path(record.where)}, {seconds:.1f} s")
+    elif end.outcome == "stopped":
+        reason = f" by {end.reason}" if end.reason and job.launcher not in ONE_MACHINE else ""
+        screen.line(f"{name}: stopped{reason} after {seconds:.1f} s; {continues}")
+    else:
+        logs = exp_dir / "logs" / job.stage / f"attempt-{attempt}"
+        again = f"; {continues}" if end.restarts else ""
+        screen.line(
+            f"{name}: {end.outcome} after {seconds:.1f} s, logs are in {short_path(str(logs))}{again}"
+        )
+    return end
+
+
+def say_skipped(stage: str, record: Record | None, screen: Screen) -> None:
+    """Say that there is nothing to do for a stage, and what it has made."""
+    summary = record.summary if record else ""
+    screen.line(f"{label(stage)}: skipped, unchanged since it was done: {summary}")
+
+
+def _attempt(job: Job, config: DictConfig, number: int, manner: Manner) -> End | None:
+    """Start the tasks as `job.launcher` says, follow them, and write down how it began and ended."""
+    exp_dir, home = Path(config.exp_dir), stage_home(config, job.stage)
+    directory = attempt_dir(exp_dir, job.stage, number)
+    in_step = job.launcher in ("slurm", "allocation")
+    nodes = allocated_nodes()[: job.resources.nodes] if in_step else []
+    begin = Begin(
+        stage=job.stage,
+        number=number,
+        launcher=job.launcher,
+        world_size=job.world_size,
+        launched_by=asdict(ProcessName.own()),
+        job=manner.job,
+        slurm_job_id=own_slurm_job_id() if in_step else "",
+        nodes=nodes,
+        command=manner.command,
+        environment=step_environment(job, nodes) if in_step else local_environment(job),
+        stop_at=manner.stop_at,
+        stop_within_s=manner.stop_within_s,
+        progress=progress_mark(home),
+    )
+    write_begin(directory, begin)
+    write_text(directory / "config.yaml", saved_text(config))
+    start = manner.start_step if in_step else start_local
+    running: list[RunningTasks] = []
+    with manner.interrupts() as interrupts:
+        try:
+            running.append(start(job, exp_dir, directory, begin))
+            end = follow(
+                running[0], label(job.stage), interrupts.stop, manner.screen, show_log=manner.show_log
+            )
+        except Interrupted:
+            for tasks in running:
+                tasks.kill()
+            write_end(directory, End("killed", "a second Ctrl-C"))
+            return None
+        except BaseException as error:
+            for tasks in running:
+                tasks.kill()
+            write_end(directory, End("killed", f"{type(error).__name__}: {error}".splitlines()[0]))
+            raise
+        end = replace(end, restarts=manner.restarts(job, end, begin.progress))
+        write_end(directory, end)
+    return end
+
+
+def _in_this_process(job: Job, config: DictConfig) -> End:
+    """Run the stage in this process; its output is the command's own."""
+    from espnet3.launcher.rank.task import configure_logging, install_stop_signals, run_stage
+    from espnet3.rundir.outcome import TaskState
+    from espnet3.rundir.task import Task
+
+    task = Task.alone(job.stage)
+    install_stop_signals(task.stop, insistent=True)
+    configure_logging(rank=0)
+    state = run_stage(config, task, TaskState(rank=0, process={}, log=""))
+    return End(state.outcome or "failed", state.message)
+
+
+def start_record(job: Job, config: DictConfig, decision: Decision, command: list[str]) -> None:
+    """Before a stage starts: what it is made from, and for a training its configuration and origin."""
+    home = stage_home(config, job.stage)
+    record = new_record(config, job.stage)
+    if decision.action == "continue":
+        # A finished training that is asked for more is unfinished again; what it read stays known.
+        old = read_record(home, job.stage)
+        record.files = (old.files if old else {}) | record.files
+    write_record(home, job.stage, record)
+    if job.stage == "train":
+        write_text(home / "config.yaml", saved_text(config))
+        write_json(home / "run.json", provenance(command, Path(config.recipe_dir)))
+
+
+def _say_why(name: str, decision: Decision, screen: Screen) -> None:
+    reason = f": {decision.reason}" if decision.reason else ""
+    verb = {"run": "runs again" if reason else "starts", "continue": "continues", "anew": "starts anew"}
+    screen.line(f"{name} {verb[decision.action]}{reason}")
+
+
+def move_aside(exp_dir: Path) -> Path:
+    """Move an old training out of `exp_dir` into a new folder beside it, and return that."""
+    number = 1
+    while (old := exp_dir.with_name(f"{exp_dir.name}.old-{number}")).exists():
+        number += 1
+    old.mkdir()
+    for path in exp_dir.iterdir():
+        if path.name not in KEPT_IN_PLACE:
+            shutil.move(path, old / path.name)
+    return old

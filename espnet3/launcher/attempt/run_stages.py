@@ -1,0 +1,66 @@
+"""Run stages one after the other, here or in the allocation we are in, until one does not end as done."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from espnet3.errors import short_path
+from espnet3.launcher.attempt.run_stage import Manner, run_stage
+from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged, decide
+from espnet3.launcher.planning.plan import Job
+from espnet3.rundir.attempt import End
+from espnet3.rundir.layout import stage_home
+from espnet3.rundir.outcome import EXIT_CODES
+from espnet3.rundir.record import read_record
+from espnet3.terminal.screen import Screen
+
+
+def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> None:
+    """What can be known before anything is started.
+
+    Raises:
+        UserError: a missing input, or a training with another configuration.
+    """
+    stages = [job.stage for job in jobs]
+    check_inputs(config, stages)
+    if "train" in stages:
+        decide(config, "train", force=force)
+    elif "validate" in stages:
+        check_model_unchanged(config)
+
+
+def run_in_turn(jobs: Sequence[Job], config: DictConfig, manner: Manner) -> End | None:
+    """Run `jobs` in order until one does not end as done, while the run directory is held by the caller.
+
+    Returns:
+        How the last one ended; None after a second Ctrl-C.
+    """
+    exp_dir = Path(config.exp_dir).resolve()
+    end: End | None = End("done")
+    for job in jobs:
+        home = stage_home(config, job.stage)
+        with held(home, manner.screen, wait=True) if home != exp_dir else _nothing():
+            end = run_stage(job, config, manner)
+        if end is None or end.outcome != "done":
+            return end
+    return end
+
+
+def exit_code(end: End | None) -> int:
+    """What the command, or the job, ends with."""
+    return 130 if end is None else EXIT_CODES[end.outcome]
+
+
+def show_metrics(exp_dir: Path, home: Path, stage: str, screen: Screen) -> None:
+    """What `stage`, which fills the directory `home`, has measured."""
+    record = read_record(home, stage)
+    if record is not None and record.metrics:
+        screen.metrics(f"metrics of {short_path(exp_dir)}", record.metrics)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

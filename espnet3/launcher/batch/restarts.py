@@ -1,0 +1,57 @@
+"""When a job starts again: a pure function of how its attempts ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from espnet3.launcher.rank.interrupts import TIME_LIMIT
+from espnet3.rundir.attempt import Attempt, End
+
+After = Literal["exit", "requeue", "wait"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a job does when the tasks of an attempt are gone."""
+
+    after: After
+    """exit: with the outcome's exit code; requeue: start again; wait: Slurm is about to end the job, and
+    decides itself whether it starts again."""
+    reason: str = ""
+
+
+def decide_restart(end: End, *, in_vain: int, max_restarts: int) -> Verdict:
+    """What follows on `end`.
+
+    Args:
+        end: how the attempt ended.
+        in_vain: how many attempts in a row, this one included, left no newer checkpoint.
+        max_restarts: how many may.
+    """
+    if end.outcome == "stopped" and end.reason != TIME_LIMIT:
+        # SIGTERM: preempted or cancelled. What was cancelled stays cancelled: nothing is requeued here.
+        return Verdict("wait")
+    if end.outcome in ("done", "failed"):
+        return Verdict("exit")
+    if in_vain > max_restarts:
+        tries = f"{in_vain} attempts in a row" if in_vain > 1 else "the attempt"
+        return Verdict("exit", f"{tries} left no newer checkpoint, and max_restarts={max_restarts}")
+    return Verdict("requeue", "time limit" if end.outcome == "stopped" else end.reason)
+
+
+def attempts_in_vain(attempts: Sequence[Attempt], progress: str, preempted: Sequence[int] = ()) -> int:
+    """How many of the last attempts in a row left no newer checkpoint; those that were preempted don't count.
+
+    Args:
+        attempts: of one stage of one job, in the order they began.
+        progress: `progress_mark` of now.
+        preempted: numbers of attempts that Slurm ended to make room for others.
+    """
+    count, after = 0, progress
+    for attempt in reversed(attempts):
+        is_done = attempt.end is not None and attempt.end.outcome == "done"
+        if is_done or attempt.begin.progress != after:
+            break
+        count += attempt.begin.number not in preempted
+        after = attempt.begin.progress
+    return count

@@ -1,0 +1,100 @@
+"""`espnet3 cancel`: end what runs have queued or running, and say what was done."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet3.errors import UserError, short_path
+from espnet3.launcher.submit.queued import Queued, find_queued
+from espnet3.launcher.submit.submission import cancel
+from espnet3.rundir import claim
+from espnet3.rundir.job import read_job_id, read_jobs
+from espnet3.rundir.layout import jobs_dir
+from espnet3.rundir.process import ProcessName
+from espnet3.slurm.command import SlurmAway
+from espnet3.slurm.queue import own_jobs
+from espnet3.terminal.screen import Screen
+
+LOOK_EVERY_S = 2.0
+_GIVES_UP_S = 2.0
+"""A command that was only submitting is gone so soon after SIGTERM."""
+
+
+def cancel_runs(runs: Sequence[Path], screen: Screen, *, wait: bool) -> None:
+    """Cancel the jobs of `runs` in Slurm, and ask commands that run stages here to stop.
+
+    Both save first: Slurm leaves a running job some time (KillWait) between asking and killing.
+
+    Args:
+        runs: run directories.
+        screen: where it is said what was done.
+        wait: return only when everything is gone.
+
+    Raises:
+        UserError: Slurm does not answer, or refuses.
+    """
+    quiet, processes = list(runs), []
+    for run in runs:
+        # First: a command that is just submitting must not go on with it.
+        process = _holder(run)
+        if process is not None:
+            quiet.remove(run)
+            if ask_to_stop(run, process, screen):
+                processes.append(process)
+    try:
+        queued = _queued(runs)
+        for run, one in queued:
+            if one.job.runs > 1:
+                raise UserError(
+                    f"{short_path(run)} shares job {one.job_id} with {one.job.runs - 1} others, which would"
+                    f" end with it: `scancel {one.job_id}` ends all, and `espnet3 resume` runs them again"
+                )
+        cancel([one.job_id for _, one in queued])
+        for run, one in queued:
+            state = one.slurm.state.lower() if one.slurm else "queued"
+            saves = "; it saves first, if Slurm leaves it the time" if state == "running" else ""
+            screen.line(f"{short_path(run)}: cancelled job {one.job_id} ({one.job.stage}, {state}){saves}")
+        for run in quiet:
+            if run not in dict(queued):
+                screen.line(f"{short_path(run)}: nothing to cancel")
+        while wait and (any(process.is_alive() for process in processes) or (queued and _queued(runs))):
+            time.sleep(LOOK_EVERY_S)
+    except SlurmAway as error:
+        raise UserError(f"Slurm does not answer, so no job was cancelled: {error}") from error
+
+
+def _holder(run: Path) -> ProcessName | None:
+    """The process that holds a run directory, if it lives and is no job of the run's own."""
+    process = claim.owner(run)
+    ids = [read_job_id(jobs_dir(run) / job.name) for job in read_jobs(run)]
+    if process is None or process.slurm_job.partition(".")[0] in ids or not process.is_alive():
+        return None
+    return process
+
+
+def ask_to_stop(run: Path, process: ProcessName, screen: Screen) -> bool:
+    """Send SIGTERM to a command; whether it could be sent. A submission ends by it at once."""
+    where, job = short_path(run), process.slurm_job.partition(".")[0]
+    if not process.is_here:
+        how = f"`scancel {job}` ends it" if job else f"cancel it on {process.host}"
+        screen.line(f"{where}: is run by {process}; {how}")
+        return False
+    try:
+        os.kill(process.pid, signal.SIGTERM)
+    except (ProcessLookupError, PermissionError) as error:
+        screen.line(f"{where}: {process} could not be asked to stop: {error.strerror}")
+        return False
+    screen.line(f"{where}: asked {process} to stop; its stage saves and ends")
+    deadline = time.monotonic() + _GIVES_UP_S
+    while process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return True
+
+
+def _queued(runs: Sequence[Path]) -> list[tuple[Path, Queued]]:
+    """The jobs of `runs` that are in Slurm's queue; one squeue call, or none."""
+    submitted = [run for run in runs if read_jobs(run)]
+    jobs = own_jobs() if submitted else []
+    return [(run, one) for run in submitted for one in find_queued(run, jobs)]

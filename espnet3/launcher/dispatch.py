@@ -1,0 +1,85 @@
+"""Send jobs where they run: stages of this machine are run, those of Slurm are submitted and followed."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from espnet3.errors import UserError
+from espnet3.launcher.attempt.run_stage import Manner, say_skipped
+from espnet3.launcher.attempt.run_stages import check_before, exit_code, run_in_turn, show_metrics
+from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, tell_how_to_follow, watch
+from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.decide import decide
+from espnet3.launcher.planning.plan import Job, on_slurm
+from espnet3.launcher.submit.chain import submit_chain, submitting
+from espnet3.launcher.submit.queued import Queued, refuse_if_queued
+from espnet3.rundir.layout import stage_home
+from espnet3.rundir.record import read_record
+from espnet3.slurm.own_job import own_slurm_job_id
+from espnet3.stages import label
+from espnet3.terminal.screen import Screen
+
+
+def dispatch(
+    jobs: Sequence[Job], config: DictConfig, *, force: bool, detach: bool, command: list[str], screen: Screen
+) -> int:
+    """Run or submit `jobs` in order until one does not end as done; returns the exit code.
+
+    Raises:
+        UserError: for what can be known before anything is started.
+    """
+    if detach and not on_slurm(jobs[-1]):
+        raise UserError(
+            f"--detach: {label(jobs[-1].stage)} runs here (launcher={jobs[-1].launcher}); only jobs on Slurm"
+            " go on by themselves: give launcher=slurm"
+        )
+    check_before(jobs, config, force=force)
+    if any(job.launcher == "allocation" for job in jobs):
+        screen.line(f"launcher=allocation: runs inside Slurm job {own_slurm_job_id()}")
+    exp_dir = Path(config.exp_dir)
+    manner = Manner(screen=screen, command=command, force=force)
+    for slurm, group in groupby(jobs, key=on_slurm):
+        part = list(group)
+        with held(exp_dir, screen, wait=False):
+            if slurm:
+                with submitting(exp_dir, screen):
+                    refuse_if_queued(exp_dir)
+                    chain = submit_undone(part, config, force=force, command=command, screen=screen)
+            else:
+                refuse_if_queued(exp_dir)
+                end = run_in_turn(part, config, manner)
+        if slurm:
+            # The jobs hold the run directory from here on.
+            if not chain:
+                continue
+            if detach and part[-1] is jobs[-1]:
+                tell_how_to_follow(chain, exp_dir, screen)
+                return 0
+            try:
+                end = watch(chain, exp_dir, screen)
+            except KeyboardInterrupt:
+                screen.line("detached: the jobs go on")
+                tell_how_to_follow(chain, exp_dir, screen)
+                return DETACHED_BY_CTRL_C
+        if end is None or end.outcome != "done":
+            return exit_code(end)
+    show_metrics(exp_dir, stage_home(config, jobs[-1].stage), jobs[-1].stage, screen)
+    return 0
+
+
+def submit_undone(
+    jobs: Sequence[Job], config: DictConfig, *, force: bool, command: list[str], screen: Screen
+) -> list[Queued]:
+    """Submit those of `jobs` that must run: from the first that is not done already."""
+    waiting = list(jobs)
+    while waiting and decide(config, waiting[0].stage, force=force).action == "skip":
+        job = waiting.pop(0)
+        say_skipped(job.stage, read_record(stage_home(config, job.stage), job.stage), screen)
+    if not waiting:
+        return []
+    chain = submit_chain(waiting, config, force=[force] * len(waiting), command=command)
+    for one in chain:
+        screen.line(f"{label(one.job.stage)}: submitted as job {one.job_id}")
+    return chain

@@ -1,0 +1,37 @@
+"""What a command would do, as lines of text; touches nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from espnet3.launcher.planning.decide import decide
+from espnet3.launcher.planning.plan import Job, on_slurm
+from espnet3.launcher.submit.chain import script_of
+from espnet3.rundir.job import SCRIPT, new_job_name
+from espnet3.rundir.layout import jobs_dir
+
+
+def describe(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> list[str]:
+    """The plan: each job, the directory it fills, and whether it would be skipped."""
+    lines = []
+    upstream_runs, after = False, ""
+    for job in jobs:
+        decision = decide(config, job.stage, force=force)
+        action = {"anew": "run anew, the old training moved aside"}.get(decision.action, decision.action)
+        if decision.action == "skip" and upstream_runs:
+            action = "skip, unless a stage before it makes other files"
+        upstream_runs |= decision.action != "skip"
+        reason = f" ({decision.reason})" if decision.reason else ""
+        lines += [str(job), f"    directory: {job.directory}", f"    would {action}{reason}"]
+        if on_slurm(job) and (decision.action != "skip" or upstream_runs):
+            exp_dir = Path(config.exp_dir)
+            name = new_job_name(exp_dir, job.stage)
+            folder = jobs_dir(exp_dir) / name
+            script = script_of(job, config, folder, "espnet3:TOKEN", [f"JOB-ID-OF-{after}"] if after else [])
+            lines += [
+                f"    script: {folder / SCRIPT}",
+                *(f"    | {line}".rstrip() for line in script.splitlines()),
+            ]
+            after = name
+    return lines

@@ -1,0 +1,163 @@
+"""Follow submitted jobs from the login node: their state in the queue, then their logs and progress."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from espnet3.errors import UserError, short_path
+from espnet3.launcher.submit.queued import Queued
+from espnet3.outcomes.job import how_it_ended, may_come_back
+from espnet3.rundir.attempt import Attempt, End, attempt_dirs, read_attempt
+from espnet3.rundir.heartbeat import read_heartbeat
+from espnet3.rundir.layout import heartbeat_path, log_path
+from espnet3.rundir.log_tail import LogTail
+from espnet3.slurm.accounting import past_jobs
+from espnet3.slurm.command import SlurmAway
+from espnet3.slurm.queue import QueuedJob, own_jobs
+from espnet3.stages import label
+from espnet3.terminal.screen import ProgressBar, Screen
+
+FILES_EVERY_S = 0.2
+QUEUE_EVERY_S = (1.0, 5.0)
+"""At first, and later: many people watch many jobs, and each look costs Slurm's controller something."""
+
+
+DETACHED_BY_CTRL_C = 130
+"""The exit code of a command that followed jobs until Ctrl-C; they go on."""
+
+
+def watch(chain: Sequence[Queued], exp_dir: Path, screen: Screen, *, rank: int = 0, since: int = 0) -> End:
+    """Show the jobs of `chain` one after the other until one does not end as done.
+
+    Args:
+        chain: jobs that wait for each other, in order.
+        exp_dir: their run directory.
+        screen: where they are shown.
+        rank: whose log is shown.
+        since: number of the first job's first attempt that is shown.
+
+    Returns:
+        How the last one that was watched ended.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; nothing happens to the jobs.
+    """
+    end = End("done")
+    for queued in chain:
+        end = _watch_job(queued, exp_dir, screen, rank, since if queued is chain[0] else 0)
+        if end.outcome != "done":
+            return end
+    return end
+
+
+def _watch_job(queued: Queued, exp_dir: Path, screen: Screen, rank: int, since: int) -> End:
+    """Show one job until it is over."""
+    stage, job_id = queued.job.stage, queued.job_id
+    driver = LogTail(exp_dir / "logs" / stage / f"job-{job_id}.log")
+    ranks: dict[int, LogTail] = {}
+    attempts = JobsAttempts(exp_dir, queued.job.name, stage)
+    queue = QueueView(job_id)
+    told = ""
+    with ProgressBar(screen, label(stage)) as bar:
+        while True:
+            shown_now, last = attempts.look(), attempts.last
+            state = queue.look(at_once=bool(last and last.end and not last.end.restarts))
+            shown = state.state if state else "unknown to Slurm"
+            if shown != told and (state is None or state.in_queue) and shown != "COMPLETING":
+                told = shown
+                why = f" ({state.reason})" if state and state.reason and state.state == "PENDING" else ""
+                screen.line(f"{label(stage)}: job {job_id} {shown}{why}")
+            for attempt in shown_now:
+                number = attempt.begin.number
+                tail = ranks.setdefault(number, LogTail(log_path(exp_dir, stage, number, rank)))
+                for line in tail.lines() if number >= since else ():
+                    screen.line(line)
+            for line in driver.lines():
+                screen.line(line)
+            is_over = state is None or not state.in_queue
+            if is_over and not may_come_back(last.end if last else None, state, time.time()):
+                break
+            if state is not None:
+                _show_progress(bar, screen, state, last)
+            time.sleep(FILES_EVERY_S)
+    for line in [*driver.lines(), *driver.rest()]:
+        screen.line(line)
+    end = how_it_ended(last, state)
+    if end.outcome != "done":
+        screen.line(f"{label(stage)}: job {job_id} {end.reason or end.outcome}")
+    return end
+
+
+class JobsAttempts:
+    """The attempts of one job; those that have ended, and those of other jobs, are read only once."""
+
+    def __init__(self, exp_dir: Path, job: str, stage: str) -> None:
+        self._exp_dir, self._job, self._stage = exp_dir, job, stage
+        self._over: set[Path] = set()
+        self.last: Attempt | None = None
+        """The newest one."""
+
+    def look(self) -> list[Attempt]:
+        """Those that may have printed something since the look before, in the order they began."""
+        found = []
+        for path in attempt_dirs(self._exp_dir, self._stage):
+            attempt = None if path in self._over else read_attempt(path)
+            if attempt is None:
+                continue
+            is_own = attempt.begin.job == self._job
+            if attempt.end is not None or not is_own:
+                self._over.add(path)
+            if is_own:
+                found.append(attempt)
+        found.sort(key=lambda attempt: attempt.begin.number)
+        self.last = found[-1] if found else self.last
+        return found or [one for one in (self.last,) if one]
+
+
+class QueueView:
+    """What Slurm has of one job, asked for every few seconds; its last answer is kept while it is away."""
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+        self._last: QueuedJob | None = QueuedJob(job_id, "PENDING")
+        self._next_at = 0.0
+        self._began = time.monotonic()
+
+    def look(self, *, at_once: bool = False) -> QueuedJob | None:
+        """The job as it was at the last look; None when Slurm knows nothing of it any more."""
+        first, later = QUEUE_EVERY_S
+        now = time.monotonic()
+        if now < self._next_at and not (at_once and now > self._next_at - later + first):
+            return self._last
+        self._next_at = now + (first if now - self._began < 60 else later)
+        try:
+            jobs = {job.job_id: job for job in own_jobs()}
+        except (SlurmAway, UserError) as error:
+            if self._last is not None:
+                self._last = replace(self._last, reason=f"Slurm is away: {error}")
+            return self._last
+        self._last = jobs.get(self._job_id) or past_jobs([self._job_id]).get(self._job_id)
+        return self._last
+
+
+def _show_progress(bar: ProgressBar, screen: Screen, state: QueuedJob, attempt: Attempt | None) -> None:
+    """Move the bar, where one is seen, to where rank 0 says it is, or say what the job waits for."""
+    if not screen.is_terminal:
+        return
+    is_at_work = attempt is not None and state.state == "RUNNING"
+    heartbeat = read_heartbeat(heartbeat_path(attempt.directory, 0)) if attempt and is_at_work else None
+    if heartbeat:
+        bar.show(heartbeat)
+    else:
+        bar.say(f"{state.state.lower()} {state.reason}".strip())
+
+
+def tell_how_to_follow(chain: Sequence[Queued], exp_dir: Path, screen: Screen) -> None:
+    """Say what is queued and how to come back to it."""
+    where = short_path(exp_dir)
+    jobs = ", ".join(f"{one.job_id} ({one.job.stage})" for one in chain)
+    screen.line(f"queued: {jobs}")
+    screen.line(
+        f"follow: espnet3 logs -f {where}    look: espnet3 status {where}    end: espnet3 cancel {where}"
+    )

@@ -1,0 +1,43 @@
+"""Hold a directory for this process: a shared one is waited for, a run directory is not."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from espnet3.errors import UserError
+from espnet3.rundir import claim
+from espnet3.terminal.screen import Screen
+
+_ORPHANS_END_S = 60.0
+
+
+@contextmanager
+def held(directory: Path, screen: Screen, *, wait: bool) -> Iterator[None]:
+    """Hold `directory`: a shared one is waited for, the run directory is not.
+
+    Raises:
+        UserError: when somebody else holds the run directory, or it can't be written.
+    """
+    told = ""
+    deadline = time.monotonic() + _ORPHANS_END_S
+    while True:
+        context = claim.hold(directory)
+        try:
+            context.__enter__()
+            break
+        except claim.HeldError as error:
+            if not wait and not (error.orphaned and time.monotonic() < deadline):
+                raise UserError(
+                    f"{error}; wait for it, or give tag=NAME for a run directory of its own"
+                ) from error
+            if str(error) != told:
+                told = str(error)
+                screen.line(f"waiting: {told}")
+            time.sleep(0.2)
+        except OSError as error:
+            raise UserError(f"can't write {error.filename or directory}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        context.__exit__(None, None, None)

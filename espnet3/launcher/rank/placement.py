@@ -1,0 +1,33 @@
+"""Which task of an attempt a process is: rank, world size, node."""
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which task of an attempt a process is."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    node_rank: int = 0
+    num_nodes: int = 1
+    node: str = ""
+
+    @classmethod
+    def in_submitit(cls) -> "Place":
+        """As submitit's local executor says."""
+        from submitit import JobEnvironment
+
+        where = JobEnvironment()
+        return cls(where.global_rank, where.num_tasks, where.local_rank, where.node, where.num_nodes)
+
+    @classmethod
+    def in_step(cls) -> "Place":
+        """As srun says: of the step, which may have fewer nodes and tasks than its job."""
+        names = ("PROCID", "STEP_NUM_TASKS", "LOCALID", "NODEID", "STEP_NUM_NODES")
+        rank, world_size, local_rank, node_rank, num_nodes = (
+            int(os.environ[f"SLURM_{name}"]) for name in names
+        )
+        return cls(rank, world_size, local_rank, node_rank, num_nodes, os.environ.get("SLURMD_NODENAME", ""))

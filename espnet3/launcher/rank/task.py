@@ -1,0 +1,220 @@
+"""What runs on the node: one process (rank) of a job, from its signals to its outcome and exit code."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from omegaconf import DictConfig, OmegaConf
+
+from espnet3.config.secrets import check_secrets_set, hide_secrets
+from espnet3.errors import UserError
+from espnet3.launcher.rank.interrupts import STOP_SIGNALS
+from espnet3.launcher.rank.lost_peer import is_lost_peer
+from espnet3.launcher.rank.placement import Place
+from espnet3.launcher.rank.process_exit import leave_after
+from espnet3.launcher.rank.watchdogs import end_in_time, end_with, stop_on_time
+from espnet3.rundir import claim
+from espnet3.rundir.attempt import read_attempt
+from espnet3.rundir.heartbeat import Heartbeat
+from espnet3.rundir.layout import heartbeat_path, log_path, stage_home
+from espnet3.rundir.outcome import EXIT_CODES, TaskState, write_state
+from espnet3.rundir.private import check_private
+from espnet3.rundir.process import ProcessName
+from espnet3.rundir.record import finish, read_record, write_record
+from espnet3.rundir.stop import StopFlag, Stopped
+from espnet3.rundir.task import StageResult, Task
+from espnet3.slurm.environment import forget_ranks
+from espnet3.stages import stage_function
+
+SRUN_TELLS_S = 5.0
+"""How long a task whose command is gone leaves it to srun to pass on the signal that it gets then."""
+
+log = logging.getLogger(__name__)
+
+
+def main(directory: str) -> NoReturn:
+    """Run this process's rank of the attempt in `directory`; called by srun for each task."""
+    leave_after(lambda: run_task(directory, Place.in_step()))
+
+
+def main_in_submitit(directory: str) -> NoReturn:
+    """As `main`, called by submitit's local executor for each task; it goes by the exit code."""
+    leave_after(lambda: run_task(directory, Place.in_submitit()))
+
+
+def run_task(attempt: str, place: Place) -> None:
+    """Run one rank, `place`, of the attempt that is described in the directory `attempt`.
+
+    Args:
+        attempt: directory with `begin.json` and `config.yaml`.
+        place: which rank.
+
+    Raises:
+        SystemExit: with the exit code of the outcome, unless it is `done`.
+    """
+    directory = Path(attempt)
+    try:
+        check_private(directory)
+    except UserError as error:
+        raise SystemExit(f"espnet3: {error}") from error
+    described = read_attempt(directory)
+    assert described is not None, f"{directory} describes no attempt"
+    begin = described.begin
+    config = OmegaConf.load(directory / "config.yaml")
+    assert isinstance(config, DictConfig)
+    OmegaConf.set_struct(config, True)
+    stop = StopFlag()
+    install_stop_signals(stop)  # replaces submitit's handlers
+    exp_dir = Path(config.exp_dir)
+    output = log_path(exp_dir, begin.stage, begin.number, place.rank)
+    redirect_output(output)
+    configure_logging(place.rank)
+    forget_ranks(os.environ)
+    os.environ.update(begin.environment)
+    os.environ.setdefault("ESPNET3_JOB", begin.job or directory.name)  # for commands inside
+    if place.world_size > 1:
+        os.environ.update(
+            RANK=str(place.rank),
+            LOCAL_RANK=str(place.local_rank),
+            NODE_RANK=str(place.node_rank),
+            WORLD_SIZE=str(place.world_size),
+            LOCAL_WORLD_SIZE=str(place.world_size // place.num_nodes),
+            MASTER_ADDR=meeting_place(begin.environment),
+        )
+    task = Task(
+        stage=begin.stage,
+        rank=place.rank,
+        world_size=place.world_size,
+        local_rank=place.local_rank,
+        num_nodes=place.num_nodes,
+        stop=stop,
+        heartbeat=Heartbeat(heartbeat_path(directory, place.rank)),
+    )
+    homes = {exp_dir.resolve(), stage_home(config, task.stage)}
+    for home in homes:
+        claim.join(home, f"rank-{task.rank}")
+    state = TaskState(task.rank, asdict(ProcessName.own()), str(output), node=place.node)
+    write_state(directory, state)
+    if described.launcher.is_here:
+        end_with(described.launcher, stop, SRUN_TELLS_S if begin.slurm_job_id else 0.0)
+    if begin.stop_at is not None:
+        stop_on_time(begin.stop_at, stop)
+    if begin.stop_within_s:
+        end_in_time(begin.stop_within_s, stop, directory, state)
+    state = run_stage(config, task, state)
+    write_state(directory, state)
+    for home in homes:
+        claim.leave(home, f"rank-{task.rank}")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if state.outcome != "done":
+        raise SystemExit(EXIT_CODES[state.outcome or "killed"])
+
+
+def meeting_place(environment: dict[str, str]) -> str:
+    """Where rank 0 is: by name if this machine knows it, else by the address that Slurm has."""
+    name = environment["MASTER_ADDR"]
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return environment.get("MASTER_IP", name)
+    return name
+
+
+def run_stage(config: DictConfig, task: Task, state: TaskState) -> TaskState:
+    """Call the stage function; whatever happens becomes an outcome. Rank 0 of a finished stage records it."""
+    add_recipe_to_path(Path(config.recipe_dir))
+    started = time.monotonic()
+    try:
+        check_secrets_set(config, os.environ)
+        result = stage_function(task.stage)(config, task)
+        if task.rank == 0:
+            _record(config, task.stage, result, time.monotonic() - started)
+        ending: dict[str, Any] = {"outcome": "done"}
+    except Stopped as stopped:
+        asked_by = task.stop.reason or ""
+        ending = {"outcome": "stopped", "message": str(stopped) or asked_by, "asked_by": asked_by}
+    except UserError as error:
+        log.error("%s", error)
+        ending = {"outcome": "failed", "message": str(error)}
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # anything at all must become an outcome: others wait for it
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        peer_lost = task.world_size > 1 and is_lost_peer(error)
+        if peer_lost:  # where it happened to be is nothing to look at; the state has it
+            log.error("%s ends: another rank is gone (%s)", task.stage, message)
+        else:
+            log.error("%s failed\n%s", task.stage, traceback.format_exc().rstrip())
+        ending = {"outcome": "failed", "message": message, "traceback": traceback.format_exc()}
+        ending["peer_lost"] = peer_lost
+        ending["ended_at"] = getattr(error, "raised_at", time.time())
+    for name in ("message", "traceback"):
+        ending[name] = hide_secrets(ending.get(name, ""), os.environ)
+    return replace(state, **{"ended_at": time.time(), **ending})
+
+
+def _record(config: DictConfig, stage: str, result: StageResult, seconds: float) -> None:
+    home = stage_home(config, stage)
+    started = read_record(home, stage)
+    assert started is not None, f"{stage} was started without a record in {home}"
+    write_record(home, stage, finish(started, result, seconds, Path(config.recipe_dir)))
+
+
+def install_stop_signals(stop: StopFlag, *, insistent: bool = False) -> None:
+    """A signal only sets the flag; the stage looks at it when it can save. Those that were blocked come now.
+
+    With `insistent` a second one raises KeyboardInterrupt.
+    """
+
+    def handler(number: int, frame: object) -> None:
+        if insistent and stop.is_set():
+            raise KeyboardInterrupt
+        stop.set(signal.Signals(number).name)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def redirect_output(path: Path) -> None:
+    """Send this process's standard output and error to `path`, that of C libraries too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+class _Discreet(logging.Formatter):
+    """Lines without the secrets that an error of some library may hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide_secrets(super().format(record), os.environ)
+
+
+def configure_logging(rank: int) -> None:
+    """Time-stamped lines on standard error, from INFO on rank 0 and from WARNING elsewhere."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    submitit_log = logging.getLogger("submitit")  # says that it loads a pickle, and that it is done
+    submitit_log.setLevel(logging.ERROR)
+    submitit_log.handlers.clear()
+
+
+def add_recipe_to_path(recipe_dir: Path) -> None:
+    """Make the recipe's own modules importable, then those its corpus's recipes share; workers inherit it."""
+    roots = [str(recipe_dir), str(recipe_dir.parent)]
+    sys.path[:0] = [root for root in roots if root not in sys.path]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -1,0 +1,105 @@
+"""Start an attempt's tasks as processes on this machine, through submitit's local executor."""
+
+import contextlib
+import os
+import signal
+import time
+import uuid
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+from espnet3.launcher.planning.plan import Job
+from espnet3.launcher.rank.task import main_in_submitit
+from espnet3.launcher.start.tasks import free_port, last_lines, task_environment
+from espnet3.rundir.attempt import Begin
+from espnet3.rundir.layout import log_path
+from espnet3.rundir.outcome import read_states
+from espnet3.rundir.private import check_private
+from espnet3.rundir.process import ProcessName
+
+_A_YEAR_MIN = 365 * 24 * 60
+_ENDING_GRACE_S = 2.0
+
+
+class LocalTasks:
+    """Tasks that run as processes here, below submitit's controller, which waits for all of them."""
+
+    def __init__(self, directory: Path, log: Path, world_size: int, controller: "Popen[bytes]") -> None:
+        self.directory, self.log, self.world_size = directory, log, world_size
+        self._controller = controller
+
+    def is_running(self) -> bool:
+        """Whether the process that started the tasks is still there."""
+        return self._controller.poll() is None
+
+    def ask_to_stop(self) -> None:
+        """Ask every task to save and end."""
+        if self.is_running():
+            self._controller.send_signal(signal.SIGTERM)  # it passes the signal on
+
+    def lost_ranks(self) -> set[int]:
+        """None: the states tell, for their processes are here."""
+        return set()
+
+    def end_now(self) -> set[int]:
+        """Kill every task that still lives, and name them; the controller ends by itself then."""
+        ended = set()
+        for state in read_states(self.directory):
+            process = ProcessName(**state.process)
+            if process.is_alive():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+                    ended.add(state.rank)
+        return ended
+
+    def kill(self) -> None:
+        """End everything at once, whatever state it is in, and wait until its processes are gone."""
+        self.ask_to_stop()  # a task that has not begun ends by this
+        deadline = time.monotonic() + _ENDING_GRACE_S
+        while self.is_running() and time.monotonic() < deadline:
+            self.end_now()
+            time.sleep(0.02)
+        if self.is_running():
+            self._controller.kill()
+        self._controller.wait()
+        self.end_now()
+
+    def early_output(self, rank: int) -> list[str]:
+        """The last lines that a rank printed before it opened its own log."""
+        return last_lines(list((self.directory / "submitit").glob(f"*_{rank}_log.out")))
+
+
+def start_local(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> LocalTasks:
+    """Start the tasks of `job` here; returns at once.
+
+    Side effects: `directory` must hold the configuration; it is described there what is started.
+    """
+    from submitit import LocalExecutor
+
+    check_private(directory)  # what submitit pickles there is run
+    executor = LocalExecutor(folder=directory / "submitit")
+    executor.update_parameters(
+        tasks_per_node=job.resources.tasks_per_node,
+        gpus_per_node=job.resources.gpus_per_node,
+        timeout_min=_A_YEAR_MIN,
+        stderr_to_stdout=True,
+    )
+    # Ctrl-C on the terminal reaches every process in the foreground: only this one may act on it.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        submitted: Any = executor.submit(main_in_submitit, str(directory))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    submitted._cancel_at_deletion = False
+    log = log_path(exp_dir, job.stage, begin.number, rank=0)
+    return LocalTasks(directory, log, job.world_size, submitted._process)
+
+
+def local_environment(job: Job) -> dict[str, str]:
+    """Variables for every task of a local job: threads, and where the ranks meet."""
+    environment = task_environment(job.resources)
+    if job.world_size > 1:
+        port = free_port(uuid.uuid4().hex)
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return environment

@@ -1,0 +1,105 @@
+"""Start an attempt's tasks over the nodes of the Slurm allocation that this process is in, with srun."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any
+
+from espnet3.launcher.planning.plan import Job
+from espnet3.launcher.start.tasks import free_port, last_lines, task_environment
+from espnet3.rundir.attempt import Begin
+from espnet3.rundir.layout import log_path
+from espnet3.slurm.srun import srun_command
+from espnet3.slurm.step import node_address, srun_environment
+
+_STEP_ENDS_S = 60.0
+_PR_SET_PDEATHSIG = 1
+
+
+class StepTasks:
+    """Tasks below an srun of ours."""
+
+    def __init__(self, directory: Path, log: Path, world_size: int, srun: "subprocess.Popen[bytes]") -> None:
+        self.directory, self.log, self.world_size = directory, log, world_size
+        self._srun = srun
+        self._is_ending = False
+
+    def is_running(self) -> bool:
+        """Whether srun, which waits for every task, is still there."""
+        return self._srun.poll() is None
+
+    def ask_to_stop(self) -> None:
+        """Ask every task to save and end: srun passes this signal on."""
+        if self.is_running():
+            self._srun.send_signal(signal.SIGUSR1)
+
+    def lost_ranks(self) -> set[int]:
+        """None: srun ends the others by itself."""
+        return set()
+
+    def end_now(self) -> set[int]:
+        """Have srun end the step; it does not say which ranks were alive."""
+        if self.is_running() and not self._is_ending:
+            self._is_ending = True
+            self._srun.send_signal(signal.SIGTERM)
+        return set()
+
+    def kill(self) -> None:
+        """End the step at once and wait until it is gone."""
+        self.end_now()
+        try:
+            self._srun.wait(timeout=_STEP_ENDS_S)
+        except subprocess.TimeoutExpired:
+            self._srun.kill()
+            self._srun.wait()
+
+    def early_output(self, rank: int) -> list[str]:
+        """The last lines that a rank, or srun about it, printed before it opened its own log."""
+        own = self.directory / f"early-{rank}.log"
+        return last_lines([path for path in (own, self.directory / "srun.log") if path.is_file()])
+
+
+def start_step(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> StepTasks:
+    """Start the tasks of `job` with srun; returns at once. When this process dies, they are asked to stop."""
+    command = srun_command(
+        job.resources, directory, directory / "early-%t.log", program=TASK, nodes=begin.nodes
+    )
+    with (directory / "srun.log").open("ab") as messages:
+        srun = start_srun(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=messages,
+            stderr=messages,
+            env=srun_environment(os.environ) if job.launcher == "allocation" else None,
+        )
+    return StepTasks(directory, log_path(exp_dir, job.stage, begin.number, rank=0), job.world_size, srun)
+
+
+def start_srun(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+    """Start an srun that passes SIGUSR1 on to its tasks when this process dies; `options` are of Popen."""
+    libc = ctypes.CDLL(None)
+    return subprocess.Popen(
+        command,
+        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1, 0, 0, 0),
+        start_new_session=True,  # Ctrl-C on the terminal is for the command, which passes it on
+        **options,
+    )
+
+
+def step_environment(job: Job, nodes: list[str]) -> dict[str, str]:
+    """Variables for every task of a step: threads, and where the ranks meet.
+
+    Raises:
+        UserError: the first node can't be reached by its name or its address.
+    """
+    environment = task_environment(job.resources)
+    if job.world_size > 1:
+        address, port = node_address(nodes[0]), free_port(uuid.uuid4().hex)
+        environment |= {"MASTER_ADDR": nodes[0], "MASTER_PORT": str(port), "MASTER_IP": address}
+    return environment
+
+
+TASK = ("espnet3.launcher.rank.entry", "espnet3.launcher.rank.task")

@@ -1,0 +1,171 @@
+"""Submit stages to Slurm as a chain of jobs: none is queued twice or lost, whenever this process dies."""
+
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from espnet3.config.secrets import saved_text
+from espnet3.errors import UserError
+from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.plan import Job
+from espnet3.launcher.submit.queued import Queued
+from espnet3.launcher.submit.script import job_script
+from espnet3.launcher.submit.submission import Refused, cancel, sbatch, try_out
+from espnet3.rundir.atomic import write_text
+from espnet3.rundir.job import (
+    SCRIPT,
+    SubmittedJob,
+    new_job_name,
+    read_job_id,
+    write_job,
+    write_submission,
+)
+from espnet3.rundir.layout import jobs_dir
+from espnet3.rundir.process import ProcessName
+from espnet3.slurm.queue import TOKEN
+from espnet3.stages import STAGES
+from espnet3.terminal.screen import Screen
+
+
+def submit_chain(
+    jobs: Sequence[Job],
+    config: DictConfig,
+    *,
+    force: Sequence[bool],
+    command: list[str],
+    after: Queued | None = None,
+) -> list[Queued]:
+    """Submit `jobs`, each to start when the one before is done; the caller holds what `submitting` says.
+
+    Side effects: a folder for each job in the run directory, with its description, configuration and script.
+
+    Args:
+        jobs: at least one.
+        config: theirs.
+        force: for each of them, whether it runs though it is done.
+        command: what the user had typed.
+        after: a job of the run directory that the first waits for.
+
+    Raises:
+        UserError: Slurm refuses one of them, with its own message; then none is queued.
+        SlurmAway: it does not answer; what was queued before that stays, and `resume` goes on with it.
+    """
+    described = describe_chain(
+        jobs, config, force=force, command=command, after=after.job.name if after else ""
+    )
+    try:
+        try_out(
+            [
+                (_write_script(one, job, config, after=[]), job.resources, job.stage)
+                for one, job in zip(described, jobs, strict=True)
+            ]
+        )
+        return submit_described(described, jobs, config, known=[after] if after else [])
+    except Refused:
+        cancel([job_id for job in described if (job_id := read_job_id(_folder(config, job)))])
+        for job in described:
+            _undo(job, config)
+        raise
+
+
+def describe_chain(
+    jobs: Sequence[Job], config: DictConfig, *, force: Sequence[bool], command: list[str], after: str = ""
+) -> list[SubmittedJob]:
+    """Write down what is to be submitted, before anything is; see `submit_chain`."""
+    exp_dir, chain = Path(config.exp_dir), uuid.uuid4().hex[:12]
+    described = []
+    for position, job in enumerate(jobs):
+        folder_name = new_job_name(exp_dir, job.stage)
+        one = SubmittedJob(
+            name=folder_name,
+            stages=[job.stage],
+            token=f"{TOKEN}{chain}-{position}",
+            chain=chain,
+            position=position,
+            after=after,
+            force=force[position],
+            command=command,
+            chain_stages=[each.stage for each in jobs],
+            max_restarts=job.resources.max_restarts,
+            submitted_by=asdict(ProcessName.own()),
+        )
+        try:
+            write_job(_folder(config, one), one, saved_text(config))
+            (exp_dir / "logs" / job.stage).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"can't write {error.filename or exp_dir}: {error.strerror}") from error
+        described.append(one)
+        after = folder_name
+    return described
+
+
+def submit_described(
+    described: Sequence[SubmittedJob], jobs: Sequence[Job], config: DictConfig, known: Sequence[Queued] = ()
+) -> list[Queued]:
+    """Submit what was described and is not `known` to be queued already.
+
+    Raises:
+        UserError: Slurm refuses.
+        SlurmAway: it does not answer; what was queued before that stays.
+    """
+    queued = {one.job.name: one for one in known}
+    for one, job in zip(described, jobs, strict=True):
+        if one.name not in queued:
+            after = [queued[one.after].job_id] if one.after in queued else []
+            script = _write_script(one, job, config, after)
+            job_id = sbatch(script, one.token)
+            write_submission(_folder(config, one), job_id)
+            queued[one.name] = Queued(one, job_id)
+    return [queued[one.name] for one in described]
+
+
+@contextmanager
+def submitting(exp_dir: Path, screen: Screen) -> Iterator[None]:
+    """Be the only one who submits jobs of a run directory, also while a job holds the directory itself."""
+    try:
+        with held(jobs_dir(exp_dir), screen, wait=True):
+            yield
+    finally:
+        with suppress(OSError):  # where nothing was submitted nothing stays
+            jobs_dir(exp_dir).rmdir()
+
+
+def job_name(config: DictConfig, stage: str) -> str:
+    """What the job is called in squeue: "asr.default.2-train"."""
+    return f"{Path(config.recipe_dir).name}.{config.tag}.{STAGES.index(stage)}-{stage}".replace(" ", "_")
+
+
+def script_of(job: Job, config: DictConfig, folder: Path, token: str, after: Sequence[str]) -> str:
+    """The batch script of a stage's job."""
+    return job_script(
+        job.resources,
+        folder,
+        name=job_name(config, job.stage),
+        token=token,
+        output=Path(config.exp_dir) / "logs" / job.stage / "job-%j.log",
+        after=after,
+    )
+
+
+def _undo(job: SubmittedJob, config: DictConfig) -> None:
+    """Remove what `describe_chain` has made for a job that is not submitted."""
+    folder, logs = _folder(config, job), Path(config.exp_dir) / "logs" / job.stage
+    shutil.rmtree(folder, ignore_errors=True)
+    for empty in (folder.parent, logs, logs.parent):
+        with suppress(OSError):  # there is something else in it
+            empty.rmdir()
+
+
+def _folder(config: DictConfig, job: SubmittedJob) -> Path:
+    return jobs_dir(Path(config.exp_dir)) / job.name
+
+
+def _write_script(one: SubmittedJob, job: Job, config: DictConfig, after: Sequence[str]) -> Path:
+    folder = _folder(config, one)
+    write_text(folder / SCRIPT, script_of(job, config, folder, one.token, after))
+    return folder / SCRIPT

@@ -1,0 +1,54 @@
+"""What can be known to be wrong with a job before Slurm takes it, and that sbatch itself does not tell."""
+
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet3.errors import UserError
+from espnet3.resources import Resources
+from espnet3.slurm.partitions import Partition, asked_for
+
+
+def check_script(script: Path, resources: Resources, where: str) -> None:
+    """Check the shell that the user's `setup` lines are, and the `python` that is called.
+
+    Raises:
+        UserError: naming the key below `where`, such as resources.train.
+    """
+    command = shlex.split(resources.python or "")
+    if command and Path(command[0]).is_absolute() and not os.access(command[0], os.X_OK):
+        raise UserError(f"{where}.python={resources.python}: there is no program {command[0]}")
+    try:
+        done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
+    except OSError:
+        return  # no bash here: the nodes will tell
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[0].removeprefix(f"{script}: ")
+        raise UserError(f"{where}.setup={list(resources.setup)}: is no shell: {said}")
+
+
+def check_limits(resources: Resources, partitions: Sequence[Partition], where: str) -> None:
+    """Where partitions' limits are not enforced, Slurm takes a job beyond them and never starts it.
+
+    A quality of service may lift such limits: with `qos` given nothing is checked.
+
+    Raises:
+        UserError: naming the key below `where`, such as resources.train, and the limit.
+    """
+    possible = asked_for(partitions, resources.partition)
+    if resources.qos or not possible:
+        return
+    names = ", ".join(part.name for part in possible)
+    longest = max(possible, key=lambda part: float("inf") if part.max_minutes is None else part.max_minutes)
+    if longest.max_minutes is not None and resources.timeout_min > longest.max_minutes:
+        raise UserError(
+            f"{where}.timeout_min={resources.timeout_min}: partition {names} takes jobs of at most"
+            f" {longest.max_minutes:.0f} minutes ({longest.time_limit}), after which a training goes on"
+        )
+    most = max(part.nodes if part.max_nodes is None else part.max_nodes for part in possible)
+    if resources.nodes > most:
+        raise UserError(
+            f"{where}.nodes={resources.nodes}: partition {names} takes jobs of at most {most} nodes"
+        )

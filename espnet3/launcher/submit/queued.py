@@ -1,0 +1,71 @@
+"""The jobs of a run directory that are in Slurm's queue."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet3.errors import UserError, short_path
+from espnet3.rundir.job import SubmittedJob, read_job_end, read_job_id, read_jobs, write_submission
+from espnet3.rundir.layout import jobs_dir
+from espnet3.slurm.command import SlurmAway
+from espnet3.slurm.queue import QueuedJob, find_job, own_jobs
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job of a run directory, and what Slurm has of it."""
+
+    job: SubmittedJob
+    job_id: str
+    slurm: QueuedJob | None = None
+
+
+def find_queued(exp_dir: Path, jobs: Sequence[QueuedJob] | None = None) -> list[Queued]:
+    """The jobs of a run directory that are in Slurm's queue, those too whose id was never noted.
+
+    Args:
+        exp_dir: the run directory.
+        jobs: what `own_jobs` gives, if it was asked already.
+
+    Raises:
+        SlurmAway, UserError: Slurm can't be asked.
+    """
+    known = read_jobs(exp_dir)
+    if not known:
+        return []
+    in_slurm = [job for job in (own_jobs() if jobs is None else jobs) if job.in_queue]
+    found = []
+    for job in known:
+        folder = jobs_dir(exp_dir) / job.name
+        if job.runs > 1 and read_job_end(folder) is not None:
+            continue  # what is in the queue goes on with others
+        job_id = read_job_id(folder) or ""
+        slurm = find_job(in_slurm, job_id, job.token)
+        if slurm is not None:
+            if not job_id:
+                with suppress(OSError):
+                    write_submission(folder, slurm.job_id)
+            found.append(Queued(job, slurm.job_id, slurm))
+    return found
+
+
+def refuse_if_queued(exp_dir: Path) -> None:
+    """A run directory belongs to the jobs that are queued for it.
+
+    Raises:
+        UserError: naming the job and what can be done.
+    """
+    try:
+        queued = find_queued(exp_dir)
+    except SlurmAway as error:
+        raise UserError(
+            f"Slurm does not say whether jobs are queued for {short_path(exp_dir)}: {error}"
+        ) from error
+    if queued:
+        first, where = queued[0], short_path(exp_dir)
+        state = first.slurm.state if first.slurm else "queued"
+        raise UserError(
+            f"{where} is held by Slurm job {first.job_id} ({first.job.stage}, {state}): follow it with"
+            f" `espnet3 logs -f {where}`, end it with `espnet3 cancel {where}`, or give tag=NAME"
+        )

@@ -1,0 +1,123 @@
+"""Swept keys as axes: their short names, and their values in order and as one reads them."""
+
+import itertools
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from espnet3.sweep.show.view import SweepView
+from espnet3.sweep.trials.naming import labels
+
+MOST_CELLS = 30
+"""An axis with more distinct numbers than this is drawn to scale, and not as rows of cells."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One swept key."""
+
+    key: str
+    label: str
+    """Short, and no other key's."""
+    texts: list[str]
+    """Its distinct values as one reads them, in order."""
+    numbers: list[float] | None
+    """The same as numbers; None unless every value is a finite one."""
+    log: bool
+    """Its numbers are spread by factors rather than by differences."""
+    places: list[int]
+    """For each trial the index of its value; -1 where it has none."""
+
+    @property
+    def to_scale(self) -> bool:
+        """Too many numbers for cells."""
+        return self.numbers is not None and len(self.numbers) > MOST_CELLS
+
+
+def axes(view: SweepView) -> list[Axis]:
+    """An axis for each swept key, in their order."""
+    return [
+        _axis(key, label, [trial.values.get(key, _NONE) for trial in view.trials])
+        for key, label in labels(view.keys).items()
+    ]
+
+
+def number_text(value: float, *, power: bool = False) -> str:
+    """A number as one writes it: `2e-4`, `0.05`, `16`, `3e6`; with `power` always as `5e-2`."""
+    if not math.isfinite(value):
+        return {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
+    if value == 0 or (0.01 <= abs(value) < 1e5 and not power):
+        return f"{value:.6g}"
+    mantissa, exponent = f"{value:.5e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def value_text(value: Any) -> str:
+    """A swept value as one reads it: text as it is, all else as in YAML or JSON."""
+    if isinstance(value, str):
+        return value
+    if _is_number(value):
+        return number_text(value)
+    return json.dumps(value, default=str)
+
+
+_NONE = object()
+
+
+def _axis(key: str, label: str, given: list[Any]) -> Axis:
+    # 1, 1.0, '1' and true are different values
+    names = [None if value is _NONE else f"{type(value).__name__} {value_text(value)}" for value in given]
+    distinct = {name: value for name, value in zip(names, given, strict=True) if name is not None}
+    order = sorted(distinct, key=lambda name: _sort_key(distinct[name]))
+    values = [distinct[name] for name in order]
+    numeric = bool(values) and all(_is_number(value) and math.isfinite(value) for value in values)
+    numbers = [float(value) for value in values] if numeric else None
+    log = numbers is not None and _by_factors(numbers)
+    # one notation along an axis: 2e-3, 1e-2 rather than 2e-3, 0.01
+    power = numbers is not None and log and (numbers[0] < 0.01 or numbers[-1] >= 1e5)
+    texts = [number_text(value, power=True) if power else value_text(value) for value in values]
+    place = {name: index for index, name in enumerate(order)}
+    return Axis(
+        key=key,
+        label=label,
+        texts=_apart(texts, values),
+        numbers=numbers,
+        log=log,
+        places=[-1 if name is None else place[name] for name in names],
+    )
+
+
+def _apart(texts: list[str], values: list[Any]) -> list[str]:
+    """Texts with the type added where two values read alike."""
+    return [
+        f"{text} ({type(value).__name__})" if texts.count(text) > 1 else text
+        for text, value in zip(texts, values, strict=True)
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _sort_key(value: Any) -> tuple[int, float, str]:
+    if _is_number(value):
+        return (0, value, type(value).__name__) if math.isfinite(value) else (1, 0.0, str(value))
+    return (2, 0.0, value_text(value))
+
+
+def _by_factors(numbers: list[float]) -> bool:
+    """Whether positive numbers are more evenly spread on a logarithmic scale."""
+    numbers = sorted(set(numbers))
+    if len(numbers) < 2 or numbers[0] <= 0:
+        return False
+    if len(numbers) == 2:
+        return numbers[1] >= 10 * numbers[0]
+    return _unevenness([math.log(number) for number in numbers]) < _unevenness(numbers)
+
+
+def _unevenness(numbers: list[float]) -> float:
+    """Spread of the steps between numbers, relative to their mean."""
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
+    mean = sum(steps) / len(steps)
+    return math.sqrt(sum((step - mean) ** 2 for step in steps) / len(steps)) / mean

@@ -1,0 +1,46 @@
+"""The sweep as one HTML page with style, script, Plotly and data inlined: works offline, from a file."""
+
+import base64
+import hashlib
+import html
+from importlib.resources import files
+from string import Template
+
+from espnet3.report.page_data import as_script, page_data
+from espnet3.sweep.show.view import SweepView
+
+SCRIPTS = (
+    *("elements", "theme", "sweep", "cells", "cards", "table"),
+    *("plotting", "cells_figure", "points_figure", "curve_figure", "over_keys", "curves", "main"),
+)
+
+
+def as_page(view: SweepView, folder: str) -> str:
+    """The HTML of the page, to be written into `folder` as UTF-8.
+
+    Texts of the sweep reach the page only as JSON, and the document only as text nodes. Should one ever get
+    further: the page's policy runs no script but its own two, by their hashes, and allows no request.
+    """
+    from plotly.offline import get_plotlyjs
+
+    parts = files("espnet3.report") / "web"
+    script = '"use strict";\n' + "\n".join((parts / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
+    plotly = get_plotlyjs()
+    return Template((parts / "page.html").read_text("utf-8")).substitute(
+        title=html.escape(f"{view.name}: sweep".encode("utf-8", "replace").decode("utf-8")),
+        policy=_policy(script, plotly),
+        style=(parts / "style.css").read_text("utf-8"),
+        data=as_script(page_data(view, folder)),
+        script=script,
+        plotly=plotly,
+    )
+
+
+def _policy(*scripts: str) -> str:
+    """Nothing but these scripts, styles of the page and pictures made in it."""
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
+    styles, pictures = "style-src 'unsafe-inline'", "img-src data: blob:"
+    return (
+        f"default-src 'none'; script-src {hashes}; {styles}; {pictures}; base-uri 'none'; form-action 'none'"
+    )

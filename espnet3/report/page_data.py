@@ -1,0 +1,88 @@
+"""What the page embeds: a sweep as JSON, with everything decided that a picture decides alike."""
+
+import json
+import os
+from typing import Any
+from urllib.parse import quote
+
+from espnet3.report.axes import axes
+from espnet3.report.cells import direction_of, metric_names
+from espnet3.report.curves import embedded_curves
+from espnet3.report.tables import plain
+from espnet3.sweep.show.view import SweepView, TrialView
+
+LONGEST_TRACEBACK = 20_000
+"""Characters; the middle of a longer one is left out."""
+
+
+def page_data(view: SweepView, folder: str) -> dict[str, Any]:
+    """Plain values for JSON. `folder` is where the page will be: links to the trials are relative to it."""
+    metrics = metric_names(view)
+    tracebacks: dict[str, int] = {"": 0}
+    up = os.path.relpath(view.directory, folder)
+    trials = [_trial(view, trial, metrics, tracebacks, up) for trial in view.trials]
+    best = [trial.name for trial in view.trials].index(view.best) if view.best is not None else None
+    found = axes(view)
+    data = {
+        "name": view.name,
+        "directory": view.directory,
+        "command": view.command,
+        "generated_at": view.generated_at,
+        "objective": view.objective,
+        "direction": view.direction,
+        "best": best,
+        "metrics": [{"name": name, "direction": direction_of(view, name)} for name in metrics],
+        "axes": [
+            {
+                "key": axis.key,
+                "label": axis.label,
+                "texts": axis.texts,
+                "numbers": axis.numbers,
+                "log": axis.log,
+                "to_scale": axis.to_scale,
+            }
+            for axis in found
+        ],
+        "trials": [
+            {**trial, "places": [axis.places[index] for axis in found]} for index, trial in enumerate(trials)
+        ],
+        "tracebacks": list(tracebacks),
+    }
+    # curves have neither NaN nor infinity, and most of the numbers
+    return {**plain(data), "curves": embedded_curves(view)}
+
+
+def as_script(data: dict[str, Any]) -> str:
+    """JSON that can't end the script element it stands in, in ASCII."""
+    text = json.dumps(data, separators=(",", ":"), default=str, allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _trial(
+    view: SweepView, trial: TrialView, metrics: list[str], tracebacks: dict[str, int], up: str
+) -> dict[str, Any]:
+    measured = {**trial.metrics, view.objective: trial.objective}
+    return {
+        "name": trial.name,
+        "directory": trial.directory,
+        "href": "" if trial.state == "missing" else _link(up, trial.directory),
+        "state": trial.state,
+        "older": trial.older,
+        "metrics": [measured.get(name) for name in metrics],
+        "seconds": trial.seconds,
+        "message": trial.message,
+        "traceback": tracebacks.setdefault(_shortened(trial.traceback), len(tracebacks)),
+        "command": trial.command,
+    }
+
+
+def _link(up: str, directory: str) -> str:
+    """Quoted, and behind the way up: a folder may be called `javascript:`."""
+    return quote(f"{up}/{directory}/", errors="surrogateescape")
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= LONGEST_TRACEBACK:
+        return text
+    half = LONGEST_TRACEBACK // 2
+    return f"{text[:half]}\n[{len(text) - 2 * half:,} characters left out]\n{text[-half:]}"

@@ -1,0 +1,45 @@
+"""The kind of picture that a choice takes, its title, and its file."""
+
+import warnings
+from pathlib import Path
+
+from espnet3.report.choice import Choice
+from espnet3.report.picture.style import plain
+from espnet3.rundir.atomic import replace_file
+from espnet3.sweep.show.view import SweepView
+
+DPI = 150
+
+
+def draw_picture(view: SweepView, choice: Choice, picture: Path) -> None:
+    """Draw into `picture`, replaced atomically: a heat map, points to scale, or a curve over one key."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from espnet3.report.picture.cells import draw_cells
+    from espnet3.report.picture.curve import draw_curve
+    from espnet3.report.picture.points import draw_points
+
+    figure = Figure(layout="constrained")
+    FigureCanvasAgg(figure)
+    panel = figure.subplots()
+    if choice.y is None:
+        most = draw_curve(figure, panel, view, choice)
+    elif choice.to_scale:
+        most = draw_points(figure, panel, view, choice, choice.y)
+    else:
+        most = draw_cells(figure, panel, view, choice, choice.y)
+    panel.set_title(plain(title(view, choice, most)), fontsize=10)
+    with warnings.catch_warnings(), replace_file(picture) as temporary:
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script the font has not
+        figure.savefig(temporary, format="png", dpi=DPI)
+
+
+def title(view: SweepView, choice: Choice, most: int) -> str:
+    """The sweep's name, and what stands for trials where up to `most` of them meet."""
+    if most < 2:
+        return view.name
+    where = f"over {', '.join(choice.others)}" if choice.others else "of equal trials"
+    if choice.over == "best" and choice.metric != view.objective:
+        return f"{view.name}: best by {view.objective} {where}"
+    return f"{view.name}: {choice.over} {where}"

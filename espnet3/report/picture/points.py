@@ -1,0 +1,52 @@
+"""Two keys, one of them with too many values for cells: each trial at its place, to scale."""
+
+import math
+from typing import TYPE_CHECKING
+
+from espnet3.report.axes import Axis
+from espnet3.report.cells import measured
+from espnet3.report.choice import Choice
+from espnet3.report.picture.style import colour_bar, colours, scale, star
+from espnet3.sweep.show.view import SweepView
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE_INCHES = (6.4, 4.8)
+
+
+def draw_points(figure: "Figure", panel: "Axes", view: SweepView, choice: Choice, up: Axis) -> int:
+    """Draw the trials that have a value or failed; 1, for none are put together."""
+    figure.set_size_inches(*SIZE_INCHES)
+    points: list[tuple[float, float, float]] = []
+    failed: list[tuple[float, float]] = []
+    for index, trial in enumerate(view.trials):
+        x, y = _at(choice.x, index), _at(up, index)
+        if x is None or y is None:
+            continue
+        value = measured(view, trial, choice.metric)
+        if value is not None and math.isfinite(value):
+            points.append((x, y, value))
+            if trial.name == view.best:
+                star(panel, x, y)
+        elif value is not None or trial.state in ("failed", "killed"):
+            failed.append((x, y))
+    if failed:
+        at = ([x for x, _ in failed], [y for _, y in failed])
+        panel.scatter(*at, marker="x", s=18, linewidths=0.8, color="dimgray", label="failed or diverged")
+        panel.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
+    if points:
+        across, upwards, values = (list(column) for column in zip(*points, strict=True))
+        drawn = panel.scatter(across, upwards, c=values, s=22, **colours(view, choice, values))
+        colour_bar(figure, panel, drawn, view, choice, values)
+    scale(panel, "x", choice.x)
+    scale(panel, "y", up)
+    return 1
+
+
+def _at(axis: Axis, index: int) -> float | None:
+    place = axis.places[index]
+    if place < 0:
+        return None
+    return axis.numbers[place] if axis.numbers else place

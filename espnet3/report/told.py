@@ -1,0 +1,25 @@
+"""A sweep in one line."""
+
+from collections import Counter
+
+from espnet3.report.axes import axes, number_text
+from espnet3.sweep.show.view import SweepView
+
+
+def told(view: SweepView) -> str:
+    """`6 trials: 5 done, 1 failed; best valid/loss 0.405 by generator.lr=4e-4 discriminator.lr=1e-4`."""
+    count = len(view.trials)
+    states = Counter(trial.state for trial in view.trials)
+    line = f"{count:,} trial{'s' * (count != 1)}"
+    if states:
+        line += ": " + ", ".join(f"{number:,} {state}" for state, number in states.most_common())
+    for index, trial in enumerate(view.trials):
+        if trial.name == view.best and trial.objective is not None:
+            values = [
+                f"{axis.label}={axis.texts[axis.places[index]]}"
+                for axis in axes(view)
+                if axis.places[index] >= 0
+            ]
+            value = number_text(float(f"{trial.objective:.4g}"))
+            return f"{line}; best {view.objective} {value}{' by ' * bool(values)}{' '.join(values)}"
+    return f"{line}; none has a {view.objective} yet"

@@ -1,0 +1,68 @@
+"""Run one of Slurm's commands: what it prints, or why it does not answer."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from functools import partial
+
+from espnet3.errors import UserError
+from espnet3.slurm.environment import clean_environment
+
+TRANSIENT = (
+    *("Unable to contact slurm controller", "Connection refused", "Socket timed out", "timed out"),
+    *("temporarily unable to accept", "Zero Bytes were transmitted", "Communication connection failure"),
+    *("Transport endpoint is not connected", "Resource temporarily unavailable"),
+)
+"""What Slurm's commands say when its controller is away for a while."""
+
+
+TIMEOUT_S = 60.0
+
+
+class SlurmAway(UserError):
+    """Slurm's controller does not answer; the message is its own."""
+
+
+def ask(command: Sequence[str], *, timeout_s: float = TIMEOUT_S, dies_with_us: bool = False) -> str:
+    """What one of Slurm's commands prints; with `dies_with_us` it does not outlive this process.
+
+    Raises:
+        SlurmAway: the controller does not answer, or not in time.
+        UserError: the command is not there, or refuses; the message is Slurm's own.
+    """
+    try:
+        done = subprocess.run(
+            list(command),
+            capture_output=True, text=True, env=clean_environment(), timeout=timeout_s, check=False,
+            preexec_fn=partial(_die_with, os.getpid()) if dies_with_us else None,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise UserError(
+            f"{command[0]} is not on PATH: launcher=slurm works where Slurm's commands are, on a login node"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise SlurmAway(f"{command[0]} did not answer within {timeout_s:.0f} s") from None
+    if done.returncode == 0:
+        return done.stdout
+    said = _in_one_line(done.stderr or done.stdout) or f"exit code {done.returncode}"
+    if any(sign in said for sign in TRANSIENT):
+        raise SlurmAway(said)
+    raise UserError(said)
+
+
+def _die_with(parent: int) -> None:
+    """In a child that is about to become a command: be killed when the parent is gone."""
+    import ctypes
+
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _in_one_line(text: str) -> str:
+    """Slurm's message without the name of the command before each line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()] or lines
+    return "; ".join(line.split(": error: ")[-1].removeprefix("sbatch: ") for line in errors)

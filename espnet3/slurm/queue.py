@@ -1,0 +1,82 @@
+"""Ask Slurm: which jobs there are, in which state, and how those ended that it has forgotten."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from espnet3.slurm.command import ask
+
+IN_QUEUE = frozenset(
+    (
+        *("PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "STOPPED", "SIGNALING"),
+        *(
+            "REQUEUED",
+            "REQUEUE_FED",
+            "REQUEUE_HOLD",
+            "RESIZING",
+            "SPECIAL_EXIT",
+            "STAGE_OUT",
+            "RESV_DEL_HOLD",
+        ),
+    )
+)
+"""States of a job that is not over."""
+TOKEN = "espnet3:"
+"""How the tokens begin that jobs carry as their comment."""
+_FORMAT = "%i|%T|%r|%N|%M|%S|%k"
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job as squeue or sacct shows it."""
+
+    job_id: str
+    state: str
+    """PENDING, RUNNING, COMPLETED, FAILED, CANCELLED, TIMEOUT, NODE_FAIL, PREEMPTED, OUT_OF_MEMORY, …"""
+    reason: str = ""
+    """Why it waits, in Slurm's words."""
+    nodes: str = ""
+    elapsed: str = ""
+    start: str = ""
+    """When it started, or when Slurm expects it to."""
+    comment: str = ""
+
+    @property
+    def in_queue(self) -> bool:
+        """Whether it waits, runs or ends just now."""
+        return self.state in IN_QUEUE
+
+
+def own_jobs() -> list[QueuedJob]:
+    """The user's jobs: those in the queue and those that ended a few minutes ago. One squeue call.
+
+    Raises:
+        SlurmAway, UserError: see `ask`.
+    """
+    lines = ask(["squeue", "--me", "--states=all", "--noheader", "--array", f"--format={_FORMAT}"])
+    jobs = []
+    for line in lines.splitlines():
+        words = line.strip().split("|", 6)
+        if len(words) == 7:
+            blank = ["" if word in ("(null)", "N/A", "None") else word for word in words]
+            _, _, element = blank[0].partition("_")
+            if element and blank[6]:
+                blank[6] = element_token(blank[6], element)
+            jobs.append(QueuedJob(blank[0], words[1], *blank[2:]))
+    return jobs
+
+
+def find_job(jobs: Iterable[QueuedJob], job_id: str, token: str) -> QueuedJob | None:
+    """A job among `jobs` by its id, or where nobody has noted that, by the token that it carries.
+
+    Where Slurm was set up anew ids begin again: one that carries another token of ours is another job.
+    """
+    for job in jobs:
+        is_other = bool(token) and job.comment.startswith(TOKEN) and job.comment != token
+        if (job.job_id == job_id and not is_other) if job_id else (bool(token) and job.comment == token):
+            return job
+    return None
+
+
+def element_token(token: str, element: int | str) -> str:
+    """What tells an element of an array from the others, which all carry the same comment."""
+    return f"{token}[{element}]"

@@ -1,0 +1,59 @@
+"""The srun command lines that start the tasks of a step; pure functions of what a stage asks for."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet3.resources import Resources
+
+
+def srun_command(
+    resources: Resources,
+    attempt: Path,
+    output: Path,
+    *,
+    program: Sequence[str],
+    nodes: Sequence[str] = (),
+) -> list[str]:
+    """The command that starts one task per rank of an attempt; it ends when all have or one failed.
+
+    Args:
+        resources: of the stage.
+        attempt: the attempt's directory, which says the tasks what to do.
+        output: file for what tasks print before they open their own logs; `%t` is the rank.
+        program: what each task runs: a module and its first arguments; `attempt` is the last one.
+        nodes: where, in a larger allocation too; by default wherever Slurm likes.
+    """
+    return [
+        *_srun(resources, attempt.name, nodes),
+        *("--unbuffered", f"--output={output}", "--open-mode=append", "--input=none"),
+        *resources.srun_args,
+        *_python(resources, *program),
+        str(attempt),
+    ]
+
+
+def warm_command(resources: Resources, name: str, nodes: Sequence[str], program: Sequence[str]) -> list[str]:
+    """The command that starts warm ranks: all read what it reads, and it prints what they print, in lines."""
+    return [
+        *_srun(resources, name, nodes),
+        *resources.srun_args,
+        *_python(resources, *program),
+    ]
+
+
+def _srun(resources: Resources, name: str, nodes: Sequence[str]) -> list[str]:
+    tasks = resources.nodes * resources.tasks_per_node
+    return [
+        *("srun", "--kill-on-bad-exit=1", f"--job-name={name}"),
+        *(f"--nodes={resources.nodes}", f"--ntasks={tasks}", f"--ntasks-per-node={resources.tasks_per_node}"),
+        *([f"--nodelist={','.join(nodes)}"] if nodes else []),
+        f"--cpus-per-task={resources.cpus_per_task}",  # Slurm 22.05 and later don't inherit it from sbatch
+        *([f"--gpus-per-node={resources.gpus_per_node}"] if resources.gpus_per_node else []),
+    ]
+
+
+def _python(resources: Resources, *program: str) -> list[str]:
+    python = shlex.split(resources.python) if resources.python else [sys.executable]
+    return [*python, "-u", "-m", *program]

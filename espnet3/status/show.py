@@ -1,0 +1,96 @@
+"""`espnet3 status`: how any number of runs are, once or again and again, as a table or as JSON."""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from espnet3.status.run_dirs import run_dirs
+from espnet3.status.run_files import RunFiles, read_run
+from espnet3.status.snapshot import Snapshot, look
+from espnet3.status.stage_states import needed, tell
+from espnet3.status.stage_status import Told
+from espnet3.status.table import Line, table
+from espnet3.terminal.screen import Screen
+
+FILES_EVERY_S = 2.0
+QUEUE_EVERY_S = 10.0
+"""Many people watch many runs, and each look costs Slurm's controller something."""
+
+
+def status(named: Sequence[Path], *, as_json: bool, screen: Screen) -> None:
+    """Print how the runs are, now.
+
+    Raises:
+        UserError: one of the directories is no run directory.
+    """
+    runs = [read_run(path) for path in run_dirs(named)]
+    queue = look(needed(runs))
+    if as_json:
+        print(json.dumps(document(runs, queue, time.time()), indent=2))
+        return
+    for line in report(runs, queue, time.time(), screen.console.width if screen.is_terminal else None):
+        screen.styled(line)
+
+
+def watch_status(named: Sequence[Path], screen: Screen) -> None:
+    """Show how the runs are, again and again, until Ctrl-C.
+
+    Raises:
+        UserError: one of the directories is no run directory.
+        KeyboardInterrupt: it was ended.
+    """
+    run_dirs(named)
+    queue, asked_at = Snapshot(), float("-inf")
+    with screen.redrawn() as redraw:
+        while True:
+            runs = [read_run(path) for path in run_dirs(named)]
+            if time.monotonic() - asked_at >= QUEUE_EVERY_S:
+                queue, asked_at = look(needed(runs)), time.monotonic()
+            redraw(report(runs, queue, time.time(), screen.console.width))
+            time.sleep(FILES_EVERY_S)
+
+
+def report(runs: Sequence[RunFiles], queue: Snapshot, now: float, width: int | None) -> list[Line]:
+    """The table, and what is to be said besides."""
+    told = [tell(run, queue, now) for run in runs]
+    rows = [one for stages in told for one in (stages if len(runs) == 1 else brief(stages))]
+    lines = table(rows, width) if rows else [[("there are no runs here", "")]]
+    if queue.problem:
+        lines.append([(f"Slurm can't be asked ({queue.problem}): this is what the files say", "yellow")])
+    return lines
+
+
+def brief(stages: Sequence[Told]) -> list[Told]:
+    """Of a run among others: the stages that are not done, or the last one."""
+    return [one for one in stages if one.state != "done"] or list(stages[-1:])
+
+
+def document(runs: Sequence[RunFiles], queue: Snapshot, now: float) -> dict[str, Any]:
+    """Everything that is told, for a program."""
+    return {
+        "at": now,
+        "slurm": {"asked": queue.asked, "problem": queue.problem or None},
+        "runs": [
+            {
+                "run": str(run.exp_dir),
+                "state": next((one.state for one in brief(stages)), "not started"),
+                "stages": [_fields(one) for one in stages],
+            }
+            for run in runs
+            for stages in [tell(run, queue, now)]
+        ],
+    }
+
+
+def _fields(one: Told) -> dict[str, Any]:
+    """As JSON has it, which knows no NaN."""
+    fields = {key: value for key, value in asdict(one).items() if key != "run"}
+    fields["metrics"] = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in one.metrics.items()
+    }
+    return fields

@@ -1,0 +1,239 @@
+"""In which state each stage of a run is: a pure function of its files, Slurm's queue and the time."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from espnet3.outcomes.job import how_it_ended, may_come_back, may_restart
+from espnet3.rundir.outcome import attempt_outcome, first_failure
+from espnet3.slurm.queue import QueuedJob
+from espnet3.stages import STAGES
+from espnet3.status.run_files import RunFiles, StageFiles
+from espnet3.status.snapshot import Snapshot
+from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, SAVED, UNDER_WAY, State, Told
+
+_HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "SUSPENDED", "STOPPED")
+_CLOCKS_DIFFER_S = 3.0
+_NEVER_STARTED = "DependencyNeverSatisfied"
+
+
+def needed(runs: Sequence[RunFiles]) -> list[tuple[str, str]]:
+    """Jobs (id, token) whose state only Slurm knows."""
+    found = []
+    for run in runs:
+        for stage in run.stages:
+            if stage.job is not None:
+                if stage.job.end is None or may_restart(stage.job.end):
+                    found.append((stage.job.job_id, stage.job.job.token))
+            elif stage.attempt and not stage.attempt.end and stage.attempt.begin.slurm_job_id:
+                found.append((stage.attempt.begin.slurm_job_id, ""))
+        if run.owner and run.owner_lives is None and run.owner.slurm_job:
+            found.append((run.owner.slurm_job.partition(".")[0], ""))
+    return list(dict.fromkeys(found))
+
+
+def owner_is_at_work(run: RunFiles, queue: Snapshot) -> bool:
+    """Whether the process that claims the run directory lives, as far as can be known from here."""
+    if run.owner_lives is None and run.owner is not None and run.owner.slurm_job:
+        slurm = queue.find(run.owner.slurm_job.partition(".")[0])
+        return slurm.in_queue if slurm else not queue.answered
+    return run.owner_lives is not False
+
+
+def tell(run: RunFiles, queue: Snapshot, now: float) -> list[Told]:
+    """The state of every stage of `run` of which there is anything, in order."""
+    told: list[Told] = []
+    of_job: dict[str, Told] = {}
+    """The last stage of each job."""
+    for stage in run.stages:
+        job = stage.job.job if stage.job else None
+        earlier = of_job.get(job.name) if job else None
+        before = of_job.get(job.after) if job else None
+        one = _tell_stage(run, stage, before, queue, now)
+        if earlier is not None and earlier.state != "done" and stage.attempt is None:
+            # One job runs both, and has not come so far.
+            if earlier.state in UNDER_WAY:
+                one = replace(one, state="queued", reason=f"after stage {STAGES.index(earlier.stage)}")
+            elif earlier.state == "not started":
+                one = replace(one, state="not started", reason=earlier.reason)
+            else:
+                one = replace(one, state="blocked", reason=_after(earlier))
+        told.append(one)
+        if job:
+            of_job[job.name] = one
+    if told:
+        return told
+    if owner_is_at_work(run, queue):
+        return [Told(run.exp_dir, "", "running", str(run.owner))]
+    # A command died before it had described anything, or it is another user's.
+    return [Told(run.exp_dir, "", "not started", "nothing to be read")]
+
+
+def _tell_stage(run: RunFiles, stage: StageFiles, before: Told | None, queue: Snapshot, now: float) -> Told:
+    if stage.job is not None:
+        slurm = queue.find(stage.job.job_id, stage.job.job.token)
+        state, reason = _of_job(stage, slurm, before, queue, now)
+    else:
+        slurm = None
+        state, reason = _of_attempt(run, stage, queue)
+    attempt = stage.attempt
+    begin = attempt.begin if attempt else None
+    ended_at = None if state == "running" else _ended_at(stage)
+    beat = stage.heartbeat
+    metrics = stage.record.metrics if state == "done" and stage.record else beat.get("metrics")
+    return Told(
+        run=run.exp_dir,
+        stage=stage.stage,
+        state=state,
+        reason=reason,
+        launcher=begin.launcher if begin else "slurm" if stage.job else "",
+        job=stage.job.job.name if stage.job else "",
+        job_id=_job_id(stage, slurm),
+        slurm_state=slurm.state if slurm else "",
+        slurm_reason=slurm.reason if slurm else "",
+        expected_start=slurm.start if slurm and slurm.state == "PENDING" else "",
+        attempt=begin.number if begin else None,
+        nodes=begin.nodes if begin else [],
+        started_at=begin.started_at if begin else None,
+        ended_at=ended_at,
+        elapsed_s=max(0.0, (ended_at or now) - begin.started_at) if begin else None,
+        epoch=beat.get("epoch"),
+        max_epochs=beat.get("max_epochs"),
+        unit=beat.get("unit", ""),
+        done=beat.get("done"),
+        total=beat.get("total"),
+        utterances_per_s=beat.get("utterances_per_s"),
+        metrics=metrics or {},
+        eta_s=beat.get("eta_s") if state in AT_WORK else None,
+        heartbeat_age_s=max(0.0, now - beat["at"]) if state in AT_WORK and "at" in beat else None,
+        log=stage.tasks[0].log if stage.tasks else "",
+    )
+
+
+def _of_job(
+    stage: StageFiles, slurm: QueuedJob | None, before: Told | None, queue: Snapshot, now: float
+) -> tuple[State, str]:
+    job, attempt = stage.job, stage.attempt
+    assert job is not None
+    if attempt and attempt.end and attempt.end.outcome == "done" and stage.stage != job.job.stages[-1]:
+        return "done", ""  # its job goes on with the next stage
+    ends = slurm is not None and slurm.state in ("RUNNING", "COMPLETING") and not may_restart(job.end)
+    waits = slurm is not None and slurm.in_queue and not ends
+    if job.end is not None and (not waits or job.job.runs > 1):  # with others, it never begins again
+        return job.end.outcome, job.end.reason
+    if slurm is not None and slurm.in_queue:
+        return _in_queue(stage, slurm, before)
+    if attempt and job.end is None and may_come_back(attempt.end, slurm, now):
+        return "restarting", "Slurm has ended it"
+    never_began = attempt is None and not job.has_log
+    if slurm is not None:
+        if slurm.state == "CANCELLED" and never_began:
+            # By a person, or by Slurm because what it waits for failed: then no name stands at the state.
+            is_dependency = slurm.reason == _NEVER_STARTED or (not slurm.reason and _is_over(before))
+            return ("blocked", _after(before)) if is_dependency else ("cancelled", "")
+        end = how_it_ended(attempt, slurm)
+        if slurm.state.startswith("CANCELLED"):
+            return "cancelled", SAVED if end.outcome == "stopped" else ""
+        return end.outcome, end.reason
+    if not job.job_id and attempt is None:
+        if job.submitter_lives:
+            return "queued", "being submitted"
+        return "not started", "never submitted"
+    if attempt is not None and attempt.end is not None:
+        end = attempt.end
+        if not end.restarts:
+            return end.outcome, end.reason
+        return ("killed", "gone from the queue") if queue.answered else ("restarting", end.reason)
+    if not queue.answered:
+        return ("running", "") if attempt is not None or job.has_log else ("queued", "")
+    if attempt is not None:
+        failure = first_failure(list(stage.tasks))
+        return (
+            ("failed", f"rank {failure.rank}: {failure.message}") if failure else ("killed", "no last word")
+        )
+    if job.has_log:
+        return "failed", "ended before the stage began"
+    return ("blocked", _after(before)) if _is_over(before) else ("cancelled", "gone from the queue")
+
+
+def _in_queue(stage: StageFiles, slurm: QueuedJob, before: Told | None) -> tuple[State, str]:
+    attempt = stage.attempt
+    if slurm.state in _HELD or "held" in slurm.reason.lower():
+        return "held", slurm.reason or slurm.state.lower()
+    if slurm.state in ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "RESIZING"):
+        if attempt is None:
+            if stage.job is not None and stage.job.comes_later:
+                return "queued", f"behind others in job {slurm.job_id}"
+            return "running", "starting"
+        if attempt.end is None:
+            is_earlier = attempt.begin.started_at < _seconds(slurm.start) - _CLOCKS_DIFFER_S
+            if is_earlier:
+                return "restarting", "starting"
+            return "running", "ending" if slurm.state == "COMPLETING" else ""
+        if attempt.end.restarts:
+            return "restarting", attempt.end.reason
+        return "running", "has saved" if attempt.end.outcome == "stopped" else "ending"
+    if slurm.reason == _NEVER_STARTED:
+        return "blocked", _after(before)
+    if slurm.reason == "Dependency" and before is not None:
+        return "queued", f"after stage {STAGES.index(before.stage)}"
+    return "restarting" if attempt is not None else "queued", slurm.reason or slurm.state.lower()
+
+
+def _of_attempt(run: RunFiles, stage: StageFiles, queue: Snapshot) -> tuple[State, str]:
+    """Of a stage that runs here, or inside an allocation of the user's."""
+    attempt = stage.attempt
+    if attempt is None:  # launcher=debug leaves no more than the stage's record
+        if stage.record and stage.record.done:
+            return "done", ""
+        return ("running", "") if run.owner_lives else ("stopped", "not finished")
+    if attempt.end is not None:
+        return attempt.end.outcome, attempt.end.reason
+    if stage.launcher_lives or stage.tasks_live:
+        return "running", "" if stage.launcher_lives else "its command is gone"
+    if stage.launcher_lives is None:
+        slurm = queue.find(attempt.begin.slurm_job_id) if attempt.begin.slurm_job_id else None
+        if slurm is None and not (attempt.begin.slurm_job_id and queue.answered):
+            return "running", f"on {attempt.launcher.host}"
+        if slurm is not None and slurm.in_queue:
+            return "running", ""
+    failure = first_failure(list(stage.tasks))
+    outcome = attempt_outcome(list(stage.tasks), attempt.begin.world_size)
+    return outcome, f"rank {failure.rank}: {failure.message}" if failure else ""
+
+
+def _ended_at(stage: StageFiles) -> float | None:
+    if stage.attempt is None:
+        return None
+    if stage.attempt.end is not None:
+        return stage.attempt.end.ended_at
+    seen = [task.ended_at or 0.0 for task in stage.tasks]
+    return max(*seen, float(stage.heartbeat.get("at", 0.0)), stage.attempt.begin.started_at)
+
+
+def _job_id(stage: StageFiles, slurm: QueuedJob | None) -> str:
+    if slurm is not None:
+        return slurm.job_id
+    if stage.job is not None:
+        return stage.job.job_id
+    return stage.attempt.begin.slurm_job_id if stage.attempt else ""
+
+
+def _is_over(before: Told | None) -> bool:
+    """Whether what a job waits for ended, and not as done."""
+    return before is not None and before.state in OVER_NOT_DONE
+
+
+def _after(before: Told | None) -> str:
+    """Why a job never started: which stage was the first not to end as done."""
+    if before is None:
+        return "what it waits for failed"
+    if before.state == "blocked":
+        return before.reason
+    return f"stage {STAGES.index(before.stage)} {before.state}"
+
+
+def _seconds(stamp: str) -> float:
+    """Slurm's local time "2026-11-24T15:01:25" in seconds since the epoch; 0 where it is none."""
+    return datetime.fromisoformat(stamp).timestamp() if re.match(r"\d{4}-\d\d-\d\dT", stamp) else 0.0

@@ -1,0 +1,109 @@
+"""One trial in a process of its own, on this machine or in the allocation we are in."""
+
+import argparse
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from subprocess import DEVNULL, STDOUT, Popen
+from typing import Any
+
+from espnet3.errors import UserError
+from espnet3.launcher.rank.interrupts import Interrupts, block
+from espnet3.sweep.trials.folder import trial_dir
+
+_PR_SET_PDEATHSIG = 1
+
+
+def trial_log(sweep: Path, name: str) -> Path:
+    """What the processes of a trial print, besides what its stages do."""
+    return trial_dir(sweep, name) / "logs" / "sweep.log"
+
+
+def start_trial(sweep: Path, name: str, stages: list[str], *, force: bool, command: str) -> "Popen[bytes]":
+    """Start a trial's stages; returns at once.
+
+    It is asked to stop, and saves, when this process is gone.
+    """
+    log = trial_log(sweep, name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    words = [str(sweep), name, "--stages", *stages, "--command", command, *(["--force"] if force else [])]
+    with log.open("ab") as output:
+        return Popen(
+            [
+                sys.executable,
+                "-u",
+                "-m",
+                "espnet3.sweep.execute.trial_process",
+                *words,
+                "--parent",
+                str(os.getpid()),
+            ],
+            stdin=DEVNULL,
+            stdout=output,
+            stderr=STDOUT,
+            start_new_session=True,  # Ctrl-C on the terminal is for the sweep, which passes it on
+            preexec_fn=block,  # until it hears
+        )
+
+
+def main(arguments: list[str]) -> int:
+    """Run the trial; returns the exit code of its outcome."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sweep", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--stages", nargs="+", required=True)
+    parser.add_argument("--command", required=True)
+    parser.add_argument("--force", action="store_true")
+    parser.add_argument("--parent", type=int, required=True)
+    options = parser.parse_args(arguments)
+    _end_with(options.parent)
+    try:
+        with Interrupts(insistent=False):
+            return _run(options)
+    except UserError as error:
+        print(f"espnet3: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(options: Any) -> int:
+    from functools import partial
+
+    from espnet3.launcher.attempt.run_stage import Manner
+    from espnet3.launcher.attempt.run_stages import exit_code, run_in_turn
+    from espnet3.launcher.planning.claims import held
+    from espnet3.launcher.planning.plan import plan
+    from espnet3.slurm.allocation import read_allocation
+    from espnet3.sweep.trials.trial import read_trial, trial_config
+    from espnet3.terminal.screen import Screen
+
+    trial = read_trial(options.sweep, options.name)
+    if trial is None:
+        raise UserError(f"{options.sweep} has no trial {options.name}")
+    config = trial_config(options.sweep, trial)
+    screen = Screen()
+    manner = Manner(
+        screen=screen,
+        command=[options.command],
+        force=options.force,
+        interrupts=partial(Interrupts, insistent=False),
+        show_log=False,
+    )
+    jobs = plan(config, options.stages, read_allocation(os.environ))
+    with held(Path(config.exp_dir), screen, wait=False):
+        return exit_code(run_in_turn(jobs, config, manner))
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel send SIGTERM to this process when its parent is gone, whatever that dies of."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""An array of trials that was, or is about to be, handed to Slurm, as files in `arrays/<n>/` of the sweep.
+
+`array.json` is written before sbatch is called, with a token that every element carries in Slurm, and which
+trials each element runs; `submission.json` has Slurm's id and is written after, or by the first element that
+starts. Each trial has a job of its own in its run directory, that names the array and the element.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from espnet3.rundir.atomic import read_as, write_json
+from espnet3.rundir.job import JOB, SubmittedJob, new_job_name, read_jobs
+from espnet3.rundir.layout import jobs_dir
+from espnet3.rundir.private import make_private
+from espnet3.slurm.queue import element_token
+from espnet3.sweep.trials.folder import trial_dir
+
+ARRAY = "array.json"
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class SubmittedArray:
+    """What is known before an array is submitted."""
+
+    token: str
+    """Our own id, which Slurm keeps as the comment of every element."""
+    elements: list[list[str]]
+    """The trials that each element runs, one after the other, by name."""
+    stages: list[str]
+    """What each trial runs."""
+    force: bool
+    command: list[str]
+    """What the user had typed."""
+    max_restarts: int
+    submitted_by: dict[str, Any]
+    """The process that submits it: see ProcessName."""
+    written_at: float = field(default_factory=time.time)
+
+    @property
+    def trials(self) -> list[str]:
+        """All of them."""
+        return [name for names in self.elements for name in names]
+
+
+def write_array(sweep: Path, folder: Path, array: SubmittedArray) -> None:
+    """Describe the array in its folder (made, 0700), and the job of every trial in the trial's own."""
+    make_private(folder)
+    (folder / "logs").mkdir()
+    write_json(folder / ARRAY, asdict(array))
+    for element, names in enumerate(array.elements):
+        for name in names:
+            _write_element_job(trial_dir(sweep, name), folder, array, element)
+
+
+def read_array(folder: Path) -> SubmittedArray | None:
+    """The array in `folder`; None where nothing readable is."""
+    return read_as(SubmittedArray, folder / ARRAY)
+
+
+def own_job(sweep: Path, name: str, array: SubmittedArray, element: int) -> SubmittedJob | None:
+    """The job of a trial as this element; None where the trial was handed to a later job."""
+    jobs = read_jobs(trial_dir(sweep, name))
+    newest = jobs[-1] if jobs else None
+    return newest if newest and newest.token == element_token(array.token, element) else None
+
+
+def chunks(items: Sequence[Item], size: int) -> list[list[Item]]:
+    """`items` in order, in parts of at most `size`."""
+    return [list(items[start : start + size]) for start in range(0, len(items), size)]
+
+
+def _write_element_job(exp_dir: Path, folder: Path, array: SubmittedArray, element: int) -> None:
+    job = SubmittedJob(
+        name=new_job_name(exp_dir, array.stages[0]),
+        stages=array.stages,
+        token=element_token(array.token, element),
+        chain=array.token,
+        position=0,
+        after="",
+        force=array.force,
+        command=array.command,
+        max_restarts=array.max_restarts,
+        submitted_by=array.submitted_by,
+        array=str(folder),
+        element=element,
+        runs=len(array.elements[element]),
+        written_at=array.written_at,
+    )
+    own = jobs_dir(exp_dir) / job.name
+    make_private(own)
+    write_json(own / JOB, asdict(job), durable=False)  # array.json has it, too

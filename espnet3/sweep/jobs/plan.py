@@ -1,0 +1,175 @@
+"""Which trials run together: those that ask for the same, behind the stages that they share. No I/O."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from espnet3.config.fingerprint import stage_part
+from espnet3.config.references import overlap
+from espnet3.errors import UserError
+from espnet3.launcher.planning.plan import Job, main_job, on_slurm, plan
+from espnet3.resources import Resources
+from espnet3.rundir.layout import stage_home
+from espnet3.slurm.allocation import Allocation
+from espnet3.stages import label
+from espnet3.sweep.trials.folder import shared_dir, trial_dir
+from espnet3.sweep.trials.trial import Base, Trial, configured
+
+SHARED_STAGES = ("prepare", "collect_stats")
+_HOMES = {"prepare": "data_dir", "collect_stats": "stats_dir"}
+_DECIDE_JOBS = ("resources.", "launcher.", "trainer.devices", "trainer.num_nodes")
+_LAUNCHERS = ("slurm", "local", "allocation")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Stages that several trials need once."""
+
+    name: str
+    """Their run directory in `shared/`."""
+    jobs: tuple[Job, ...]
+    trial: Trial
+    """One of those that need them: their configuration is its own."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Trials that ask for the same resources and wait for the same stages."""
+
+    jobs: tuple[Job, ...]
+    """One for each stage, as of the first of them."""
+    shared: Shared | None
+    trials: tuple[Trial, ...]
+
+    @property
+    def stages(self) -> list[str]:
+        """What each runs."""
+        return [job.stage for job in self.jobs]
+
+    @property
+    def main(self) -> Job:
+        """The job of the stage that a trial is about."""
+        return main_job(self.jobs)
+
+    @property
+    def on_slurm(self) -> bool:
+        """Whether it is submitted."""
+        return on_slurm(self.main)
+
+    @property
+    def resources(self) -> Resources:
+        """What one allocation must have for every stage: the training's, where no other asks for more."""
+        main, asked = self.main.resources, [job.resources for job in self.jobs]
+        cpus = max(one.tasks_per_node * one.cpus_per_task for one in asked)
+        memory = [one.mem_gb for one in asked if one.mem_gb is not None]
+        return replace(
+            main,
+            nodes=max(one.nodes for one in asked),
+            gpus_per_node=max(one.gpus_per_node for one in asked),
+            cpus_per_task=math.ceil(cpus / main.tasks_per_node),
+            mem_gb=max(memory) if memory and main.mem_gb is not None else main.mem_gb,
+        )
+
+
+def plan_batches(
+    sweep: Path,
+    trials: Sequence[Trial],
+    bases: Mapping[str, Base],
+    stages: Sequence[str],
+    allocation: Allocation | None = None,
+) -> list[Batch]:
+    """Sort trials into batches.
+
+    Args:
+        sweep: the sweep's directory.
+        trials: those that are to be run.
+        bases: what they vary, by name.
+        stages: what each of them runs.
+        allocation: the one this process is in.
+
+    Raises:
+        UserError: resources and launcher contradict each other, or trials that differ share a directory.
+    """
+    if not any(stage in stages for stage in ("train", "validate")):
+        raise UserError("--multirun: a trial trains or validates: give stages that include 2 or 3")
+    before = [stage for stage in stages if stage in SHARED_STAGES]
+    names = _shared_by(sweep, trials, bases, before)
+    batches: dict[tuple[str, str], Batch] = {}
+    for trial in trials:
+        name = names.get(trial.name, "")
+        asked = {key: value for key, value in trial.changes.items() if key.startswith(_DECIDE_JOBS)}
+        key = (_text([trial.config, asked]), name)
+        if key in batches:
+            batches[key] = replace(batches[key], trials=(*batches[key].trials, trial))
+            continue
+        base, shared = bases[trial.config], None
+        if name:
+            config = configured(sweep, trial, base, name, shared_dir(sweep, name))
+            shared = Shared(name, tuple(plan(config, before, allocation)), trial)
+        config = configured(sweep, trial, base, trial.name, trial_dir(sweep, trial.name))
+        jobs = plan(config, [stage for stage in stages if not name or stage not in before], allocation)
+        batches[key] = Batch(tuple(jobs), shared, (trial,))
+    for batch in batches.values():
+        _check(batch)
+    return list(batches.values())
+
+
+def _shared_by(
+    sweep: Path, trials: Sequence[Trial], bases: Mapping[str, Base], stages: Sequence[str]
+) -> dict[str, str]:
+    """Trial -> name of the stages that it shares with others; one that shares with none is left out.
+
+    Raises:
+        UserError: two would fill the same directory with something else.
+    """
+    if not stages:
+        return {}
+    parts: dict[str, dict[str, Any]] = {}
+    homes_of: dict[str, tuple[str, ...]] = {}
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for trial in trials:
+        base = bases[trial.config]
+        seen = ("prepare", "manifests", "data_dir", "stats_dir", *base["collect_stats"]["depends_on"])
+        about = {key: v for key, v in trial.changes.items() if any(overlap(key, one) for one in seen)}
+        key = _text([trial.config, about])
+        if key not in homes_of:
+            config = configured(sweep, trial, base, trial.name, trial_dir(sweep, trial.name))
+            homes_of[key] = tuple(str(stage_home(config, stage)) for stage in stages)
+            for stage, home in zip(stages, homes_of[key], strict=True):
+                part = stage_part(config, stage)
+                first = parts.setdefault(f"{stage} {home}", part)
+                if first != part:
+                    changed = next(k for k in sorted({*first, *part}) if first.get(k) != part.get(k))
+                    raise UserError(
+                        f"{changed} is swept, and {label(stage)} of all trials fills {home}: sweep"
+                        f" {_HOMES[stage]}, too, or leave that stage out"
+                    )
+        groups.setdefault(homes_of[key], []).append(trial.name)
+    return {
+        trial: f"{stages[-1]}-{hashlib.sha256('|'.join(homes).encode()).hexdigest()[:8]}"
+        for homes, same in groups.items()
+        for trial in same
+        if len(same) > 1
+    }
+
+
+def _check(batch: Batch) -> None:
+    if batch.main.launcher not in _LAUNCHERS:
+        raise UserError(
+            f"launcher={batch.main.launcher}: a sweep runs with launcher=slurm, local or allocation; to debug"
+            " a trial, run it alone, without --multirun"
+        )
+    submitted = next((job for job in batch.jobs if on_slurm(job)), None)
+    if submitted is not None and not batch.on_slurm:
+        raise UserError(
+            f"resources.{submitted.stage}.launcher=slurm: all stages of a trial run in one place, and"
+            f" {label(batch.main.stage)} runs here (launcher={batch.main.launcher})"
+        )
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

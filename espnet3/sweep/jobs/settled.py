@@ -1,0 +1,48 @@
+"""Find out how trials are before something is queued for them: also what a dead command has queued."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from espnet3.errors import short_path
+from espnet3.rundir.job import read_job_id
+from espnet3.slurm.command import SlurmAway
+from espnet3.sweep.jobs.array import read_array
+from espnet3.sweep.jobs.submit import adopt
+from espnet3.sweep.show.states import TrialState, look_at, read_trial_files, state_of
+from espnet3.sweep.trials.folder import array_dir, array_numbers, trial_dir
+from espnet3.sweep.trials.record import Listed
+
+_COMES_TO_LIGHT_S = 2.0
+"""Slurm may show a job so late that a command has handed to it before it was killed."""
+_RECENT_S = 60.0
+
+
+def settled_states(sweep: Path, names: Sequence[str], listed: Mapping[str, Listed]) -> dict[str, TrialState]:
+    """The state of each trial, when none may come to light any more that nobody noted.
+
+    Side effects: ids of arrays are noted that a dead command had no time to note.
+
+    Raises:
+        SlurmAway: Slurm does not say what is queued.
+    """
+    if any(_is_recent(sweep, number) for number in array_numbers(sweep)):
+        time.sleep(_COMES_TO_LIGHT_S)
+    there = [name for name in names if trial_dir(sweep, name).is_dir()]
+    files = [read_trial_files(sweep, name, listed[name].stages) for name in there]
+    queue = look_at(files)
+    if queue.problem:
+        raise SlurmAway(
+            f"Slurm does not say what is queued for {short_path(sweep)}: {queue.problem};"
+            " nothing was submitted"
+        )
+    adopt(sweep, queue.jobs)
+    states = {one.name: state_of(one, listed[one.name].stages, queue) for one in files}
+    return {name: states.get(name, TrialState("missing")) for name in names}
+
+
+def _is_recent(sweep: Path, number: int) -> bool:
+    """Whether an array was described a moment ago, and nobody has noted an id."""
+    folder = array_dir(sweep, number)
+    array = read_array(folder) if read_job_id(folder) is None else None
+    return array is not None and time.time() - array.written_at < _RECENT_S

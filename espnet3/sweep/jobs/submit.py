@@ -1,0 +1,158 @@
+"""Hand trials to Slurm as job arrays: none is queued twice or lost, whenever this process dies."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from espnet3.errors import UserError
+from espnet3.launcher.submit.script import job_script
+from espnet3.launcher.submit.submission import Refused, sbatch, try_out
+from espnet3.rundir.atomic import write_text
+from espnet3.rundir.job import SCRIPT, read_job_id, write_submission
+from espnet3.rundir.process import ProcessName
+from espnet3.slurm.limits import Limits
+from espnet3.slurm.queue import TOKEN, QueuedJob
+from espnet3.sweep.jobs.array import SubmittedArray, chunks, read_array, write_array
+from espnet3.sweep.jobs.plan import Batch
+from espnet3.sweep.trials.folder import array_dir, array_numbers
+from espnet3.sweep.trials.trial import Base
+
+
+@dataclass(frozen=True)
+class Part:
+    """An array to submit."""
+
+    batch: Batch
+    elements: list[list[str]]
+    """The trials of each."""
+    at_once: int | None = None
+    """How many of them run at the same time; None: as many as Slurm starts."""
+
+    @property
+    def indices(self) -> str:
+        """As sbatch takes them: "0-99%8"."""
+        return f"0-{len(self.elements) - 1}" + (f"%{self.at_once}" if self.at_once else "")
+
+    @property
+    def trials(self) -> list[str]:
+        """All of them."""
+        return [name for names in self.elements for name in names]
+
+    def split(self, count: int) -> "tuple[Part, Part]":
+        """The first `count` elements, and the others."""
+        return replace(self, elements=self.elements[:count]), replace(self, elements=self.elements[count:])
+
+
+def parts_of(
+    batch: Batch, names: Sequence[str], limits: Limits, *, max_parallel: int | None, trials_per_job: int
+) -> list[Part]:
+    """The trials of a batch as arrays that the site takes.
+
+    Where there are several, `max_parallel` is shared out between them.
+    """
+    arrays = chunks(chunks(names, trials_per_job), limits.array_size)
+    shares = [None] * len(arrays) if max_parallel is None else shared_out(max_parallel, len(arrays))
+    return [Part(batch, elements, share) for elements, share in zip(arrays, shares, strict=True)]
+
+
+def shared_out(total: int, parts: int) -> list[int]:
+    """`total` in whole parts, at least 1 each."""
+    return [max(1, total // parts + (number < total % parts)) for number in range(parts)]
+
+
+def array_script(part: Part, folder: Path, *, name: str, token: str, after: Sequence[str] = ()) -> str:
+    """The batch script of an array whose files are in `folder`."""
+    return job_script(
+        part.batch.resources,
+        folder,
+        name=name,
+        token=token,
+        output=folder / "logs" / "%a.log",
+        after=after,
+        array=part.indices,
+        module="espnet3.sweep.execute.element",
+    )
+
+
+def array_name(base: Base) -> str:
+    """What the array is called in squeue: "vocoder.default.sweep"."""
+    return f"{Path(base['recipe_dir']).name}.{base['tag']}.sweep".replace(" ", "_")
+
+
+def check_parts(parts: Sequence[Part], name: str) -> None:
+    """Check the script of each array, and ask Slurm whether it would take it; leaves nothing behind.
+
+    Raises:
+        UserError: Slurm refuses one, with its own message.
+        SlurmAway: it does not answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="espnet3-") as temporary:
+        scripts = []
+        for number, part in enumerate(parts):
+            script = Path(temporary) / f"{number}.sh"
+            script.write_text(array_script(part, Path(temporary), name=name, token=f"{TOKEN}test"))
+            scripts.append((script, part.batch.resources, part.batch.main.stage))
+        try_out(scripts)
+
+
+def submit_part(
+    sweep: Path,
+    part: Part,
+    *,
+    name: str,
+    after: Sequence[str],
+    force: bool,
+    command: list[str],
+) -> str:
+    """Submit one array; the sweep is held by the caller, and its trials are described.
+
+    Side effects: a folder for the array in the sweep, and one for its job in the run directory of each trial.
+
+    Returns:
+        The array's id.
+
+    Raises:
+        UserError: Slurm refuses.
+        SlurmAway: it does not answer.
+    """
+    numbers = array_numbers(sweep)
+    folder = array_dir(sweep, numbers[-1] + 1 if numbers else 1)
+    main = part.batch.main.resources
+    array = SubmittedArray(
+        token=f"{TOKEN}{uuid.uuid4().hex[:12]}",
+        elements=part.elements,
+        stages=part.batch.stages,
+        force=force,
+        command=command,
+        max_restarts=main.max_restarts,
+        submitted_by=asdict(ProcessName.own()),
+    )
+    try:
+        write_array(sweep, folder, array)
+        write_text(folder / SCRIPT, array_script(part, folder, name=name, token=array.token, after=after))
+    except OSError as error:
+        raise UserError(f"can't write {error.filename or folder}: {error.strerror}") from error
+    try:
+        job_id = sbatch(folder / SCRIPT, array.token)
+    except Refused:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    write_submission(folder, job_id)
+    return job_id
+
+
+def adopt(sweep: Path, jobs: Sequence[QueuedJob]) -> None:
+    """Note the ids of arrays that Slurm has and whose submission was killed before it could."""
+    by_token = {job.comment.partition("[")[0]: job.job_id.partition("_")[0] for job in jobs if job.comment}
+    for number in array_numbers(sweep):
+        folder = array_dir(sweep, number)
+        if read_job_id(folder) is not None:
+            continue
+        array = read_array(folder)
+        if array is not None and array.token in by_token:
+            with suppress(OSError):
+                write_submission(folder, by_token[array.token])

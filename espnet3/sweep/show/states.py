@@ -1,0 +1,118 @@
+"""In which state the trials of a sweep are: from their files, and one look at Slurm for all of them."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from espnet3.rundir.outcome import TaskState, first_failure
+from espnet3.rundir.record import Record, read_record
+from espnet3.stages import STAGES
+from espnet3.status.run_files import RunFiles, read_run
+from espnet3.status.snapshot import Snapshot, look
+from espnet3.status.stage_states import needed, owner_is_at_work, tell
+from espnet3.status.stage_status import State as ToldState
+from espnet3.status.stage_status import Told
+from espnet3.sweep.trials.folder import trial_dir
+
+State = Literal["queued", "running", "done", "failed", "stopped", "cancelled", "killed", "missing"]
+"""missing: nothing has run it, and nothing will before the same command, or `espnet3 resume`, is given."""
+UNDER_WAY: tuple[State, ...] = ("queued", "running")
+NOT_DONE: tuple[State, ...] = ("failed", "killed", "cancelled", "stopped", "missing")
+OWN_STAGES = ("train", "validate")
+"""Those that fill the trial's own folder; what the others make is shared."""
+_STATES: dict[ToldState, State] = {
+    "not started": "missing",
+    "queued": "queued",
+    "held": "queued",
+    "blocked": "cancelled",
+    "running": "running",
+    "restarting": "running",
+    "done": "done",
+    "stopped": "stopped",
+    "cancelled": "cancelled",
+    "failed": "failed",
+    "killed": "killed",
+}
+
+
+@dataclass(frozen=True)
+class TrialFiles:
+    """A trial as its folder shows it."""
+
+    name: str
+    records: Mapping[str, Record] = field(default_factory=dict)
+    """Of its own stages."""
+    run: RunFiles | None = None
+    """None where all its stages are done: nothing more is asked."""
+
+
+@dataclass(frozen=True)
+class TrialState:
+    """How a trial is."""
+
+    state: State
+    message: str = ""
+    told: Told | None = None
+    """The stage that decides it."""
+
+
+def read_trial_files(sweep: Path, name: str, stages: Sequence[str]) -> TrialFiles:
+    """What there is of a trial that has these stages."""
+    directory = trial_dir(sweep, name)
+    records = {}
+    for stage in OWN_STAGES:
+        record = read_record(directory, stage)
+        if record is not None:
+            records[stage] = record
+    decisive = decisive_stages(stages)
+    if all(stage in records and records[stage].done for stage in decisive):
+        return TrialFiles(name, records)
+    return TrialFiles(name, records, read_run(directory))
+
+
+def decisive_stages(stages: Sequence[str]) -> list[str]:
+    """Those of a trial's stages whose end is the trial's."""
+    own = [stage for stage in stages if stage in OWN_STAGES]
+    return own or list(stages)
+
+
+def look_at(trials: Iterable[TrialFiles]) -> Snapshot:
+    """Ask Slurm for the jobs of trials, once, if there is need to."""
+    return look(needed([trial.run for trial in trials if trial.run is not None]))
+
+
+def state_of(trial: TrialFiles, stages: Sequence[str], queue: Snapshot) -> TrialState:
+    """The state of a trial that has these stages."""
+    if trial.run is None:
+        return TrialState("done")
+    told = {one.stage: one for one in tell(trial.run, queue, time.time())}
+    done = {stage for stage, record in trial.records.items() if record.done}
+    later = {one.stage for one in trial.run.stages if one.job and one.job.comes_later}
+    waiting = [stage for stage in STAGES if stage in stages and stage not in done]
+    for stage in [*(one for one in waiting if one in decisive_stages(stages)), *waiting]:
+        one = told.get(stage)
+        if one is not None and one.state not in ("done", "not started"):
+            is_begun = one.slurm_state in ("RUNNING", "COMPLETING") and stage not in later
+            between = one.state == "queued" and is_begun
+            return TrialState("running" if between else _STATES[one.state], _message(one), one)
+    if trial.run.owner is not None and owner_is_at_work(trial.run, queue):
+        return TrialState("running", "between two stages")
+    if all(told.get(stage) and told[stage].state == "done" for stage in decisive_stages(stages)):
+        return TrialState("done")
+    return TrialState("missing")
+
+
+def failure_of(trial: TrialFiles) -> TaskState | None:
+    """The rank that failed first in the attempt that began last."""
+    if trial.run is None:
+        return None
+    last = max(
+        (stage for stage in trial.run.stages if stage.attempt), key=lambda stage: stage.began_at, default=None
+    )
+    return first_failure(list(last.tasks)) if last else None
+
+
+def _message(told: Told) -> str:
+    return f"blocked: {told.reason}" if told.state == "blocked" else told.reason

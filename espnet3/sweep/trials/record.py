@@ -1,0 +1,108 @@
+"""What is kept of a sweep as a whole, `sweep.json`: the commands that were given, and every trial."""
+
+import hashlib
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from espnet3.config.secrets import hide_secrets
+from espnet3.errors import UserError, short_path
+from espnet3.rundir.atomic import read_as, write_json, write_text
+from espnet3.rundir.provenance import git
+from espnet3.sweep.trials.folder import SWEEP, diff_file
+
+
+@dataclass(frozen=True)
+class Code:
+    """The working tree that a command was given in."""
+
+    revision: str = ""
+    """The git revision; empty outside of a working tree."""
+    diff: str = ""
+    """What was changed there: `code/<diff>.diff`; empty where nothing was."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A command that made or extended the sweep."""
+
+    command: str
+    keys: list[str]
+    """What it swept."""
+    stages: list[str]
+    code: dict[str, Any]
+    """See Code."""
+    at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A trial, as the sweep lists it."""
+
+    digest: str
+    values: dict[str, Any]
+    stages: list[str]
+    older: bool = False
+    """A later command asked for the same values with another configuration or other code."""
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """The whole of `sweep.json`."""
+
+    recipe: str
+    """The recipe's folder."""
+    keys: list[str]
+    """Every key that was swept, in the order given."""
+    objective: str
+    direction: str
+    commands: list[dict[str, Any]]
+    """See Given, the first one first."""
+    trials: dict[str, dict[str, Any]]
+    """Name -> see Listed, in the order they were asked for."""
+
+    @property
+    def listed(self) -> dict[str, Listed]:
+        """The trials by name."""
+        return {name: Listed(**fields) for name, fields in self.trials.items()}
+
+    @property
+    def given(self) -> list[Given]:
+        """The commands."""
+        return [Given(**fields) for fields in self.commands]
+
+
+def read_sweep_record(sweep: Path) -> SweepRecord | None:
+    """The record in a sweep directory; None where there is no sweep yet.
+
+    Raises:
+        UserError: what is there can't be read.
+    """
+    if not (sweep / SWEEP).exists():
+        return None
+    record = read_as(SweepRecord, sweep / SWEEP)
+    if record is None:
+        raise UserError(f"{short_path(sweep / SWEEP)} can't be read as the record of a sweep")
+    return record
+
+
+def write_sweep_record(sweep: Path, record: SweepRecord) -> None:
+    """Replace it."""
+    write_json(sweep / SWEEP, asdict(record))
+
+
+def read_code(recipe: Path) -> tuple[Code, str]:
+    """The working tree that a recipe is in, and what is changed there, without secrets."""
+    revision = git(recipe, "rev-parse", "HEAD") or ""
+    diff = hide_secrets(git(recipe, "diff", "HEAD") or "", os.environ) if revision else ""
+    return Code(revision, hashlib.sha256(diff.encode()).hexdigest()[:12] if diff else ""), diff
+
+
+def keep_diff(sweep: Path, given: Given, diff: str) -> None:
+    """Keep what was changed in the working tree beside the sweep."""
+    if diff:
+        file = diff_file(sweep, given.code["diff"])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, diff + "\n")

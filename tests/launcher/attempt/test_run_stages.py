@@ -1,0 +1,213 @@
+"""A stage as a user runs it: real processes, real signals."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+STAGE_0 = ("--stage", "0", "--stop-stage", "0")
+
+
+def begun(recipe: Path):
+    """A condition: a task of stage 0 is at work."""
+    return lambda: list((recipe / "data").glob("begun-*"))
+
+
+def task_pid(recipe: Path) -> int:
+    return int(begun(recipe)()[-1].name.removeprefix("begun-"))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def left_over(recipe: Path) -> list[str]:
+    """Temporary files and claims, of which none may stay."""
+    return [str(path) for path in recipe.rglob("*") if path.name.endswith(".tmp") or "claim" in path.name]
+
+
+def test_a_stage_says_what_it_made_and_is_skipped_the_second_time(small_recipe: Path, run):
+    code, output = run(small_recipe, *STAGE_0)
+    assert code == 0, output
+    assert "stage 0 prepare: 3 utterances in" in output
+    made = (small_recipe / "data" / "train.jsonl").stat().st_mtime_ns
+    code, output = run(small_recipe, *STAGE_0)
+    assert code == 0
+    assert "stage 0 prepare: skipped" in output
+    assert (small_recipe / "data" / "train.jsonl").stat().st_mtime_ns == made
+    code, output = run(small_recipe, *STAGE_0, "prepare.size=4")
+    assert "prepare.size: 3 → 4" in output and "4 utterances" in output
+    exp_dir = small_recipe / "exp" / "default"
+    (exp_dir / "csv").mkdir()
+    for torn in (".run.json.77.tmp", "csv/.metrics.csv.77.tmp", "attempts/prepare-1/.rank-0.json.77.tmp"):
+        (exp_dir / torn).touch()  # a kill came while it was written
+    code, output = run(small_recipe, *STAGE_0, "prepare.size=4", "--force")
+    assert "runs again: forced" in output
+    assert left_over(small_recipe) == []
+
+
+def test_lines_are_stamped_and_everything_a_task_prints_is_in_its_log(small_recipe: Path, run):
+    _, output = run(small_recipe, *STAGE_0)
+    lines = output.splitlines()
+    own = [line for line in lines if "printed by a library" not in line]
+    assert all(line[:4].isdigit() and line[4] == "-" and line[13] == ":" for line in own), output
+    log = (small_recipe / "exp" / "default" / "logs" / "prepare" / "attempt-1" / "rank-0.log").read_text()
+    assert "printed by a library" in log and "making 3 in mode ok" in log
+    assert "printed by a library" in output
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("raise", "ValueError: no microphone"),
+        ("mistake", "there is no corpus in /nowhere"),
+        ("die", "was killed"),
+    ],
+)
+def test_a_stage_that_fails_ends_the_command_with_1_and_its_reason(
+    small_recipe: Path, run, mode: str, said: str
+):
+    code, output = run(small_recipe, "--stage", "0", "--stop-stage", "1", f"prepare.mode={mode}")
+    assert code == 1
+    assert said in output
+    assert ("Traceback" in output) == (mode == "raise")
+    assert "stage 1" not in output
+    assert "logs/prepare/attempt-1" in output
+    assert left_over(small_recipe) == []
+    code, output = run(small_recipe, *STAGE_0)
+    assert code == 0, output
+
+
+def test_ctrl_c_lets_the_stage_save_and_the_next_start_continues(small_recipe: Path, start, run, until):
+    command = start(small_recipe, *STAGE_0, "prepare.mode=wait")
+    until(begun(small_recipe), "the stage")
+    command.interrupt_terminal()
+    code, output = command.finish()
+    assert code == 75, output
+    assert (small_recipe / "data" / "saved").exists()
+    assert "the same command continues it" in output
+    assert left_over(small_recipe) == []
+    (small_recipe / "data" / "go").touch()
+    code, output = run(small_recipe, *STAGE_0, "prepare.mode=wait")
+    assert code == 0
+    assert "the last attempt did not finish" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminated_command_or_a_closed_terminal_stops_the_stage(small_recipe: Path, start, until, number):
+    command = start(small_recipe, *STAGE_0, "prepare.mode=wait")
+    until(begun(small_recipe), "the stage")
+    command.signal(number)
+    code, _ = command.finish()
+    assert code == 75
+    assert (small_recipe / "data" / "saved").exists()
+
+
+def test_a_second_ctrl_c_ends_at_once_with_130(small_recipe: Path, start, until):
+    command = start(small_recipe, *STAGE_0, "prepare.mode=deaf")
+    until(begun(small_recipe), "the stage")
+    pid = task_pid(small_recipe)
+    command.interrupt_terminal()
+    until(lambda: "stopping" in command.process.stdout.readline(), "the first to be noticed")
+    command.interrupt_terminal()
+    code, output = command.finish()
+    assert code == 130, output
+    assert not is_alive(pid)
+    assert left_over(small_recipe) == []
+
+
+def test_a_killed_command_takes_its_tasks_along_and_the_next_start_takes_over(
+    small_recipe: Path, start, run, until
+):
+    command = start(small_recipe, *STAGE_0, "prepare.mode=wait")
+    until(begun(small_recipe), "the stage")
+    pid = task_pid(small_recipe)
+    command.signal(signal.SIGKILL)
+    code, output = run(small_recipe, *STAGE_0)  # waits until the orphan has saved
+    assert code == 0, output
+    assert not is_alive(pid)
+    assert (small_recipe / "data" / "saved").exists()
+    assert left_over(small_recipe) == []
+
+
+def test_of_20_starts_in_one_run_directory_one_wins_and_the_others_say_who_holds_it(
+    small_recipe: Path, start, until
+):
+    commands = [start(small_recipe, *STAGE_0, "prepare.mode=wait") for _ in range(20)]
+    until(begun(small_recipe), "the stage")
+    until(lambda: sum(command.process.poll() is not None for command in commands) == 19, "19 refusals")
+    (small_recipe / "data" / "go").touch()
+    results = [command.finish() for command in commands]
+    assert sorted(code for code, _ in results) == [0] + [2] * 19
+    winner = commands[[code for code, _ in results].index(0)].process.pid
+    for code, output in results:
+        assert code == 0 or f"held by process {winner}" in output
+    assert len(list((small_recipe / "data").glob("begun-*"))) == 1
+    assert left_over(small_recipe) == []
+
+
+def test_a_shared_directory_is_waited_for(small_recipe: Path, start, until):
+    first = start(small_recipe, *STAGE_0, "prepare.mode=wait")
+    until(begun(small_recipe), "the first")
+    second = start(small_recipe, *STAGE_0, "prepare.mode=wait", "tag=second")
+    until(lambda: (small_recipe / "exp" / "second").is_dir(), "the second")
+    assert "waiting" in second.process.stdout.readline()
+    (small_recipe / "data" / "go").touch()
+    assert first.finish()[0] == 0
+    code, output = second.finish()
+    assert code == 0 and "skipped" in output
+
+
+def test_mistakes_end_with_2_before_anything_is_written(small_recipe: Path, run):
+    for arguments in (("optimzer.lr=1",), ("--stage", "9"), ("--stge", "1"), ("--stage", "2")):
+        code, output = run(small_recipe, *arguments)
+        assert code == 2, output
+        assert output.count("\n") == 1 and output.startswith("espnet3: ")
+    assert not (small_recipe / "exp").exists() and not (small_recipe / "data").exists()
+
+
+def test_a_run_directory_that_cannot_be_made_is_named(small_recipe: Path, run):
+    (small_recipe / "exp").touch()
+    code, output = run(small_recipe, *STAGE_0)
+    assert code == 2
+    assert f"can't write {small_recipe}/exp" in output
+
+
+def test_dry_run_prints_every_job_and_touches_nothing(small_recipe: Path, run):
+    before = sorted(small_recipe.rglob("*"))
+    code, output = run(small_recipe, "--dry-run")
+    assert code == 0
+    for stage in ("stage 0 prepare", "stage 1 collect_stats", "stage 2 train", "stage 3 validate"):
+        assert f"{stage}: launcher=local" in output
+    assert sorted(small_recipe.rglob("*")) == before
+
+
+def test_the_debug_launcher_runs_in_the_commands_own_process(small_recipe: Path, start, until):
+    command = start(small_recipe, *STAGE_0, "launcher=debug", "prepare.mode=wait")
+    until(begun(small_recipe), "the stage")
+    assert task_pid(small_recipe) == command.process.pid
+    command.signal(signal.SIGINT)
+    assert command.finish()[0] == 75
+
+
+def test_what_the_submitting_side_imports_stays_small(small_recipe: Path):
+    script = (
+        "import sys; from espnet3.__main__ import main; import espnet3.launcher.dispatch;"
+        f"main(['run', '--recipe', {str(small_recipe)!r}, '--dry-run']);"
+        "print([name for name in ('torch', 'lightning', 'numpy') if name in sys.modules])"
+    )
+    output = os.popen(f'{__import__("sys").executable} -c "{script}"').read()
+    assert output.strip().endswith("[]")
+
+
+def test_where_a_run_came_from_is_kept(small_recipe: Path, run):
+    run(small_recipe, *STAGE_0)
+    states = json.loads((small_recipe / "exp/default/attempts/prepare-1/rank-0.json").read_text())
+    assert states["outcome"] == "done"
+    mode = (small_recipe / "exp/default/attempts/prepare-1").stat().st_mode & 0o777
+    assert mode == 0o700

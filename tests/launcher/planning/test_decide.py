@@ -1,0 +1,135 @@
+"""When a stage is skipped, runs again, continues or is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from espnet3.config.compose import compose, find_recipe
+from espnet3.errors import UserError
+from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged, decide, new_record
+from espnet3.rundir.layout import stage_home
+from espnet3.rundir.record import finish, write_record
+from espnet3.rundir.task import StageResult
+
+
+def composed(recipe: Path, *overrides: str):
+    return compose(find_recipe(recipe), overrides)
+
+
+def done(recipe: Path, stage: str, *overrides: str, finished: bool = True):
+    """Leave behind what a run of `stage` leaves."""
+    config = composed(recipe, *overrides)
+    home = stage_home(config, stage)
+    (home / "checkpoints").mkdir(parents=True, exist_ok=True)
+    output = home / "checkpoints" / "last.ckpt"
+    output.touch()
+    record = new_record(config, stage)
+    if finished:
+        record = finish(record, StageResult("made", home, outputs=[output]), 1.0, recipe)
+    write_record(home, stage, record)
+    return config
+
+
+@pytest.fixture
+def manifest(small_recipe: Path) -> Path:
+    path = small_recipe / "data" / "train.jsonl"
+    path.parent.mkdir()
+    path.write_text("1\n2\n")
+    return path
+
+
+@pytest.mark.parametrize("stage", ["prepare", "collect_stats", "train", "validate"])
+def test_a_finished_stage_is_skipped_until_an_output_is_gone(small_recipe: Path, manifest: Path, stage: str):
+    assert decide(composed(small_recipe), stage).action == "run"
+    config = done(small_recipe, stage)
+    assert decide(config, stage).action == "skip"
+    assert decide(composed(small_recipe, "resources.train.cpus_per_task=4"), stage).action == "skip"
+    (stage_home(config, stage) / "checkpoints" / "last.ckpt").unlink()
+    assert decide(config, stage).action == "run"
+
+
+@pytest.mark.parametrize("stage", ["prepare", "collect_stats", "validate"])
+def test_an_unfinished_or_forced_stage_runs(small_recipe: Path, manifest: Path, stage: str):
+    config = done(small_recipe, stage, finished=False)
+    assert decide(config, stage).action == "run"
+    done(small_recipe, stage)
+    assert decide(config, stage, force=True).action == "run"
+
+
+def test_one_line_of_a_manifest_makes_the_stages_behind_it_run_and_not_the_one_before(
+    small_recipe: Path, manifest: Path
+):
+    for stage in ("prepare", "collect_stats", "train", "validate"):
+        config = done(small_recipe, stage)
+    manifest.write_text("1\n3\n")
+    actions = [decide(config, stage).action for stage in ("prepare", "collect_stats", "train", "validate")]
+    assert actions == ["skip", "run", "anew", "run"]
+    assert "train.jsonl changed" in decide(config, "train").reason
+
+
+def test_changed_code_of_the_recipe_runs_the_stage_that_imports_it(small_recipe: Path, manifest: Path):
+    done(small_recipe, "prepare")
+    config = done(small_recipe, "collect_stats")
+    with (small_recipe / "making.py").open("a") as code:
+        code.write("# better\n")
+    decision = decide(config, "prepare")
+    assert (decision.action, decision.reason) == ("run", "making.py changed")
+    assert decide(config, "collect_stats").action == "skip"
+
+
+def test_a_training_with_a_changed_configuration_is_refused_with_old_and_new(
+    small_recipe: Path, manifest: Path
+):
+    for finished in (True, False):
+        done(small_recipe, "train", finished=finished)
+        with pytest.raises(UserError) as caught:
+            decide(composed(small_recipe, "optimizer.lr=0.5", "seed=3"), "train")
+        for part in ("optimizer.lr: 0.001 → 0.5", "seed: 1 → 3", "tag=", "--force"):
+            assert part in str(caught.value)
+        forced = decide(composed(small_recipe, "optimizer.lr=0.5"), "train", force=True)
+        assert forced.action == "anew"
+
+
+def test_a_training_may_become_longer_and_not_shorter(small_recipe: Path, manifest: Path):
+    done(small_recipe, "train", "trainer.max_epochs=5")
+    longer = decide(composed(small_recipe, "trainer.max_epochs=6"), "train")
+    assert (longer.action, longer.reason) == ("continue", "trainer.max_epochs: 5 → 6")
+    with pytest.raises(UserError, match="max_epochs: 5 → 4"):
+        decide(composed(small_recipe, "trainer.max_epochs=4"), "train")
+
+
+def test_an_unfinished_training_continues(small_recipe: Path, manifest: Path):
+    config = done(small_recipe, "train", finished=False)
+    assert decide(config, "train").action == "continue"
+    manifest.write_text("other\n")
+    assert decide(config, "train").action == "anew"
+
+
+def test_a_training_that_saved_nothing_can_be_started_with_any_configuration(
+    small_recipe: Path, manifest: Path
+):
+    config = done(small_recipe, "train", finished=False)
+    (stage_home(config, "train") / "checkpoints" / "last.ckpt").unlink()
+    assert decide(composed(small_recipe, "seed=9"), "train").action == "run"
+
+
+def test_missing_inputs_name_the_stage_that_makes_them(small_recipe: Path):
+    config = composed(small_recipe)
+    check_inputs(config, ["prepare", "collect_stats", "train"])
+    with pytest.raises(UserError, match=r"train.jsonl is missing: stage 0 prepare"):
+        check_inputs(config, ["train"])
+    (small_recipe / "data").mkdir()
+    (small_recipe / "data" / "train.jsonl").touch()
+    with pytest.raises(UserError, match="stage 1 collect_stats makes them"):
+        check_inputs(config, ["train"])
+    done(small_recipe, "collect_stats")
+    check_inputs(config, ["train"])
+    with pytest.raises(UserError, match="has no training: stage 2 train"):
+        check_inputs(config, ["validate"])
+
+
+def test_a_validation_with_another_model_than_the_trained_is_refused(small_recipe: Path, manifest: Path):
+    done(small_recipe, "train", "+model.width=8")
+    check_model_unchanged(composed(small_recipe, "+model.width=8", "optimizer.lr=9"))
+    with pytest.raises(UserError, match=r"model\.width: 8 → 16"):
+        check_model_unchanged(composed(small_recipe, "+model.width=16"))

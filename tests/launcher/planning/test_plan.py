@@ -1,0 +1,54 @@
+"""Stages by number and name, and the jobs they become."""
+
+from pathlib import Path
+
+import pytest
+
+from espnet3.config.compose import compose, find_recipe
+from espnet3.errors import UserError
+from espnet3.launcher.planning.plan import plan, stage_range
+
+
+def test_stages_go_by_number_or_name_and_both_ends_are_included():
+    assert stage_range(None, None) == ["prepare", "collect_stats", "train", "validate"]
+    assert stage_range("1", "train") == ["collect_stats", "train"]
+    assert stage_range("validate", None) == ["validate"]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "part"),
+    [
+        ("4", None, "0 prepare"),
+        ("trian", None, "2 train"),
+        (None, "-1", "--stop-stage -1"),
+        ("2", "1", "before"),
+    ],
+)
+def test_an_impossible_range_is_refused(first, last, part):
+    with pytest.raises(UserError, match=part):
+        stage_range(first, last)
+
+
+def test_jobs_say_what_they_ask_for(small_recipe: Path):
+    config = compose(
+        find_recipe(small_recipe), ["resources.train.tasks_per_node=2", "resources.train.cpus_per_task=3"]
+    )
+    prepare, train = plan(config, ["prepare", "train"])
+    assert str(prepare) == "stage 0 prepare: launcher=local, 1 x 1 tasks, 1 CPUs each"
+    assert str(train) == "stage 2 train: launcher=local, 1 x 2 tasks, 3 CPUs each"
+    assert train.world_size == 2
+    assert (prepare.directory, train.directory) == (f"{small_recipe}/data", f"{small_recipe}/exp/default")
+
+
+@pytest.mark.parametrize(
+    ("override", "stage"),
+    [
+        ("resources.train.nodes=2", "train"),
+        ("resources.validate.tasks_per_node=2", "validate"),
+        ("resources.prepare.gpus_per_node=2", "prepare"),
+    ],
+)
+def test_what_the_launcher_or_the_stage_cannot_do_is_refused(small_recipe: Path, override: str, stage: str):
+    config = compose(find_recipe(small_recipe), [override])
+    with pytest.raises(UserError, match=f"resources.{stage}"):
+        plan(config, [stage])

@@ -1,0 +1,66 @@
+"""Swept keys as axes."""
+
+import math
+
+import pytest
+
+from espnet3.report.axes import axes, number_text
+
+
+def axis_of(views, *values):
+    return axes(views.sweep([views.trial({"key": value}) for value in values]))[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1e-4, "1e-4"), (0.00025, "2.5e-4"), (0.05, "0.05"), (16, "16"), (3e6, "3e6"), (0.0, "0"),
+     (-2e-7, "-2e-7"), (math.inf, "inf"), (math.nan, "nan"), (1e-10, "1e-10"), (99_999, "99999")],
+)  # fmt: skip
+def test_numbers_read_as_people_write_them(value, text):
+    assert number_text(value) == text
+    assert math.isnan(value) or float(text) == value
+
+
+def test_values_are_in_order_and_trials_know_their_place(views):
+    axis = axis_of(views, 4e-4, 1e-4, 2e-4, 1e-4)
+    assert axis.texts == ["1e-4", "2e-4", "4e-4"]
+    assert axis.places == [2, 0, 1, 0]
+    assert axis.numbers == [1e-4, 2e-4, 4e-4]
+
+
+@pytest.mark.parametrize(
+    ("values", "log"),
+    [((1e-4, 2e-4, 4e-4), True), ((1e-4, 5e-4, 2e-3, 1e-2), True), ((0.1, 0.2, 0.3), False),
+     ((1, 2, 3, 4), False), ((1e-5, 1e-3), True), ((0.1, 0.2), False), ((0, 1e-4, 1e-3), False),
+     ((16, 32, 64), True)],
+)  # fmt: skip
+def test_what_is_spread_by_factors_is_logarithmic(views, values, log):
+    assert axis_of(views, *values).log is log
+
+
+def test_a_logarithmic_axis_has_one_notation(views):
+    assert axis_of(views, 2e-3, 1e-2, 1e-1).texts == ["2e-3", "1e-2", "1e-1"]
+    assert axis_of(views, 16, 32, 64).texts == ["16", "32", "64"]
+
+
+def test_values_that_read_alike_stay_apart(views):
+    axis = axis_of(views, 1, "1", 1.0, True, None, "null")
+    assert len(axis.texts) == len(set(axis.texts)) == 6
+    assert axis.numbers is None
+    assert sorted(axis.places) == list(range(6))
+
+
+def test_lists_and_words_are_values_too(views):
+    assert axis_of(views, "relu", [1, 2], {"a": 1}).texts == ["[1, 2]", "relu", '{"a": 1}']
+
+
+def test_a_trial_without_the_key_has_no_place(views):
+    view = views.sweep([views.trial({"lr": 1}), views.trial({"seed": 2})])
+    lr, seed = axes(view)
+    assert (lr.places, seed.places) == ([0, -1], [-1, 0])
+
+
+def test_many_numbers_are_drawn_to_scale(views):
+    assert not axis_of(views, *range(30)).to_scale
+    assert axis_of(views, *range(31)).to_scale
+    assert not axis_of(views, *(f"word-{n}" for n in range(31))).to_scale

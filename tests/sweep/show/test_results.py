@@ -1,0 +1,143 @@
+"""What a sweep is seen as: objectives, the best trial, curves, failures; as a view, a table and a log."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from espnet3.errors import UserError
+from espnet3.rundir.attempt import Begin, End, write_begin, write_end
+from espnet3.rundir.layout import attempt_dir
+from espnet3.rundir.outcome import TaskState, write_state
+from espnet3.rundir.process import ProcessName
+from espnet3.rundir.record import Record, write_record
+from espnet3.status.snapshot import Snapshot
+from espnet3.status.table import plain
+from espnet3.sweep.show.logs import first_failed, trial_named
+from espnet3.sweep.show.results import look_at_sweep, read_sweep
+from espnet3.sweep.show.table import sweep_table
+from espnet3.sweep.trials.folder import sort_out, sweep_of, trial_dir
+from espnet3.sweep.trials.record import Given, Listed, SweepRecord, read_sweep_record, write_sweep_record
+from espnet3.sweep.trials.trial import Trial, write_trial
+
+GONE = asdict(ProcessName(ProcessName.own().host, 2**22 + 5, "boot-1"))
+
+
+class Screen:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Six trials: four done (one of an older configuration, one that diverged), one failed, one missing."""
+    lrs = {"a__11": 1e-4, "b__22": 2e-4, "old__33": 1e-4, "nan__44": 9.0, "bad__55": 5.0, "none__66": 7.0}
+    losses = {"a__11": 3.0, "b__22": 2.0, "old__33": 1.0, "nan__44": float("nan")}
+    directory = tmp_path / "exp" / "sweeps" / "mine"
+    for number, (name, lr) in enumerate(lrs.items()):
+        trial = Trial(
+            name, str(number), {"optimizer.lr": lr}, [], "c", {}, {}, ["train", "validate"], f"run {name}"
+        )
+        write_trial(directory, trial)
+        if name in losses:
+            home = trial_dir(directory, name)
+            best = {"best valid/loss": losses[name], "valid/loss": 50.0}
+            write_record(home, "train", Record({}, {}, done=True, metrics=best))
+            write_record(home, "validate", Record({}, {}, done=True, metrics={"test/wer": 0.5 + number}))
+    bad = trial_dir(directory, "bad__55")
+    write_record(bad, "train", Record({}, {}))
+    write_begin(attempt_dir(bad, "train", 1), Begin("train", 1, "local", 2, GONE, started_at=100.0))
+    for rank, at in ((0, 120.0), (1, 110.0)):
+        write_state(
+            attempt_dir(bad, "train", 1),
+            TaskState(rank, GONE, "", 100.0, at, "failed", f"ValueError: {rank}", f"Traceback of {rank}"),
+        )
+    write_end(attempt_dir(bad, "train", 1), End("failed", "rank 1: ValueError: 1", ended_at=130.0))
+    (trial_dir(directory, "a__11") / "csv").mkdir()
+    (trial_dir(directory, "a__11") / "csv" / "metrics.csv").write_text(
+        "step,epoch,train/loss,valid/loss\n1,0,9.0,\n2,0,8.0,\n2,0,,7.0\n3,1,6.0,\n4,1,,nan\n"
+    )
+    listed = {
+        name: Listed(str(number), {"optimizer.lr": lr}, ["train", "validate"], older=name == "old__33")
+        for number, (name, lr) in enumerate(lrs.items())
+    }
+    given = Given("run.sh -m", ["optimizer.lr"], ["train", "validate"], {"revision": "", "diff": ""})
+    record = SweepRecord(
+        "/r",
+        ["optimizer.lr"],
+        "valid/loss",
+        "minimize",
+        [asdict(given)],
+        {k: asdict(v) for k, v in listed.items()},
+    )
+    write_sweep_record(directory, record)
+    return directory
+
+
+def test_the_view_holds_what_a_report_shows(sweep: Path):
+    view = read_sweep(sweep, Snapshot())
+    assert (view.keys, view.objective, view.direction) == (["optimizer.lr"], "valid/loss", "minimize")
+    assert view.command == "run.sh -m" and view.name == "mine"
+    trials = {trial.name: trial for trial in view.trials}
+    assert [trial.state for trial in view.trials] == ["done"] * 4 + ["failed", "missing"]
+    assert trials["a__11"].objective == 3.0
+    assert trials["a__11"].metrics == {"best valid/loss": 3.0, "valid/loss": 50.0, "test/wer": 0.5}
+    assert trials["a__11"].curves == {"train/loss": [(0.0, 8.0), (1.0, 6.0)], "valid/loss": [(0.0, 7.0)]}
+    assert trials["a__11"].command == "run a__11" and trials["a__11"].directory == "trials/a__11"
+    failed = trials["bad__55"]
+    assert (failed.message, failed.traceback) == ("rank 1: ValueError: 1", "Traceback of 1")
+    assert failed.seconds == 30.0 and failed.objective is None
+    assert trials["old__33"].older and not failed.older
+
+
+def test_the_best_is_done_of_the_current_configuration_and_a_number(sweep: Path):
+    assert read_sweep(sweep, Snapshot()).best == "b__22"
+    record = read_sweep_record(sweep)
+    assert record is not None
+    first = {"nan__44": record.trials["nan__44"]}
+    write_sweep_record(sweep, replace(record, trials=first | record.trials))
+    assert read_sweep(sweep, Snapshot()).best == "b__22"
+
+
+def test_the_table_has_a_line_for_each_trial_and_marks_the_best(sweep: Path):
+    lines = plain(sweep_table(look_at_sweep(sweep, queue=Snapshot())))
+    assert lines[0].endswith("mine: 6 trials: 4 done, 1 failed, 1 missing")
+    assert [line.split()[:4] for line in lines[2:4]] == [
+        ["1", "1e-4", "done", "3"],
+        ["*", "2", "2e-4", "done"],
+    ]
+    assert "older configuration" in lines[4]
+    assert lines[6].split()[:3] == ["5", "5.0", "failed"] and "rank 1: ValueError: 1" in lines[6]
+    assert lines[-1] == "best: b__22, valid/loss 2"
+
+
+def test_a_trial_is_named_by_number_name_or_hash(sweep: Path):
+    for given in ("2", "b__22", "b_", "22"):
+        assert trial_named(sweep, given) == trial_dir(sweep, "b__22")
+    for given, message in (("9", "there is no such trial"), ("x", "give a number from 1 to 6")):
+        with pytest.raises(UserError, match=message):
+            trial_named(sweep, given)
+
+
+def test_logs_show_the_first_failure(sweep: Path):
+    screen = Screen()
+    assert first_failed(sweep, screen) == trial_dir(sweep, "bad__55")
+    assert screen.lines == ["trial 5 bad__55: failed: rank 1: ValueError: 1"]
+
+
+def test_a_sweep_is_told_from_a_run(sweep: Path, tmp_path: Path):
+    trial = trial_dir(sweep, "a__11")
+    assert sort_out([sweep, trial]) == ([sweep.resolve()], [trial])
+    assert sort_out([sweep.parent]) == ([sweep.resolve()], [])
+    assert sweep_of(trial) == sweep and sweep_of(sweep) is None
+
+
+def test_a_directory_without_a_sweep_or_with_a_broken_one_is_named(sweep: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"holds no sweep: it has no sweep.json"):
+        look_at_sweep(tmp_path)
+    (sweep / "sweep.json").write_text("{")
+    with pytest.raises(UserError, match=r"can't be read as the record of a sweep"):
+        look_at_sweep(sweep)
