@@ -47,7 +47,7 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Read the sweep, write the files, and name them."""
     no_more(rest)
     from espnet3.report.choice import choose
-    from espnet3.report.told import told
+    from espnet3.report.summary import summary
     from espnet3.report.write import write_report
     from espnet3.sweep.show.results import read_sweep
 
@@ -57,5 +57,5 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
     view = read_sweep(directory)
     choice = choose(view, options.keys.split(",") if options.keys else None, options.metric, options.over)
     written = write_report(view, choice, options.output or directory / "report")
-    print("\n".join([told(view), *(f"  {short_path(path)}" for path in written)]))
+    print("\n".join([summary(view), *(f"  {short_path(path)}" for path in written)]))
     return 0

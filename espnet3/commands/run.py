@@ -100,7 +100,7 @@ def typed(options: argparse.Namespace, overrides: list[str], recipe: Path) -> st
     return shlex.join([*words, *overrides])
 
 
-def alone(
+def single_trial_command(
     options: argparse.Namespace, fixed: Sequence[str], recipe: "Recipe", name: str, own: Sequence[str]
 ) -> str:
     """The command that makes a trial of a sweep alone, in a run directory of its own.
@@ -130,15 +130,21 @@ def _sweep(options: argparse.Namespace, overrides: list[str], recipe: "Recipe", 
 
     from espnet3.slurm.allocation import read_allocation
     from espnet3.sweep.command import plan_sweep, run_sweep, sweep_directory
-    from espnet3.sweep.run import Asked
+    from espnet3.sweep.run import SweepOptions
     from espnet3.sweep.trials.expand import expand
     from espnet3.terminal.screen import Screen
 
     allocation = read_allocation(os.environ)
     expansion = expand(recipe, overrides, allocation)
     command = typed(options, overrides, recipe.directory)
-    make = partial(plan_sweep, expansion, stages, command, partial(alone, options, expansion.fixed, recipe))
-    asked = Asked(stages, command, options.force, options.detach, allocation)
+    make = partial(
+        plan_sweep,
+        expansion,
+        stages,
+        command,
+        partial(single_trial_command, options, expansion.fixed, recipe),
+    )
+    asked = SweepOptions(stages, command, options.force, options.detach, allocation)
     if options.dry_run:
         from espnet3.sweep.dry_run import describe
 
@@ -159,7 +165,7 @@ def _refuse_hydras_launchers(options: argparse.Namespace, overrides: list[str]) 
 def _search(options: argparse.Namespace, overrides: list[str], recipe: "Recipe", stages: list[str]) -> int:
     """Search here, or submit a job that does, or print what would be done."""
     from espnet3.slurm.allocation import read_allocation
-    from espnet3.sweep.trials.search_record import Wanted
+    from espnet3.sweep.trials.search_record import SearchRequest
     from espnet3.terminal.screen import Screen
 
     if options.force:
@@ -167,12 +173,12 @@ def _search(options: argparse.Namespace, overrides: list[str], recipe: "Recipe",
             "--force: a search runs no finished trial again: give tag=NAME for a search of its own"
         )
     single = argparse.Namespace(**{**vars(options), "multirun": False, "detach": False})
-    wanted = Wanted(
+    wanted = SearchRequest(
         recipe=str(recipe.directory),
         overrides=overrides,
         stages=stages,
         command=typed(options, overrides, recipe.directory),
-        alone=shlex.split(typed(single, [], recipe.directory)),
+        single_trial_command=shlex.split(typed(single, [], recipe.directory)),
     )
     if options.dry_run:
         from espnet3.sweep.search.dry_run import describe

@@ -13,13 +13,13 @@ SLOW_S = 10.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class ProbeResults:
     """Everything that is known of a probe that has started."""
 
     folder: Path
     token: str
     gpus: int
-    """Asked for on each node."""
+    """SweepOptions for on each node."""
     python: str
     versions: Mapping[str, Any]
     """Where it was submitted."""
@@ -32,7 +32,7 @@ class Seen:
     """Rank -> when its answer was seen, by that clock."""
 
 
-def diagnose(seen: Seen) -> Iterator[Finding]:
+def diagnose(seen: ProbeResults) -> Iterator[Finding]:
     """What the nodes see and have, one finding each."""
     if seen.batch is None:
         return
@@ -51,7 +51,7 @@ def diagnose(seen: Seen) -> Iterator[Finding]:
         yield from _about_gpus(seen, reports)
 
 
-def _about_files(seen: Seen, reports: list[Report]) -> Iterator[Finding]:
+def _about_files(seen: ProbeResults, reports: list[Report]) -> Iterator[Finding]:
     place = seen.folder.parent
     blind = [report.node for report in reports if report.token != seen.token]
     if blind:
@@ -83,7 +83,7 @@ def _about_files(seen: Seen, reports: list[Report]) -> Iterator[Finding]:
             )
 
 
-def _about_python(seen: Seen, reports: list[Report]) -> Iterator[Finding]:
+def _about_python(seen: ProbeResults, reports: list[Report]) -> Iterator[Finding]:
     here = {"Python": seen.python, **seen.versions}
     differences = [
         f"{name} {there} on {report.node}, {here.get(name)} here"
@@ -126,7 +126,7 @@ def _about_network(batch: Batch, reports: list[Report]) -> Iterator[Finding]:
         yield right("the nodes reach each other")
 
 
-def _about_clocks(seen: Seen) -> Iterator[Finding]:
+def _about_clocks(seen: ProbeResults) -> Iterator[Finding]:
     skewed, answered = [], sorted(seen.answers.values(), key=lambda answer: answer.rank)
     for answer in answered:
         # It answered after it was asked and before the answer was seen: what lies outside is the clocks'.
@@ -144,7 +144,7 @@ def _about_clocks(seen: Seen) -> Iterator[Finding]:
         yield right(f"clocks agree within {SKEW_S:.0f} s")
 
 
-def _about_gpus(seen: Seen, reports: list[Report]) -> Iterator[Finding]:
+def _about_gpus(seen: ProbeResults, reports: list[Report]) -> Iterator[Finding]:
     short = [f"{report.node} gives {report.gpus}" for report in reports if report.gpus != seen.gpus]
     if short:
         yield wrong(

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from platform import python_version
 
-from espnet3.doctor.report import BATCH, PROBE, Batch, Described
+from espnet3.doctor.report import BATCH, PROBE, Batch, ProbeRequest
 from espnet3.errors import UserError
 from espnet3.rundir.atomic import read_as, write_json
 from espnet3.rundir.private import check_private
@@ -17,7 +17,7 @@ def main(folder: str) -> int:
     """Run the probe described in `folder`; srun's exit code is its own."""
     directory = Path(folder)
     check_private(directory)
-    described = read_as(Described, directory / PROBE)
+    described = read_as(ProbeRequest, directory / PROBE)
     assert described is not None, f"{directory} describes no probe"
     nodes, addresses = allocated_nodes(), {}
     for node in nodes:

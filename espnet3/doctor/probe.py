@@ -13,7 +13,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from espnet3.doctor.diagnosis import Seen, diagnose
+from espnet3.doctor.diagnosis import ProbeResults, diagnose
 from espnet3.doctor.finding import Finding, note, right, wrong
 from espnet3.doctor.report import (
     BATCH,
@@ -22,8 +22,8 @@ from espnet3.doctor.report import (
     PROBE,
     TOKEN,
     Batch,
-    Described,
     Ping,
+    ProbeRequest,
     read_answers,
     read_reports,
     states,
@@ -37,7 +37,7 @@ from espnet3.rundir.private import make_private
 from espnet3.rundir.provenance import installed_versions
 from espnet3.slurm.accounting import past_jobs
 from espnet3.slurm.command import SlurmAway, ask
-from espnet3.slurm.queue import QueuedJob, own_jobs
+from espnet3.slurm.queue import SlurmJob, own_jobs
 from espnet3.slurm.srun import srun_command
 
 MINUTES = 5
@@ -52,11 +52,11 @@ ENDS_WITHIN_S = 10.0
 class Probe:
     """A probe job and what is known of it."""
 
-    seen: Seen
+    seen: ProbeResults
     resources: Resources
     name: str
     job_id: str = ""
-    state: QueuedJob | None = None
+    state: SlurmJob | None = None
 
     @property
     def folder(self) -> Path:
@@ -80,7 +80,7 @@ def run_probe(
     """
     token = uuid.uuid4().hex
     folder = where / f".espnet3-doctor-{token[:12]}"
-    seen = Seen(folder, token, resources.gpus_per_node, python_version(), installed_versions())
+    seen = ProbeResults(folder, token, resources.gpus_per_node, python_version(), installed_versions())
     asked = replace(resources, tasks_per_node=1, timeout_min=MINUTES, signal_delay_s=1, max_restarts=0)
     probe = Probe(seen, asked, f"espnet3.doctor-{token[:12]}")
     with _ended_by_signals():
@@ -103,7 +103,7 @@ def _submit(probe: Probe, files: Sequence[Path]) -> None:
         tasks = srun_command(
             probe.resources, folder, folder / "early-%t.log", program=["espnet3.doctor.probe_task"]
         )
-        write_json(folder / PROBE, asdict(Described(tasks, states(map(str, files)))))
+        write_json(folder / PROBE, asdict(ProbeRequest(tasks, states(map(str, files)))))
         script = job_script(
             probe.resources,
             folder,

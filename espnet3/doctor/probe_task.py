@@ -19,9 +19,9 @@ from espnet3.doctor.report import (
     TOKEN,
     Answer,
     Batch,
-    Described,
     Meeting,
     Ping,
+    ProbeRequest,
     Report,
     states,
 )
@@ -44,7 +44,7 @@ def main(folder: str) -> None:
     node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
     batch = _awaited(lambda: read_as(Batch, directory / BATCH)) or Batch([], {})
     token = _read(directory / TOKEN)
-    described = read_as(Described, directory / PROBE) or Described([])
+    described = read_as(ProbeRequest, directory / PROBE) or ProbeRequest([])
     here = states(described.files)
     if rank == 0:
         _listen(directory, node, token)

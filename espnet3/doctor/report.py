@@ -14,7 +14,7 @@ OUTPUT = "batch.log"
 
 
 @dataclass(frozen=True)
-class Described:
+class ProbeRequest:
     """What the batch process is to do: `probe.json`."""
 
     srun: list[str]

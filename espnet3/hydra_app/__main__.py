@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _call_hydra(options: argparse.Namespace, words: list[str], command: str) -> int:
-    from espnet3.commands.run import alone
+    from espnet3.commands.run import single_trial_command
     from espnet3.config.compose import find_recipe
     from espnet3.hydra_app.settings import launcher_settings, settings, words_of
     from espnet3.hydra_app.trial import run_trial, write_down
@@ -79,7 +79,7 @@ def _call_hydra(options: argparse.Namespace, words: list[str], command: str) -> 
     if options.multirun and sweeper == GRID:
         expansion = expand(recipe, overrides)  # Hydra's own words for a mistake are many
         if launcher != OWN:
-            write_down(expansion, overrides, stages, command, partial(alone, options))
+            write_down(expansion, overrides, stages, command, partial(single_trial_command, options))
     import hydra
     from omegaconf import DictConfig
 

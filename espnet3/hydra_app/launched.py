@@ -11,15 +11,15 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 
 from espnet3.__main__ import exiting
-from espnet3.commands.run import alone
+from espnet3.commands.run import single_trial_command
 from espnet3.config.compose import find_recipe
 from espnet3.config.overrides import parse_overrides
 from espnet3.hydra_app.trial import is_ours
 from espnet3.slurm.allocation import read_allocation
-from espnet3.status.snapshot import Snapshot
+from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.command import plan_sweep, run_sweep, sweep_directory
-from espnet3.sweep.run import Asked
-from espnet3.sweep.show.results import TrialRow, look_at_sweep
+from espnet3.sweep.run import SweepOptions
+from espnet3.sweep.show.results import TrialRow, read_sweep_status
 from espnet3.sweep.trials.expand import Expansion, expand_trials
 from espnet3.terminal.screen import Screen
 
@@ -53,7 +53,7 @@ def launch(
     """
     recipe, allocation = find_recipe(Path(recipe_dir)), read_allocation(os.environ)
     single = argparse.Namespace(stage=stages[0], stop_stage=stages[-1])
-    asked = Asked(list(stages), command, force, detach, allocation)
+    asked = SweepOptions(list(stages), command, force, detach, allocation)
     found: list[JobReturn] = []
 
     def run() -> int:
@@ -61,7 +61,11 @@ def launch(
         expansion = expand_trials(recipe, own, allocation, keys=_keys(swept))
         sweep = sweep_directory(expansion)
         make = partial(
-            plan_sweep, expansion, stages, command, partial(alone, single, expansion.fixed, recipe)
+            plan_sweep,
+            expansion,
+            stages,
+            command,
+            partial(single_trial_command, single, expansion.fixed, recipe),
         )
         code = run_sweep(make, sweep, asked, Screen())
         if not detach:
@@ -80,7 +84,7 @@ def _keys(swept: Sequence[str]) -> list[str]:
 
 
 def _returns(sweep: Path, expansion: Expansion, trials: Sequence[Sequence[str]]) -> list[JobReturn]:
-    rows = {row.listed.digest: row for row in look_at_sweep(sweep, queue=Snapshot()).rows}
+    rows = {row.listed.digest: row for row in read_sweep_status(sweep, queue=QueueSnapshot()).rows}
     return [
         _return(rows[digest], overrides) for digest, overrides in zip(expansion.digests, trials, strict=True)
     ]

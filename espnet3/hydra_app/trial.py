@@ -12,16 +12,16 @@ from omegaconf import OmegaConf
 
 from espnet3.config.compose import Recipe, find_recipe
 from espnet3.errors import UserError, short_path
-from espnet3.launcher.attempt.run_stage import Manner
+from espnet3.launcher.attempt.run_stage import RunOptions
 from espnet3.launcher.attempt.run_stages import exit_code, run_in_turn
-from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import plan
-from espnet3.launcher.rank.interrupts import Interrupts
+from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.rundir.outcome import EXIT_CODES
 from espnet3.slurm.allocation import Allocation, in_step, read_allocation
-from espnet3.status.snapshot import Snapshot
+from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.command import plan_sweep, record_sweep, sweep_directory
-from espnet3.sweep.show.results import look_at_sweep
+from espnet3.sweep.show.results import read_sweep_status
 from espnet3.sweep.trials.expand import Expansion, expand_trials
 from espnet3.sweep.trials.folder import trial_dir
 from espnet3.sweep.trials.record import read_sweep_record
@@ -41,7 +41,7 @@ def write_down(
     overrides: Sequence[str],
     stages: Sequence[str],
     command: str,
-    alone: Callable[[Sequence[str], Recipe, str, Sequence[str]], str],
+    single_trial_command: Callable[[Sequence[str], Recipe, str, Sequence[str]], str],
 ) -> None:
     """Make or extend a sweep, without running a trial.
 
@@ -58,7 +58,7 @@ def write_down(
     submits = next((word for word in overrides if word.startswith("launcher=")), None)
     if submits is not None:
         raise UserError(f"{submits}: Hydra's launcher says where trials run: leave {submits} out")
-    own = partial(alone, expansion.fixed, expansion.recipe)
+    own = partial(single_trial_command, expansion.fixed, expansion.recipe)
     make = partial(plan_sweep, expansion, stages, command, own)
     record_sweep(make, sweep_directory(expansion), Screen())
 
@@ -93,16 +93,16 @@ def run_trial(recipe_dir: Path, stages: Sequence[str], command: str, *, force: b
     for stage in stages:
         config.resources[stage].launcher = "allocation" if allocation else "local"
     screen = Screen()
-    manner = Manner(
-        screen=screen, command=[command], force=force, interrupts=partial(Interrupts, insistent=False)
+    run_options = RunOptions(
+        screen=screen, command=[command], force=force, interrupts=partial(StopSignals, insistent=False)
     )
-    with held(trial_dir(sweep, name), screen, wait=False):
-        end = run_in_turn(plan(config, stages, allocation), config, manner)
+    with hold_directory(trial_dir(sweep, name), screen, wait=False):
+        end = run_in_turn(plan(config, stages, allocation), config, run_options)
     if end is None or end.outcome == "stopped":
         raise SystemExit(exit_code(end))
     if end.outcome != "done":
         raise TrialFailed(f"trial {name} {end.outcome}: {end.reason or EXIT_CODES[end.outcome]}")
-    (row,) = look_at_sweep(sweep, names=[name], queue=Snapshot()).rows
+    (row,) = read_sweep_status(sweep, names=[name], queue=QueueSnapshot()).rows
     return row.objective
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from espnet3.errors import UserError
-from espnet3.launcher.attempt.run_stage import Manner, say_skipped
+from espnet3.launcher.attempt.run_stage import RunOptions, say_skipped
 from espnet3.launcher.attempt.run_stages import check_before, exit_code, run_in_turn, show_metrics
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, tell_how_to_follow, watch
-from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import decide
 from espnet3.launcher.planning.plan import Job, on_slurm
 from espnet3.launcher.submit.chain import submit_chain, submitting
@@ -39,17 +39,17 @@ def dispatch(
     if any(job.launcher == "allocation" for job in jobs):
         screen.line(f"launcher=allocation: runs inside Slurm job {own_slurm_job_id()}")
     exp_dir = Path(config.exp_dir)
-    manner = Manner(screen=screen, command=command, force=force)
+    run_options = RunOptions(screen=screen, command=command, force=force)
     for slurm, group in groupby(jobs, key=on_slurm):
         part = list(group)
-        with held(exp_dir, screen, wait=False):
+        with hold_directory(exp_dir, screen, wait=False):
             if slurm:
                 with submitting(exp_dir, screen):
                     refuse_if_queued(exp_dir)
                     chain = submit_undone(part, config, force=force, command=command, screen=screen)
             else:
                 refuse_if_queued(exp_dir)
-                end = run_in_turn(part, config, manner)
+                end = run_in_turn(part, config, run_options)
         if slurm:
             # The jobs hold the run directory from here on.
             if not chain:

@@ -2,7 +2,7 @@
 
 from espnet3.rundir.attempt import Attempt, End
 from espnet3.rundir.outcome import Outcome
-from espnet3.slurm.queue import QueuedJob
+from espnet3.slurm.queue import SlurmJob
 
 COMES_BACK_S = 30.0
 """So long Slurm may take to show a job again that it has ended to start it anew."""
@@ -13,7 +13,7 @@ def may_restart(end: End | None) -> bool:
     return end is not None and end.outcome == "stopped" and end.reason.startswith("SIGTERM")
 
 
-def may_come_back(end: End | None, slurm: QueuedJob | None, now: float) -> bool:
+def may_come_back(end: End | None, slurm: SlurmJob | None, now: float) -> bool:
     """Whether a job that is not in the queue may be there again in a moment, to start anew.
 
     Args:
@@ -25,7 +25,7 @@ def may_come_back(end: End | None, slurm: QueuedJob | None, now: float) -> bool:
     return end is not None and may_restart(end) and not is_cancelled and now - end.ended_at < COMES_BACK_S
 
 
-def how_it_ended(attempt: Attempt | None, slurm: QueuedJob | None) -> End:
+def job_end(attempt: Attempt | None, slurm: SlurmJob | None) -> End:
     """From what the last attempt wrote and what Slurm says to the end of a job that is over.
 
     Slurm has the last word where a job was cancelled or killed from outside.

@@ -8,7 +8,7 @@ from typing import Any
 
 from espnet3.rundir.atomic import read_as, write_json
 from espnet3.rundir.layout import attempt_dir
-from espnet3.rundir.outcome import Outcome, TaskState, attempt_outcome, read_states
+from espnet3.rundir.outcome import Outcome, TaskState, attempt_outcome, read_task_states
 from espnet3.rundir.private import make_private
 from espnet3.rundir.process import ProcessName
 
@@ -65,7 +65,7 @@ class Attempt:
     @property
     def states(self) -> list[TaskState]:
         """The states of the tasks that have begun."""
-        return read_states(self.directory)
+        return read_task_states(self.directory)
 
     @property
     def launcher(self) -> ProcessName:

@@ -37,17 +37,17 @@ class TaskState:
     """The node it ran on, as Slurm names it."""
 
 
-def state_path(attempt: Path, rank: int) -> Path:
+def task_state_path(attempt: Path, rank: int) -> Path:
     """Where the state of `rank` is kept in the directory of its attempt."""
     return attempt / f"rank-{rank}.json"
 
 
-def write_state(attempt: Path, state: TaskState) -> None:
+def write_task_state(attempt: Path, state: TaskState) -> None:
     """Replace the state file of one rank, atomically."""
-    write_json(state_path(attempt, state.rank), asdict(state))
+    write_json(task_state_path(attempt, state.rank), asdict(state))
 
 
-def read_states(attempt: Path) -> list[TaskState]:
+def read_task_states(attempt: Path) -> list[TaskState]:
     """The states of all ranks that have written one, by rank."""
     states = []
     for path in attempt.glob("rank-*.json"):

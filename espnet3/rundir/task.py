@@ -21,7 +21,7 @@ class Task:
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
     @classmethod
-    def alone(cls, stage: str) -> "Task":
+    def single(cls, stage: str) -> "Task":
         """A task of one rank whose heartbeat writes nowhere."""
         return cls(stage=stage)
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from espnet3.errors import UserError
 from espnet3.slurm.command import SlurmAway, ask
-from espnet3.slurm.queue import QueuedJob
+from espnet3.slurm.queue import SlurmJob
 
 
-def past_jobs(ids: Iterable[str]) -> dict[str, QueuedJob]:
+def past_jobs(ids: Iterable[str]) -> dict[str, SlurmJob]:
     """How jobs ended, by id, from sacct; empty where it does not answer. One sacct call.
 
     Of an element of an array the whole array is asked for: the list of ids stays short.
@@ -34,5 +34,5 @@ def past_jobs(ids: Iterable[str]) -> dict[str, QueuedJob]:
         words = line.split("|")
         if len(words) == 5:
             state, _, who = words[1].partition(" by ")  # CANCELLED by 1000
-            found[words[0]] = QueuedJob(words[0], state, f"by {who}" if who else "", *words[2:])
+            found[words[0]] = SlurmJob(words[0], state, f"by {who}" if who else "", *words[2:])
     return found

@@ -26,7 +26,7 @@ _FORMAT = "%i|%T|%r|%N|%M|%S|%k"
 
 
 @dataclass(frozen=True)
-class QueuedJob:
+class SlurmJob:
     """A job as squeue or sacct shows it."""
 
     job_id: str
@@ -46,7 +46,7 @@ class QueuedJob:
         return self.state in IN_QUEUE
 
 
-def own_jobs() -> list[QueuedJob]:
+def own_jobs() -> list[SlurmJob]:
     """The user's jobs: those in the queue and those that ended a few minutes ago. One squeue call.
 
     Raises:
@@ -61,11 +61,11 @@ def own_jobs() -> list[QueuedJob]:
             _, _, element = blank[0].partition("_")
             if element and blank[6]:
                 blank[6] = element_token(blank[6], element)
-            jobs.append(QueuedJob(blank[0], words[1], *blank[2:]))
+            jobs.append(SlurmJob(blank[0], words[1], *blank[2:]))
     return jobs
 
 
-def find_job(jobs: Iterable[QueuedJob], job_id: str, token: str) -> QueuedJob | None:
+def find_job(jobs: Iterable[SlurmJob], job_id: str, token: str) -> SlurmJob | None:
     """A job among `jobs` by its id, or where nobody has noted that, by the token that it carries.
 
     Where Slurm was set up anew ids begin again: one that carries another token of ours is another job.

@@ -10,9 +10,9 @@ from typing import Any
 
 from espnet3.status.run_dirs import run_dirs
 from espnet3.status.run_files import RunFiles, read_run
-from espnet3.status.snapshot import Snapshot, look
-from espnet3.status.stage_states import needed, tell
-from espnet3.status.stage_status import Told
+from espnet3.status.snapshot import QueueSnapshot, query_queue
+from espnet3.status.stage_states import jobs_to_query, stage_statuses
+from espnet3.status.stage_status import StageStatus
 from espnet3.status.table import Line, table
 from espnet3.terminal.screen import Screen
 
@@ -28,7 +28,7 @@ def status(named: Sequence[Path], *, as_json: bool, screen: Screen) -> None:
         UserError: one of the directories is no run directory.
     """
     runs = [read_run(path) for path in run_dirs(named)]
-    queue = look(needed(runs))
+    queue = query_queue(jobs_to_query(runs))
     if as_json:
         print(json.dumps(document(runs, queue, time.time()), indent=2))
         return
@@ -44,33 +44,33 @@ def watch_status(named: Sequence[Path], screen: Screen) -> None:
         KeyboardInterrupt: it was ended.
     """
     run_dirs(named)
-    queue, asked_at = Snapshot(), float("-inf")
+    queue, asked_at = QueueSnapshot(), float("-inf")
     with screen.redrawn() as redraw:
         while True:
             runs = [read_run(path) for path in run_dirs(named)]
             if time.monotonic() - asked_at >= QUEUE_EVERY_S:
-                queue, asked_at = look(needed(runs)), time.monotonic()
+                queue, asked_at = query_queue(jobs_to_query(runs)), time.monotonic()
             redraw(report(runs, queue, time.time(), screen.console.width))
             time.sleep(FILES_EVERY_S)
 
 
-def report(runs: Sequence[RunFiles], queue: Snapshot, now: float, width: int | None) -> list[Line]:
+def report(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float, width: int | None) -> list[Line]:
     """The table, and what is to be said besides."""
-    told = [tell(run, queue, now) for run in runs]
-    rows = [one for stages in told for one in (stages if len(runs) == 1 else brief(stages))]
+    statuses = [stage_statuses(run, queue, now) for run in runs]
+    rows = [one for stages in statuses for one in (stages if len(runs) == 1 else brief(stages))]
     lines = table(rows, width) if rows else [[("there are no runs here", "")]]
     if queue.problem:
         lines.append([(f"Slurm can't be asked ({queue.problem}): this is what the files say", "yellow")])
     return lines
 
 
-def brief(stages: Sequence[Told]) -> list[Told]:
+def brief(stages: Sequence[StageStatus]) -> list[StageStatus]:
     """Of a run among others: the stages that are not done, or the last one."""
     return [one for one in stages if one.state != "done"] or list(stages[-1:])
 
 
-def document(runs: Sequence[RunFiles], queue: Snapshot, now: float) -> dict[str, Any]:
-    """Everything that is told, for a program."""
+def document(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float) -> dict[str, Any]:
+    """Everything that is statuses, for a program."""
     return {
         "at": now,
         "slurm": {"asked": queue.asked, "problem": queue.problem or None},
@@ -81,12 +81,12 @@ def document(runs: Sequence[RunFiles], queue: Snapshot, now: float) -> dict[str,
                 "stages": [_fields(one) for one in stages],
             }
             for run in runs
-            for stages in [tell(run, queue, now)]
+            for stages in [stage_statuses(run, queue, now)]
         ],
     }
 
 
-def _fields(one: Told) -> dict[str, Any]:
+def _fields(one: StageStatus) -> dict[str, Any]:
     """As JSON has it, which knows no NaN."""
     fields = {key: value for key, value in asdict(one).items() if key != "run"}
     fields["metrics"] = {

@@ -5,20 +5,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from espnet3.outcomes.job import how_it_ended, may_come_back, may_restart
+from espnet3.outcomes.job import job_end, may_come_back, may_restart
 from espnet3.rundir.outcome import attempt_outcome, first_failure
-from espnet3.slurm.queue import QueuedJob
+from espnet3.slurm.queue import SlurmJob
 from espnet3.stages import STAGES
 from espnet3.status.run_files import RunFiles, StageFiles
-from espnet3.status.snapshot import Snapshot
-from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, SAVED, UNDER_WAY, State, Told
+from espnet3.status.snapshot import QueueSnapshot
+from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, SAVED, UNDER_WAY, StageStatus, State
 
 _HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "SUSPENDED", "STOPPED")
 _CLOCKS_DIFFER_S = 3.0
 _NEVER_STARTED = "DependencyNeverSatisfied"
 
 
-def needed(runs: Sequence[RunFiles]) -> list[tuple[str, str]]:
+def jobs_to_query(runs: Sequence[RunFiles]) -> list[tuple[str, str]]:
     """Jobs (id, token) whose state only Slurm knows."""
     found = []
     for run in runs:
@@ -33,7 +33,7 @@ def needed(runs: Sequence[RunFiles]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(found))
 
 
-def owner_is_at_work(run: RunFiles, queue: Snapshot) -> bool:
+def owner_is_at_work(run: RunFiles, queue: QueueSnapshot) -> bool:
     """Whether the process that claims the run directory lives, as far as can be known from here."""
     if run.owner_lives is None and run.owner is not None and run.owner.slurm_job:
         slurm = queue.find(run.owner.slurm_job.partition(".")[0])
@@ -41,10 +41,10 @@ def owner_is_at_work(run: RunFiles, queue: Snapshot) -> bool:
     return run.owner_lives is not False
 
 
-def tell(run: RunFiles, queue: Snapshot, now: float) -> list[Told]:
+def stage_statuses(run: RunFiles, queue: QueueSnapshot, now: float) -> list[StageStatus]:
     """The state of every stage of `run` of which there is anything, in order."""
-    told: list[Told] = []
-    of_job: dict[str, Told] = {}
+    statuses: list[StageStatus] = []
+    of_job: dict[str, StageStatus] = {}
     """The last stage of each job."""
     for stage in run.stages:
         job = stage.job.job if stage.job else None
@@ -59,18 +59,20 @@ def tell(run: RunFiles, queue: Snapshot, now: float) -> list[Told]:
                 one = replace(one, state="not started", reason=earlier.reason)
             else:
                 one = replace(one, state="blocked", reason=_after(earlier))
-        told.append(one)
+        statuses.append(one)
         if job:
             of_job[job.name] = one
-    if told:
-        return told
+    if statuses:
+        return statuses
     if owner_is_at_work(run, queue):
-        return [Told(run.exp_dir, "", "running", str(run.owner))]
+        return [StageStatus(run.exp_dir, "", "running", str(run.owner))]
     # A command died before it had described anything, or it is another user's.
-    return [Told(run.exp_dir, "", "not started", "nothing to be read")]
+    return [StageStatus(run.exp_dir, "", "not started", "nothing to be read")]
 
 
-def _tell_stage(run: RunFiles, stage: StageFiles, before: Told | None, queue: Snapshot, now: float) -> Told:
+def _tell_stage(
+    run: RunFiles, stage: StageFiles, before: StageStatus | None, queue: QueueSnapshot, now: float
+) -> StageStatus:
     if stage.job is not None:
         slurm = queue.find(stage.job.job_id, stage.job.job.token)
         state, reason = _of_job(stage, slurm, before, queue, now)
@@ -82,7 +84,7 @@ def _tell_stage(run: RunFiles, stage: StageFiles, before: Told | None, queue: Sn
     ended_at = None if state == "running" else _ended_at(stage)
     beat = stage.heartbeat
     metrics = stage.record.metrics if state == "done" and stage.record else beat.get("metrics")
-    return Told(
+    return StageStatus(
         run=run.exp_dir,
         stage=stage.stage,
         state=state,
@@ -112,7 +114,7 @@ def _tell_stage(run: RunFiles, stage: StageFiles, before: Told | None, queue: Sn
 
 
 def _of_job(
-    stage: StageFiles, slurm: QueuedJob | None, before: Told | None, queue: Snapshot, now: float
+    stage: StageFiles, slurm: SlurmJob | None, before: StageStatus | None, queue: QueueSnapshot, now: float
 ) -> tuple[State, str]:
     job, attempt = stage.job, stage.attempt
     assert job is not None
@@ -132,7 +134,7 @@ def _of_job(
             # By a person, or by Slurm because what it waits for failed: then no name stands at the state.
             is_dependency = slurm.reason == _NEVER_STARTED or (not slurm.reason and _is_over(before))
             return ("blocked", _after(before)) if is_dependency else ("cancelled", "")
-        end = how_it_ended(attempt, slurm)
+        end = job_end(attempt, slurm)
         if slurm.state.startswith("CANCELLED"):
             return "cancelled", SAVED if end.outcome == "stopped" else ""
         return end.outcome, end.reason
@@ -157,7 +159,7 @@ def _of_job(
     return ("blocked", _after(before)) if _is_over(before) else ("cancelled", "gone from the queue")
 
 
-def _in_queue(stage: StageFiles, slurm: QueuedJob, before: Told | None) -> tuple[State, str]:
+def _in_queue(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) -> tuple[State, str]:
     attempt = stage.attempt
     if slurm.state in _HELD or "held" in slurm.reason.lower():
         return "held", slurm.reason or slurm.state.lower()
@@ -181,7 +183,7 @@ def _in_queue(stage: StageFiles, slurm: QueuedJob, before: Told | None) -> tuple
     return "restarting" if attempt is not None else "queued", slurm.reason or slurm.state.lower()
 
 
-def _of_attempt(run: RunFiles, stage: StageFiles, queue: Snapshot) -> tuple[State, str]:
+def _of_attempt(run: RunFiles, stage: StageFiles, queue: QueueSnapshot) -> tuple[State, str]:
     """Of a stage that runs here, or inside an allocation of the user's."""
     attempt = stage.attempt
     if attempt is None:  # launcher=debug leaves no more than the stage's record
@@ -212,7 +214,7 @@ def _ended_at(stage: StageFiles) -> float | None:
     return max(*seen, float(stage.heartbeat.get("at", 0.0)), stage.attempt.begin.started_at)
 
 
-def _job_id(stage: StageFiles, slurm: QueuedJob | None) -> str:
+def _job_id(stage: StageFiles, slurm: SlurmJob | None) -> str:
     if slurm is not None:
         return slurm.job_id
     if stage.job is not None:
@@ -220,12 +222,12 @@ def _job_id(stage: StageFiles, slurm: QueuedJob | None) -> str:
     return stage.attempt.begin.slurm_job_id if stage.attempt else ""
 
 
-def _is_over(before: Told | None) -> bool:
+def _is_over(before: StageStatus | None) -> bool:
     """Whether what a job waits for ended, and not as done."""
     return before is not None and before.state in OVER_NOT_DONE
 
 
-def _after(before: Told | None) -> str:
+def _after(before: StageStatus | None) -> str:
     """Why a job never started: which stage was the first not to end as done."""
     if before is None:
         return "what it waits for failed"

@@ -28,7 +28,7 @@ SAVED = "saved"
 
 
 @dataclass(frozen=True)
-class Told:
+class StageStatus:
     """One stage of a run, as `espnet3 status` shows it."""
 
     run: Path

@@ -1,4 +1,4 @@
-"""The table of `espnet3 status`: a pure function of what is told, and of the width there is."""
+"""The table of `espnet3 status`: a pure function of what is statuses, and of the width there is."""
 
 import math
 import os
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from espnet3.errors import short_path
-from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, Told
+from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, StageStatus
 from espnet3.terminal.screen import show
 
 Line = list[tuple[str, str]]
@@ -24,18 +24,18 @@ _SHORTEST_RUN = 12
 """Characters of a run's name that a narrow terminal shows at least."""
 
 
-def table(told: Sequence[Told], width: int | None) -> list[Line]:
+def table(statuses: Sequence[StageStatus], width: int | None) -> list[Line]:
     """The table as lines, one for each stage; what does not fit into `width` columns stands below it.
 
     Args:
-        told: of all runs; those of one run follow each other.
+        statuses: of all runs; those of one run follow each other.
         width: of the terminal; None: as wide as it must be.
     """
-    runs = [run for run, _ in groupby(one.run for one in told)]
+    runs = [run for run, _ in groupby(one.run for one in statuses)]
     head = [*([("run", lambda one: one.run.name)] if len(runs) > 1 else []), *_HEAD]
     wide = [*head, *_TAIL]
     for columns in (wide, head):
-        cells = _cells(columns, told)
+        cells = _cells(columns, statuses)
         sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
         too_wide = sum(sizes) + len(_GAP) * (len(sizes) - 1) - (width or math.inf)
         if too_wide <= 0:
@@ -44,7 +44,7 @@ def table(told: Sequence[Told], width: int | None) -> list[Line]:
         sizes[0] = min(sizes[0], max(_SHORTEST_RUN, sizes[0] - int(too_wide)))
     lines: list[Line] = [_line(cells[0], sizes, "bold")] if cells[0] else []
     heading = ""
-    for one, row in zip(told, cells[1:], strict=True):
+    for one, row in zip(statuses, cells[1:], strict=True):
         where = _heading(one, several=len(runs) > 1)
         if where != heading:
             heading = where
@@ -93,27 +93,27 @@ def last_metric(metrics: dict[str, float]) -> tuple[str, str]:
     return (name, show(metrics[name])) if name else ("", "")
 
 
-def _epoch(one: Told) -> str:
+def _epoch(one: StageStatus) -> str:
     return "" if one.epoch is None else f"{one.epoch}/{one.max_epochs or '?'}"
 
 
-def _progress(one: Told) -> str:
+def _progress(one: StageStatus) -> str:
     if one.done is None or one.state == "done":
         return ""
     return f"{one.unit} {one.done}/{one.total or '?'}".strip()
 
 
-def _speed(one: Told) -> str:
+def _speed(one: StageStatus) -> str:
     if one.state not in AT_WORK or not one.utterances_per_s:
         return ""
     return f"{one.utterances_per_s:.0f}" if one.utterances_per_s >= 10 else f"{one.utterances_per_s:.1f}"
 
 
-def _state(one: Told) -> str:
+def _state(one: StageStatus) -> str:
     return f"{one.state} ({one.reason})" if 0 < len(one.reason) <= _SHORT else one.state
 
 
-Column = tuple[str, Callable[[Told], str]]
+Column = tuple[str, Callable[[StageStatus], str]]
 _HEAD: list[Column] = [
     ("stage", lambda one: one.stage),
     ("job", lambda one: one.job_id),
@@ -132,10 +132,10 @@ _TAIL: list[Column] = [
 ]
 
 
-def _cells(columns: Sequence[Column], told: Sequence[Told]) -> list[list[str]]:
+def _cells(columns: Sequence[Column], statuses: Sequence[StageStatus]) -> list[list[str]]:
     """The header's and each row's, without the columns that are empty for all."""
-    filled = [(name, value) for name, value in columns if any(value(one) for one in told)]
-    return [[name for name, _ in filled], *([value(one) for _, value in filled] for one in told)]
+    filled = [(name, value) for name, value in columns if any(value(one) for one in statuses)]
+    return [[name for name, _ in filled], *([value(one) for _, value in filled] for one in statuses)]
 
 
 def _line(cells: Sequence[str], sizes: Sequence[int], style: str) -> Line:
@@ -151,12 +151,12 @@ def _cut(text: str, size: int) -> str:
     return f"{text[: size // 2]}…{text[len(text) - (size - 1 - size // 2) :]}"
 
 
-def _heading(one: Told, *, several: bool) -> str:
+def _heading(one: StageStatus, *, several: bool) -> str:
     path = short_path(one.run.parent if several else one.run)
     return path + os.sep if several else path
 
 
-def _flow(one: Told, width: int) -> list[str]:
+def _flow(one: StageStatus, width: int) -> list[str]:
     """What a narrow terminal shows below the row: the columns of the tail, each with its name."""
     if one.state not in (*AT_WORK, *OVER_NOT_DONE):
         return []

@@ -10,7 +10,7 @@ from espnet3.launcher.submit.submission import cancel
 from espnet3.rundir import claim
 from espnet3.rundir.job import read_job_id, read_jobs
 from espnet3.slurm.command import SlurmAway
-from espnet3.slurm.queue import QueuedJob, own_jobs
+from espnet3.slurm.queue import SlurmJob, own_jobs
 from espnet3.sweep.jobs.array import read_array
 from espnet3.sweep.show.searcher import find_searcher
 from espnet3.sweep.trials.folder import array_dir, array_numbers
@@ -72,7 +72,7 @@ def _end_search(sweep: Path, screen: Screen) -> None:
         ask_to_stop(sweep, owner, screen)
 
 
-def _queued(sweep: Path) -> list[QueuedJob]:
+def _queued(sweep: Path) -> list[SlurmJob]:
     """What is in Slurm's queue of a sweep; one squeue call, or none."""
     shared = [path for path in (sweep / "shared").glob("*") if read_jobs(path)]
     folders = [array_dir(sweep, number) for number in array_numbers(sweep)]

@@ -11,14 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from espnet3.config.fingerprint import changes, trial_part
 from espnet3.config.flat import flatten
 from espnet3.errors import UserError, short_path
-from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.claims import hold_directory
 from espnet3.rundir.record import briefly, changed_code
-from espnet3.sweep.run import Asked, choose, finish, plan_and_check, start
+from espnet3.sweep.run import SweepOptions, choose, finish, plan_and_check, start
 from espnet3.sweep.trials.expand import Expansion
 from espnet3.sweep.trials.extend import Extended, extend, other_code
 from espnet3.sweep.trials.objective import read_objective
 from espnet3.sweep.trials.record import (
-    Given,
+    SweepCommand,
     SweepRecord,
     keep_diff,
     read_code,
@@ -39,13 +39,13 @@ from espnet3.terminal.screen import Screen
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedSweep:
     """What a command makes of a sweep, before anything is written."""
 
     sweep: Path
     before: SweepRecord | None
     extended: Extended
-    given: Given
+    given: SweepCommand
     bases: dict[str, Base]
     diff: str
     """Of the working tree."""
@@ -71,8 +71,11 @@ def sweep_directory(expansion: Expansion) -> Path:
 
 
 def plan_sweep(
-    expansion: Expansion, stages: Sequence[str], command: str, alone: Callable[[str, Sequence[str]], str]
-) -> Planned:
+    expansion: Expansion,
+    stages: Sequence[str],
+    command: str,
+    single_trial_command: Callable[[str, Sequence[str]], str],
+) -> PlannedSweep:
     """Merge what a command asks for with the sweep that may be there; only reads.
 
     Args:
@@ -87,16 +90,22 @@ def plan_sweep(
     config, sweep = sweep_settings(expansion), sweep_directory(expansion)
     before = read_sweep_record(sweep)
     code, diff = read_code(expansion.recipe.directory)
-    given = Given(command, expansion.keys, list(stages), asdict(code))
+    given = SweepCommand(command, expansion.keys, list(stages), asdict(code))
     names = [base_name(base) for base in expansion.bases]
     extended = extend(
-        before, expansion, given, read_objective(config), names, alone, partial(_values_of, sweep)
+        before,
+        expansion,
+        given,
+        read_objective(config),
+        names,
+        single_trial_command,
+        partial(_values_of, sweep),
     )
     bases = dict(zip(names, expansion.bases, strict=True))
-    return Planned(sweep, before, extended, given, bases, diff, len(expansion.digests))
+    return PlannedSweep(sweep, before, extended, given, bases, diff, len(expansion.digests))
 
 
-def run_sweep(make: Callable[[], Planned], directory: Path, asked: Asked, screen: Screen) -> int:
+def run_sweep(make: Callable[[], PlannedSweep], directory: Path, asked: SweepOptions, screen: Screen) -> int:
     """Write down what the sweep is now, and run what is not done; returns the exit code.
 
     Args:
@@ -112,7 +121,7 @@ def run_sweep(make: Callable[[], Planned], directory: Path, asked: Asked, screen
         planned = make()
         chosen = choose(planned.sweep, planned.trials, planned.extended.record, force=asked.force)
         batches = plan_and_check(planned.sweep, chosen.to_run, planned.bases, asked)
-        for line in told(planned):
+        for line in messages(planned):
             screen.line(line)
         screen.line(f"{short_path(directory)}: {chosen}")
         write_planned(planned, [trial.name for trial in chosen.to_run])
@@ -120,7 +129,7 @@ def run_sweep(make: Callable[[], Planned], directory: Path, asked: Asked, screen
     return finish(planned.sweep, chosen, started, asked, screen)
 
 
-def record_sweep(make: Callable[[], Planned], directory: Path, screen: Screen) -> None:
+def record_sweep(make: Callable[[], PlannedSweep], directory: Path, screen: Screen) -> None:
     """As `run_sweep`, but only write down what the sweep is now: somebody else runs the trials.
 
     Raises:
@@ -128,12 +137,12 @@ def record_sweep(make: Callable[[], Planned], directory: Path, screen: Screen) -
     """
     with _alone_in(directory, screen):
         planned = make()
-        for line in told(planned):
+        for line in messages(planned):
             screen.line(line)
         write_planned(planned, [trial.name for trial in planned.trials])
 
 
-def write_planned(planned: Planned, names: Sequence[str]) -> None:
+def write_planned(planned: PlannedSweep, names: Sequence[str]) -> None:
     """Make the sweep's files, of trials the new ones and those in `names`; last the record of all."""
     keep_diff(planned.sweep, planned.given, planned.diff)
     wanted = {*names, *planned.extended.new}
@@ -145,7 +154,7 @@ def write_planned(planned: Planned, names: Sequence[str]) -> None:
     write_sweep_record(planned.sweep, planned.extended.record)
 
 
-def told(planned: Planned) -> list[str]:
+def messages(planned: PlannedSweep) -> list[str]:
     """What is to be said about the trials a command asks for, in lines."""
     lines = []
     if planned.points > len(planned.trials):
@@ -169,7 +178,7 @@ def _values_of(sweep: Path, name: str, keys: Sequence[str]) -> dict[str, object]
     return {key: value_at(base, trial.changes, key) for key in keys}
 
 
-def _difference(planned: Planned, name: str) -> str:
+def _difference(planned: PlannedSweep, name: str) -> str:
     """In what an older trial differs from the one that has its values now."""
     old = read_trial(planned.sweep, name)
     values = planned.extended.record.listed[name].values
@@ -197,7 +206,7 @@ def _alone_in(directory: Path, screen: Screen) -> Iterator[None]:
     """Hold the sweep's directory; one that was made for a command that was refused is taken away again."""
     was_there = directory.exists()
     try:
-        with held(directory, screen, wait=False):
+        with hold_directory(directory, screen, wait=False):
             yield
     except UserError:
         for empty in () if was_there else (directory, directory.parent, directory.parent.parent):

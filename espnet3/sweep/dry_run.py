@@ -6,10 +6,10 @@ from espnet3.errors import short_path
 from espnet3.launcher.dry_run import describe as describe_jobs
 from espnet3.rundir.job import SCRIPT
 from espnet3.slurm.limits import Limits
-from espnet3.sweep.command import Planned, told
+from espnet3.sweep.command import PlannedSweep, messages
 from espnet3.sweep.jobs.plan import Batch, plan_batches
-from espnet3.sweep.jobs.submit import array_name, array_script, parts_of
-from espnet3.sweep.run import Asked, choose
+from espnet3.sweep.jobs.submit import array_name, array_requests, array_script
+from espnet3.sweep.run import SweepOptions, choose
 from espnet3.sweep.show.table import value_text
 from espnet3.sweep.trials.folder import array_dir, array_numbers, shared_dir
 from espnet3.sweep.trials.naming import labels
@@ -18,12 +18,12 @@ from espnet3.sweep.trials.trial import configured
 _SHOWN = 5
 
 
-def describe(planned: Planned, asked: Asked) -> list[str]:
+def describe(planned: PlannedSweep, asked: SweepOptions) -> list[str]:
     """The plan: the trials, what is known of them, and what would be submitted for those that need it."""
     record = planned.extended.record
     chosen = choose(planned.sweep, planned.trials, record, force=asked.force)
     keys = labels(planned.given.keys)
-    lines = [f"sweep {short_path(planned.sweep)}: {chosen}", *(f"    {line}" for line in told(planned))]
+    lines = [f"sweep {short_path(planned.sweep)}: {chosen}", *(f"    {line}" for line in messages(planned))]
     lines.append(f"    objective: {record.direction} {record.objective}")
     for key in planned.given.keys:
         values = dict.fromkeys(value_text(trial.values[key]) for trial in planned.trials)
@@ -36,7 +36,7 @@ def describe(planned: Planned, asked: Asked) -> list[str]:
     return [*lines, *describe_batches(planned, batches, force=asked.force)]
 
 
-def describe_batches(planned: Planned, batches: Sequence[Batch], *, force: bool) -> list[str]:
+def describe_batches(planned: PlannedSweep, batches: Sequence[Batch], *, force: bool) -> list[str]:
     """What would be run once for several trials, and what each of them asks for."""
     lines: list[str] = []
     seen: set[str] = set()
@@ -52,7 +52,7 @@ def describe_batches(planned: Planned, batches: Sequence[Batch], *, force: bool)
     return lines
 
 
-def _of_batch(planned: Planned, batch: Batch) -> list[str]:
+def _of_batch(planned: PlannedSweep, batch: Batch) -> list[str]:
     """What the trials of a batch ask for; one script stands for arrays that differ in their trials only."""
     count = len(batch.trials)
     lines = [f"{count} trial{'s' * (count > 1)}, each:", *(f"    {job}" for job in batch.jobs)]
@@ -62,7 +62,9 @@ def _of_batch(planned: Planned, batch: Batch) -> list[str]:
     names = [trial.name for trial in batch.trials]
     settings = base["sweep"]
     per_job = settings["trials_per_job"]
-    parts = parts_of(batch, names, Limits(), max_parallel=settings["max_parallel"], trials_per_job=per_job)
+    parts = array_requests(
+        batch, names, Limits(), max_parallel=settings["max_parallel"], trials_per_job=per_job
+    )
     if per_job > 1:
         jobs = sum(len(part.elements) for part in parts)
         lines.append(f"    {per_job} trials in each of {jobs} job{'s' * (jobs > 1)}, one after the other")

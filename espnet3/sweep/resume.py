@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from espnet3.errors import UserError, short_path
-from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.claims import hold_directory
 from espnet3.slurm.allocation import Allocation
-from espnet3.sweep.run import Asked, choose, finish, plan_and_check, start
+from espnet3.sweep.run import SweepOptions, choose, finish, plan_and_check, start
 from espnet3.sweep.trials.record import read_sweep_record
 from espnet3.sweep.trials.trial import read_base, read_trial
 from espnet3.terminal.screen import Screen
@@ -38,7 +38,7 @@ def resume_sweep(
     Raises:
         UserError: for what can be known before anything is started.
     """
-    with held(sweep, screen, wait=False):
+    with hold_directory(sweep, screen, wait=False):
         record = read_sweep_record(sweep)
         if record is None:
             raise UserError(f"{short_path(sweep)} holds no sweep: it has no sweep.json")
@@ -51,7 +51,7 @@ def resume_sweep(
                 screen.line(f"trial {name}: its folder is gone; the command that made it makes it again")
         bases = {name: read_base(sweep, name) for name in sorted({trial.config for trial in trials})}
         chosen = choose(sweep, trials, record, force=False)
-        asked = Asked([], command, detach=detach, allocation=allocation)
+        asked = SweepOptions([], command, detach=detach, allocation=allocation)
         batches = []
         for stages in dict.fromkeys(tuple(listed[trial.name].stages) for trial in chosen.to_run):
             same = [trial for trial in chosen.to_run if tuple(listed[trial.name].stages) == stages]

@@ -8,19 +8,19 @@ from typing import Any
 
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
-from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs
 from espnet3.rundir.outcome import EXIT_CODES
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.limits import read_limits
 from espnet3.stages import label
-from espnet3.sweep.execute.local_trials import ToRun, run_here
+from espnet3.sweep.execute.local_trials import LocalTrial, run_here
 from espnet3.sweep.jobs.plan import Batch, plan_batches
-from espnet3.sweep.jobs.queueing import Outcome, Waiting, submit_some
+from espnet3.sweep.jobs.queueing import SubmissionResult, WaitingArray, submit_some
 from espnet3.sweep.jobs.settled import settled_states
 from espnet3.sweep.jobs.shared import run_shared
-from espnet3.sweep.jobs.submit import Part, array_name, check_parts, parts_of
-from espnet3.sweep.show.results import look_at_sweep
+from espnet3.sweep.jobs.submit import ArrayRequest, array_name, array_requests, check_parts
+from espnet3.sweep.show.results import read_sweep_status
 from espnet3.sweep.show.states import UNDER_WAY
 from espnet3.sweep.show.table import sweep_table
 from espnet3.sweep.show.tracker import Tracker
@@ -35,7 +35,7 @@ _ROOM_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class SweepOptions:
     """How trials are to be run."""
 
     stages: list[str]
@@ -48,7 +48,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class TrialSelection:
     """The trials that a command is about."""
 
     to_run: list[Trial]
@@ -68,16 +68,16 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Started:
+class StartResult:
     """What was set going."""
 
     code: int | None = None
     """The command's exit code, where it has one already."""
-    queued: Outcome = field(default_factory=Outcome)
+    queued: SubmissionResult = field(default_factory=SubmissionResult)
     """On Slurm."""
 
 
-def choose(sweep: Path, trials: Sequence[Trial], record: SweepRecord, *, force: bool) -> Chosen:
+def choose(sweep: Path, trials: Sequence[Trial], record: SweepRecord, *, force: bool) -> TrialSelection:
     """Which trials are to be run: with `force` those too that are done, but never one that is under way.
 
     Raises:
@@ -93,11 +93,11 @@ def choose(sweep: Path, trials: Sequence[Trial], record: SweepRecord, *, force: 
             done.append(trial.name)
         else:
             to_run.append(trial)
-    return Chosen(to_run, under_way, done)
+    return TrialSelection(to_run, under_way, done)
 
 
 def plan_and_check(
-    sweep: Path, trials: Sequence[Trial], bases: Mapping[str, Base], asked: Asked
+    sweep: Path, trials: Sequence[Trial], bases: Mapping[str, Base], asked: SweepOptions
 ) -> list[Batch]:
     """The batches of trials, checked as far as can be before anything is started.
 
@@ -119,14 +119,14 @@ def plan_and_check(
 
 
 def start(
-    sweep: Path, batches: Sequence[Batch], bases: Mapping[str, Base], asked: Asked, screen: Screen
-) -> Started:
+    sweep: Path, batches: Sequence[Batch], bases: Mapping[str, Base], asked: SweepOptions, screen: Screen
+) -> StartResult:
     """Submit the trials that go to Slurm, then run the others to their end; the caller holds the sweep.
 
     Raises:
         UserError: Slurm refuses, or does not answer; what was queued before that stays.
     """
-    waiting: list[Waiting] = []
+    waiting: list[WaitingArray] = []
     for batch in batches:
         after: list[str] = []
         if batch.shared is not None:
@@ -136,17 +136,17 @@ def start(
                 sweep, batch.shared, base, force=asked.force, command=command, screen=screen
             )
             if code:
-                return Started(code)
+                return StartResult(code)
         if batch.on_slurm:
             name = array_name(bases[batch.trials[0].config])
-            waiting += [Waiting(part, name, after) for part in _parts(batch, bases)]
+            waiting += [WaitingArray(part, name, after) for part in _parts(batch, bases)]
     queued = submit_some(sweep, waiting, force=asked.force, command=[asked.command], screen=screen)
     here = [batch for batch in batches if not batch.on_slurm]
     if not here:
-        return Started(None, queued)
-    trials = [ToRun(trial.name, batch.stages) for batch in here for trial in batch.trials]
+        return StartResult(None, queued)
+    trials = [LocalTrial(trial.name, batch.stages) for batch in here for trial in batch.trials]
     settings = _settings(here[0], bases)
-    record = look_at_sweep(sweep, names=[]).record
+    record = read_sweep_status(sweep, names=[]).record
     with Tracker(screen, [trial.name for trial in trials], record.objective) as tracker:
         code = run_here(
             sweep,
@@ -156,10 +156,12 @@ def start(
             force=asked.force,
             command=asked.command,
         )
-    return Started(code or None, queued)
+    return StartResult(code or None, queued)
 
 
-def finish(sweep: Path, chosen: Chosen, started: Started, asked: Asked, screen: Screen) -> int:
+def finish(
+    sweep: Path, chosen: TrialSelection, started: StartResult, asked: SweepOptions, screen: Screen
+) -> int:
     """Follow what is on Slurm, submit what had no room there, show the table, and return the exit code."""
     queued, under_way = started.queued, [*chosen.under_way, *started.queued.names]
     if asked.detach:
@@ -171,14 +173,14 @@ def finish(sweep: Path, chosen: Chosen, started: Started, asked: Asked, screen: 
         screen.line(how_to_follow(sweep))
         return 0
     if started.code is not None:
-        for line in sweep_table(look_at_sweep(sweep)):
+        for line in sweep_table(read_sweep_status(sweep)):
             screen.styled(line)
         return started.code
     while queued.waiting:
         code = follow(sweep, under_way, screen, names=chosen.names, show=False)
         if code == DETACHED_BY_CTRL_C:
             return code
-        with held(sweep, screen, wait=True):
+        with hold_directory(sweep, screen, wait=True):
             queued = submit_some(
                 sweep, queued.waiting, force=asked.force, command=[asked.command], screen=screen
             )
@@ -205,7 +207,7 @@ def follow(
         names: those whose end decides the exit code; None: all that are of no older configuration.
     """
     if under_way:
-        record = look_at_sweep(sweep, names=[]).record
+        record = read_sweep_status(sweep, names=[]).record
         try:
             with Tracker(screen, list(under_way), record.objective) as tracker:
                 watch_trials(sweep, under_way, tracker, screen)
@@ -213,7 +215,7 @@ def follow(
             screen.line("detached: the trials go on")
             screen.line(how_to_follow(sweep))
             return DETACHED_BY_CTRL_C
-    seen = look_at_sweep(sweep)
+    seen = read_sweep_status(sweep)
     for line in sweep_table(seen) if show else ():
         screen.styled(line)
     asked_for = set(names) if names is not None else {row.name for row in seen.rows if not row.listed.older}
@@ -229,9 +231,9 @@ def how_to_follow(sweep: Path) -> str:
     return f"follow: espnet3 logs -f {where}    look: espnet3 status {where}    end: espnet3 cancel {where}"
 
 
-def _parts(batch: Batch, bases: Mapping[str, Base]) -> list[Part]:
+def _parts(batch: Batch, bases: Mapping[str, Base]) -> list[ArrayRequest]:
     settings = _settings(batch, bases)
-    return parts_of(
+    return array_requests(
         batch,
         [trial.name for trial in batch.trials],
         read_limits(),

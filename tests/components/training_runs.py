@@ -76,7 +76,7 @@ def first(items):
     return items[0]
 
 
-class Given(ESPnetLightningModule):
+class SweepCommand(ESPnetLightningModule):
     """The module with batches that a test gives instead of a dataset."""
 
     def __init__(self, model, config, train, valid=(), rotate=0) -> None:
@@ -142,7 +142,7 @@ def fit(
     **trainer,
 ):
     """Train on the given batches with our trainer, from the checkpoint `last`; the module and its trainer."""
-    task = task or Task.alone("train")
+    task = task or Task.single("train")
     whole = OmegaConf.create(
         {
             "exp_dir": str(directory),
@@ -155,7 +155,7 @@ def fit(
             },
         }
     )
-    module = Given(model or Linear(), {"optimizer": SGD, **(config or {})}, train, valid, rotate)
+    module = SweepCommand(model or Linear(), {"optimizer": SGD, **(config or {})}, train, valid, rotate)
     module.stop_requested = task.stop.is_set
     built = build_trainer(whole, task, callbacks)
     built.fit(module, ckpt_path=last, weights_only=True)

@@ -22,7 +22,7 @@ from espnet3.doctor.cluster import (
     parse_hardware,
     parse_settings,
 )
-from espnet3.doctor.diagnosis import Seen, diagnose
+from espnet3.doctor.diagnosis import ProbeResults, diagnose
 from espnet3.doctor.report import Answer, Batch, Report
 from espnet3.doctor.site_text import site_text
 from espnet3.resources import Resources
@@ -185,7 +185,7 @@ def test_file_systems_that_machines_share_are_told_from_others():
 VERSIONS = {"espnet3": "0.1.0", "torch": "2.13.0"}
 
 
-def seen(*changes: dict, **own) -> Seen:
+def seen(*changes: dict, **own) -> ProbeResults:
     """Two nodes as they should be, but for `changes` of each one's report."""
     reports = {}
     for rank, change in enumerate(changes or ({}, {})):
@@ -198,7 +198,7 @@ def seen(*changes: dict, **own) -> Seen:
             "gpus": 2,
         }
         reports[rank] = Report(**{**given, "torch_gpus": 2, **change})
-    whole = Seen(
+    whole = ProbeResults(
         Path("/proj/exp/.probe"), "t", 2, "3.11.2", VERSIONS,
         Batch(["n0", "n1"], {"n0": "10.0.0.1", "n1": "10.0.0.2"}), reports,
         100.0, {0: Answer(0, 100.2), 1: Answer(1, 100.3)}, {0: 100.5, 1: 100.5},
@@ -233,7 +233,7 @@ def test_nodes_that_are_as_they_should_be():
         (seen(answers={0: Answer(0, 40.0), 1: Answer(1, 100.2)}), "✗ clocks differ from here: n0 is 60 s be"),
     ],
 )  # fmt: skip
-def test_a_node_that_is_not_is_named(problem: Seen, line: str):
+def test_a_node_that_is_not_is_named(problem: ProbeResults, line: str):
     found = lines(diagnose(problem))
     matching = [one for one in found if one.startswith(line)]
     assert len(matching) == 1, found

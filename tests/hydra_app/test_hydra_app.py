@@ -11,7 +11,7 @@ from hydra.core.utils import JobStatus
 from hydra.errors import CompactHydraException
 
 from espnet3.hydra_app.launched import launch
-from espnet3.sweep.show.results import look_at_sweep
+from espnet3.sweep.show.results import read_sweep_status
 
 ROOT = Path(__file__).resolve().parents[2]
 FAILING = """
@@ -94,7 +94,7 @@ def test_trials_are_the_same_by_hydras_launchers_by_ours_and_by_run_sh(hydra: Hy
     assert code == 1, output
     assert "ValueError: this seed is bad" in output and "Traceback" not in output.split("[HYDRA]")[-1]
     sweep = template / "exp" / "sweeps" / "default"
-    states = {row.listed.values["seed"]: row.state.state for row in look_at_sweep(sweep).rows}
+    states = {row.listed.values["seed"]: row.state.state for row in read_sweep_status(sweep).rows}
     assert states == {2: "failed", 1: "done"}
 
     (template / "bad-2").unlink()
@@ -109,7 +109,7 @@ def test_trials_are_the_same_by_hydras_launchers_by_ours_and_by_run_sh(hydra: Hy
     asked = {"stages": ["train", "validate"], "command": "a search", "force": False, "detach": False}
     trials = [[*SHORT, f"seed={seed}"] for seed in (1, 3)]
     done, failed = launch(str(template), [*SHORT, "seed=1,3"], trials, **asked)
-    objectives = {row.listed.values["seed"]: row.objective for row in look_at_sweep(sweep).rows}
+    objectives = {row.listed.values["seed"]: row.objective for row in read_sweep_status(sweep).rows}
     assert done.status == JobStatus.COMPLETED and done.return_value == objectives[1]
     assert failed.status == JobStatus.FAILED and objectives[3] is None
     with pytest.raises(CompactHydraException, match=r"is failed: .*this seed is bad"):

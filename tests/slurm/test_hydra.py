@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.status.snapshot import Snapshot
+from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.results import read_sweep
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,7 @@ def test_stock_launcher_and_ours_run_the_same_trials(cluster, template: Path, co
     (submitted,) = (template / "exp/sweeps/default/hydra/.submitit").glob("*/*_submission.sh")
     script = submitted.read_text()
     assert "--nodes=2" in script and "--cpus-per-task=2" in script and "--time=30\n" in script
-    view = read_sweep(template / "exp" / "sweeps" / "default", Snapshot())
+    view = read_sweep(template / "exp" / "sweeps" / "default", QueueSnapshot())
     assert {trial.values["seed"]: trial.state for trial in view.trials} == {1: "done", 2: "failed"}
 
     (template / "bad-2").unlink()

@@ -9,7 +9,7 @@ import pytest
 
 from espnet3.rundir import claim
 from espnet3.rundir.job import read_job_id
-from espnet3.status.snapshot import Snapshot
+from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.results import read_sweep
 from espnet3.sweep.show.searcher import LOG
 
@@ -89,7 +89,7 @@ def test_a_detached_search_goes_on_without_a_shell_and_after_a_restart(search: S
     code, output = search.run("logs", "-f", search.sweep)
     assert code == 1 and again in output, output
     assert "4 trials: 2 done, 2 failed" in output and "rank 0: ValueError: this seed is bad" in output
-    view = read_sweep(search.sweep, Snapshot())
+    view = read_sweep(search.sweep, QueueSnapshot())
     done = [trial for trial in view.trials if trial.state == "done"]
     assert [trial.values["seed"] for trial in done] == [1, 1]
     assert view.best == min(done, key=lambda trial: trial.objective or 0.0).name

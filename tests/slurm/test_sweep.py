@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from espnet3.status.snapshot import Snapshot
+from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.results import read_sweep
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def test_a_sweep_outlives_its_command_and_only_what_failed_runs_again(sweeps, un
     assert code == 1, output
     assert "6 trials: 5 done, 1 failed" in output
     assert "failed: rank 1: ValueError: these learning rates do not go together" in output
-    view = read_sweep(sweep, Snapshot())
+    view = read_sweep(sweep, QueueSnapshot())
     (failed,) = [trial for trial in view.trials if trial.state == "failed"]
     assert failed.values == {"optimizer.lr": 3e-3, "seed": 2} and "ValueError" in failed.traceback
     assert all(trial.metrics["test/accuracy"] >= 0 for trial in view.trials if trial is not failed)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from espnet3.rundir.attempt import read_attempts
-from espnet3.status.snapshot import Snapshot
+from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.results import read_sweep
 from espnet3.sweep.show.view import TrialView
 
@@ -24,7 +24,7 @@ SHORT = (
 
 def trials(sweep: Path) -> dict[int, TrialView]:
     """Seed -> trial."""
-    return {trial.values["seed"]: trial for trial in read_sweep(sweep, Snapshot()).trials}
+    return {trial.values["seed"]: trial for trial in read_sweep(sweep, QueueSnapshot()).trials}
 
 
 def states(sweep: Path) -> dict[int, str]:

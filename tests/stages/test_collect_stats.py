@@ -70,7 +70,7 @@ def config(tmp_path, monkeypatch):
 
 
 def test_the_result_tells_what_was_made_and_read(config, tmp_path):
-    result = run(config, Task.alone("collect_stats"))
+    result = run(config, Task.single("collect_stats"))
     assert result.summary == "5 train and 3 valid utterances, feats of 2 dimensions"
     assert result.where == tmp_path / "stats"
     assert tmp_path / "stats/train/feats_stats.npz" in result.outputs
@@ -90,7 +90,7 @@ def test_progress_is_in_the_heartbeat(config, tmp_path):
 
 
 def test_a_request_to_stop_ends_it_between_batches_with_nothing_written(config, tmp_path):
-    task = Task.alone("collect_stats")
+    task = Task.single("collect_stats")
     task.stop.set("SIGTERM")
     with pytest.raises(Stopped, match="2 of 8 utterances"):
         run(config, task)
@@ -133,10 +133,10 @@ def two_ranks(config, tmp_path, stop_rank: int) -> list[str]:
 @pytest.mark.slow
 def test_ranks_make_together_what_one_makes_alone(config, tmp_path, monkeypatch):
     monkeypatch.setattr(collect_stats, "BLOCK", 2)
-    alone = {path: path.read_bytes() for path in run(config, Task.alone("collect_stats")).outputs}
+    single = {path: path.read_bytes() for path in run(config, Task.single("collect_stats")).outputs}
     shutil.rmtree(tmp_path / "stats")
-    assert two_ranks(config, tmp_path, stop_rank=-1) == [str(len(alone)), "0"]
-    assert {path: path.read_bytes() for path in alone} == alone
+    assert two_ranks(config, tmp_path, stop_rank=-1) == [str(len(single)), "0"]
+    assert {path: path.read_bytes() for path in single} == single
 
 
 @pytest.mark.slow
@@ -151,4 +151,4 @@ def test_no_rank_waits_for_one_that_stops_and_nothing_is_written(config, tmp_pat
 def test_a_mistake_in_the_configuration_is_told_with_its_key(config):
     config.dataset.train[0].dataset.path = "gone.jsonl"
     with pytest.raises(UserError, match=r"^dataset\.train\[0\]\.dataset: no manifest at gone\.jsonl"):
-        run(config, Task.alone("collect_stats"))
+        run(config, Task.single("collect_stats"))

@@ -35,7 +35,7 @@ def recipe(template, monkeypatch):
     for stage in (prepare, collect_stats):
         for home in (config.data_dir, config.stats_dir):
             Path(home).mkdir(parents=True, exist_ok=True)
-        stage.run(config, Task.alone("any"))
+        stage.run(config, Task.single("any"))
     yield configured
     torch.set_num_threads(threads)
 
@@ -50,7 +50,7 @@ def equal(one, other):
 
 def test_training_gives_checkpoints_logs_and_what_it_read(recipe):
     config = recipe("trainer.max_epochs=2")
-    result = train.run(config, Task.alone("train"))
+    result = train.run(config, Task.single("train"))
     exp = Path(config.exp_dir)
     assert "2 epochs, best valid/loss" in result.summary
     assert result.outputs == [exp / "checkpoints/last.ckpt", best_checkpoint(exp / "checkpoints")]
@@ -66,26 +66,26 @@ def test_training_gives_checkpoints_logs_and_what_it_read(recipe):
 
 
 def test_a_stopped_training_goes_on_to_the_undisturbed_end(recipe, caplog):
-    stopped = Task.alone("train")
+    stopped = Task.single("train")
     stopped.stop.set("SIGTERM")
     config = recipe("tag=stopped", "trainer.max_epochs=2")
     with pytest.raises(Stopped, match="batch 1 of epoch 1"):
         train.run(config, stopped)
     with caplog.at_level("INFO", logger="espnet3"):
-        train.run(config, Task.alone("train"))
+        train.run(config, Task.single("train"))
     assert "stopped/checkpoints/epoch=0-batch=1-step=1.ckpt: epoch 1, batch 2" in caplog.text
     whole = recipe("tag=whole", "trainer.max_epochs=2")
-    train.run(whole, Task.alone("train"))
+    train.run(whole, Task.single("train"))
     assert equal(weights(config), weights(whole))
 
 
 def test_a_finished_training_goes_on_with_more_epochs_and_loses_no_row(recipe):
     config = recipe("trainer.max_epochs=1")
-    train.run(config, Task.alone("train"))
-    result = train.run(recipe("trainer.max_epochs=2"), Task.alone("train"))
+    train.run(config, Task.single("train"))
+    result = train.run(recipe("trainer.max_epochs=2"), Task.single("train"))
     assert result.summary.startswith("2 epochs")
     whole = recipe("tag=whole", "trainer.max_epochs=2")
-    train.run(whole, Task.alone("train"))
+    train.run(whole, Task.single("train"))
     assert equal(weights(config), weights(whole))
     texts = [(Path(c.exp_dir) / "csv/metrics.csv").read_text() for c in (config, whole)]
     assert texts[0] == texts[1]
@@ -93,8 +93,8 @@ def test_a_finished_training_goes_on_with_more_epochs_and_loses_no_row(recipe):
 
 def test_a_finished_training_that_is_run_again_changes_nothing(recipe):
     config = recipe("trainer.max_epochs=1")
-    first = train.run(config, Task.alone("train"))
-    again = train.run(config, Task.alone("train"))
+    first = train.run(config, Task.single("train"))
+    again = train.run(config, Task.single("train"))
     assert again.outputs == first.outputs
     assert again.summary == first.summary
 
@@ -103,24 +103,24 @@ def test_the_seed_decides_the_weights(recipe):
     ends = []
     for tag, seed in (("a", 1), ("b", 1), ("c", 2)):
         config = recipe(f"tag={tag}", f"seed={seed}", "trainer.max_epochs=1")
-        train.run(config, Task.alone("train"))
+        train.run(config, Task.single("train"))
         ends.append(weights(config))
     assert equal(ends[0], ends[1]) and not equal(ends[0], ends[2])
 
 
 def test_init_from_gives_the_first_weights(recipe):
     config = recipe("trainer.max_epochs=1")
-    train.run(config, Task.alone("train"))
+    train.run(config, Task.single("train"))
     last = Path(config.exp_dir) / "checkpoints/last.ckpt"
     tuned = recipe("tag=tuned", f"init_from={last}", "trainer.max_epochs=1", "optimizer.lr=0")
-    train.run(tuned, Task.alone("train"))
+    train.run(tuned, Task.single("train"))
     assert equal(weights(tuned), weights(config))
 
 
 def test_a_mistake_in_the_optimizer_is_told_before_anything_is_made(recipe):
     config = recipe("optimizer._target_=torch.optim.Adamm")
     with pytest.raises(UserError, match="optimizer: "):
-        train.run(config, Task.alone("train"))
+        train.run(config, Task.single("train"))
 
 
 @pytest.mark.parametrize(
@@ -141,5 +141,5 @@ def test_a_mistake_in_the_optimizer_is_told_before_anything_is_made(recipe):
 )
 def test_a_mistake_that_only_the_model_shows_is_the_users(recipe, overrides, message):
     with pytest.raises(UserError) as caught:
-        train.run(recipe(*overrides), Task.alone("train"))
+        train.run(recipe(*overrides), Task.single("train"))
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -104,7 +104,7 @@ def metrics(config: DictConfig) -> dict[str, Any]:
 
 
 def test_the_best_checkpoint_is_scored_on_valid_and_test(config: DictConfig):
-    result = run(config, Task.alone("validate"))
+    result = run(config, Task.single("validate"))
     folder = Path(config.exp_dir)
     best = folder / "checkpoints" / "epoch=1-step=10.ckpt"
     expected = {"accuracy": 1.0, "valid": {"accuracy": 1.0}}
@@ -119,7 +119,7 @@ def test_the_best_checkpoint_is_scored_on_valid_and_test(config: DictConfig):
 
 def test_each_split_is_told_when_it_is_scored(config: DictConfig, caplog: pytest.LogCaptureFixture):
     with caplog.at_level("INFO", logger="espnet3"):
-        run(config, Task.alone("validate"))
+        run(config, Task.single("validate"))
     for split in ("valid", "test"):
         assert f"{split}: accuracy 1; see " in caplog.text
 
@@ -128,14 +128,14 @@ def test_each_split_is_told_when_it_is_scored(config: DictConfig, caplog: pytest
 def test_another_checkpoint_can_be_asked_for(config: DictConfig, checkpoint: str):
     config.validate.checkpoint = checkpoint
     config.validate.note = "again"
-    run(config, Task.alone("validate"))
+    run(config, Task.single("validate"))
     assert metrics(config)["valid"] == {"accuracy": 0.75} and metrics(config)["accuracy"] == 0.5
     assert metrics(config)["checkpoint"].endswith("last.ckpt")
 
 
 def test_only_the_splits_that_are_asked_for_are_scored(config: DictConfig):
     config.validate.splits = ["valid"]
-    run(config, Task.alone("validate"))
+    run(config, Task.single("validate"))
     assert metrics(config).keys() == {"valid", "checkpoint"}
 
 
@@ -154,7 +154,7 @@ def test_mistakes_are_told_in_one_line(config: DictConfig, key: str, value: Any,
         config.validate.checkpoint = "last"
     OmegaConf.update(config, key, value, merge=False)
     with pytest.raises(UserError, match=message) as error:
-        run(config, Task.alone("validate"))
+        run(config, Task.single("validate"))
     assert "\n" not in str(error.value)
 
 
@@ -164,7 +164,7 @@ def test_without_a_checkpoint_it_says_which_stage_makes_one(config: DictConfig, 
     for path in (Path(config.exp_dir) / "checkpoints").iterdir():
         path.unlink()
     with pytest.raises(UserError, match=r"stage 2 \(train\) makes it, use --stage 2"):
-        run(config, Task.alone("validate"))
+        run(config, Task.single("validate"))
 
 
 def test_a_checkpoint_cannot_run_code(config: DictConfig, tmp_path: Path):
@@ -175,12 +175,12 @@ def test_a_checkpoint_cannot_run_code(config: DictConfig, tmp_path: Path):
     torch.save({"state_dict": Evil()}, Path(config.exp_dir) / "checkpoints" / "last.ckpt")
     config.validate.checkpoint = "last"
     with pytest.raises(Exception, match="weights"):
-        run(config, Task.alone("validate"))
+        run(config, Task.single("validate"))
     assert not (tmp_path / "ran").exists()
 
 
 def test_asked_to_stop_it_leaves_the_metrics_of_the_time_before(config: DictConfig):
-    run(config, Task.alone("validate"))
+    run(config, Task.single("validate"))
     before = metrics(config)
     stop = StopFlag()
     stop.set("test")
@@ -197,7 +197,7 @@ def test_further_ranks_write_nothing(config: DictConfig):
 
 def test_without_logged_metrics_there_is_no_picture(config: DictConfig):
     (Path(config.exp_dir) / "csv" / "metrics.csv").unlink()
-    assert len(run(config, Task.alone("validate")).outputs) == 1
+    assert len(run(config, Task.single("validate")).outputs) == 1
 
 
 def test_of_an_update_that_was_logged_twice_the_newer_value_counts(tmp_path: Path):

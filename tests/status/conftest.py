@@ -11,13 +11,13 @@ from espnet3.rundir.attempt import Begin, End, write_begin, write_end
 from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.job import SubmittedJob, write_job, write_job_end, write_submission
 from espnet3.rundir.layout import attempt_dir, heartbeat_path, jobs_dir, log_path
-from espnet3.rundir.outcome import TaskState, write_state
+from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
-from espnet3.slurm.queue import QueuedJob
+from espnet3.slurm.queue import SlurmJob
 from espnet3.status.run_files import read_run
-from espnet3.status.snapshot import Snapshot
-from espnet3.status.stage_states import tell
-from espnet3.status.stage_status import Told
+from espnet3.status.snapshot import QueueSnapshot
+from espnet3.status.stage_states import stage_statuses
+from espnet3.status.stage_status import StageStatus
 
 ELSEWHERE = ProcessName("node1", 17, "boot-1", "100.0")
 GONE = ProcessName(ProcessName.own().host, 2**22 + 5, "boot-1")
@@ -69,12 +69,12 @@ class MadeRun:
         beat: dict[str, Any] | None = None,
         **fields: Any,
     ) -> Path:
-        """An attempt was started by a process, on a node unless told otherwise."""
+        """An attempt was started by a process, on a node unless statuses otherwise."""
         directory = attempt_dir(self.exp_dir, stage, number)
         begin = Begin(stage, number, "slurm" if job else "local", 1, asdict(by), job)
         write_begin(directory, Begin(**{**asdict(begin), **fields}))
         for task in tasks:
-            write_state(directory, task)
+            write_task_state(directory, task)
         if beat is not None:
             Heartbeat(heartbeat_path(directory, 0)).update(force=True, **beat)
         if end:
@@ -88,13 +88,13 @@ class MadeRun:
         path.write_text(text)
         return path
 
-    def told(self, queue: Snapshot | None = None, now: float | None = None) -> list[Told]:
+    def statuses(self, queue: QueueSnapshot | None = None, now: float | None = None) -> list[StageStatus]:
         """What is told of it."""
-        return tell(read_run(self.exp_dir), queue or Snapshot(), now or time.time())
+        return stage_statuses(read_run(self.exp_dir), queue or QueueSnapshot(), now or time.time())
 
-    def states(self, queue: Snapshot | None = None) -> list[tuple[str, str]]:
+    def states(self, queue: QueueSnapshot | None = None) -> list[tuple[str, str]]:
         """States and reasons, by stage."""
-        return [(one.state, one.reason) for one in self.told(queue)]
+        return [(one.state, one.reason) for one in self.statuses(queue)]
 
 
 @pytest.fixture
@@ -103,9 +103,9 @@ def made(tmp_path: Path) -> MadeRun:
     return MadeRun(tmp_path / "recipe" / "exp" / "default")
 
 
-def slurm(*jobs: QueuedJob, past: tuple[QueuedJob, ...] = ()) -> Snapshot:
+def slurm(*jobs: SlurmJob, past: tuple[SlurmJob, ...] = ()) -> QueueSnapshot:
     """Slurm's answer."""
-    return Snapshot(jobs, {job.job_id: job for job in past}, asked=True)
+    return QueueSnapshot(jobs, {job.job_id: job for job in past}, asked=True)
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from espnet3.rundir import claim
 from espnet3.rundir.attempt import End
 from espnet3.rundir.outcome import TaskState
 from espnet3.rundir.process import ProcessName
-from espnet3.slurm.queue import QueuedJob
+from espnet3.slurm.queue import SlurmJob
 from espnet3.status.run_files import read_run
-from espnet3.status.snapshot import Snapshot
-from espnet3.status.stage_states import needed
+from espnet3.status.snapshot import QueueSnapshot
+from espnet3.status.stage_states import jobs_to_query
 from espnet3.terminal.screen import Screen
 
-AWAY = Snapshot(asked=True, problem="Unable to contact slurm controller")
+AWAY = QueueSnapshot(asked=True, problem="Unable to contact slurm controller")
 GONE = ProcessName(ProcessName.own().host, 2**22 + 5, "boot-1")
 
 
@@ -30,21 +30,21 @@ def task(**fields) -> TaskState:
 @pytest.mark.parametrize(
     ("slurm", "state"),
     [
-        (QueuedJob("7", "PENDING", "Priority"), ("queued", "Priority")),
-        (QueuedJob("7", "PENDING"), ("queued", "pending")),
-        (QueuedJob("7", "PENDING", "JobHeldUser"), ("held", "JobHeldUser")),
-        (QueuedJob("7", "PENDING", "launch failed requeued held"), ("held", "launch failed requeued held")),
-        (QueuedJob("7", "REQUEUE_HOLD"), ("held", "requeue_hold")),
-        (QueuedJob("7", "SUSPENDED"), ("held", "suspended")),
-        (QueuedJob("7", "RUNNING"), ("running", "starting")),
-        (QueuedJob("7", "CONFIGURING"), ("queued", "configuring")),
-        (QueuedJob("7", "COMPLETED"), ("done", "")),
-        (QueuedJob("7", "CANCELLED"), ("cancelled", "")),
-        (QueuedJob("7", "CANCELLED", "by 1000"), ("cancelled", "")),
-        (QueuedJob("7", "CANCELLED", "DependencyNeverSatisfied"), ("blocked", "what it waits for failed")),
-        (QueuedJob("7", "FAILED"), ("failed", "ended as FAILED")),
-        (QueuedJob("7", "NODE_FAIL"), ("killed", "ended as NODE_FAIL")),
-        (QueuedJob("7", "OUT_OF_MEMORY"), ("killed", "ended as OUT_OF_MEMORY")),
+        (SlurmJob("7", "PENDING", "Priority"), ("queued", "Priority")),
+        (SlurmJob("7", "PENDING"), ("queued", "pending")),
+        (SlurmJob("7", "PENDING", "JobHeldUser"), ("held", "JobHeldUser")),
+        (SlurmJob("7", "PENDING", "launch failed requeued held"), ("held", "launch failed requeued held")),
+        (SlurmJob("7", "REQUEUE_HOLD"), ("held", "requeue_hold")),
+        (SlurmJob("7", "SUSPENDED"), ("held", "suspended")),
+        (SlurmJob("7", "RUNNING"), ("running", "starting")),
+        (SlurmJob("7", "CONFIGURING"), ("queued", "configuring")),
+        (SlurmJob("7", "COMPLETED"), ("done", "")),
+        (SlurmJob("7", "CANCELLED"), ("cancelled", "")),
+        (SlurmJob("7", "CANCELLED", "by 1000"), ("cancelled", "")),
+        (SlurmJob("7", "CANCELLED", "DependencyNeverSatisfied"), ("blocked", "what it waits for failed")),
+        (SlurmJob("7", "FAILED"), ("failed", "ended as FAILED")),
+        (SlurmJob("7", "NODE_FAIL"), ("killed", "ended as NODE_FAIL")),
+        (SlurmJob("7", "OUT_OF_MEMORY"), ("killed", "ended as OUT_OF_MEMORY")),
     ],
 )
 def test_a_job_that_has_begun_nothing_is_what_slurm_says(made, queue_of, slurm, state):
@@ -75,10 +75,10 @@ def test_a_job_that_slurm_has_forgotten_ended(made, queue_of):
 
 def test_the_jobs_own_last_word_counts_until_it_is_started_again(made, queue_of):
     made.job("train", "7", end=End("stopped", "SIGUSR2; 2 attempts in a row left no newer checkpoint"))
-    assert needed([read_run(made.exp_dir)]) == [], "Slurm need not be asked"
-    for queue in (Snapshot(), AWAY, queue_of(), queue_of(QueuedJob("7", "COMPLETING"))):
+    assert jobs_to_query([read_run(made.exp_dir)]) == [], "Slurm need not be asked"
+    for queue in (QueueSnapshot(), AWAY, queue_of(), queue_of(SlurmJob("7", "COMPLETING"))):
         assert made.states(queue)[0][0] == "stopped"
-    assert made.states(queue_of(QueuedJob("7", "PENDING", "BeginTime"))) == [("queued", "BeginTime")]
+    assert made.states(queue_of(SlurmJob("7", "PENDING", "BeginTime"))) == [("queued", "BeginTime")]
 
 
 def test_an_attempt_that_runs_is_told_with_its_heartbeat(made, queue_of):
@@ -86,7 +86,7 @@ def test_an_attempt_that_runs_is_told_with_its_heartbeat(made, queue_of):
     beat = {"epoch": 3, "max_epochs": 20, "unit": "batch", "done": 5, "total": 9, "eta_s": 70.0}
     beat |= {"metrics": {"train/loss": 0.5}, "utterances_per_s": 12.5}
     made.attempt("train", 4, job=train, beat=beat, nodes=["node1", "node2"], tasks=(task(),))
-    (one,) = made.told(queue_of(QueuedJob("7", "RUNNING")), now=time.time() + 30)
+    (one,) = made.statuses(queue_of(SlurmJob("7", "RUNNING")), now=time.time() + 30)
     assert (one.state, one.attempt, one.nodes, one.job_id) == ("running", 4, ["node1", "node2"], "7")
     assert (one.epoch, one.max_epochs, one.done, one.total, one.eta_s) == (3, 20, 5, 9, 70.0)
     assert one.metrics == {"train/loss": 0.5} and one.utterances_per_s == 12.5
@@ -96,39 +96,39 @@ def test_an_attempt_that_runs_is_told_with_its_heartbeat(made, queue_of):
 def test_a_job_that_starts_again_is_restarting(made, queue_of):
     train = made.job("train", "7")
     made.attempt("train", job=train, end=End("stopped", "SIGUSR2", restarts=True))
-    assert made.states(queue_of(QueuedJob("7", "RUNNING"))) == [("restarting", "SIGUSR2")]
-    assert made.states(queue_of(QueuedJob("7", "PENDING", "BeginTime"))) == [("restarting", "BeginTime")]
+    assert made.states(queue_of(SlurmJob("7", "RUNNING"))) == [("restarting", "SIGUSR2")]
+    assert made.states(queue_of(SlurmJob("7", "PENDING", "BeginTime"))) == [("restarting", "BeginTime")]
     assert made.states(AWAY) == [("restarting", "SIGUSR2")]
     assert made.states(queue_of()) == [("killed", "gone from the queue")]
     # Its node died: nobody wrote an end, and the job has a later start than the attempt.
     made.attempt("train", 2, job=train)
     later = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 60))
-    assert made.states(queue_of(QueuedJob("7", "RUNNING", start=later))) == [("restarting", "starting")]
+    assert made.states(queue_of(SlurmJob("7", "RUNNING", start=later))) == [("restarting", "starting")]
     earlier = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() - 60))
-    assert made.states(queue_of(QueuedJob("7", "RUNNING", start=earlier))) == [("running", "")]
+    assert made.states(queue_of(SlurmJob("7", "RUNNING", start=earlier))) == [("running", "")]
 
 
 def test_a_job_waits_for_its_stage_and_is_blocked_when_that_is_not_done(made, queue_of):
     train = made.job("train", "7")
     made.job("validate", "8", after=train)
-    waits = QueuedJob("8", "PENDING", "Dependency")
-    assert made.states(queue_of(QueuedJob("7", "RUNNING"), waits))[1] == ("queued", "after stage 2")
+    waits = SlurmJob("8", "PENDING", "Dependency")
+    assert made.states(queue_of(SlurmJob("7", "RUNNING"), waits))[1] == ("queued", "after stage 2")
     made.attempt("train", job=train, end=End("failed", "rank 1: RuntimeError: no"))
-    never = QueuedJob("8", "CANCELLED", "DependencyNeverSatisfied")
+    never = SlurmJob("8", "CANCELLED", "DependencyNeverSatisfied")
     for queue in (
-        queue_of(QueuedJob("7", "FAILED"), never),
-        queue_of(QueuedJob("7", "FAILED"), QueuedJob("8", "PENDING", "DependencyNeverSatisfied")),
-        queue_of(past=(QueuedJob("7", "FAILED"), QueuedJob("8", "CANCELLED"))),
+        queue_of(SlurmJob("7", "FAILED"), never),
+        queue_of(SlurmJob("7", "FAILED"), SlurmJob("8", "PENDING", "DependencyNeverSatisfied")),
+        queue_of(past=(SlurmJob("7", "FAILED"), SlurmJob("8", "CANCELLED"))),
         queue_of(),
     ):
         assert made.states(queue) == [("failed", "rank 1: RuntimeError: no"), ("blocked", "stage 2 failed")]
-    by_hand = queue_of(past=(QueuedJob("7", "FAILED"), QueuedJob("8", "CANCELLED", "by 0")))
+    by_hand = queue_of(past=(SlurmJob("7", "FAILED"), SlurmJob("8", "CANCELLED", "by 0")))
     assert made.states(by_hand)[1] == ("cancelled", "")
 
 
 def test_stages_of_one_job_are_told_apart(made, queue_of):
     job = made.job("train", "7", stages=["train", "validate"])
-    running = queue_of(QueuedJob("7", "RUNNING"))
+    running = queue_of(SlurmJob("7", "RUNNING"))
     made.attempt("train", job=job)
     assert made.states(running) == [("running", ""), ("queued", "after stage 2")]
     made.attempt("train", 2, job=job, end=End("done"))
@@ -143,29 +143,29 @@ def test_what_was_cancelled_says_whether_it_has_saved(made, queue_of):
     train = made.job("train", "7")
     a_while_ago = End("stopped", "SIGTERM", ended_at=time.time() - 60)
     made.attempt("train", job=train, end=a_while_ago)
-    assert made.states(queue_of(QueuedJob("7", "RUNNING"))) == [("running", "has saved")]
-    assert made.states(queue_of(QueuedJob("7", "CANCELLED"))) == [("cancelled", "saved")]
+    assert made.states(queue_of(SlurmJob("7", "RUNNING"))) == [("running", "has saved")]
+    assert made.states(queue_of(SlurmJob("7", "CANCELLED"))) == [("cancelled", "saved")]
     assert made.states(queue_of()) == [("stopped", "SIGTERM")], "without sacct"
 
 
 def test_what_slurm_has_just_ended_may_be_in_the_queue_again_in_a_moment(made, queue_of):
     train = made.job("train", "7")
     made.attempt("train", job=train, end=End("stopped", "SIGTERM"))
-    for slurm in ((), (QueuedJob("7", "FAILED"),)):
+    for slurm in ((), (SlurmJob("7", "FAILED"),)):
         assert made.states(queue_of(*slurm)) == [("restarting", "Slurm has ended it")]
-    assert made.states(queue_of(QueuedJob("7", "CANCELLED"))) == [("cancelled", "saved")]
+    assert made.states(queue_of(SlurmJob("7", "CANCELLED"))) == [("cancelled", "saved")]
     made.attempt("train", 2, job=train, end=End("failed", "rank 0: no"))
-    assert made.states(queue_of(QueuedJob("7", "FAILED"))) == [("failed", "rank 0: no")]
+    assert made.states(queue_of(SlurmJob("7", "FAILED"))) == [("failed", "rank 0: no")]
 
 
 def test_an_id_that_nobody_noted_is_found_by_its_token_or_by_what_ran(made, queue_of):
     train = made.job("train")
-    queue = queue_of(QueuedJob("7", "PENDING", "Priority", comment="espnet3:aa-0"))
-    (one,) = made.told(queue)
+    queue = queue_of(SlurmJob("7", "PENDING", "Priority", comment="espnet3:aa-0"))
+    (one,) = made.statuses(queue)
     assert (one.state, one.job_id) == ("queued", "7")
     assert made.states(queue_of()) == [("not started", "never submitted")]
     made.attempt("train", job=train, slurm_job_id="9")
-    assert made.told(queue_of(QueuedJob("9", "RUNNING")))[0].job_id == "9"
+    assert made.statuses(queue_of(SlurmJob("9", "RUNNING")))[0].job_id == "9"
 
 
 def test_a_job_that_is_submitted_just_now_is_queued(made, queue_of):
@@ -175,9 +175,9 @@ def test_a_job_that_is_submitted_just_now_is_queued(made, queue_of):
 
 def test_where_slurm_began_anew_another_job_of_the_same_id_is_not_ours(made, queue_of):
     made.job("train", "7")
-    other = QueuedJob("7", "RUNNING", comment="espnet3:bb-0")
+    other = SlurmJob("7", "RUNNING", comment="espnet3:bb-0")
     assert made.states(queue_of(other)) == [("cancelled", "gone from the queue")]
-    assert made.states(queue_of(QueuedJob("7", "RUNNING", comment="the site's own")))[0][0] == "running"
+    assert made.states(queue_of(SlurmJob("7", "RUNNING", comment="the site's own")))[0][0] == "running"
 
 
 def test_what_an_earlier_chain_never_came_to_is_left_out(made, queue_of):
@@ -193,7 +193,7 @@ def test_a_local_stage_is_told_by_its_processes(made):
     made.attempt("prepare", by=GONE, end=End("done"))
     made.attempt("train", by=ProcessName.own(), tasks=(task(process=asdict(ProcessName.own())),))
     assert made.states() == [("done", ""), ("running", "")]
-    assert needed([read_run(made.exp_dir)]) == []
+    assert jobs_to_query([read_run(made.exp_dir)]) == []
 
 
 @pytest.mark.parametrize(
@@ -219,16 +219,16 @@ def test_a_stage_on_another_machine_runs_as_far_as_can_be_known(made, queue_of):
     made.attempt("train", by=ProcessName("ws2", 5, "boot-2"))
     assert made.states() == [("running", "on ws2")]
     made.attempt("validate", launcher="allocation", slurm_job_id="12", world_size=1)
-    assert needed([read_run(made.exp_dir)]) == [("12", "")]
+    assert jobs_to_query([read_run(made.exp_dir)]) == [("12", "")]
     assert made.states(AWAY)[1][0] == "running"
-    assert made.states(queue_of(QueuedJob("12", "RUNNING")))[1] == ("running", "")
-    assert made.states(queue_of(QueuedJob("12", "CANCELLED")))[1] == ("killed", "")
+    assert made.states(queue_of(SlurmJob("12", "RUNNING")))[1] == ("running", "")
+    assert made.states(queue_of(SlurmJob("12", "CANCELLED")))[1] == ("killed", "")
     assert made.states(queue_of())[1] == ("killed", "")
 
 
 def test_a_run_in_the_commands_own_process_is_told_by_its_claim(made, capsys):
     with claim.hold(made.exp_dir):
-        (one,) = made.told()
+        (one,) = made.statuses()
         assert (one.stage, one.state) == ("", "running") and str(os.getpid()) in one.reason
         print_logs(made.exp_dir, None, 0, None)
         assert f"running (process {os.getpid()}" in capsys.readouterr().err
@@ -236,7 +236,7 @@ def test_a_run_in_the_commands_own_process_is_told_by_its_claim(made, capsys):
 
 def test_a_run_of_which_nothing_can_be_read_is_not_started(made):
     (made.exp_dir / "jobs" / "train-1").mkdir(parents=True)
-    (one,) = made.told()
+    (one,) = made.statuses()
     assert (one.stage, one.state) == ("", "not started")
     with pytest.raises(UserError, match="give the command again"):
         resume(made.exp_dir, Screen())

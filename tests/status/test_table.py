@@ -3,11 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from espnet3.status.stage_status import Told
+from espnet3.status.stage_status import StageStatus
 from espnet3.status.table import duration, last_metric, node_list, plain, table
 
 EXP = Path("/recipe/exp")
-RUNNING = Told(
+RUNNING = StageStatus(
     EXP / "default",
     "train",
     "running",
@@ -25,8 +25,10 @@ RUNNING = Told(
     eta_s=2710.0,
     heartbeat_age_s=2.2,
 )
-QUEUED = Told(EXP / "default", "validate", "queued", "after stage 2", job_id="1234568")
-FAILED = Told(EXP / "other", "train", "failed", "rank 1: RuntimeError: no memory", job_id="12", attempt=1)
+QUEUED = StageStatus(EXP / "default", "validate", "queued", "after stage 2", job_id="1234568")
+FAILED = StageStatus(
+    EXP / "other", "train", "failed", "rank 1: RuntimeError: no memory", job_id="12", attempt=1
+)
 
 
 def test_where_there_is_room_a_stage_is_one_line_and_empty_columns_are_left_out():

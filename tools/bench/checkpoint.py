@@ -92,7 +92,7 @@ def measure(recipe: Path, arguments: argparse.Namespace) -> None:
     for stage in (prepare, collect_stats):
         for home in (config.data_dir, config.stats_dir):
             Path(home).mkdir(parents=True, exist_ok=True)
-        stage.run(config, Task.alone("any"))
+        stage.run(config, Task.single("any"))
     neither = Variant("neither")
     others = [Variant(f"checkpoint every {every}", every=every) for every in arguments.every]
     others += [Variant("heartbeat every batch", beats=True)]

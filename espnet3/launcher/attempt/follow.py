@@ -9,7 +9,7 @@ from espnet3.rundir.attempt import End
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path
 from espnet3.rundir.log_tail import LogTail
-from espnet3.rundir.outcome import TaskState, attempt_outcome, first_failure, read_states
+from espnet3.rundir.outcome import TaskState, attempt_outcome, first_failure, read_task_states
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.stop import StopFlag
 from espnet3.terminal.screen import ProgressBar, Screen
@@ -41,7 +41,7 @@ def follow(tasks: RunningTasks, title: str, stop: StopFlag, screen: Screen, *, s
                 screen.line(line)
             if stop.is_set() and not asked:
                 stop_at = stop_at or time.monotonic() + HEARS_WITHIN_S
-                if len(read_states(tasks.directory)) == tasks.world_size or time.monotonic() > stop_at:
+                if len(read_task_states(tasks.directory)) == tasks.world_size or time.monotonic() > stop_at:
                     asked = True
                     tasks.ask_to_stop()
             if failed_at is None and time.monotonic() >= next_look:
@@ -53,7 +53,7 @@ def follow(tasks: RunningTasks, title: str, stop: StopFlag, screen: Screen, *, s
             time.sleep(POLL_S)
         for line in [*tail.lines(), *tail.rest()] if tail else ():
             screen.line(line)
-    states = read_states(tasks.directory)
+    states = read_task_states(tasks.directory)
     if stop.is_set() and not states:
         return End("stopped", stop.reason or "")  # asked before any task had begun
     return explain(tasks, states, ended, screen, stop, show_log=show_log)
@@ -70,7 +70,7 @@ def any_failed(directory: Path, world_size: int) -> bool:
             and (process := ProcessName(**state.process)).is_here
             and not process.is_alive()
         )
-        for state in read_states(directory)
+        for state in read_task_states(directory)
     )
 
 

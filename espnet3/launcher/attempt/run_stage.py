@@ -13,7 +13,7 @@ from espnet3.errors import short_path
 from espnet3.launcher.attempt.follow import follow
 from espnet3.launcher.planning.decide import Decision, decide, new_record
 from espnet3.launcher.planning.plan import ONE_MACHINE, Job
-from espnet3.launcher.rank.interrupts import Interrupted, Interrupts
+from espnet3.launcher.rank.interrupts import SecondInterrupt, StopSignals
 from espnet3.launcher.start.local import local_environment, start_local
 from espnet3.launcher.start.step import start_step, step_environment
 from espnet3.launcher.start.tasks import RunningTasks
@@ -37,7 +37,7 @@ StartStep = Callable[[Job, Path, Path, Begin], RunningTasks]
 
 
 @dataclass(frozen=True)
-class Manner:
+class RunOptions:
     """How stages are run: what differs between a command on the screen and a job on a node."""
 
     screen: Screen
@@ -46,7 +46,7 @@ class Manner:
     force: bool = False
     job: str = ""
     """Name of the submitted job that this is, if it is one."""
-    interrupts: Callable[[], Interrupts] = Interrupts
+    interrupts: Callable[[], StopSignals] = StopSignals
     restarts: Callable[[Job, End, str], bool] = lambda job, end, progress: False
     """Whether the job starts again after such an end; the text is `progress_mark` from before it."""
     start_step: StartStep = start_step
@@ -58,14 +58,14 @@ class Manner:
     """Whether what rank 0 prints is shown."""
 
 
-def run_stage(job: Job, config: DictConfig, manner: Manner) -> End | None:
+def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> End | None:
     """Run one stage, or skip it, with a line at its start and end.
 
     Returns:
         How it ended; None after a second Ctrl-C.
     """
-    home, name, screen = stage_home(config, job.stage), label(job.stage), manner.screen
-    decision = decide(config, job.stage, force=manner.force)
+    home, name, screen = stage_home(config, job.stage), label(job.stage), run_options.screen
+    decision = decide(config, job.stage, force=run_options.force)
     record = read_record(home, job.stage)
     if decision.action == "skip" and record is not None:
         say_skipped(job.stage, record, screen)
@@ -76,10 +76,14 @@ def run_stage(job: Job, config: DictConfig, manner: Manner) -> End | None:
     exp_dir = Path(config.exp_dir)
     for folder in (exp_dir, exp_dir / "stages", exp_dir / "csv", *attempt_dirs(exp_dir)):
         remove_torn(folder)
-    start_record(job, config, decision, manner.command)
+    start_record(job, config, decision, run_options.command)
     attempt = new_attempt(exp_dir, job.stage)
     started = time.monotonic()
-    end = _in_this_process(job, config) if job.launcher == "debug" else _attempt(job, config, attempt, manner)
+    end = (
+        _in_this_process(job, config)
+        if job.launcher == "debug"
+        else _attempt(job, config, attempt, run_options)
+    )
     seconds = time.monotonic() - started
     record = read_record(home, job.stage)
     continues = "it starts again by itself" if end and end.restarts else "the same command continues it"
@@ -105,7 +109,7 @@ def say_skipped(stage: str, record: Record | None, screen: Screen) -> None:
     screen.line(f"{label(stage)}: skipped, unchanged since it was done: {summary}")
 
 
-def _attempt(job: Job, config: DictConfig, number: int, manner: Manner) -> End | None:
+def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions) -> End | None:
     """Start the tasks as `job.launcher` says, follow them, and write down how it began and ended."""
     exp_dir, home = Path(config.exp_dir), stage_home(config, job.stage)
     directory = attempt_dir(exp_dir, job.stage, number)
@@ -117,26 +121,30 @@ def _attempt(job: Job, config: DictConfig, number: int, manner: Manner) -> End |
         launcher=job.launcher,
         world_size=job.world_size,
         launched_by=asdict(ProcessName.own()),
-        job=manner.job,
+        job=run_options.job,
         slurm_job_id=own_slurm_job_id() if in_step else "",
         nodes=nodes,
-        command=manner.command,
+        command=run_options.command,
         environment=step_environment(job, nodes) if in_step else local_environment(job),
-        stop_at=manner.stop_at,
-        stop_within_s=manner.stop_within_s,
+        stop_at=run_options.stop_at,
+        stop_within_s=run_options.stop_within_s,
         progress=progress_mark(home),
     )
     write_begin(directory, begin)
     write_text(directory / "config.yaml", saved_text(config))
-    start = manner.start_step if in_step else start_local
+    start = run_options.start_step if in_step else start_local
     running: list[RunningTasks] = []
-    with manner.interrupts() as interrupts:
+    with run_options.interrupts() as interrupts:
         try:
             running.append(start(job, exp_dir, directory, begin))
             end = follow(
-                running[0], label(job.stage), interrupts.stop, manner.screen, show_log=manner.show_log
+                running[0],
+                label(job.stage),
+                interrupts.stop,
+                run_options.screen,
+                show_log=run_options.show_log,
             )
-        except Interrupted:
+        except SecondInterrupt:
             for tasks in running:
                 tasks.kill()
             write_end(directory, End("killed", "a second Ctrl-C"))
@@ -146,7 +154,7 @@ def _attempt(job: Job, config: DictConfig, number: int, manner: Manner) -> End |
                 tasks.kill()
             write_end(directory, End("killed", f"{type(error).__name__}: {error}".splitlines()[0]))
             raise
-        end = replace(end, restarts=manner.restarts(job, end, begin.progress))
+        end = replace(end, restarts=run_options.restarts(job, end, begin.progress))
         write_end(directory, end)
     return end
 
@@ -157,7 +165,7 @@ def _in_this_process(job: Job, config: DictConfig) -> End:
     from espnet3.rundir.outcome import TaskState
     from espnet3.rundir.task import Task
 
-    task = Task.alone(job.stage)
+    task = Task.single(job.stage)
     install_stop_signals(task.stop, insistent=True)
     configure_logging(rank=0)
     state = run_stage(config, task, TaskState(rank=0, process={}, log=""))

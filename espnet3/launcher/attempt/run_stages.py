@@ -7,8 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from espnet3.errors import short_path
-from espnet3.launcher.attempt.run_stage import Manner, run_stage
-from espnet3.launcher.planning.claims import held
+from espnet3.launcher.attempt.run_stage import RunOptions, run_stage
+from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged, decide
 from espnet3.launcher.planning.plan import Job
 from espnet3.rundir.attempt import End
@@ -32,7 +32,7 @@ def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> Non
         check_model_unchanged(config)
 
 
-def run_in_turn(jobs: Sequence[Job], config: DictConfig, manner: Manner) -> End | None:
+def run_in_turn(jobs: Sequence[Job], config: DictConfig, run_options: RunOptions) -> End | None:
     """Run `jobs` in order until one does not end as done, while the run directory is held by the caller.
 
     Returns:
@@ -42,8 +42,8 @@ def run_in_turn(jobs: Sequence[Job], config: DictConfig, manner: Manner) -> End 
     end: End | None = End("done")
     for job in jobs:
         home = stage_home(config, job.stage)
-        with held(home, manner.screen, wait=True) if home != exp_dir else _nothing():
-            end = run_stage(job, config, manner)
+        with hold_directory(home, run_options.screen, wait=True) if home != exp_dir else _nothing():
+            end = run_stage(job, config, run_options)
         if end is None or end.outcome != "done":
             return end
     return end

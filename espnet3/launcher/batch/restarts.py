@@ -11,7 +11,7 @@ After = Literal["exit", "requeue", "wait"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RestartDecision:
     """What a job does when the tasks of an attempt are gone."""
 
     after: After
@@ -20,26 +20,28 @@ class Verdict:
     reason: str = ""
 
 
-def decide_restart(end: End, *, in_vain: int, max_restarts: int) -> Verdict:
+def decide_restart(end: End, *, without_progress: int, max_restarts: int) -> RestartDecision:
     """What follows on `end`.
 
     Args:
         end: how the attempt ended.
-        in_vain: how many attempts in a row, this one included, left no newer checkpoint.
+        without_progress: how many attempts in a row, this one included, left no newer checkpoint.
         max_restarts: how many may.
     """
     if end.outcome == "stopped" and end.reason != TIME_LIMIT:
         # SIGTERM: preempted or cancelled. What was cancelled stays cancelled: nothing is requeued here.
-        return Verdict("wait")
+        return RestartDecision("wait")
     if end.outcome in ("done", "failed"):
-        return Verdict("exit")
-    if in_vain > max_restarts:
-        tries = f"{in_vain} attempts in a row" if in_vain > 1 else "the attempt"
-        return Verdict("exit", f"{tries} left no newer checkpoint, and max_restarts={max_restarts}")
-    return Verdict("requeue", "time limit" if end.outcome == "stopped" else end.reason)
+        return RestartDecision("exit")
+    if without_progress > max_restarts:
+        tries = f"{without_progress} attempts in a row" if without_progress > 1 else "the attempt"
+        return RestartDecision("exit", f"{tries} left no newer checkpoint, and max_restarts={max_restarts}")
+    return RestartDecision("requeue", "time limit" if end.outcome == "stopped" else end.reason)
 
 
-def attempts_in_vain(attempts: Sequence[Attempt], progress: str, preempted: Sequence[int] = ()) -> int:
+def attempts_without_progress(
+    attempts: Sequence[Attempt], progress: str, preempted: Sequence[int] = ()
+) -> int:
     """How many of the last attempts in a row left no newer checkpoint; those that were preempted don't count.
 
     Args:

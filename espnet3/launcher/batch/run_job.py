@@ -10,12 +10,12 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from espnet3.errors import UserError
-from espnet3.launcher.attempt.run_stage import Manner, StartStep
+from espnet3.launcher.attempt.run_stage import RunOptions, StartStep
 from espnet3.launcher.attempt.run_stages import exit_code, run_in_turn
-from espnet3.launcher.batch.restarts import After, Verdict, attempts_in_vain, decide_restart
-from espnet3.launcher.planning.claims import held
+from espnet3.launcher.batch.restarts import After, RestartDecision, attempts_without_progress, decide_restart
+from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job, main_job, plan
-from espnet3.launcher.rank.interrupts import Interrupts
+from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.start.step import start_step
 from espnet3.rundir.attempt import Attempt, End, progress_mark, read_attempts
 from espnet3.rundir.job import (
@@ -53,7 +53,7 @@ class Ran:
 def stopped(by: str) -> Ran:
     """What follows where a job is asked to stop while it runs nothing."""
     end = End("stopped", by)
-    return Ran(end, decide_restart(end, in_vain=0, max_restarts=0).after)
+    return Ran(end, decide_restart(end, without_progress=0, max_restarts=0).after)
 
 
 def main(folder: str) -> int:
@@ -121,30 +121,32 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> Ran:
     jobs = plan(config, described.stages)
     main = main_job(jobs)
     earlier = _earlier(config, described)
-    in_vain = attempts_in_vain(earlier, _progress(config, earlier), _preempted(job_id, earlier))
-    if in_vain > described.max_restarts:
+    without_progress = attempts_without_progress(
+        earlier, _progress(config, earlier), _preempted(job_id, earlier)
+    )
+    if without_progress > described.max_restarts:
         reason = (
-            f"{in_vain} attempts in a row left no newer checkpoint, and"
+            f"{without_progress} attempts in a row left no newer checkpoint, and"
             f" resources.{main.stage}.max_restarts={described.max_restarts}"
         )
         screen.line(f"not started again: {reason}")
         return Ran(End("killed", reason))
-    verdicts: list[Verdict] = []
-    manner = Manner(
+    verdicts: list[RestartDecision] = []
+    run_options = RunOptions(
         screen=screen,
         command=described.command,
         force=described.force and not earlier,
         job=described.name,
-        interrupts=partial(Interrupts, insistent=False),
+        interrupts=partial(StopSignals, insistent=False),
         restarts=partial(_restarts, config, described, verdicts, screen),
         start_step=start_step,
         stop_at=stop_at(main.resources.signal_delay_s),
         stop_within_s=max(5.0, main.resources.signal_delay_s - STOP_MARGIN_S),
         show_log=False,
     )
-    with held(Path(config.exp_dir), screen, wait=True):
-        end = run_in_turn(jobs, config, manner)
-    verdict = verdicts[-1] if verdicts else Verdict("exit")
+    with hold_directory(Path(config.exp_dir), screen, wait=True):
+        end = run_in_turn(jobs, config, run_options)
+    verdict = verdicts[-1] if verdicts else RestartDecision("exit")
     if end is None:
         return Ran(End("killed"), verdict.after)
     reasons = dict.fromkeys(reason for reason in (end.reason, verdict.reason) if reason)
@@ -165,7 +167,7 @@ def _is_own(folder: Path, job_id: str) -> bool:
 def _restarts(
     config: DictConfig,
     described: SubmittedJob,
-    verdicts: list[Verdict],
+    verdicts: list[RestartDecision],
     screen: Screen,
     job: Job,
     end: End,
@@ -174,11 +176,11 @@ def _restarts(
     """Decide what follows on the end of an attempt, and say so."""
     progress = progress_mark(stage_home(config, job.stage))
     earlier = _earlier(config, described)[:-1]
-    in_vain = 0
+    without_progress = 0
     if progress == progress_before:
         job_id = own_slurm_job_id()
-        in_vain = 1 + attempts_in_vain(earlier, progress, _preempted(job_id, earlier))
-    verdict = decide_restart(end, in_vain=in_vain, max_restarts=described.max_restarts)
+        without_progress = 1 + attempts_without_progress(earlier, progress, _preempted(job_id, earlier))
+    verdict = decide_restart(end, without_progress=without_progress, max_restarts=described.max_restarts)
     verdicts.append(verdict)
     if verdict.after == "requeue":
         screen.line(f"starts again: {verdict.reason}")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.submit.queued import Queued
-from espnet3.outcomes.job import how_it_ended, may_come_back
+from espnet3.outcomes.job import job_end, may_come_back
 from espnet3.rundir.attempt import Attempt, End, attempt_dirs, read_attempt
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, log_path
 from espnet3.rundir.log_tail import LogTail
 from espnet3.slurm.accounting import past_jobs
 from espnet3.slurm.command import SlurmAway
-from espnet3.slurm.queue import QueuedJob, own_jobs
+from espnet3.slurm.queue import SlurmJob, own_jobs
 from espnet3.stages import label
 from espnet3.terminal.screen import ProgressBar, Screen
 
@@ -58,14 +58,14 @@ def _watch_job(queued: Queued, exp_dir: Path, screen: Screen, rank: int, since: 
     ranks: dict[int, LogTail] = {}
     attempts = JobsAttempts(exp_dir, queued.job.name, stage)
     queue = QueueView(job_id)
-    told = ""
+    shown_before = ""
     with ProgressBar(screen, label(stage)) as bar:
         while True:
             shown_now, last = attempts.look(), attempts.last
             state = queue.look(at_once=bool(last and last.end and not last.end.restarts))
             shown = state.state if state else "unknown to Slurm"
-            if shown != told and (state is None or state.in_queue) and shown != "COMPLETING":
-                told = shown
+            if shown != shown_before and (state is None or state.in_queue) and shown != "COMPLETING":
+                shown_before = shown
                 why = f" ({state.reason})" if state and state.reason and state.state == "PENDING" else ""
                 screen.line(f"{label(stage)}: job {job_id} {shown}{why}")
             for attempt in shown_now:
@@ -83,7 +83,7 @@ def _watch_job(queued: Queued, exp_dir: Path, screen: Screen, rank: int, since: 
             time.sleep(FILES_EVERY_S)
     for line in [*driver.lines(), *driver.rest()]:
         screen.line(line)
-    end = how_it_ended(last, state)
+    end = job_end(last, state)
     if end.outcome != "done":
         screen.line(f"{label(stage)}: job {job_id} {end.reason or end.outcome}")
     return end
@@ -120,11 +120,11 @@ class QueueView:
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
-        self._last: QueuedJob | None = QueuedJob(job_id, "PENDING")
+        self._last: SlurmJob | None = SlurmJob(job_id, "PENDING")
         self._next_at = 0.0
         self._began = time.monotonic()
 
-    def look(self, *, at_once: bool = False) -> QueuedJob | None:
+    def look(self, *, at_once: bool = False) -> SlurmJob | None:
         """The job as it was at the last look; None when Slurm knows nothing of it any more."""
         first, later = QUEUE_EVERY_S
         now = time.monotonic()
@@ -141,7 +141,7 @@ class QueueView:
         return self._last
 
 
-def _show_progress(bar: ProgressBar, screen: Screen, state: QueuedJob, attempt: Attempt | None) -> None:
+def _show_progress(bar: ProgressBar, screen: Screen, state: SlurmJob, attempt: Attempt | None) -> None:
     """Move the bar, where one is seen, to where rank 0 says it is, or say what the job waits for."""
     if not screen.is_terminal:
         return

@@ -17,9 +17,9 @@ from espnet3.rundir.log_tail import LogTail
 from espnet3.rundir.outcome import first_failure
 from espnet3.stages import label
 from espnet3.status.run_files import RunFiles, read_run
-from espnet3.status.snapshot import Snapshot, look
-from espnet3.status.stage_states import needed, owner_is_at_work, tell
-from espnet3.status.stage_status import SAVED, UNDER_WAY, Told
+from espnet3.status.snapshot import QueueSnapshot, query_queue
+from espnet3.status.stage_states import jobs_to_query, owner_is_at_work, stage_statuses
+from espnet3.status.stage_status import SAVED, UNDER_WAY, StageStatus
 from espnet3.terminal.screen import ProgressBar, Screen
 
 
@@ -30,17 +30,17 @@ def print_logs(exp_dir: Path, stage: str | None, rank: int, number: int | None) 
         UserError: there is no such attempt or rank.
     """
     attempts = _attempts(exp_dir, stage, number)
-    told = [one for one in look_at(exp_dir).told if stage in (None, one.stage)]
-    if not attempts and not told:
+    statuses = [one for one in read_run_status(exp_dir).statuses if stage in (None, one.stage)]
+    if not attempts and not statuses:
         what = f" of {label(stage)}" if stage else ""
         raise UserError(f"{short_path(exp_dir)}: nothing{what} has run")
     if attempts:
         shown = attempts[-1]
-        state = next((one for one in told if one.attempt == shown.begin.number), None)
+        state = next((one for one in statuses if one.attempt == shown.begin.number), None)
         for line in log_lines(exp_dir, shown, rank, is_over=state is None or state.state not in UNDER_WAY):
             print(line)
         sys.stdout.flush()
-    for one in told:
+    for one in statuses:
         if one.attempt is None and one.state != "done":
             print(f"{described(one)}; it has no log{' yet' * (one.state in UNDER_WAY)}", file=sys.stderr)
 
@@ -56,9 +56,9 @@ def follow_logs(exp_dir: Path, stage: str | None, rank: int, screen: Screen) -> 
     """
     followed, goes_on = "", True
     while goes_on:
-        now = look_at(exp_dir)
-        told = [one for one in now.told if stage in (None, one.stage)]
-        under_way = [one for one in told if one.state in UNDER_WAY]
+        now = read_run_status(exp_dir)
+        statuses = [one for one in now.statuses if stage in (None, one.stage)]
+        under_way = [one for one in statuses if one.state in UNDER_WAY]
         chain = _chain(now.run, under_way)
         if chain:
             followed = chain[-1].job.stage
@@ -73,8 +73,8 @@ def follow_logs(exp_dir: Path, stage: str | None, rank: int, screen: Screen) -> 
             time.sleep(FILES_EVERY_S if goes_on else 0.0)
     if not followed:
         print_logs(exp_dir, stage, rank, None)
-    told = [one for one in look_at(exp_dir).told if stage in (None, one.stage)]
-    unfinished = next((one for one in told if one.state != "done"), None)
+    statuses = [one for one in read_run_status(exp_dir).statuses if stage in (None, one.stage)]
+    unfinished = next((one for one in statuses if one.state != "done"), None)
     if unfinished is not None:
         screen.line(described(unfinished))
         return 75 if unfinished.state == "stopped" or unfinished.reason == SAVED else 1
@@ -84,19 +84,19 @@ def follow_logs(exp_dir: Path, stage: str | None, rank: int, screen: Screen) -> 
 
 
 @dataclass(frozen=True)
-class Look:
+class RunStatus:
     """How one run is now."""
 
     run: RunFiles
-    queue: Snapshot
-    told: list[Told]
+    queue: QueueSnapshot
+    statuses: list[StageStatus]
 
 
-def look_at(exp_dir: Path) -> Look:
+def read_run_status(exp_dir: Path) -> RunStatus:
     """Read the run's files, and ask Slurm if there is need to."""
     run = read_run(exp_dir)
-    queue = look(needed([run]))
-    return Look(run, queue, tell(run, queue, time.time()))
+    queue = query_queue(jobs_to_query([run]))
+    return RunStatus(run, queue, stage_statuses(run, queue, time.time()))
 
 
 def log_lines(exp_dir: Path, attempt: Attempt, rank: int, *, is_over: bool) -> Iterator[str]:
@@ -130,7 +130,7 @@ def log_lines(exp_dir: Path, attempt: Attempt, rank: int, *, is_over: bool) -> I
             yield from lines or ["(nothing)"]
 
 
-def described(one: Told) -> str:
+def described(one: StageStatus) -> str:
     """The state in one line: "stage 2 train: job 12 queued (Priority)"."""
     reason = f" ({one.reason})" if one.reason else ""
     who = f"job {one.job_id} " if one.job_id else ""
@@ -158,7 +158,7 @@ def _check_rank(attempt: Attempt, rank: int) -> None:
         raise UserError(f"--rank {rank}: {label(attempt.begin.stage)} had {known}")
 
 
-def _chain(run: RunFiles, under_way: Sequence[Told]) -> list[Queued]:
+def _chain(run: RunFiles, under_way: Sequence[StageStatus]) -> list[Queued]:
     """The jobs that are under way, with their ids."""
     described = {one.job.job.name: one.job.job for one in run.stages if one.job}
     return [
@@ -166,7 +166,7 @@ def _chain(run: RunFiles, under_way: Sequence[Told]) -> list[Queued]:
     ]
 
 
-def _follow_here(exp_dir: Path, now: Told, rank: int, screen: Screen) -> None:
+def _follow_here(exp_dir: Path, now: StageStatus, rank: int, screen: Screen) -> None:
     """Show an attempt whose tasks no job of ours runs, until it is over."""
     attempt = next(
         one for one in reversed(read_attempts(exp_dir, now.stage)) if one.begin.number == now.attempt

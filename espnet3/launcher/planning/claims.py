@@ -13,13 +13,13 @@ _ORPHANS_END_S = 60.0
 
 
 @contextmanager
-def held(directory: Path, screen: Screen, *, wait: bool) -> Iterator[None]:
+def hold_directory(directory: Path, screen: Screen, *, wait: bool) -> Iterator[None]:
     """Hold `directory`: a shared one is waited for, the run directory is not.
 
     Raises:
         UserError: when somebody else holds the run directory, or it can't be written.
     """
-    told = ""
+    shown = ""
     deadline = time.monotonic() + _ORPHANS_END_S
     while True:
         context = claim.hold(directory)
@@ -31,9 +31,9 @@ def held(directory: Path, screen: Screen, *, wait: bool) -> Iterator[None]:
                 raise UserError(
                     f"{error}; wait for it, or give tag=NAME for a run directory of its own"
                 ) from error
-            if str(error) != told:
-                told = str(error)
-                screen.line(f"waiting: {told}")
+            if str(error) != shown:
+                shown = str(error)
+                screen.line(f"waiting: {shown}")
             time.sleep(0.2)
         except OSError as error:
             raise UserError(f"can't write {error.filename or directory}: {error.strerror}") from error

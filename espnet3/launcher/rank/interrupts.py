@@ -11,11 +11,11 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, si
 """Also those that people have Slurm send ahead of a time limit: `sbatch --signal=B:USR1@60`."""
 
 
-class Interrupted(Exception):
+class SecondInterrupt(Exception):
     """A second Ctrl-C: end at once."""
 
 
-class Interrupts:
+class StopSignals:
     """While entered, the first signal (Ctrl-C, SIGTERM, …) sets `stop`; a further Ctrl-C raises.
 
     Other further signals do nothing: Slurm sends several, and the tasks need their time to save. With
@@ -29,7 +29,7 @@ class Interrupts:
         self._insistent = insistent
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> "Interrupts":
+    def __enter__(self) -> "StopSignals":
         self._before = {number: signal.signal(number, self._handle) for number in STOP_SIGNALS}
         around = self._around(signal.SIGTERM)
         if around is not None and around.stop.reason is not None:
@@ -49,15 +49,15 @@ class Interrupts:
             around._handle(number, frame)
         if self.stop.is_set():
             if self._insistent and number == signal.SIGINT:
-                raise Interrupted
+                raise SecondInterrupt
             return
         self.stop.set(signal.Signals(number).name)
         if self._insistent:
             os.write(2, b"\nstopping: the stage saves and ends; Ctrl-C once more ends at once\n")
 
-    def _around(self, number: int) -> "Interrupts | None":
+    def _around(self, number: int) -> "StopSignals | None":
         around = getattr(self._before[number], "__self__", None)
-        return around if isinstance(around, Interrupts) else None
+        return around if isinstance(around, StopSignals) else None
 
 
 def block() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Place:
+class TaskPlacement:
     """Which task of an attempt a process is."""
 
     rank: int = 0
@@ -16,7 +16,7 @@ class Place:
     node: str = ""
 
     @classmethod
-    def in_submitit(cls) -> "Place":
+    def in_submitit(cls) -> "TaskPlacement":
         """As submitit's local executor says."""
         from submitit import JobEnvironment
 
@@ -24,7 +24,7 @@ class Place:
         return cls(where.global_rank, where.num_tasks, where.local_rank, where.node, where.num_nodes)
 
     @classmethod
-    def in_step(cls) -> "Place":
+    def in_step(cls) -> "TaskPlacement":
         """As srun says: of the step, which may have fewer nodes and tasks than its job."""
         names = ("PROCID", "STEP_NUM_TASKS", "LOCALID", "NODEID", "STEP_NUM_NODES")
         rank, world_size, local_rank, node_rank, num_nodes = (

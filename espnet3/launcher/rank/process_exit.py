@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 
-def leave_after(run: Callable[[], None]) -> NoReturn:
+def exit_after(run: Callable[[], None]) -> NoReturn:
     """Call `run` and end this process with the exit code that Python would end it with."""
     try:
         run()

@@ -17,14 +17,14 @@ from espnet3.config.secrets import check_secrets_set, hide_secrets
 from espnet3.errors import UserError
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
 from espnet3.launcher.rank.lost_peer import is_lost_peer
-from espnet3.launcher.rank.placement import Place
-from espnet3.launcher.rank.process_exit import leave_after
+from espnet3.launcher.rank.placement import TaskPlacement
+from espnet3.launcher.rank.process_exit import exit_after
 from espnet3.launcher.rank.watchdogs import end_in_time, end_with, stop_on_time
 from espnet3.rundir import claim
 from espnet3.rundir.attempt import read_attempt
 from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.layout import heartbeat_path, log_path, stage_home
-from espnet3.rundir.outcome import EXIT_CODES, TaskState, write_state
+from espnet3.rundir.outcome import EXIT_CODES, TaskState, write_task_state
 from espnet3.rundir.private import check_private
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.record import finish, read_record, write_record
@@ -41,15 +41,15 @@ log = logging.getLogger(__name__)
 
 def main(directory: str) -> NoReturn:
     """Run this process's rank of the attempt in `directory`; called by srun for each task."""
-    leave_after(lambda: run_task(directory, Place.in_step()))
+    exit_after(lambda: run_task(directory, TaskPlacement.in_step()))
 
 
 def main_in_submitit(directory: str) -> NoReturn:
     """As `main`, called by submitit's local executor for each task; it goes by the exit code."""
-    leave_after(lambda: run_task(directory, Place.in_submitit()))
+    exit_after(lambda: run_task(directory, TaskPlacement.in_submitit()))
 
 
-def run_task(attempt: str, place: Place) -> None:
+def run_task(attempt: str, place: TaskPlacement) -> None:
     """Run one rank, `place`, of the attempt that is described in the directory `attempt`.
 
     Args:
@@ -101,7 +101,7 @@ def run_task(attempt: str, place: Place) -> None:
     for home in homes:
         claim.join(home, f"rank-{task.rank}")
     state = TaskState(task.rank, asdict(ProcessName.own()), str(output), node=place.node)
-    write_state(directory, state)
+    write_task_state(directory, state)
     if described.launcher.is_here:
         end_with(described.launcher, stop, SRUN_TELLS_S if begin.slurm_job_id else 0.0)
     if begin.stop_at is not None:
@@ -109,7 +109,7 @@ def run_task(attempt: str, place: Place) -> None:
     if begin.stop_within_s:
         end_in_time(begin.stop_within_s, stop, directory, state)
     state = run_stage(config, task, state)
-    write_state(directory, state)
+    write_task_state(directory, state)
     for home in homes:
         claim.leave(home, f"rank-{task.rank}")
     sys.stdout.flush()
@@ -195,7 +195,7 @@ def redirect_output(path: Path) -> None:
     os.close(descriptor)
 
 
-class _Discreet(logging.Formatter):
+class _HideSecrets(logging.Formatter):
     """Lines without the secrets that an error of some library may hold."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -205,7 +205,7 @@ class _Discreet(logging.Formatter):
 def configure_logging(rank: int) -> None:
     """Time-stamped lines on standard error, from INFO on rank 0 and from WARNING elsewhere."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(_HideSecrets("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(True)
     submitit_log = logging.getLogger("submitit")  # says that it loads a pickle, and that it is done

@@ -20,8 +20,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
-from espnet3.launcher.rank.placement import Place
-from espnet3.launcher.rank.process_exit import leave_after
+from espnet3.launcher.rank.placement import TaskPlacement
+from espnet3.launcher.rank.process_exit import exit_after
 from espnet3.launcher.rank.task import run_task
 from espnet3.stages.preloading import preload
 
@@ -46,7 +46,7 @@ class Order:
         """As it is sent."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
-    def place(self, here: Place) -> Place | None:
+    def place(self, here: TaskPlacement) -> TaskPlacement | None:
         """Which rank of the attempt the rank `here` of the step is; None if it is none."""
         if here.node_rank >= self.nodes or here.local_rank >= self.tasks_per_node:
             return None
@@ -64,16 +64,18 @@ def main() -> NoReturn:
     answers = os.dup(1)
     os.dup2(2, 1)  # what an import prints is no answer
     preload()
-    here, warm = Place.in_step(), os.getpid()
+    here, warm = TaskPlacement.in_step(), os.getpid()
     found = serve(here, answers, before)
     if found is None:
         os._exit(0)
     order, place = found
     _become_a_task(order, place, here, warm)
-    leave_after(partial(run_task, order.attempt, place))
+    exit_after(partial(run_task, order.attempt, place))
 
 
-def serve(here: Place, answers: int, handlers: Mapping[int, Any]) -> tuple[Order, Place] | None:
+def serve(
+    here: TaskPlacement, answers: int, handlers: Mapping[int, Any]
+) -> tuple[Order, TaskPlacement] | None:
     """Start a child for each attempt, tell its end, and pass signals on to it, until standard input ends.
 
     Args:
@@ -132,7 +134,7 @@ def _nothing(number: int, frame: FrameType | None) -> None:
     """These signals are for the child: Slurm sends them to all processes."""
 
 
-def _become_a_task(order: Order, place: Place, here: Place, warm: int) -> None:
+def _become_a_task(order: Order, place: TaskPlacement, here: TaskPlacement, warm: int) -> None:
     """Make this fork of the process `warm` what a process is that srun starts for the attempt alone."""
     import numpy as np
     import torch
@@ -157,7 +159,7 @@ def _become_a_task(order: Order, place: Place, here: Place, warm: int) -> None:
     torch.default_generator.seed()
 
 
-def _smaller_step(order: Order, place: Place) -> dict[str, str]:
+def _smaller_step(order: Order, place: TaskPlacement) -> dict[str, str]:
     """What Slurm would say of a step that has only the ranks of the attempt."""
     tasks = str(place.world_size)
     each = f"{order.tasks_per_node}(x{order.nodes})" if order.nodes > 1 else str(order.tasks_per_node)

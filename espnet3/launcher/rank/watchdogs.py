@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from espnet3.launcher.rank.interrupts import TIME_LIMIT
-from espnet3.rundir.outcome import EXIT_CODES, TaskState, write_state
+from espnet3.rundir.outcome import EXIT_CODES, TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.stop import StopFlag
 
@@ -42,7 +42,7 @@ def end_in_time(within_s: float, stop: StopFlag, directory: Path, state: TaskSta
         log.warning("asked to stop by %s, and not done with saving after %.0f s: ends", stop.reason, within_s)
         message, asked_by = f"did not save within {within_s:.0f} s", stop.reason or ""
         ended = replace(state, outcome="stopped", message=message, asked_by=asked_by, ended_at=time.time())
-        write_state(directory, ended)
+        write_task_state(directory, ended)
         os._exit(EXIT_CODES["stopped"])
 
     threading.Thread(target=watch, name="end-in-time", daemon=True).start()

@@ -14,7 +14,7 @@ from espnet3.launcher.rank.task import main_in_submitit
 from espnet3.launcher.start.tasks import free_port, last_lines, task_environment
 from espnet3.rundir.attempt import Begin
 from espnet3.rundir.layout import log_path
-from espnet3.rundir.outcome import read_states
+from espnet3.rundir.outcome import read_task_states
 from espnet3.rundir.private import check_private
 from espnet3.rundir.process import ProcessName
 
@@ -45,7 +45,7 @@ class LocalTasks:
     def end_now(self) -> set[int]:
         """Kill every task that still lives, and name them; the controller ends by itself then."""
         ended = set()
-        for state in read_states(self.directory):
+        for state in read_task_states(self.directory):
             process = ProcessName(**state.process)
             if process.is_alive():
                 with contextlib.suppress(ProcessLookupError):

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from espnet3.config.secrets import saved_text
 from espnet3.errors import UserError
-from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job
 from espnet3.launcher.submit.queued import Queued
 from espnet3.launcher.submit.script import job_script
@@ -128,7 +128,7 @@ def submit_described(
 def submitting(exp_dir: Path, screen: Screen) -> Iterator[None]:
     """Be the only one who submits jobs of a run directory, also while a job holds the directory itself."""
     try:
-        with held(jobs_dir(exp_dir), screen, wait=True):
+        with hold_directory(jobs_dir(exp_dir), screen, wait=True):
             yield
     finally:
         with suppress(OSError):  # where nothing was submitted nothing stays

@@ -9,7 +9,7 @@ from espnet3.errors import UserError, short_path
 from espnet3.rundir.job import SubmittedJob, read_job_end, read_job_id, read_jobs, write_submission
 from espnet3.rundir.layout import jobs_dir
 from espnet3.slurm.command import SlurmAway
-from espnet3.slurm.queue import QueuedJob, find_job, own_jobs
+from espnet3.slurm.queue import SlurmJob, find_job, own_jobs
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Queued:
 
     job: SubmittedJob
     job_id: str
-    slurm: QueuedJob | None = None
+    slurm: SlurmJob | None = None
 
 
-def find_queued(exp_dir: Path, jobs: Sequence[QueuedJob] | None = None) -> list[Queued]:
+def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> list[Queued]:
     """The jobs of a run directory that are in Slurm's queue, those too whose id was never noted.
 
     Args:

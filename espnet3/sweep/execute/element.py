@@ -13,7 +13,7 @@ from espnet3.errors import UserError
 from espnet3.launcher.attempt.run_stage import StartStep
 from espnet3.launcher.batch import run_job as batch
 from espnet3.launcher.planning.plan import main_job, plan
-from espnet3.launcher.rank.interrupts import TIME_LIMIT, Interrupts
+from espnet3.launcher.rank.interrupts import TIME_LIMIT, StopSignals
 from espnet3.launcher.rank.task import redirect_output
 from espnet3.launcher.start.warm_step import WarmSteps
 from espnet3.rundir.atomic import write_text
@@ -85,7 +85,7 @@ def _run_in_turn(sweep: Path, log: Path, own: Sequence[Own]) -> int:
     limit = stop_at(resources.signal_delay_s)
     steps = WarmSteps(resources, log)
     try:
-        with Interrupts(insistent=False) as interrupts:
+        with StopSignals(insistent=False) as interrupts:
             for number, one in enumerate(left):
                 if number and limit is not None and time.time() >= limit:
                     interrupts.stop.set(TIME_LIMIT)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
-from espnet3.launcher.rank.interrupts import Interrupted, Interrupts
+from espnet3.launcher.rank.interrupts import SecondInterrupt, StopSignals
 from espnet3.rundir.outcome import EXIT_CODES
-from espnet3.status.snapshot import Snapshot
+from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.execute.trial_process import start_trial, trial_log
-from espnet3.sweep.show.results import look_at_sweep
+from espnet3.sweep.show.results import read_sweep_status
 from espnet3.sweep.show.states import TrialState
 from espnet3.sweep.show.tracker import Tracker
 
@@ -22,7 +22,7 @@ ENDED_AT_ONCE = 130
 
 
 @dataclass(frozen=True)
-class ToRun:
+class LocalTrial:
     """A trial that is to be run here."""
 
     name: str
@@ -31,7 +31,7 @@ class ToRun:
 
 def run_here(
     sweep: Path,
-    trials: Iterable[ToRun],
+    trials: Iterable[LocalTrial],
     tracker: Tracker,
     *,
     at_once: int,
@@ -56,7 +56,7 @@ def run_here(
         0; 75 when it was asked to stop; 130 after a second Ctrl-C.
     """
     waiting, running = iter(trials), dict[str, "Popen[bytes]"]()
-    with Interrupts() as interrupts:
+    with StopSignals() as interrupts:
         try:
             asked, more = False, True
             while running or (more and not interrupts.stop.is_set()):
@@ -83,7 +83,7 @@ def run_here(
                         _note_end(sweep, name, process.returncode, tracker)
                         ended(name)
                 time.sleep(POLL_S)
-        except Interrupted:
+        except SecondInterrupt:
             _kill(running)
             return ENDED_AT_ONCE
         except BaseException:
@@ -93,7 +93,7 @@ def run_here(
 
 
 def _note_end(sweep: Path, name: str, code: int, tracker: Tracker) -> None:
-    (row,) = look_at_sweep(sweep, names=[name], queue=Snapshot()).rows
+    (row,) = read_sweep_status(sweep, names=[name], queue=QueueSnapshot()).rows
     state = row.state
     if state.state in ("missing", "running"):  # it left no word of its end
         output = trial_log(sweep, name).read_text(errors="replace").strip().splitlines()

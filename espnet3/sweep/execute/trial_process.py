@@ -10,7 +10,7 @@ from subprocess import DEVNULL, STDOUT, Popen
 from typing import Any
 
 from espnet3.errors import UserError
-from espnet3.launcher.rank.interrupts import Interrupts, block
+from espnet3.launcher.rank.interrupts import StopSignals, block
 from espnet3.sweep.trials.folder import trial_dir
 
 _PR_SET_PDEATHSIG = 1
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     _end_with(options.parent)
     try:
-        with Interrupts(insistent=False):
+        with StopSignals(insistent=False):
             return _run(options)
     except UserError as error:
         print(f"espnet3: {error}", file=sys.stderr)
@@ -70,9 +70,9 @@ def main(arguments: list[str]) -> int:
 def _run(options: Any) -> int:
     from functools import partial
 
-    from espnet3.launcher.attempt.run_stage import Manner
+    from espnet3.launcher.attempt.run_stage import RunOptions
     from espnet3.launcher.attempt.run_stages import exit_code, run_in_turn
-    from espnet3.launcher.planning.claims import held
+    from espnet3.launcher.planning.claims import hold_directory
     from espnet3.launcher.planning.plan import plan
     from espnet3.slurm.allocation import read_allocation
     from espnet3.sweep.trials.trial import read_trial, trial_config
@@ -83,16 +83,16 @@ def _run(options: Any) -> int:
         raise UserError(f"{options.sweep} has no trial {options.name}")
     config = trial_config(options.sweep, trial)
     screen = Screen()
-    manner = Manner(
+    run_options = RunOptions(
         screen=screen,
         command=[options.command],
         force=options.force,
-        interrupts=partial(Interrupts, insistent=False),
+        interrupts=partial(StopSignals, insistent=False),
         show_log=False,
     )
     jobs = plan(config, options.stages, read_allocation(os.environ))
-    with held(Path(config.exp_dir), screen, wait=False):
-        return exit_code(run_in_turn(jobs, config, manner))
+    with hold_directory(Path(config.exp_dir), screen, wait=False):
+        return exit_code(run_in_turn(jobs, config, run_options))
 
 
 def _end_with(parent: int) -> None:

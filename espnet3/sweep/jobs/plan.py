@@ -26,7 +26,7 @@ _LAUNCHERS = ("slurm", "local", "allocation")
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedStages:
     """Stages that several trials need once."""
 
     name: str
@@ -42,7 +42,7 @@ class Batch:
 
     jobs: tuple[Job, ...]
     """One for each stage, as of the first of them."""
-    shared: Shared | None
+    shared: SharedStages | None
     trials: tuple[Trial, ...]
 
     @property
@@ -109,7 +109,7 @@ def plan_batches(
         base, shared = bases[trial.config], None
         if name:
             config = configured(sweep, trial, base, name, shared_dir(sweep, name))
-            shared = Shared(name, tuple(plan(config, before, allocation)), trial)
+            shared = SharedStages(name, tuple(plan(config, before, allocation)), trial)
         config = configured(sweep, trial, base, trial.name, trial_dir(sweep, trial.name))
         jobs = plan(config, [stage for stage in stages if not name or stage not in before], allocation)
         batches[key] = Batch(tuple(jobs), shared, (trial,))

@@ -9,7 +9,7 @@ from espnet3.errors import UserError
 from espnet3.launcher.submit.submission import Refused
 from espnet3.slurm.limits import read_limits
 from espnet3.slurm.queue import own_jobs
-from espnet3.sweep.jobs.submit import Part, submit_part
+from espnet3.sweep.jobs.submit import ArrayRequest, submit_part
 from espnet3.terminal.screen import Screen
 
 OURS = 0.9
@@ -21,10 +21,10 @@ _TOO_MANY = re.compile(r"job submit limit|MaxSubmit|SubmitLimit|SubmitJobs", re.
 
 
 @dataclass(frozen=True)
-class Waiting:
+class WaitingArray:
     """An array that is to be submitted."""
 
-    part: Part
+    part: ArrayRequest
     name: str
     """What it is called in squeue."""
     after: list[str]
@@ -32,14 +32,14 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SubmissionResult:
     """What came of a submission."""
 
     names: list[str] = field(default_factory=list)
     """Trials that are queued now."""
     arrays: list[str] = field(default_factory=list)
     """Ids of their arrays."""
-    waiting: list[Waiting] = field(default_factory=list)
+    waiting: list[WaitingArray] = field(default_factory=list)
     """What there was no room for."""
 
     @property
@@ -49,8 +49,8 @@ class Outcome:
 
 
 def submit_some(
-    sweep: Path, waiting: Sequence[Waiting], *, force: bool, command: list[str], screen: Screen
-) -> Outcome:
+    sweep: Path, waiting: Sequence[WaitingArray], *, force: bool, command: list[str], screen: Screen
+) -> SubmissionResult:
     """Submit arrays in order, parts of them if need be; the sweep is held by the caller.
 
     Raises:
@@ -80,14 +80,14 @@ def submit_some(
             count = len(part.trials)
             screen.line(f"{count} trial{'s' * (count > 1)}: submitted as array {job_id}")
             if rest.elements:
-                left.insert(0, Waiting(rest, one.name, one.after))
+                left.insert(0, WaitingArray(rest, one.name, one.after))
     except UserError as error:
         if not arrays:
             raise
         raise UserError(
             f"{len(names)} trials are queued (array {', '.join(arrays)}) and the others are not: {error}"
         ) from error
-    outcome = Outcome(names, arrays, left)
+    outcome = SubmissionResult(names, arrays, left)
     if left:
         screen.line(f"{outcome.left} trials wait for room: Slurm takes no more jobs now")
     return outcome

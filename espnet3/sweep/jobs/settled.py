@@ -9,16 +9,18 @@ from espnet3.rundir.job import read_job_id
 from espnet3.slurm.command import SlurmAway
 from espnet3.sweep.jobs.array import read_array
 from espnet3.sweep.jobs.submit import adopt
-from espnet3.sweep.show.states import TrialState, look_at, read_trial_files, state_of
+from espnet3.sweep.show.states import TrialState, query_trial_jobs, read_trial_files, state_of
 from espnet3.sweep.trials.folder import array_dir, array_numbers, trial_dir
-from espnet3.sweep.trials.record import Listed
+from espnet3.sweep.trials.record import ListedTrial
 
 _COMES_TO_LIGHT_S = 2.0
 """Slurm may show a job so late that a command has handed to it before it was killed."""
 _RECENT_S = 60.0
 
 
-def settled_states(sweep: Path, names: Sequence[str], listed: Mapping[str, Listed]) -> dict[str, TrialState]:
+def settled_states(
+    sweep: Path, names: Sequence[str], listed: Mapping[str, ListedTrial]
+) -> dict[str, TrialState]:
     """The state of each trial, when none may come to light any more that nobody noted.
 
     Side effects: ids of arrays are noted that a dead command had no time to note.
@@ -30,7 +32,7 @@ def settled_states(sweep: Path, names: Sequence[str], listed: Mapping[str, Liste
         time.sleep(_COMES_TO_LIGHT_S)
     there = [name for name in names if trial_dir(sweep, name).is_dir()]
     files = [read_trial_files(sweep, name, listed[name].stages) for name in there]
-    queue = look_at(files)
+    queue = query_trial_jobs(files)
     if queue.problem:
         raise SlurmAway(
             f"Slurm does not say what is queued for {short_path(sweep)}: {queue.problem};"

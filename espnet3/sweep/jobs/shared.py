@@ -5,18 +5,18 @@ from itertools import takewhile
 from pathlib import Path
 
 from espnet3.launcher.dispatch import dispatch, submit_undone
-from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job, on_slurm
 from espnet3.launcher.submit.chain import submitting
 from espnet3.launcher.submit.queued import find_queued
-from espnet3.sweep.jobs.plan import Shared
+from espnet3.sweep.jobs.plan import SharedStages
 from espnet3.sweep.trials.folder import shared_dir
 from espnet3.sweep.trials.trial import Base, configured
 from espnet3.terminal.screen import Screen
 
 
 def run_shared(
-    sweep: Path, shared: Shared, base: Base, *, force: bool, command: list[str], screen: Screen
+    sweep: Path, shared: SharedStages, base: Base, *, force: bool, command: list[str], screen: Screen
 ) -> tuple[int, list[str]]:
     """Run those of the stages that run here, and submit those that are left.
 
@@ -38,7 +38,7 @@ def run_shared(
             return code, []
     if not there:
         return 0, []
-    with held(exp_dir, screen, wait=False), submitting(exp_dir, screen):
+    with hold_directory(exp_dir, screen, wait=False), submitting(exp_dir, screen):
         chain = submit_undone(there, config, force=force, command=command, screen=screen)
     return 0, [chain[-1].job_id] if chain else []
 

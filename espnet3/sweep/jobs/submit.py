@@ -15,7 +15,7 @@ from espnet3.rundir.atomic import write_text
 from espnet3.rundir.job import SCRIPT, read_job_id, write_submission
 from espnet3.rundir.process import ProcessName
 from espnet3.slurm.limits import Limits
-from espnet3.slurm.queue import TOKEN, QueuedJob
+from espnet3.slurm.queue import TOKEN, SlurmJob
 from espnet3.sweep.jobs.array import SubmittedArray, chunks, read_array, write_array
 from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.trials.folder import array_dir, array_numbers
@@ -23,7 +23,7 @@ from espnet3.sweep.trials.trial import Base
 
 
 @dataclass(frozen=True)
-class Part:
+class ArrayRequest:
     """An array to submit."""
 
     batch: Batch
@@ -42,29 +42,31 @@ class Part:
         """All of them."""
         return [name for names in self.elements for name in names]
 
-    def split(self, count: int) -> "tuple[Part, Part]":
+    def split(self, count: int) -> "tuple[ArrayRequest, ArrayRequest]":
         """The first `count` elements, and the others."""
         return replace(self, elements=self.elements[:count]), replace(self, elements=self.elements[count:])
 
 
-def parts_of(
+def array_requests(
     batch: Batch, names: Sequence[str], limits: Limits, *, max_parallel: int | None, trials_per_job: int
-) -> list[Part]:
+) -> list[ArrayRequest]:
     """The trials of a batch as arrays that the site takes.
 
     Where there are several, `max_parallel` is shared out between them.
     """
     arrays = chunks(chunks(names, trials_per_job), limits.array_size)
-    shares = [None] * len(arrays) if max_parallel is None else shared_out(max_parallel, len(arrays))
-    return [Part(batch, elements, share) for elements, share in zip(arrays, shares, strict=True)]
+    shares = [None] * len(arrays) if max_parallel is None else split_evenly(max_parallel, len(arrays))
+    return [ArrayRequest(batch, elements, share) for elements, share in zip(arrays, shares, strict=True)]
 
 
-def shared_out(total: int, parts: int) -> list[int]:
+def split_evenly(total: int, parts: int) -> list[int]:
     """`total` in whole parts, at least 1 each."""
     return [max(1, total // parts + (number < total % parts)) for number in range(parts)]
 
 
-def array_script(part: Part, folder: Path, *, name: str, token: str, after: Sequence[str] = ()) -> str:
+def array_script(
+    part: ArrayRequest, folder: Path, *, name: str, token: str, after: Sequence[str] = ()
+) -> str:
     """The batch script of an array whose files are in `folder`."""
     return job_script(
         part.batch.resources,
@@ -83,7 +85,7 @@ def array_name(base: Base) -> str:
     return f"{Path(base['recipe_dir']).name}.{base['tag']}.sweep".replace(" ", "_")
 
 
-def check_parts(parts: Sequence[Part], name: str) -> None:
+def check_parts(parts: Sequence[ArrayRequest], name: str) -> None:
     """Check the script of each array, and ask Slurm whether it would take it; leaves nothing behind.
 
     Raises:
@@ -101,7 +103,7 @@ def check_parts(parts: Sequence[Part], name: str) -> None:
 
 def submit_part(
     sweep: Path,
-    part: Part,
+    part: ArrayRequest,
     *,
     name: str,
     after: Sequence[str],
@@ -145,7 +147,7 @@ def submit_part(
     return job_id
 
 
-def adopt(sweep: Path, jobs: Sequence[QueuedJob]) -> None:
+def adopt(sweep: Path, jobs: Sequence[SlurmJob]) -> None:
     """Note the ids of arrays that Slurm has and whose submission was killed before it could."""
     by_token = {job.comment.partition("[")[0]: job.job_id.partition("_")[0] for job in jobs if job.comment}
     for number in array_numbers(sweep):

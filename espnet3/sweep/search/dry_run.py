@@ -6,10 +6,10 @@ from espnet3.sweep.dry_run import describe_batches
 from espnet3.sweep.jobs.plan import plan_batches
 from espnet3.sweep.search.job import check_detached, searcher_script
 from espnet3.sweep.search.planned import corners, plan_search
-from espnet3.sweep.trials.search_record import Wanted
+from espnet3.sweep.trials.search_record import SearchRequest
 
 
-def describe(wanted: Wanted, allocation: Allocation | None, *, detach: bool) -> list[str]:
+def describe(wanted: SearchRequest, allocation: Allocation | None, *, detach: bool) -> list[str]:
     """The plan: the space, how it is searched, what is known, and what a trial asks for.
 
     Raises:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from espnet3.errors import UserError
-from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.submit.script import job_script
 from espnet3.launcher.submit.submission import sbatch, try_out
 from espnet3.resources import Resources
@@ -24,19 +24,25 @@ from espnet3.rundir.job import SCRIPT, SUBMISSION, read_job_id, write_submission
 from espnet3.rundir.private import check_private
 from espnet3.slurm.own_job import own_slurm_job_id, requeue, stop_at, wait_for_slurm
 from espnet3.slurm.queue import TOKEN
-from espnet3.sweep.run import Asked, how_to_follow, plan_and_check
+from espnet3.sweep.run import SweepOptions, how_to_follow, plan_and_check
 from espnet3.sweep.search.folder import made
 from espnet3.sweep.search.loop import run_search
 from espnet3.sweep.search.planned import PlannedSearch, corners, plan_search
 from espnet3.sweep.show.searcher import LOG, SEARCHER, Searcher, at_work, read_searcher
-from espnet3.sweep.trials.search_record import SearchRecord, Wanted, read_search, search_dir, write_search
+from espnet3.sweep.trials.search_record import (
+    SearchRecord,
+    SearchRequest,
+    read_search,
+    search_dir,
+    write_search,
+)
 from espnet3.terminal.screen import Screen
 
 _ENDS_BEFORE_S = 60
 """So long before its time limit the job ends itself, and starts again."""
 
 
-def submit_search(wanted: Wanted, screen: Screen, *, again: bool = False) -> int:
+def submit_search(wanted: SearchRequest, screen: Screen, *, again: bool = False) -> int:
     """Submit the job, unless it is in the queue already; says how to follow, and returns the exit code.
 
     Raises:
@@ -49,7 +55,7 @@ def submit_search(wanted: Wanted, screen: Screen, *, again: bool = False) -> int
     if who:
         screen.line(f"the search is under way already, by {who}")
     else:
-        with made(sweep), held(search_dir(sweep), screen, wait=False):
+        with made(sweep), hold_directory(search_dir(sweep), screen, wait=False):
             job_id = _submit(planned, search_dir(sweep), again=again)
         screen.line(f"search for {planned.settings.n_trials} trials: submitted as job {job_id}")
     screen.line(how_to_follow(sweep))
@@ -96,7 +102,7 @@ def _submit(planned: PlannedSearch, folder: Path, *, again: bool) -> str:
     """Check a trial, and submit the job, while its folder is held; Slurm's id."""
     trial = planned.plan(corners(planned.space)[:1])
     plan_and_check(
-        planned.sweep, trial.trials, trial.bases, Asked(planned.wanted.stages, planned.wanted.command)
+        planned.sweep, trial.trials, trial.bases, SweepOptions(planned.wanted.stages, planned.wanted.command)
     )
     searcher = Searcher(f"{TOKEN}{uuid.uuid4().hex[:12]}", again)
     before = read_search(planned.sweep)
@@ -113,7 +119,7 @@ def _submit(planned: PlannedSearch, folder: Path, *, again: bool) -> str:
     return job_id
 
 
-class _Asked(BaseException):
+class _StopRequested(BaseException):
     """A signal, or the time limit, asks this job to end."""
 
 
@@ -136,13 +142,13 @@ def main(folder: str) -> int:
         return 1
 
 
-def _search(wanted: Wanted, screen: Screen, job_id: str, *, again: bool) -> int:
+def _search(wanted: SearchRequest, screen: Screen, job_id: str, *, again: bool) -> int:
     """Search until all is done, or this job is asked to end."""
 
     def ask(number: int, frame: FrameType | None) -> None:
         for one in (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR2):
             signal.signal(one, signal.SIG_IGN)
-        raise _Asked(signal.Signals(number).name)
+        raise _StopRequested(signal.Signals(number).name)
 
     for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR2):
         signal.signal(number, ask)
@@ -152,7 +158,7 @@ def _search(wanted: Wanted, screen: Screen, job_id: str, *, again: bool) -> int:
         signal.alarm(max(1, int(left - min(_ENDS_BEFORE_S, left / 4))))
     try:
         return run_search(wanted, screen, again=again, wait=True)
-    except _Asked as asked:
+    except _StopRequested as asked:
         if str(asked) == "SIGTERM":  # preempted or cancelled: what follows is Slurm's to decide
             screen.line("asked to end; the trials go on")
             if wait_for_slurm(job_id):

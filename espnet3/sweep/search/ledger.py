@@ -9,7 +9,7 @@ from espnet3.sweep.jobs.settled import settled_states
 from espnet3.sweep.search.planned import PlannedSearch
 from espnet3.sweep.search.space import Point
 from espnet3.sweep.search.study import Study
-from espnet3.sweep.show.results import look_at_sweep, objective_value
+from espnet3.sweep.show.results import objective_value, read_sweep_status
 from espnet3.sweep.show.states import UNDER_WAY, State, TrialState, read_trial_files
 from espnet3.sweep.trials.record import read_sweep_record
 from espnet3.sweep.trials.search_record import SearchRecord, write_search
@@ -140,7 +140,7 @@ class Ledger:
 
     def _reported(self, name: str) -> str:
         """What a trial has instead of the objective."""
-        (row,) = look_at_sweep(self._search.sweep, names=[name]).rows
+        (row,) = read_sweep_status(self._search.sweep, names=[name]).rows
         found = {key for one in row.files.records.values() for key in one.metrics if "valid/" in key}
         known = sorted({key.removeprefix("best ") for key in found})
         return f"sweep.objective takes one of {', '.join(known)}" if known else "it has no metric of valid"

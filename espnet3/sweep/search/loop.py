@@ -5,28 +5,28 @@ from collections.abc import Iterator, Mapping
 
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
-from espnet3.launcher.planning.claims import held
+from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.submit.submission import Refused
 from espnet3.rundir.outcome import EXIT_CODES
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.patience import Patience
-from espnet3.sweep.command import told, write_planned
-from espnet3.sweep.execute.local_trials import ToRun, run_here
+from espnet3.sweep.command import messages, write_planned
+from espnet3.sweep.execute.local_trials import LocalTrial, run_here
 from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.jobs.shared import run_shared
-from espnet3.sweep.run import Asked, choose, how_to_follow, plan_and_check, start
+from espnet3.sweep.run import SweepOptions, choose, how_to_follow, plan_and_check, start
 from espnet3.sweep.search.folder import made
 from espnet3.sweep.search.ledger import FAILED, Ledger
 from espnet3.sweep.search.planned import PlannedSearch, plan_search
 from espnet3.sweep.search.space import Point
-from espnet3.sweep.show.results import look_at_sweep
+from espnet3.sweep.show.results import read_sweep_status
 from espnet3.sweep.show.searcher import at_work
 from espnet3.sweep.show.states import TrialState
 from espnet3.sweep.show.table import sweep_table
 from espnet3.sweep.show.tracker import Tracker
 from espnet3.sweep.show.watch import watch_trials
-from espnet3.sweep.trials.search_record import Wanted, how_to_go_on, search_dir
+from espnet3.sweep.trials.search_record import SearchRequest, how_to_go_on, search_dir
 from espnet3.sweep.trials.trial import Base
 from espnet3.terminal.screen import Screen
 
@@ -35,7 +35,7 @@ _AGAIN_AFTER_S = 15.0
 
 
 def run_search(
-    wanted: Wanted,
+    wanted: SearchRequest,
     screen: Screen,
     *,
     allocation: Allocation | None = None,
@@ -65,7 +65,7 @@ def run_search(
             f"the search is under way, by {who}: `espnet3 logs -f {where}` follows it, and"
             f" `espnet3 cancel {where}` ends it"
         )
-    with made(planned.sweep), held(search_dir(planned.sweep), screen, wait=wait):
+    with made(planned.sweep), hold_directory(search_dir(planned.sweep), screen, wait=wait):
         return Search(planned, screen, again=again).run()
 
 
@@ -75,7 +75,9 @@ class Search:
     def __init__(self, planned: PlannedSearch, screen: Screen, *, again: bool) -> None:
         self._search, self._screen = planned, screen
         self._sweep = planned.sweep
-        self._asked = Asked(planned.wanted.stages, planned.wanted.command, allocation=planned.allocation)
+        self._asked = SweepOptions(
+            planned.wanted.stages, planned.wanted.command, allocation=planned.allocation
+        )
         self._trials = Ledger(planned, screen, again=again)
 
     def run(self) -> int:
@@ -83,10 +85,10 @@ class Search:
         trials = self._trials
         try:
             if not self._search.on_slurm:
-                with held(self._sweep, self._screen, wait=False):
+                with hold_directory(self._sweep, self._screen, wait=False):
                     trials.read_back()
                     return self._end(self._here())
-            with held(self._sweep, self._screen, wait=True):
+            with hold_directory(self._sweep, self._screen, wait=True):
                 Patience().until_answered(trials.read_back)
             return self._end(self._on_slurm())
         except KeyboardInterrupt:
@@ -103,7 +105,7 @@ class Search:
         """Make trials of points, written down and checked; the caller holds the sweep."""
         planned = self._search.plan(points)
         if not self._trials.points:
-            for line in told(planned):
+            for line in messages(planned):
                 self._screen.line(line)
         chosen = choose(self._sweep, planned.trials, planned.extended.record, force=False)
         batches = plan_and_check(self._sweep, chosen.to_run, planned.bases, self._asked)
@@ -141,13 +143,13 @@ class Search:
                 ended=lambda name: self._trials.tell(name, tracker.states[name]),
             )
 
-    def _to_run(self, batches: list[Batch], tracker: Tracker) -> Iterator[ToRun]:
+    def _to_run(self, batches: list[Batch], tracker: Tracker) -> Iterator[LocalTrial]:
         """The trials of `batches`, and then one after the other whatever is to be tried next."""
         while True:
             for batch in batches:
                 for trial in batch.trials:
                     tracker.add(trial.name)
-                    yield ToRun(trial.name, batch.stages)
+                    yield LocalTrial(trial.name, batch.stages)
             points = self._trials.next(1)
             if not points:
                 return
@@ -182,7 +184,7 @@ class Search:
             return 0
         trials = self._trials
         try:
-            with held(self._sweep, self._screen, wait=True):
+            with hold_directory(self._sweep, self._screen, wait=True):
                 batches, bases = self._plan(points)
                 started = start(self._sweep, batches, bases, self._asked, self._screen)
         except SlurmAway as error:
@@ -216,7 +218,7 @@ class Search:
 
     def _end(self, code: int) -> int:
         """Show the table, and say what is left; the exit code."""
-        seen = look_at_sweep(self._sweep)
+        seen = read_sweep_status(self._sweep)
         for line in sweep_table(seen):
             self._screen.styled(line)
         states = [row.state.state for row in seen.rows if row.name in self._trials.points]

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from espnet3.config.compose import Recipe, open_with_sweeper, shared_conf, swept_by
 from espnet3.errors import UserError
 from espnet3.slurm.allocation import Allocation
-from espnet3.sweep.command import Planned, plan_sweep, sweep_directory, sweep_settings
+from espnet3.sweep.command import PlannedSweep, plan_sweep, sweep_directory, sweep_settings
 from espnet3.sweep.jobs.plan import plan_batches
 from espnet3.sweep.search.settings import Settings, read_settings, refuse_unknown
 from espnet3.sweep.search.space import Dimension, Point, dimension_of
@@ -19,7 +19,7 @@ from espnet3.sweep.trials.expand import Expansion, expand_trials
 from espnet3.sweep.trials.grid import for_one_alone, split_swept
 from espnet3.sweep.trials.objective import Objective, read_objective
 from espnet3.sweep.trials.record import read_sweep_record
-from espnet3.sweep.trials.search_record import Wanted
+from espnet3.sweep.trials.search_record import SearchRequest
 from espnet3.sweep.trials.trial import read_trial
 
 
@@ -27,7 +27,7 @@ from espnet3.sweep.trials.trial import read_trial
 class PlannedSearch:
     """What a command means."""
 
-    wanted: Wanted
+    wanted: SearchRequest
     recipe: Recipe
     space: list[Dimension]
     fixed: list[str]
@@ -55,17 +55,19 @@ class PlannedSearch:
         trials = [[*self.fixed, *point] for point in points]
         return expand_trials(self.recipe, trials, self.allocation, keys=[one.key for one in self.space])
 
-    def plan(self, points: Sequence[Point]) -> Planned:
+    def plan(self, points: Sequence[Point]) -> PlannedSweep:
         """The sweep with the trials at `points`; nothing is written.
 
         Raises:
             UserError: as `plan_sweep`.
         """
 
-        def alone(name: str, own: Sequence[str]) -> str:
-            return shlex.join([*self.wanted.alone, *for_one_alone(self.fixed), *own, f"tag={name}"])
+        def single_trial_command(name: str, own: Sequence[str]) -> str:
+            return shlex.join(
+                [*self.wanted.single_trial_command, *for_one_alone(self.fixed), *own, f"tag={name}"]
+            )
 
-        return plan_sweep(self.expand(points), self.wanted.stages, self.wanted.command, alone)
+        return plan_sweep(self.expand(points), self.wanted.stages, self.wanted.command, single_trial_command)
 
     def known(self) -> dict[str, Point]:
         """The trials of the sweep that are points of the search: name -> point, in the order they were made.
@@ -102,7 +104,7 @@ class PlannedSearch:
         return point if inside else None
 
 
-def plan_search(wanted: Wanted, allocation: Allocation | None = None) -> PlannedSearch:
+def plan_search(wanted: SearchRequest, allocation: Allocation | None = None) -> PlannedSearch:
     """Compose and check what a command asks for, at the ends of its space.
 
     Raises:

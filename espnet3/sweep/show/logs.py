@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from espnet3.errors import UserError, short_path
-from espnet3.sweep.show.results import look_at_sweep
+from espnet3.sweep.show.results import read_sweep_status
 from espnet3.sweep.show.states import UNDER_WAY
 from espnet3.sweep.trials.folder import trial_dir
 from espnet3.sweep.trials.record import read_sweep_record
@@ -36,7 +36,7 @@ def first_failed(sweep: Path, screen: Screen) -> Path:
     Raises:
         UserError: none failed, so that one must be named.
     """
-    seen = look_at_sweep(sweep)
+    seen = read_sweep_status(sweep)
     for number, row in enumerate(seen.rows, start=1):
         if row.state.state in ("failed", "killed"):
             more = sum(other.state.state in ("failed", "killed") for other in seen.rows) - 1
@@ -51,4 +51,4 @@ def first_failed(sweep: Path, screen: Screen) -> Path:
 
 def under_way(sweep: Path) -> list[str]:
     """The trials that are queued or running."""
-    return [row.name for row in look_at_sweep(sweep).rows if row.state.state in UNDER_WAY]
+    return [row.name for row in read_sweep_status(sweep).rows if row.state.state in UNDER_WAY]

@@ -10,19 +10,19 @@ from typing import Any
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.attempt import read_attempts
 from espnet3.rundir.curves import Curve, read_curves
-from espnet3.status.snapshot import Snapshot
+from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.states import (
     TrialFiles,
     TrialState,
     failure_of,
-    look_at,
+    query_trial_jobs,
     read_trial_files,
     state_of,
 )
 from espnet3.sweep.show.view import SweepView, TrialView
 from espnet3.sweep.trials.folder import trial_dir
 from espnet3.sweep.trials.objective import Objective, value_of
-from espnet3.sweep.trials.record import Listed, SweepRecord, read_sweep_record
+from espnet3.sweep.trials.record import ListedTrial, SweepRecord, read_sweep_record
 from espnet3.sweep.trials.trial import read_trial
 
 
@@ -31,21 +31,21 @@ class TrialRow:
     """A trial at one moment."""
 
     name: str
-    listed: Listed
+    listed: ListedTrial
     files: TrialFiles
     state: TrialState
     objective: float | None
 
 
 @dataclass(frozen=True)
-class SweepLook:
+class SweepStatus:
     """A sweep at one moment."""
 
     directory: Path
     record: SweepRecord
     rows: list[TrialRow]
     """In the order the trials were asked for."""
-    queue: Snapshot
+    queue: QueueSnapshot
     """What Slurm said."""
 
     @property
@@ -67,9 +67,9 @@ class SweepLook:
         return best
 
 
-def look_at_sweep(
-    sweep: Path, *, names: Sequence[str] | None = None, queue: Snapshot | None = None
-) -> SweepLook:
+def read_sweep_status(
+    sweep: Path, *, names: Sequence[str] | None = None, queue: QueueSnapshot | None = None
+) -> SweepStatus:
     """Read a sweep's files, and ask Slurm once if there is need to.
 
     Args:
@@ -87,13 +87,13 @@ def look_at_sweep(
     chosen = list(listed) if names is None else list(names)
     files = [read_trial_files(sweep, name, listed[name].stages) for name in chosen]
     if queue is None:
-        queue = look_at(files)
+        queue = query_trial_jobs(files)
     rows = []
     for one in files:
         stages = listed[one.name].stages
         state = state_of(one, stages, queue)
         rows.append(TrialRow(one.name, listed[one.name], one, state, objective_value(record.objective, one)))
-    return SweepLook(sweep, record, rows, queue)
+    return SweepStatus(sweep, record, rows, queue)
 
 
 def objective_value(metric: str, trial: TrialFiles) -> float | None:
@@ -102,13 +102,13 @@ def objective_value(metric: str, trial: TrialFiles) -> float | None:
     return value_of(metric, found.get("train", {}), found.get("validate", {}))
 
 
-def read_sweep(directory: Path, queue: Snapshot | None = None) -> SweepView:
+def read_sweep(directory: Path, queue: QueueSnapshot | None = None) -> SweepView:
     """Everything there is to tell of the sweep in `directory`; Slurm is asked once, if there is need to.
 
     Raises:
         UserError: there is no sweep.
     """
-    seen = look_at_sweep(directory, queue=queue)
+    seen = read_sweep_status(directory, queue=queue)
     return SweepView(
         name=directory.name,
         directory=str(directory),

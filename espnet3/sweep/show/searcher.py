@@ -11,7 +11,7 @@ from espnet3.rundir.atomic import read_as
 from espnet3.rundir.job import read_job_id
 from espnet3.rundir.process import ProcessName
 from espnet3.slurm.command import SlurmAway
-from espnet3.slurm.queue import QueuedJob, find_job, own_jobs
+from espnet3.slurm.queue import SlurmJob, find_job, own_jobs
 from espnet3.sweep.trials.search_record import read_search, search_dir
 
 SEARCHER, LOG = "searcher.json", "searcher.log"
@@ -33,7 +33,7 @@ def read_searcher(folder: Path) -> Searcher | None:
     return read_as(Searcher, folder / SEARCHER)
 
 
-def find_searcher(sweep: Path, jobs: Sequence[QueuedJob] | None = None) -> QueuedJob | None:
+def find_searcher(sweep: Path, jobs: Sequence[SlurmJob] | None = None) -> SlurmJob | None:
     """The job that searches, if it is in Slurm's queue.
 
     Args:

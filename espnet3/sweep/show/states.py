@@ -10,10 +10,10 @@ from espnet3.rundir.outcome import TaskState, first_failure
 from espnet3.rundir.record import Record, read_record
 from espnet3.stages import STAGES
 from espnet3.status.run_files import RunFiles, read_run
-from espnet3.status.snapshot import Snapshot, look
-from espnet3.status.stage_states import needed, owner_is_at_work, tell
-from espnet3.status.stage_status import State as ToldState
-from espnet3.status.stage_status import Told
+from espnet3.status.snapshot import QueueSnapshot, query_queue
+from espnet3.status.stage_states import jobs_to_query, owner_is_at_work, stage_statuses
+from espnet3.status.stage_status import StageStatus
+from espnet3.status.stage_status import State as StageState
 from espnet3.sweep.trials.folder import trial_dir
 
 State = Literal["queued", "running", "done", "failed", "stopped", "cancelled", "killed", "missing"]
@@ -22,7 +22,7 @@ UNDER_WAY: tuple[State, ...] = ("queued", "running")
 NOT_DONE: tuple[State, ...] = ("failed", "killed", "cancelled", "stopped", "missing")
 OWN_STAGES = ("train", "validate")
 """Those that fill the trial's own folder; what the others make is shared."""
-_STATES: dict[ToldState, State] = {
+_STATES: dict[StageState, State] = {
     "not started": "missing",
     "queued": "queued",
     "held": "queued",
@@ -54,7 +54,7 @@ class TrialState:
 
     state: State
     message: str = ""
-    told: Told | None = None
+    stage_status: StageStatus | None = None
     """The stage that decides it."""
 
 
@@ -78,28 +78,28 @@ def decisive_stages(stages: Sequence[str]) -> list[str]:
     return own or list(stages)
 
 
-def look_at(trials: Iterable[TrialFiles]) -> Snapshot:
+def query_trial_jobs(trials: Iterable[TrialFiles]) -> QueueSnapshot:
     """Ask Slurm for the jobs of trials, once, if there is need to."""
-    return look(needed([trial.run for trial in trials if trial.run is not None]))
+    return query_queue(jobs_to_query([trial.run for trial in trials if trial.run is not None]))
 
 
-def state_of(trial: TrialFiles, stages: Sequence[str], queue: Snapshot) -> TrialState:
+def state_of(trial: TrialFiles, stages: Sequence[str], queue: QueueSnapshot) -> TrialState:
     """The state of a trial that has these stages."""
     if trial.run is None:
         return TrialState("done")
-    told = {one.stage: one for one in tell(trial.run, queue, time.time())}
+    statuses = {one.stage: one for one in stage_statuses(trial.run, queue, time.time())}
     done = {stage for stage, record in trial.records.items() if record.done}
     later = {one.stage for one in trial.run.stages if one.job and one.job.comes_later}
     waiting = [stage for stage in STAGES if stage in stages and stage not in done]
     for stage in [*(one for one in waiting if one in decisive_stages(stages)), *waiting]:
-        one = told.get(stage)
+        one = statuses.get(stage)
         if one is not None and one.state not in ("done", "not started"):
             is_begun = one.slurm_state in ("RUNNING", "COMPLETING") and stage not in later
             between = one.state == "queued" and is_begun
             return TrialState("running" if between else _STATES[one.state], _message(one), one)
     if trial.run.owner is not None and owner_is_at_work(trial.run, queue):
         return TrialState("running", "between two stages")
-    if all(told.get(stage) and told[stage].state == "done" for stage in decisive_stages(stages)):
+    if all(statuses.get(stage) and statuses[stage].state == "done" for stage in decisive_stages(stages)):
         return TrialState("done")
     return TrialState("missing")
 
@@ -114,5 +114,5 @@ def failure_of(trial: TrialFiles) -> TaskState | None:
     return first_failure(list(last.tasks)) if last else None
 
 
-def _message(told: Told) -> str:
-    return f"blocked: {told.reason}" if told.state == "blocked" else told.reason
+def _message(status: StageStatus) -> str:
+    return f"blocked: {status.reason}" if status.state == "blocked" else status.reason

@@ -11,7 +11,7 @@ from typing import Any
 from espnet3.errors import short_path
 from espnet3.status.show import FILES_EVERY_S, QUEUE_EVERY_S
 from espnet3.status.table import Line
-from espnet3.sweep.show.results import look_at_sweep, read_sweep
+from espnet3.sweep.show.results import read_sweep, read_sweep_status
 from espnet3.sweep.show.table import sweep_table
 from espnet3.sweep.trials.folder import SWEEP
 from espnet3.sweep.trials.record import read_sweep_record
@@ -24,7 +24,7 @@ _BELOW = ("exp/sweeps/*", "*/exp/sweeps/*", "*/*/exp/sweeps/*", "egs/*/exp/sweep
 def show_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
     """Print how each is, now."""
     for sweep in sweeps:
-        for line in sweep_table(look_at_sweep(sweep)):
+        for line in sweep_table(read_sweep_status(sweep)):
             screen.styled(line)
 
 
@@ -42,7 +42,7 @@ def watch_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
                 queues, asked_at = {}, time.monotonic()
             lines: list[Line] = []
             for sweep in sweeps:
-                seen = look_at_sweep(sweep, queue=queues.get(sweep))
+                seen = read_sweep_status(sweep, queue=queues.get(sweep))
                 queues[sweep] = seen.queue
                 lines += sweep_table(seen)
             redraw(lines)

@@ -6,7 +6,7 @@ from typing import Any
 
 from espnet3.errors import short_path
 from espnet3.status.table import STYLES, Line
-from espnet3.sweep.show.results import SweepLook, TrialRow
+from espnet3.sweep.show.results import SweepStatus, TrialRow
 from espnet3.sweep.show.searcher import search_line
 from espnet3.sweep.trials.naming import labels, number_text
 from espnet3.terminal.screen import position, show
@@ -15,7 +15,7 @@ _GAP = "  "
 _LONGEST = 60
 
 
-def sweep_table(seen: SweepLook) -> list[Line]:
+def sweep_table(seen: SweepStatus) -> list[Line]:
     """The table, with a line about the whole above it."""
     keys, best = seen.record.keys, seen.best
     short = labels(keys)
@@ -70,11 +70,11 @@ def value_text(value: Any) -> str:
 
 def progress(row: TrialRow) -> str:
     """How far a trial that runs is."""
-    told = row.state.told
-    if row.state.state != "running" or told is None:
+    status = row.state.stage_status
+    if row.state.state != "running" or status is None:
         return ""
-    beat = {"epoch": told.epoch, "max_epochs": told.max_epochs, "unit": told.unit, "done": told.done}
-    return f"{told.stage} {position({**beat, 'total': told.total, 'metrics': told.metrics})}".strip()
+    beat = {"epoch": status.epoch, "max_epochs": status.max_epochs, "unit": status.unit, "done": status.done}
+    return f"{status.stage} {position({**beat, 'total': status.total, 'metrics': status.metrics})}".strip()
 
 
 def note(row: TrialRow) -> str:

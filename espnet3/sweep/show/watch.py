@@ -7,9 +7,9 @@ from pathlib import Path
 from espnet3.launcher.follow.jobs import QUEUE_EVERY_S
 from espnet3.rundir.job import read_job_id, read_jobs
 from espnet3.rundir.layout import jobs_dir
-from espnet3.slurm.queue import QueuedJob
-from espnet3.status.snapshot import Snapshot, look
-from espnet3.sweep.show.results import look_at_sweep
+from espnet3.slurm.queue import SlurmJob
+from espnet3.status.snapshot import QueueSnapshot, query_queue
+from espnet3.sweep.show.results import read_sweep_status
 from espnet3.sweep.show.states import UNDER_WAY, TrialState
 from espnet3.sweep.show.tracker import Tracker
 from espnet3.sweep.trials.folder import trial_dir
@@ -32,7 +32,7 @@ def watch_trials(
     jobs = {name: _newest_job(sweep, name) for name in names}
     open_ones, began, problem = list(names), time.monotonic(), ""
     while open_ones:
-        queue = look([jobs[name] for name in open_ones])
+        queue = query_queue([jobs[name] for name in open_ones])
         if queue.problem and queue.problem != problem:
             screen.line(f"Slurm is away: {queue.problem}; the trials go on")
         problem = queue.problem
@@ -40,7 +40,7 @@ def watch_trials(
         for name in waiting:
             tracker.note(name, TrialState("queued"))
         others = [name for name in open_ones if name not in set(waiting)]
-        for row in look_at_sweep(sweep, names=others, queue=queue).rows if others else ():
+        for row in read_sweep_status(sweep, names=others, queue=queue).rows if others else ():
             tracker.note(row.name, row.state, row.objective)
             if row.state.state not in UNDER_WAY:
                 open_ones.remove(row.name)
@@ -61,7 +61,7 @@ def _newest_job(sweep: Path, name: str) -> tuple[str, str]:
     return (read_job_id(jobs_dir(exp_dir) / jobs[-1].name) or "", jobs[-1].token) if jobs else ("", "")
 
 
-def _waits(queue: Snapshot, job: tuple[str, str]) -> bool:
+def _waits(queue: QueueSnapshot, job: tuple[str, str]) -> bool:
     """Whether it has not begun, so that its files have no news."""
-    found: QueuedJob | None = queue.find(*job)
+    found: SlurmJob | None = queue.find(*job)
     return found is not None and found.state == "PENDING"

@@ -9,7 +9,7 @@ from espnet3.stages import STAGES
 from espnet3.sweep.trials.expand import Candidate, Expansion
 from espnet3.sweep.trials.naming import trial_name
 from espnet3.sweep.trials.objective import Objective
-from espnet3.sweep.trials.record import Given, Listed, SweepRecord
+from espnet3.sweep.trials.record import ListedTrial, SweepCommand, SweepRecord
 from espnet3.sweep.trials.trial import Trial, value_at
 
 
@@ -29,10 +29,10 @@ class Extended:
 def extend(
     before: SweepRecord | None,
     expansion: Expansion,
-    given: Given,
+    given: SweepCommand,
     objective: Objective,
     configs: Sequence[str],
-    alone: Callable[[str, Sequence[str]], str],
+    single_trial_command: Callable[[str, Sequence[str]], str],
     others_of: Callable[[str, Sequence[str]], dict[str, Any]] = lambda name, keys: {},
 ) -> Extended:
     """Merge the candidates of a command into the record of a sweep.
@@ -59,11 +59,11 @@ def extend(
         name = names.get(candidate.digest) or _new_name(candidate, listed)
         if name not in listed:
             new.append(name)
-        had = listed.get(name, Listed(candidate.digest, {}, []))
+        had = listed.get(name, ListedTrial(candidate.digest, {}, []))
         stages = [stage for stage in STAGES if stage in (*had.stages, *given.stages)]
         base = expansion.bases[candidate.family]
         others = {key: value_at(base, candidate.changes, key) for key in keys if key not in candidate.values}
-        listed[name] = Listed(candidate.digest, others | had.values | candidate.values, stages)
+        listed[name] = ListedTrial(candidate.digest, others | had.values | candidate.values, stages)
         trials.append(
             Trial(
                 name=name,
@@ -74,7 +74,7 @@ def extend(
                 changes=candidate.changes,
                 code=candidate.code,
                 stages=stages,
-                command=alone(name, candidate.overrides),
+                command=single_trial_command(name, candidate.overrides),
             )
         )
     asked_for = {_text(trial.values): trial.digest for trial in trials}
@@ -97,7 +97,7 @@ def extend(
     return Extended(record, trials, new, older)
 
 
-def other_code(before: SweepRecord | None, given: Given) -> str:
+def other_code(before: SweepRecord | None, given: SweepCommand) -> str:
     """In what the code of a command differs from that of the commands before it; empty if in nothing."""
     if before is None or not before.commands:
         return ""
@@ -109,7 +109,7 @@ def other_code(before: SweepRecord | None, given: Given) -> str:
     return ""
 
 
-def _new_name(candidate: Candidate, listed: Mapping[str, Listed]) -> str:
+def _new_name(candidate: Candidate, listed: Mapping[str, ListedTrial]) -> str:
     length = 8
     while (name := trial_name(candidate.values, candidate.digest, hash_length=length)) in listed:
         length += 4

@@ -25,7 +25,7 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Given:
+class SweepCommand:
     """A command that made or extended the sweep."""
 
     command: str
@@ -38,7 +38,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedTrial:
     """A trial, as the sweep lists it."""
 
     digest: str
@@ -59,19 +59,19 @@ class SweepRecord:
     objective: str
     direction: str
     commands: list[dict[str, Any]]
-    """See Given, the first one first."""
+    """See SweepCommand, the first one first."""
     trials: dict[str, dict[str, Any]]
-    """Name -> see Listed, in the order they were asked for."""
+    """Name -> see ListedTrial, in the order they were asked for."""
 
     @property
-    def listed(self) -> dict[str, Listed]:
+    def listed(self) -> dict[str, ListedTrial]:
         """The trials by name."""
-        return {name: Listed(**fields) for name, fields in self.trials.items()}
+        return {name: ListedTrial(**fields) for name, fields in self.trials.items()}
 
     @property
-    def given(self) -> list[Given]:
+    def given(self) -> list[SweepCommand]:
         """The commands."""
-        return [Given(**fields) for fields in self.commands]
+        return [SweepCommand(**fields) for fields in self.commands]
 
 
 def read_sweep_record(sweep: Path) -> SweepRecord | None:
@@ -100,7 +100,7 @@ def read_code(recipe: Path) -> tuple[Code, str]:
     return Code(revision, hashlib.sha256(diff.encode()).hexdigest()[:12] if diff else ""), diff
 
 
-def keep_diff(sweep: Path, given: Given, diff: str) -> None:
+def keep_diff(sweep: Path, given: SweepCommand, diff: str) -> None:
     """Keep what was changed in the working tree beside the sweep."""
     if diff:
         file = diff_file(sweep, given.code["diff"])

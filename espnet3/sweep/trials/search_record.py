@@ -10,7 +10,7 @@ SEARCH = "search.json"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SearchRequest:
     """What a command asks for: enough to search from any shell, or from a job."""
 
     recipe: str
@@ -20,7 +20,7 @@ class Wanted:
     """What each trial runs."""
     command: str
     """As it was typed."""
-    alone: list[str]
+    single_trial_command: list[str]
     """Words of the command that makes a trial alone, before its overrides."""
 
 
@@ -28,7 +28,7 @@ class Wanted:
 class SearchRecord:
     """The whole of `search.json`."""
 
-    wanted: Wanted
+    wanted: SearchRequest
     n_trials: int
     trials: list[str] = field(default_factory=list)
     """Names of those that were begun, in their order."""
@@ -50,7 +50,7 @@ def is_search(sweep: Path) -> bool:
 def read_search(sweep: Path) -> SearchRecord | None:
     """The record of the search in a sweep; None where there is none."""
     record = read_as(SearchRecord, search_dir(sweep) / SEARCH)
-    return SearchRecord(Wanted(**record.wanted), record.n_trials, record.trials) if record else None  # type: ignore[arg-type]
+    return SearchRecord(SearchRequest(**record.wanted), record.n_trials, record.trials) if record else None  # type: ignore[arg-type]
 
 
 def write_search(sweep: Path, record: SearchRecord) -> None:

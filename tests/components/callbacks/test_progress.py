@@ -77,7 +77,7 @@ def test_no_metric_is_read_before_the_heartbeat_is_due(runs, tmp_path, monkeypat
 
 
 def test_each_epoch_ends_with_one_line(runs, tmp_path, caplog):
-    task = Task.alone("train")
+    task = Task.single("train")
     with caplog.at_level(logging.INFO, logger="espnet3"):
         train, valid = [runs.data(index) for index in range(3)], [runs.data(0)]
         runs.fit(train, tmp_path, valid=valid, callbacks=[Progress(task)], max_epochs=2)
@@ -88,7 +88,7 @@ def test_each_epoch_ends_with_one_line(runs, tmp_path, caplog):
 
 
 def test_a_long_epoch_has_lines_in_between(runs, tmp_path, caplog):
-    task = Task.alone("train")
+    task = Task.single("train")
     with caplog.at_level(logging.INFO, logger="espnet3"):
         runs.fit([runs.data(0)] * 2, tmp_path, callbacks=[Progress(task, log_every_s=0.0)])
     assert [line.split(":")[0] for line in lines(caplog)] == [

@@ -14,7 +14,7 @@ from espnet3.stages import train as stage
 
 def train(case, corpus, home, task=None, stop_after=0, **checkpoint):
     """Train or go on; the same command whatever was before."""
-    task = task or Task.alone("train")
+    task = task or Task.single("train")
     home.mkdir(parents=True, exist_ok=True)
     config = configuration(case, corpus, home, **checkpoint)
     config.trainer.devices = task.world_size
@@ -87,7 +87,7 @@ def resumed_everywhere(case, corpus, directory, task=None):
         How many checkpoints there were, and by checkpoint what differed from the undisturbed training in the
         end.
     """
-    task = task or Task.alone("train")
+    task = task or Task.single("train")
     train(case, corpus, directory / "undisturbed", task)
     everything = directory / "everything"
     train(case, corpus, everything, task, every_n_batches=1, keep_last=1000)

@@ -26,8 +26,8 @@ def saved(tmp_path):
 def test_every_rank_gets_its_own_gradients_again(saved):
     checkpoint, directory = saved("generator")
     for rank in range(3):
-        held = load_held(checkpoint, directory, rank=rank, world_size=3)
-        assert held["generator"]["weight"].tolist() == [2.0**rank] * 2
+        hold_directory = load_held(checkpoint, directory, rank=rank, world_size=3)
+        assert hold_directory["generator"]["weight"].tolist() == [2.0**rank] * 2
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 5])

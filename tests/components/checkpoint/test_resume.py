@@ -14,7 +14,7 @@ from espnet3.rundir.task import Task
 
 @pytest.fixture(scope="module")
 def undisturbed(runs, tmp_path_factory):
-    return runs.checkpointed(Task.alone("train"), tmp_path_factory.mktemp("undisturbed"))
+    return runs.checkpointed(Task.single("train"), tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.mark.parametrize(
@@ -28,17 +28,17 @@ def undisturbed(runs, tmp_path_factory):
 )
 def test_a_run_that_was_stopped_and_continued_is_the_undisturbed_run(runs, undisturbed, tmp_path, stop, told):
     with pytest.raises(Stopped, match=told):
-        runs.checkpointed(Task.alone("train"), tmp_path, stop=stop)
+        runs.checkpointed(Task.single("train"), tmp_path, stop=stop)
     torch.manual_seed(99)
-    continued = runs.checkpointed(Task.alone("train"), tmp_path, continued=True)
+    continued = runs.checkpointed(Task.single("train"), tmp_path, continued=True)
     assert runs.same(continued, undisturbed)
 
 
 @pytest.mark.parametrize("more", [{"epochs": 3}, {"epochs": -1, "max_steps": 15}])
 def test_a_finished_training_continues_to_the_same_end(runs, undisturbed, tmp_path, more):
-    runs.checkpointed(Task.alone("train"), tmp_path, epochs=1)
+    runs.checkpointed(Task.single("train"), tmp_path, epochs=1)
     torch.manual_seed(99)
-    continued = runs.checkpointed(Task.alone("train"), tmp_path, continued=True, **more)
+    continued = runs.checkpointed(Task.single("train"), tmp_path, continued=True, **more)
     for part in ("weights", "optimizer", "scheduler"):
         assert runs.same(continued[part], undisturbed[part]), part
 
@@ -47,16 +47,16 @@ def test_a_finished_training_continues_to_the_same_end(runs, undisturbed, tmp_pa
 def test_a_training_that_max_steps_has_ended_continues(runs, tmp_path, steps):
     first, second = steps
     options = {"epochs": -1}
-    expected = runs.checkpointed(Task.alone("train"), tmp_path / "whole", max_steps=second, **options)
-    runs.checkpointed(Task.alone("train"), tmp_path, max_steps=first, **options)
+    expected = runs.checkpointed(Task.single("train"), tmp_path / "whole", max_steps=second, **options)
+    runs.checkpointed(Task.single("train"), tmp_path, max_steps=first, **options)
     torch.manual_seed(99)
-    continued = runs.checkpointed(Task.alone("train"), tmp_path, continued=True, max_steps=second, **options)
+    continued = runs.checkpointed(Task.single("train"), tmp_path, continued=True, max_steps=second, **options)
     for part in ("weights", "optimizer", "scheduler"):
         assert runs.same(continued[part], expected[part]), part
 
 
 def test_the_newest_and_the_best_are_kept_and_nothing_else(runs, tmp_path):
-    runs.checkpointed(Task.alone("train"), tmp_path, epochs=6)
+    runs.checkpointed(Task.single("train"), tmp_path, epochs=6)
     directory = tmp_path / "checkpoints"
     best = read_ranking(directory).best
     newest = {"epoch=5-step=25.ckpt", "epoch=6-step=30.ckpt"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from espnet3.components.data.combined_dataset import CombinedDataset, Part, SampleError
+from espnet3.components.data.combined_dataset import ArrayRequest, CombinedDataset, SampleError
 from espnet3.components.data.manifest import ManifestDataset
 from espnet3.errors import UserError
 
@@ -17,7 +17,7 @@ def combined(*datasets, transform=None, **options):
     names = "abc"
     return CombinedDataset(
         [
-            Part(names[i], data, transform, f"dataset.train[{i}] ({names[i]!r})")
+            ArrayRequest(names[i], data, transform, f"dataset.train[{i}] ({names[i]!r})")
             for i, data in enumerate(datasets)
         ],
         **options,

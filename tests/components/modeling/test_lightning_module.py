@@ -255,7 +255,7 @@ def test_a_checkpoint_of_lightnings_restores_strictly(runs, tmp_path):
     trainer.save_checkpoint(tmp_path / "one.ckpt")
     keys = torch.load(tmp_path / "one.ckpt", weights_only=True)["state_dict"].keys()
     assert set(keys) == {"linear.weight", "linear.bias"}
-    other = runs.Given(torch.nn.Linear(3, 1), {"optimizer": runs.SGD}, [runs.data(0)])
+    other = runs.SweepCommand(torch.nn.Linear(3, 1), {"optimizer": runs.SGD}, [runs.data(0)])
     with pytest.raises(RuntimeError, match=r"linear\.weight"):
         trainer.fit(other, ckpt_path=tmp_path / "one.ckpt", weights_only=True)
 

@@ -126,11 +126,11 @@ def test_losses_rates_norms_and_updates_are_logged_by_name(tmp_path):
 
 
 def test_a_row_repeats_what_its_batch_has_nothing_new_about_until_one_is_skipped(tmp_path):
-    alone = runs.batch(2, ["discriminator"])
+    single = runs.batch(2, ["discriminator"])
     seen = []
     for between in ([], [runs.batch(1, bad=True)]):
         logged = Logged()
-        runs.train([runs.batch(0), *between, alone], tmp_path, callbacks=[logged])
+        runs.train([runs.batch(0), *between, single], tmp_path, callbacks=[logged])
         seen.append(logged.batches)
     (first, repeated), (_, skipped, after) = seen
     assert repeated["train/generator/loss"] == first["train/generator/loss"]
@@ -206,7 +206,7 @@ def test_an_epoch_that_never_returned_the_monitored_loss_does_not_move_its_sched
     schedulers = {name: {"scheduler": runs.PLATEAU, "monitor": "train/generator/loss"} for name in BOTH}
     epochs = [[BOTH], [["discriminator"]], [["discriminator"]], [BOTH], [BOTH]]
 
-    class Epochs(runs.training_runs.Given):
+    class Epochs(runs.training_runs.SweepCommand):
         def train_dataloader(self):
             names = epochs[self.current_epoch]
             return runs.training_runs.loader([runs.batch(0, n) for n in names])
@@ -321,18 +321,18 @@ def test_a_checkpoint_of_other_names_is_refused_with_both_lists():
 
 
 def test_gradients_held_between_updates_survive_validation_and_can_be_read(tmp_path):
-    held = []
+    hold_directory = []
 
     class Read(Callback):
         def on_train_epoch_end(self, trainer, module):
-            held.append(copy.deepcopy(module.named.engine.held_gradients()))
+            hold_directory.append(copy.deepcopy(module.named.engine.held_gradients()))
 
     options = runs.config({"accum_grad_steps": 2})
     module, _ = runs.train(
         [runs.batch(0)], tmp_path, options, valid=[runs.batch(1)], callbacks=[Read()], max_epochs=2
     )
-    assert list(held[0]) == ["generator"] and held[1] == {}
-    assert set(held[0]["generator"]) == {
+    assert list(hold_directory[0]) == ["generator"] and hold_directory[1] == {}
+    assert set(hold_directory[0]["generator"]) == {
         f"generator.{key}" for key, _ in module.model.generator.named_parameters()
     }
 
@@ -350,7 +350,7 @@ def test_16_mixed_has_a_loss_scale_per_optimizer_and_an_overflow_moves_only_that
     model.generator[0].register_forward_hook(lambda *a: dtypes.append(a[2].dtype))
     # The first batches bring the scales down to where nothing overflows.
     batches = [*(runs.batch(0) for _ in range(5)), runs.batch(1, ["generator"], huge=True), runs.batch(2)]
-    module = runs.training_runs.Given(model, runs.config(), batches)
+    module = runs.training_runs.SweepCommand(model, runs.config(), batches)
     trainer = Trainer(
         accelerator="cpu",
         plugins=[MixedPrecision("16-mixed", "cpu")],

@@ -9,23 +9,23 @@ def plain_pytorch(runs, indices, bad, accumulate, epochs=1, clip=None):
     """The oracle: each update is the mean over the batches accepted since the last one."""
     model = runs.Linear()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.5)
-    held, skipped = [], False
+    hold_directory, skipped = [], False
     for _ in range(epochs):
         for position, index in enumerate(indices):
             if index in bad:
                 skipped = True
             else:
                 loss, _, _ = model(**runs.data(index)[1])
-                held.append(torch.autograd.grad(loss, list(model.parameters())))
+                hold_directory.append(torch.autograd.grad(loss, list(model.parameters())))
             closes = (position + 1) % accumulate == 0 or position + 1 == len(indices)
             if closes and index not in bad:
-                divisor = len(held) if skipped else accumulate
-                for parameter, *gradients in zip(model.parameters(), *held, strict=True):
+                divisor = len(hold_directory) if skipped else accumulate
+                for parameter, *gradients in zip(model.parameters(), *hold_directory, strict=True):
                     parameter.grad = sum(gradients) / divisor
                 if clip:
                     torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
                 optimizer.step()
-                held, skipped = [], False
+                hold_directory, skipped = [], False
     return model.state_dict()
 
 

@@ -49,13 +49,13 @@ def test_held_gradients_of_both_ranks_reach_the_next_update(runs, skipping, tmp_
         x, y = (torch.cat([half[1][key] for half in halves]) for key in ("x", "y"))
         return halves[0][0] + halves[1][0], {"x": x, "y": y}
 
-    alone = runs.traced(
+    single = runs.traced(
         [union(index, bad=index == SKIPPED) for index in range(6)],
         tmp_path,
         config={"scheduler": runs.STEP_LR},
         accumulate_grad_batches=2,
     )
-    for key, value in alone[-1]["weights"].items():
+    for key, value in single[-1]["weights"].items():
         torch.testing.assert_close(skipping[0]["bad, accumulating"][-1]["weights"][key], value)
 
 

@@ -10,7 +10,7 @@ from espnet3.components.trainers.cluster_environment import TaskEnvironment
 from espnet3.errors import UserError
 from espnet3.rundir.task import Task
 
-ALONE = Task.alone("train")
+ALONE = Task.single("train")
 
 
 def config(tmp_path, **trainer):

@@ -46,7 +46,7 @@ def make(recipe_path: None) -> Callable[..., Any]:
     def made(folder: Path, *, task: Any = None, **changed: Any) -> Any:
         settings = {**SETTINGS, **changed}
         manifests = {split: str(folder / f"{split}.jsonl") for split in settings["utterances"]}
-        return prepare(manifests=manifests, **settings, task=task or Task.alone("prepare"))
+        return prepare(manifests=manifests, **settings, task=task or Task.single("prepare"))
 
     return made
 

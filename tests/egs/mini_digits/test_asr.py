@@ -75,8 +75,8 @@ def test_an_utterance_gives_the_same_in_any_batch(model, dataset: CombinedDatase
     log_probs, lengths = model.log_probs(together["feats"], together["feats_lengths"])
     assert len(set(lengths.tolist())) > 1
     for index in range(8):
-        _, alone = collate([dataset[index]])
-        expected, _ = model.log_probs(alone["feats"], alone["feats_lengths"])
+        _, single = collate([dataset[index]])
+        expected, _ = model.log_probs(single["feats"], single["feats_lengths"])
         torch.testing.assert_close(log_probs[index, : lengths[index]], expected[0], atol=1e-4, rtol=1e-4)
 
 
@@ -228,7 +228,7 @@ def test_the_evaluator_writes_all_hypotheses_and_lists_the_wrong_ones(
 
     references = [dataset[index][1]["text"] for index in range(20)]
     wrong = sum(len(tokens) % 2 == 0 for tokens in references)
-    metrics = GreedyDecoding(batch_size=7)(Echo(dataset), dataset, "test", tmp_path, Task.alone("validate"))
+    metrics = GreedyDecoding(batch_size=7)(Echo(dataset), dataset, "test", tmp_path, Task.single("validate"))
     assert 0 < wrong < 20
     assert metrics["token_error_rate"] == pytest.approx(wrong / sum(map(len, references)))
     assert metrics["utterance_error_rate"] == pytest.approx(wrong / 20)

@@ -202,8 +202,8 @@ def test_a_wave_is_judged_alike_in_any_batch(speech: torch.Tensor):
     assert len(together) == 4
     for index in range(4):
         for maps, expected in zip(together, discriminator(speech[index : index + 1]), strict=True):
-            for layer, alone in zip(maps, expected, strict=True):
-                torch.testing.assert_close(layer.chunk(4)[index], alone)
+            for layer, single in zip(maps, expected, strict=True):
+                torch.testing.assert_close(layer.chunk(4)[index], single)
 
 
 def test_a_period_discriminator_cannot_mix_the_starts():

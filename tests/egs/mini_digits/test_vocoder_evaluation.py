@@ -63,7 +63,7 @@ def evaluate(
 ) -> dict[str, float]:
     from evaluate import Resynthesis
 
-    metrics = Resynthesis(samples)(model, dataset, "test", folder, Task.alone("validate"))
+    metrics = Resynthesis(samples)(model, dataset, "test", folder, Task.single("validate"))
     metrics.pop("pesq", None)  # where the package is installed
     return metrics
 

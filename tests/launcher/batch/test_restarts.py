@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.launcher.batch.restarts import attempts_in_vain, decide_restart
+from espnet3.launcher.batch.restarts import attempts_without_progress, decide_restart
 from espnet3.rundir.attempt import Attempt, Begin, End, progress_mark
 
 
@@ -15,7 +15,7 @@ def attempt(number: int, progress: str, outcome=None) -> Attempt:
 
 
 @pytest.mark.parametrize(
-    ("end", "in_vain", "after"),
+    ("end", "without_progress", "after"),
     [
         (End("done"), 0, "exit"),
         (End("failed", "ValueError: no"), 1, "exit"),  # the user's code: again would be the same
@@ -28,35 +28,35 @@ def attempt(number: int, progress: str, outcome=None) -> Attempt:
         (End("killed", "rank 1 was killed"), 2, "exit"),
     ],
 )
-def test_what_follows_on_an_end_with_one_restart_allowed(end: End, in_vain: int, after: str):
-    verdict = decide_restart(end, in_vain=in_vain, max_restarts=1)
+def test_what_follows_on_an_end_with_one_restart_allowed(end: End, without_progress: int, after: str):
+    verdict = decide_restart(end, without_progress=without_progress, max_restarts=1)
     assert verdict.after == after
-    assert ("max_restarts=1" in verdict.reason) == (after == "exit" and in_vain == 2)
+    assert ("max_restarts=1" in verdict.reason) == (after == "exit" and without_progress == 2)
 
 
 def test_no_restart_means_none():
-    assert decide_restart(End("killed"), in_vain=1, max_restarts=0).after == "exit"
+    assert decide_restart(End("killed"), without_progress=1, max_restarts=0).after == "exit"
 
 
 def test_attempts_count_only_while_no_newer_checkpoint_appears():
-    assert attempts_in_vain([], "") == 0
+    assert attempts_without_progress([], "") == 0
     progressing = [attempt(1, "", "stopped"), attempt(2, "at 5", "stopped"), attempt(3, "at 9", "stopped")]
-    assert attempts_in_vain(progressing, "at 12") == 0
-    assert attempts_in_vain(progressing, "at 9") == 1
+    assert attempts_without_progress(progressing, "at 12") == 0
+    assert attempts_without_progress(progressing, "at 9") == 1
     stuck = [
         attempt(1, "", "stopped"),
         attempt(2, "at 5", "killed"),
         attempt(3, "at 5", "killed"),
         attempt(4, "at 5"),
     ]
-    assert attempts_in_vain(stuck, "at 5") == 3
-    assert attempts_in_vain(stuck, "at 6") == 0
+    assert attempts_without_progress(stuck, "at 5") == 3
+    assert attempts_without_progress(stuck, "at 6") == 0
 
 
-def test_preemption_is_free_and_a_finished_stage_is_no_attempt_in_vain():
+def test_preemption_is_free_and_a_finished_stage_is_no_attempt_without_progress():
     stuck = [attempt(1, "at 5", "killed"), attempt(2, "at 5"), attempt(3, "at 5", "killed")]
-    assert attempts_in_vain(stuck, "at 5", preempted=[2]) == 2
-    assert attempts_in_vain([attempt(1, "at 5", "done"), attempt(2, "at 5", "killed")], "at 5") == 1
+    assert attempts_without_progress(stuck, "at 5", preempted=[2]) == 2
+    assert attempts_without_progress([attempt(1, "at 5", "done"), attempt(2, "at 5", "killed")], "at 5") == 1
 
 
 def test_progress_is_where_the_newest_checkpoint_is_and_not_when_it_was_written(tmp_path: Path):

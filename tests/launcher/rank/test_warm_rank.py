@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from espnet3.launcher.rank.placement import Place
+from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.warm_rank import Order
 from espnet3.launcher.start.step import TASK
 from espnet3.launcher.start.warm_step import WARM_RANK, fits
 from espnet3.resources import Resources
 from espnet3.rundir.attempt import Begin, write_begin
-from espnet3.rundir.outcome import read_states
+from espnet3.rundir.outcome import read_task_states
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.record import Record, write_record
 
@@ -186,7 +186,7 @@ def test_a_request_to_stop_reaches_a_child_that_has_hardly_begun(warm: Warm):
     attempt = warm.attempt("wait")
     warm.send(Order(str(attempt)), Order(signal=signal.SIGUSR1))
     assert warm.answer() == "0 75\n"
-    (state,) = read_states(attempt)
+    (state,) = read_task_states(attempt)
     assert state.outcome == "stopped" and state.asked_by == "SIGUSR1"
 
 
@@ -203,7 +203,7 @@ def test_signals_are_for_the_child_and_it_is_stopped_when_nobody_gives_orders_an
     warm.process.stdin.close()
     assert warm.answer() == "0 75\n"
     assert warm.process.wait(timeout=60) == 0
-    (state,) = read_states(attempt)
+    (state,) = read_task_states(attempt)
     assert state.asked_by == "SIGUSR1"
 
 
@@ -226,13 +226,13 @@ print(asked, len(os.listdir("/proc/self/task")), torch.optim.Adam)
 
 
 def test_a_stage_with_fewer_ranks_runs_on_the_first_of_each_node():
-    def place(node: int, local: int, **asked: int) -> Place | None:
-        return Order("a", **asked).place(Place(10 * node + local, 20, local, node, 2, "n"))
+    def place(node: int, local: int, **asked: int) -> TaskPlacement | None:
+        return Order("a", **asked).place(TaskPlacement(10 * node + local, 20, local, node, 2, "n"))
 
     assert place(1, 0, nodes=1, tasks_per_node=1) is None and place(0, 1, nodes=2, tasks_per_node=1) is None
-    assert place(1, 1, nodes=2, tasks_per_node=2) == Place(3, 4, 1, 1, 2, "n")
-    assert place(0, 0, nodes=1, tasks_per_node=1) == Place(0, 1, 0, 0, 1, "n")
-    assert place(1, 9, nodes=2, tasks_per_node=10) == Place(19, 20, 9, 1, 2, "n")
+    assert place(1, 1, nodes=2, tasks_per_node=2) == TaskPlacement(3, 4, 1, 1, 2, "n")
+    assert place(0, 0, nodes=1, tasks_per_node=1) == TaskPlacement(0, 1, 0, 0, 1, "n")
+    assert place(1, 9, nodes=2, tasks_per_node=10) == TaskPlacement(19, 20, 9, 1, 2, "n")
 
 
 def test_only_what_a_step_has_as_a_step_of_its_own_would_runs_in_it():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.slurm.queue import QueuedJob, find_job
+from espnet3.slurm.queue import SlurmJob, find_job
 
 CALLS = """
 import sys
@@ -48,10 +48,10 @@ def test_a_submission_does_not_outlive_the_command_that_makes_it(tmp_path: Path,
 )
 def test_a_job_is_found_by_its_id_or_by_its_token(job_id: str, token: str, found: str | None):
     jobs = [
-        QueuedJob("7", "RUNNING", comment="espnet3:a-0"),
-        QueuedJob("8", "RUNNING", comment="the site's"),
-        QueuedJob("9", "RUNNING", comment="espnet3:c-0"),
-        QueuedJob("10", "RUNNING"),
+        SlurmJob("7", "RUNNING", comment="espnet3:a-0"),
+        SlurmJob("8", "RUNNING", comment="the site's"),
+        SlurmJob("9", "RUNNING", comment="espnet3:c-0"),
+        SlurmJob("10", "RUNNING"),
     ]
     job = find_job(jobs, job_id, token)
     assert (job.job_id if job else None) == found

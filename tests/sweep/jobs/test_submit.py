@@ -8,7 +8,7 @@ from espnet3.rundir.job import read_job_id, read_jobs, write_submission
 from espnet3.rundir.layout import jobs_dir
 from espnet3.slurm.limits import Limits, parse_limits
 from espnet3.sweep.jobs.array import SubmittedArray, own_job, read_array, write_array
-from espnet3.sweep.jobs.submit import array_script, parts_of, shared_out
+from espnet3.sweep.jobs.submit import array_requests, array_script, split_evenly
 
 
 @pytest.fixture
@@ -19,19 +19,19 @@ def batch(planned):
 
 def test_an_array_is_split_where_the_site_takes_no_more_elements(batch):
     names = [trial.name for trial in batch.trials]
-    (part,) = parts_of(batch, names, Limits(), max_parallel=None, trials_per_job=1)
+    (part,) = array_requests(batch, names, Limits(), max_parallel=None, trials_per_job=1)
     assert part.indices == "0-4" and part.trials == names
-    parts = parts_of(batch, names, Limits(array_size=2), max_parallel=4, trials_per_job=1)
+    parts = array_requests(batch, names, Limits(array_size=2), max_parallel=4, trials_per_job=1)
     assert [part.indices for part in parts] == ["0-1%2", "0-1%1", "0-0%1"]
     assert [name for part in parts for name in part.trials] == names
-    (part,) = parts_of(batch, names, Limits(array_size=3), max_parallel=1, trials_per_job=2)
+    (part,) = array_requests(batch, names, Limits(array_size=3), max_parallel=1, trials_per_job=2)
     assert part.elements == [names[:2], names[2:4], names[4:]]
     assert [half.indices for half in part.split(1)] == ["0-0%1", "0-1%1"]
 
 
 def test_what_may_run_at_once_is_shared_out():
-    assert [sum(shared_out(total, 3)) for total in (3, 7, 100)] == [3, 7, 100]
-    assert shared_out(1, 3) == [1, 1, 1]
+    assert [sum(split_evenly(total, 3)) for total in (3, 7, 100)] == [3, 7, 100]
+    assert split_evenly(1, 3) == [1, 1, 1]
 
 
 def test_limits_are_read_from_the_sites_configuration():
@@ -43,7 +43,7 @@ def test_limits_are_read_from_the_sites_configuration():
 
 
 def test_the_script_runs_one_process_for_each_element(batch):
-    (part,) = parts_of(batch, ["a", "b"], Limits(), max_parallel=1, trials_per_job=1)
+    (part,) = array_requests(batch, ["a", "b"], Limits(), max_parallel=1, trials_per_job=1)
     script = array_script(part, Path("/s/arrays/3"), name="asr.x.sweep", token="espnet3:t", after=["7", "8"])
     for line in (
         *("#SBATCH --array='0-1%1'", "#SBATCH --comment=espnet3:t", "#SBATCH --dependency=afterok:7:8"),

@@ -11,7 +11,7 @@ from espnet3.sweep.search.planned import corners, plan_search
 from espnet3.sweep.search.settings import asks_for_search
 from espnet3.sweep.search.space import Dimension, dimension_of
 from espnet3.sweep.search.study import Study
-from espnet3.sweep.trials.search_record import Wanted
+from espnet3.sweep.trials.search_record import SearchRequest
 
 RANDOM = {"_target_": "optuna.samplers.RandomSampler", "seed": 1}
 TPE = {"_target_": "optuna.samplers.TPESampler", "seed": 1, "n_startup_trials": 5}
@@ -139,8 +139,8 @@ def test_corners_hold_every_value_that_could_be_wrong_by_itself():
     assert corners(space) == [("a=1", "b=0.0"), ("a=2", "b=1.0"), ("a=3", "b=0.0")]
 
 
-def wanted(recipe: Path, *overrides: str) -> Wanted:
-    return Wanted(str(recipe), ["hydra/sweeper=optuna", *overrides], ["train"], "run.sh", ["run.sh"])
+def wanted(recipe: Path, *overrides: str) -> SearchRequest:
+    return SearchRequest(str(recipe), ["hydra/sweeper=optuna", *overrides], ["train"], "run.sh", ["run.sh"])
 
 
 def test_a_recipe_may_say_by_itself_what_is_searched_and_how(small_recipe: Path):
@@ -154,7 +154,9 @@ def test_a_recipe_may_say_by_itself_what_is_searched_and_how(small_recipe: Path)
     file.write_text(file.read_text().replace("defaults: [base, _self_]", defaults) + own)
     assert asks_for_search(recipe, ["seed=1,2"])
     assert not asks_for_search(recipe, ["seed=1,2", "hydra/sweeper=basic"])
-    search = plan_search(Wanted(str(small_recipe), ["seed=3,4", "sweep.max_parallel=2"], ["train"], "", []))
+    search = plan_search(
+        SearchRequest(str(small_recipe), ["seed=3,4", "sweep.max_parallel=2"], ["train"], "", [])
+    )
     assert [str(one) for one in search.space] == ["optimizer.lr: 0.0 to 1.0", "seed: 3, 4"]
     assert (search.settings.n_trials, search.at_once, search.on_slurm) == (7, 1, False)
     assert (search.objective.metric, search.objective.direction) == ("valid/loss", "minimize")

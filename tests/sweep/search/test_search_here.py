@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.status.snapshot import Snapshot
+from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.results import read_sweep
 from espnet3.sweep.trials.search_record import read_search
 
@@ -63,7 +63,7 @@ def test_a_search_survives_a_failed_trial_and_goes_on_to_its_number(recipe: Path
     assert code == 1, output
     assert "search for 3 trials: 3 to be chosen, 1 at once" in output
     assert "ValueError: this learning rate is bad" in output and "espnet3 resume" in output
-    view = read_sweep(sweep, Snapshot())
+    view = read_sweep(sweep, QueueSnapshot())
     states = {trial.values["optimizer.lr"] > 1e-2: trial.state for trial in view.trials}
     assert len(view.trials) == 3 and states == {True: "failed", False: "done"}
     done = [trial for trial in view.trials if trial.state == "done"]

@@ -8,16 +8,22 @@ import pytest
 from espnet3.errors import UserError
 from espnet3.rundir.attempt import Begin, End, write_begin, write_end
 from espnet3.rundir.layout import attempt_dir
-from espnet3.rundir.outcome import TaskState, write_state
+from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.record import Record, write_record
-from espnet3.status.snapshot import Snapshot
+from espnet3.status.snapshot import QueueSnapshot
 from espnet3.status.table import plain
 from espnet3.sweep.show.logs import first_failed, trial_named
-from espnet3.sweep.show.results import look_at_sweep, read_sweep
+from espnet3.sweep.show.results import read_sweep, read_sweep_status
 from espnet3.sweep.show.table import sweep_table
 from espnet3.sweep.trials.folder import sort_out, sweep_of, trial_dir
-from espnet3.sweep.trials.record import Given, Listed, SweepRecord, read_sweep_record, write_sweep_record
+from espnet3.sweep.trials.record import (
+    ListedTrial,
+    SweepCommand,
+    SweepRecord,
+    read_sweep_record,
+    write_sweep_record,
+)
 from espnet3.sweep.trials.trial import Trial, write_trial
 
 GONE = asdict(ProcessName(ProcessName.own().host, 2**22 + 5, "boot-1"))
@@ -51,7 +57,7 @@ def sweep(tmp_path: Path) -> Path:
     write_record(bad, "train", Record({}, {}))
     write_begin(attempt_dir(bad, "train", 1), Begin("train", 1, "local", 2, GONE, started_at=100.0))
     for rank, at in ((0, 120.0), (1, 110.0)):
-        write_state(
+        write_task_state(
             attempt_dir(bad, "train", 1),
             TaskState(rank, GONE, "", 100.0, at, "failed", f"ValueError: {rank}", f"Traceback of {rank}"),
         )
@@ -61,10 +67,10 @@ def sweep(tmp_path: Path) -> Path:
         "step,epoch,train/loss,valid/loss\n1,0,9.0,\n2,0,8.0,\n2,0,,7.0\n3,1,6.0,\n4,1,,nan\n"
     )
     listed = {
-        name: Listed(str(number), {"optimizer.lr": lr}, ["train", "validate"], older=name == "old__33")
+        name: ListedTrial(str(number), {"optimizer.lr": lr}, ["train", "validate"], older=name == "old__33")
         for number, (name, lr) in enumerate(lrs.items())
     }
-    given = Given("run.sh -m", ["optimizer.lr"], ["train", "validate"], {"revision": "", "diff": ""})
+    given = SweepCommand("run.sh -m", ["optimizer.lr"], ["train", "validate"], {"revision": "", "diff": ""})
     record = SweepRecord(
         "/r",
         ["optimizer.lr"],
@@ -78,7 +84,7 @@ def sweep(tmp_path: Path) -> Path:
 
 
 def test_the_view_holds_what_a_report_shows(sweep: Path):
-    view = read_sweep(sweep, Snapshot())
+    view = read_sweep(sweep, QueueSnapshot())
     assert (view.keys, view.objective, view.direction) == (["optimizer.lr"], "valid/loss", "minimize")
     assert view.command == "run.sh -m" and view.name == "mine"
     trials = {trial.name: trial for trial in view.trials}
@@ -94,16 +100,16 @@ def test_the_view_holds_what_a_report_shows(sweep: Path):
 
 
 def test_the_best_is_done_of_the_current_configuration_and_a_number(sweep: Path):
-    assert read_sweep(sweep, Snapshot()).best == "b__22"
+    assert read_sweep(sweep, QueueSnapshot()).best == "b__22"
     record = read_sweep_record(sweep)
     assert record is not None
     first = {"nan__44": record.trials["nan__44"]}
     write_sweep_record(sweep, replace(record, trials=first | record.trials))
-    assert read_sweep(sweep, Snapshot()).best == "b__22"
+    assert read_sweep(sweep, QueueSnapshot()).best == "b__22"
 
 
 def test_the_table_has_a_line_for_each_trial_and_marks_the_best(sweep: Path):
-    lines = plain(sweep_table(look_at_sweep(sweep, queue=Snapshot())))
+    lines = plain(sweep_table(read_sweep_status(sweep, queue=QueueSnapshot())))
     assert lines[0].endswith("mine: 6 trials: 4 done, 1 failed, 1 missing")
     assert [line.split()[:4] for line in lines[2:4]] == [
         ["1", "1e-4", "done", "3"],
@@ -137,7 +143,7 @@ def test_a_sweep_is_told_from_a_run(sweep: Path, tmp_path: Path):
 
 def test_a_directory_without_a_sweep_or_with_a_broken_one_is_named(sweep: Path, tmp_path: Path):
     with pytest.raises(UserError, match=r"holds no sweep: it has no sweep.json"):
-        look_at_sweep(tmp_path)
+        read_sweep_status(tmp_path)
     (sweep / "sweep.json").write_text("{")
     with pytest.raises(UserError, match=r"can't be read as the record of a sweep"):
-        look_at_sweep(sweep)
+        read_sweep_status(sweep)

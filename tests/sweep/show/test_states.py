@@ -9,13 +9,13 @@ import pytest
 from espnet3.rundir.attempt import Begin, End, write_begin, write_end
 from espnet3.rundir.job import read_jobs, write_job_end, write_submission
 from espnet3.rundir.layout import attempt_dir, jobs_dir
-from espnet3.rundir.outcome import TaskState, write_state
+from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.record import Record, write_record
-from espnet3.slurm.queue import QueuedJob
-from espnet3.status.snapshot import Snapshot
+from espnet3.slurm.queue import SlurmJob
+from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.jobs.array import SubmittedArray, write_array
-from espnet3.sweep.show.states import failure_of, look_at, read_trial_files, state_of
+from espnet3.sweep.show.states import failure_of, query_trial_jobs, read_trial_files, state_of
 from espnet3.sweep.trials.folder import array_dir, trial_dir
 
 STAGES = ["train", "validate"]
@@ -41,7 +41,7 @@ class MadeTrial:
         directory = attempt_dir(self.exp_dir, stage, 1)
         write_begin(directory, Begin(stage, 1, "slurm", 1, asdict(NODE), self.job, "70_1"))
         for task in tasks:
-            write_state(directory, task)
+            write_task_state(directory, task)
         if end:
             write_end(directory, end)
 
@@ -52,8 +52,8 @@ class MadeTrial:
         write_job_end(jobs_dir(self.exp_dir) / self.job, end)
 
     def state(self, *slurm: str, answers: bool = True, job_id: str = "70_1", reason: str = "") -> str:
-        jobs = tuple(QueuedJob(job_id, state, reason, comment="espnet3:t[1]") for state in slurm)
-        queue = Snapshot(jobs, asked=True, problem="" if answers else "away")
+        jobs = tuple(SlurmJob(job_id, state, reason, comment="espnet3:t[1]") for state in slurm)
+        queue = QueueSnapshot(jobs, asked=True, problem="" if answers else "away")
         return state_of(read_trial_files(self.sweep, self.name, STAGES), STAGES, queue).state
 
 
@@ -100,7 +100,9 @@ def test_a_trial_is_done_when_its_own_stages_are(trial: MadeTrial):
     trial.began("validate", End("done"))
     trial.done("validate")
     assert trial.state() == "done"
-    assert look_at([read_trial_files(trial.sweep, "two", STAGES)]) == Snapshot()  # nothing is asked
+    assert (
+        query_trial_jobs([read_trial_files(trial.sweep, "two", STAGES)]) == QueueSnapshot()
+    )  # nothing is asked
 
 
 def test_a_failure_is_told_with_the_rank_that_failed_first(trial: MadeTrial):
@@ -117,7 +119,7 @@ def test_a_failure_is_told_with_the_rank_that_failed_first(trial: MadeTrial):
     trial.began("train", End("failed", "rank 0: ValueError: no"), task)
     trial.ended(End("failed", "rank 0: ValueError: no"))
     files = read_trial_files(trial.sweep, "two", STAGES)
-    state = state_of(files, STAGES, Snapshot((QueuedJob("70_1", "FAILED"),), asked=True))
+    state = state_of(files, STAGES, QueueSnapshot((SlurmJob("70_1", "FAILED"),), asked=True))
     assert (state.state, state.message) == ("failed", "rank 0: ValueError: no")
     assert failure_of(files).traceback == "Trace…"
 
@@ -138,8 +140,8 @@ def test_slurm_has_the_last_word_where_the_trial_has_none(trial: MadeTrial, slur
 def test_a_trial_that_waits_for_failed_statistics_is_cancelled_and_says_why(trial: MadeTrial):
     trial.noted()
     files = read_trial_files(trial.sweep, "two", STAGES)
-    gone = QueuedJob("70_1", "CANCELLED", "DependencyNeverSatisfied", comment="espnet3:t[1]")
-    state = state_of(files, STAGES, Snapshot((gone,), asked=True))
+    gone = SlurmJob("70_1", "CANCELLED", "DependencyNeverSatisfied", comment="espnet3:t[1]")
+    state = state_of(files, STAGES, QueueSnapshot((gone,), asked=True))
     assert (state.state, state.message) == ("cancelled", "blocked: what it waits for failed")
 
 
@@ -150,7 +152,7 @@ def test_a_trial_that_slurm_may_start_again_is_not_over(trial: MadeTrial):
     assert trial.state("COMPLETING") == "running"
     assert trial.state("PENDING", reason="BeginTime") == "running"
     assert trial.state("PREEMPTED") == "stopped"
-    assert look_at([read_trial_files(trial.sweep, "two", STAGES)]).asked
+    assert query_trial_jobs([read_trial_files(trial.sweep, "two", STAGES)]).asked
 
 
 def test_while_slurm_is_away_a_running_trial_stays_one(trial: MadeTrial):

@@ -67,9 +67,13 @@ def test_a_trial_has_the_configuration_that_its_overrides_compose(recipe, keys, 
     command = [f"{key}={','.join(values)}" for key, values in chosen.items()]
     expansion = expand(recipe, command)
     for candidate in expansion.candidates:
-        alone = [text for text in command if text.split("=")[0].lstrip("+") not in candidate.values]
+        single_trial_command = [
+            text for text in command if text.split("=")[0].lstrip("+") not in candidate.values
+        ]
         exp_dir = "/elsewhere/trials/one"
-        composed = compose(recipe, [*alone, *candidate.overrides, "tag=one", f"exp_dir={exp_dir}"])
+        composed = compose(
+            recipe, [*single_trial_command, *candidate.overrides, "tag=one", f"exp_dir={exp_dir}"]
+        )
         fields = {"name": "one", "digest": candidate.digest, "values": {}, "overrides": [], "config": ""}
         rest = {"changes": candidate.changes, "code": {}, "stages": [], "command": ""}
         base = expansion.bases[candidate.family]

@@ -7,7 +7,7 @@ import pytest
 from espnet3.sweep.trials.expand import Expansion
 from espnet3.sweep.trials.extend import Extended, extend, other_code
 from espnet3.sweep.trials.objective import Objective
-from espnet3.sweep.trials.record import Given
+from espnet3.sweep.trials.record import SweepCommand
 from espnet3.sweep.trials.trial import base_name
 
 TRAIN = ["train", "validate"]
@@ -21,7 +21,7 @@ def asked(expanded: Callable[..., Expansion]) -> Callable[..., Extended]:
         before: Extended | None, *overrides: str, stages=TRAIN, revision="r1", others_of=None
     ) -> Extended:
         expansion = expanded(*overrides)
-        given = Given(" ".join(overrides), expansion.keys, stages, {"revision": revision, "diff": ""})
+        given = SweepCommand(" ".join(overrides), expansion.keys, stages, {"revision": revision, "diff": ""})
         record = before.record if before else None
         configs = [base_name(base) for base in expansion.bases]
         further = {} if others_of is None else {"others_of": others_of}
@@ -83,11 +83,11 @@ def test_stages_that_are_asked_for_later_belong_to_the_trial_too(asked):
 
 def test_other_code_is_said(asked):
     one = asked(None, "seed=1", revision="a" * 40)
-    given = Given("", [], [], {"revision": "b" * 40, "diff": ""})
+    given = SweepCommand("", [], [], {"revision": "b" * 40, "diff": ""})
     assert other_code(one.record, given) == f"revision {'a' * 10} → {'b' * 10}"
-    same = Given("", [], [], {"revision": "a" * 40, "diff": ""})
+    same = SweepCommand("", [], [], {"revision": "a" * 40, "diff": ""})
     assert other_code(one.record, same) == ""
-    changed = Given("", [], [], {"revision": "a" * 40, "diff": "0123"})
+    changed = SweepCommand("", [], [], {"revision": "a" * 40, "diff": "0123"})
     assert other_code(one.record, changed) == "other changes in the working tree"
 
 

@@ -32,8 +32,8 @@ def _turns(iterations, *, k, n):
 def test_every_nth_iteration_contributes_and_every_kth_contribution_updates(k, n, contributions, updates):
     seen = _turns(8, k=k, n=n)
     assert (seen["contributions"], seen["updates"]) == (contributions, updates)
-    held = len(contributions) - k * len(updates)
-    assert seen["counters"] == {"iterations": 8, "accum_counter": held, "update_step": len(updates)}
+    hold_directory = len(contributions) - k * len(updates)
+    assert seen["counters"] == {"iterations": 8, "accum_counter": hold_directory, "update_step": len(updates)}
 
 
 def test_counters_go_on_from_their_state():

@@ -24,28 +24,30 @@ class Plain:
         self.parameters = {name: list(getattr(model, name).parameters()) for name in entries}
         self.optimizers = {name: torch.optim.AdamW(p, lr=0.01) for name, p in self.parameters.items()}
         self.seen = dict.fromkeys(entries, 0)
-        self.held = {name: [] for name in entries}
+        self.hold_directory = {name: [] for name in entries}
 
     def run(self, names, index):
         losses = self.model.losses(index)
         for name in names:
             self.seen[name] += 1
             if self.seen[name] % self.entries[name]["n"] == 0:
-                self.held[name].append(
+                self.hold_directory[name].append(
                     torch.autograd.grad(
                         losses[name] / self.entries[name]["k"], self.parameters[name], retain_graph=True
                     )
                 )
         for name in names:
-            if len(self.held[name]) == self.entries[name]["k"]:
-                for parameter, *gradients in zip(self.parameters[name], *self.held[name], strict=True):
+            if len(self.hold_directory[name]) == self.entries[name]["k"]:
+                for parameter, *gradients in zip(
+                    self.parameters[name], *self.hold_directory[name], strict=True
+                ):
                     parameter.grad = sum(gradients[1:], gradients[0].clone())
                 if self.entries[name]["clip"] == "norm":
                     nn.utils.clip_grad_norm_(self.parameters[name], 0.05)
                 elif self.entries[name]["clip"] == "value":
                     nn.utils.clip_grad_value_(self.parameters[name], 0.01)
                 self.optimizers[name].step()
-                self.held[name] = []
+                self.hold_directory[name] = []
 
 
 @pytest.mark.parametrize(

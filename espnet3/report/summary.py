@@ -6,7 +6,7 @@ from espnet3.report.axes import axes, number_text
 from espnet3.sweep.show.view import SweepView
 
 
-def told(view: SweepView) -> str:
+def summary(view: SweepView) -> str:
     """`6 trials: 5 done, 1 failed; best valid/loss 0.405 by generator.lr=4e-4 discriminator.lr=1e-4`."""
     count = len(view.trials)
     states = Counter(trial.state for trial in view.trials)
