@@ -28,7 +28,7 @@ from espnet3.doctor.report import (
     read_reports,
     states,
 )
-from espnet3.errors import UserError
+from espnet3.errors import UserError, cannot_write
 from espnet3.launcher.start.tasks import last_lines
 from espnet3.launcher.submit.script import job_script
 from espnet3.resources import Resources
@@ -114,7 +114,7 @@ def _submit(probe: Probe, files: Sequence[Path]) -> None:
         )
         write_text(folder / "job.sh", script)
     except OSError as error:
-        raise UserError(f"can't write {error.filename or folder}: {error.strerror}") from error
+        raise cannot_write(error, folder) from error
     shown = ask(["sbatch", "--parsable", str(folder / "job.sh")], dies_with_us=True)
     probe.job_id = shown.strip().split(";")[0]
 

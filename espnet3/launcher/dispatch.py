@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from espnet3.errors import UserError
 from espnet3.launcher.attempt.run_stage import RunOptions, say_skipped
 from espnet3.launcher.attempt.run_stages import check_before, exit_code, run_in_turn, show_metrics
-from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, tell_how_to_follow, watch
+from espnet3.launcher.follow.jobs import detached, tell_how_to_follow, watch
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import decide
 from espnet3.launcher.planning.plan import Job, on_slurm
@@ -60,9 +60,7 @@ def dispatch(
             try:
                 end = watch(chain, exp_dir, screen)
             except KeyboardInterrupt:
-                screen.line("detached: the jobs go on")
-                tell_how_to_follow(chain, exp_dir, screen)
-                return DETACHED_BY_CTRL_C
+                return detached(chain, exp_dir, screen)
         if end is None or end.outcome != "done":
             return exit_code(end)
     show_metrics(exp_dir, stage_home(config, jobs[-1].stage), jobs[-1].stage, screen)

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
+from espnet3.config.saved import read_config
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.attempt.run_stages import check_before
-from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, tell_how_to_follow
+from espnet3.launcher.follow.jobs import detached
 from espnet3.launcher.follow.logs import RunStatus, described, follow_logs, read_run_status
 from espnet3.launcher.planning.plan import plan
 from espnet3.launcher.submit.chain import submit_chain, submit_described, submitting
@@ -17,14 +16,12 @@ from espnet3.launcher.submit.queued import Queued
 from espnet3.launcher.submit.submission import cancel
 from espnet3.rundir.job import CONFIG, read_job_id, write_submission
 from espnet3.rundir.layout import jobs_dir
+from espnet3.slurm.queue import SHOWN_AFTER_S
 from espnet3.stages import label
 from espnet3.status.run_files import JobFiles
 from espnet3.status.stage_states import owner_is_at_work
 from espnet3.status.stage_status import UNDER_WAY, StageStatus
 from espnet3.terminal.screen import Screen
-
-_COMES_TO_LIGHT_S = 2.0
-"""Slurm may show a job so late that a command has handed to it before it was killed."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +83,13 @@ def _settled_look(exp_dir: Path, screen: Screen) -> RunStatus:
     """How the run is when no job of it is just ending, and none may come to light that nobody noted."""
     now = read_run_status(exp_dir)
     if now.queue.answered and any(one.state == "not started" for one in now.statuses):
-        time.sleep(_COMES_TO_LIGHT_S)
+        time.sleep(SHOWN_AFTER_S)
         now = read_run_status(exp_dir)
     shown = ""
     while ending := [one.job_id for one in now.statuses if one.slurm_state == "COMPLETING"]:
         if shown != (shown := f"waiting for job {', '.join(ending)} to end"):
             screen.line(shown)
-        time.sleep(_COMES_TO_LIGHT_S)
+        time.sleep(SHOWN_AFTER_S)
         now = read_run_status(exp_dir)
     if now.queue.problem:
         raise UserError(
@@ -155,7 +152,7 @@ def _submit(
     if not stages:
         return []
     first = (rest or links)[0].files.job
-    config = _read_config(exp_dir, first.name)
+    config = read_config(jobs_dir(exp_dir) / first.name / CONFIG)
     jobs = plan(config, stages)
     after = kept[-1].queued if kept else None
     if not _is_incomplete(links) and all(link.status.state == "not started" for link in rest):
@@ -176,18 +173,9 @@ def _note_id(exp_dir: Path, link: ChainedJob) -> None:
         write_submission(folder, link.status.job_id)
 
 
-def _read_config(exp_dir: Path, name: str) -> DictConfig:
-    config = OmegaConf.load(jobs_dir(exp_dir) / name / CONFIG)
-    assert isinstance(config, DictConfig)
-    OmegaConf.set_struct(config, True)
-    return config
-
-
 def follow(exp_dir: Path, under_way: Sequence[Queued], screen: Screen) -> int:
     """Show the run until it is over, or until Ctrl-C; returns the exit code."""
     try:
         return follow_logs(exp_dir, None, 0, screen)
     except KeyboardInterrupt:
-        screen.line("detached: the jobs go on")
-        tell_how_to_follow(under_way, exp_dir, screen)
-        return DETACHED_BY_CTRL_C
+        return detached(under_way, exp_dir, screen)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.rundir.atomic import read_as, write_json
-from espnet3.rundir.layout import attempt_dir
 from espnet3.rundir.outcome import Outcome, TaskState, attempt_outcome, read_task_states
 from espnet3.rundir.private import make_private
 from espnet3.rundir.process import ProcessName
@@ -113,12 +112,6 @@ def read_attempts(exp_dir: Path, stage: str | None = None) -> list[Attempt]:
     read = (read_attempt(path) for path in attempt_dirs(exp_dir, stage))
     found = [attempt for attempt in read if attempt is not None]
     return sorted(found, key=lambda attempt: (attempt.begin.started_at, attempt.begin.number))
-
-
-def latest_attempt(exp_dir: Path, stage: str) -> Attempt | None:
-    """The attempt of `stage` with the highest number."""
-    numbered = [attempt.begin.number for attempt in read_attempts(exp_dir, stage)]
-    return read_attempt(attempt_dir(exp_dir, stage, max(numbered))) if numbered else None
 
 
 def progress_mark(home: Path) -> str:

@@ -12,14 +12,13 @@ dataset:
 """
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from espnet3.components.data.combined_dataset import CombinedDataset, Part, Transform
 from espnet3.components.data.instantiation import instantiate_node
-from espnet3.errors import UserError
+from espnet3.errors import UserError, suggestion
 
 ENTRY_KEYS = ("name", "dataset", "transform")
 
@@ -88,9 +87,7 @@ def _part(entry: Any, where: str) -> Part:
         raise UserError(f"{where} is a {type(entry).__name__}; it must be {{name, dataset, transform}}")
     for key in entry:
         if key not in ENTRY_KEYS:
-            nearest = get_close_matches(str(key), ENTRY_KEYS, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(ENTRY_KEYS)}"
-            raise UserError(f"{where}: unknown key {key!r}; {hint}")
+            raise UserError(f"{where}: unknown key {key!r}; {suggestion(str(key), ENTRY_KEYS)}")
     name = entry.get("name")
     if not isinstance(name, str) or not name:
         raise UserError(f"{where}: `name` must be a string, given: {name!r}")

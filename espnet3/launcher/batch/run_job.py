@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from espnet3.config.saved import read_config
 from espnet3.errors import UserError
 from espnet3.launcher.attempt.run_stage import RunOptions, StartStep
 from espnet3.launcher.attempt.run_stages import exit_code, run_in_turn
@@ -108,10 +109,8 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> Ran:
     """
     check_private(folder)
     described = read_job(folder)
-    config = OmegaConf.load(folder / CONFIG)
     assert described is not None, f"{folder} describes no job"
-    assert isinstance(config, DictConfig)
-    OmegaConf.set_struct(config, True)
+    config = read_config(folder / CONFIG)
     job_id = own_slurm_job_id()
     if not _is_own(folder, job_id):
         screen.line(f"ends: {folder.name} was submitted twice, and is job {read_job_id(folder)}")

@@ -153,6 +153,13 @@ def _show_progress(bar: ProgressBar, screen: Screen, state: SlurmJob, attempt: A
         bar.say(f"{state.state.lower()} {state.reason}".strip())
 
 
+def detached(chain: Sequence[Queued], exp_dir: Path, screen: Screen) -> int:
+    """Say, after Ctrl-C, that the jobs go on, and how to come back to them; returns the exit code."""
+    screen.line("detached: the jobs go on")
+    tell_how_to_follow(chain, exp_dir, screen)
+    return DETACHED_BY_CTRL_C
+
+
 def tell_how_to_follow(chain: Sequence[Queued], exp_dir: Path, screen: Screen) -> None:
     """Say what is queued and how to come back to it."""
     where = short_path(exp_dir)

@@ -11,8 +11,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from espnet3.config.saved import read_config
 from espnet3.config.secrets import check_secrets_set, hide_secrets
 from espnet3.errors import UserError
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
@@ -67,9 +68,7 @@ def run_task(attempt: str, place: TaskPlacement) -> None:
     described = read_attempt(directory)
     assert described is not None, f"{directory} describes no attempt"
     begin = described.begin
-    config = OmegaConf.load(directory / "config.yaml")
-    assert isinstance(config, DictConfig)
-    OmegaConf.set_struct(config, True)
+    config = read_config(directory / "config.yaml")
     stop = StopFlag()
     install_stop_signals(stop)  # replaces submitit's handlers
     exp_dir = Path(config.exp_dir)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from espnet3.errors import UserError
+from espnet3.errors import cannot_write
 from espnet3.launcher.submit.script import job_script
 from espnet3.launcher.submit.submission import Refused, sbatch, try_out
 from espnet3.rundir.atomic import write_text
@@ -137,7 +137,7 @@ def submit_part(
         write_array(sweep, folder, array)
         write_text(folder / SCRIPT, array_script(part, folder, name=name, token=array.token, after=after))
     except OSError as error:
-        raise UserError(f"can't write {error.filename or folder}: {error.strerror}") from error
+        raise cannot_write(error, folder) from error
     try:
         job_id = sbatch(folder / SCRIPT, array.token)
     except Refused:

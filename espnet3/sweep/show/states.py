@@ -19,7 +19,6 @@ from espnet3.sweep.trials.folder import trial_dir
 State = Literal["queued", "running", "done", "failed", "stopped", "cancelled", "killed", "missing"]
 """missing: nothing has run it, and nothing will before the same command, or `espnet3 resume`, is given."""
 UNDER_WAY: tuple[State, ...] = ("queued", "running")
-NOT_DONE: tuple[State, ...] = ("failed", "killed", "cancelled", "stopped", "missing")
 OWN_STAGES = ("train", "validate")
 """Those that fill the trial's own folder; what the others make is shared."""
 _STATES: dict[StageState, State] = {
