@@ -1,11 +1,9 @@
-"""Gives the tests of the report sweeps to report on, and a real browser."""
+"""Gives the tests of the report a real browser."""
 
 import dataclasses
-import importlib.util
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,16 +11,6 @@ import pytest
 from espnet3.sweep.report.write import PAGE, write_report
 
 TOOL = Path(__file__).resolve().parents[3] / "tools" / "chromium.sh"
-
-
-@pytest.fixture(scope="session")
-def views() -> ModuleType:
-    """The module beside this file that makes sweeps."""
-    spec = importlib.util.spec_from_file_location("views", Path(__file__).with_name("views.py"))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
