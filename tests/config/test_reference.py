@@ -26,7 +26,7 @@ from espnet3.config.named_optimizers import (
     NamedSchedulerConfig,
 )
 from espnet3.config.optimizers import read_single_config
-from espnet3.config.schema import check_config
+from espnet3.config.schema import GROUPS, check_config
 from espnet3.config.target_keys import OF_VALIDATION
 from espnet3.errors import UserError
 
@@ -179,6 +179,14 @@ def test_an_example_of_a_key_is_right(recipe: DictConfig, row: Row):
     if top == "schedulers":
         whole["optimizers"] = BESIDE["optimizers"]
     check_config(with_keys(recipe, whole))
+
+
+@pytest.mark.parametrize("block", ["checkpoint", "collect_stats"])
+def test_a_block_takes_the_keys_of_the_page_and_names_a_mistyped_one(recipe: DictConfig, block: str):
+    keys = [row.key.partition(".")[2] for row in ROWS if row.key.startswith(f"{block}.")]
+    assert sorted(keys) == sorted(GROUPS[block])
+    with pytest.raises(UserError, match=rf"{block}\.{keys[-1]}s .* did you mean {keys[-1]}\?"):
+        check_config(with_keys(recipe, {block: {f"{keys[-1]}s": 1}}))
 
 
 @pytest.mark.parametrize("key", REFUSED)
