@@ -65,6 +65,8 @@ APART = (
     *("tests/components/checkpoint/test_exact_resume.py", "tests/stages/test_killed_training.py"),
 )
 """Long tests that share nothing but what workers make once each: any worker may take any of them."""
+INSTALLING = {"workers_cluster", "browser"}
+"""Fixtures that may install packages of the distribution: no test that uses one is quick."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,6 +77,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         apart = next((turn for turn, prefix in enumerate(APART) if where.startswith(prefix)), len(APART))
         if apart == len(APART):
             item.add_marker(pytest.mark.xdist_group(where))
+        if INSTALLING.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
         return apart
 
     items.sort(key=turn)

@@ -141,8 +141,13 @@ KNOWN = (
     *("logger", "validate", "resources", "launcher", "sweep", "num_device"),
 )
 """Keys at the top level that have a meaning; a recipe may add names of its own to interpolate."""
-SWEEP = ("dir", "objective", "direction", "max_parallel", "trials_per_job", "searcher")
-SEARCHER = ("mem_gb", "timeout_min", "partition", "qos")
+GROUPS = {
+    "checkpoint": ("monitor", "mode", "save_top_k", "keep_last", "every_minutes", "every_n_batches"),
+    "collect_stats": ("depends_on", "batch_size", "num_workers"),
+    "sweep": ("dir", "objective", "direction", "max_parallel", "trials_per_job", "searcher"),
+    "sweep.searcher": ("mem_gb", "timeout_min", "partition", "qos"),
+}
+"""Blocks of which all keys are known."""
 OF_OPTIMIZERS = ("optimizer", "scheduler", "optimizers", "schedulers")
 _LOOKS_MISTYPED = 0.85
 
@@ -165,7 +170,7 @@ def check_config(config: DictConfig) -> None:
     check_target_keys(config)
     for key, check in KEYS.items():
         _check(key, OmegaConf.select(config, key), check)
-    for group, keys in (("sweep", SWEEP), ("sweep.searcher", SEARCHER)):
+    for group, keys in GROUPS.items():
         for key in map(str, OmegaConf.select(config, group)):
             if key not in keys:
                 raise UserError(f"{group}.{key} is no key of {group}; {suggestion(key, keys)}")

@@ -1,18 +1,13 @@
 """On one rank: what a step of one optimizer does never reaches another, against plain PyTorch bit for bit."""
 
 import copy
-import importlib.util
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import engine_cases as cases
 from espnet3.components.modeling.optimization_spec import OptimizationStep
-
-spec = importlib.util.spec_from_file_location("engine_cases", Path(__file__).with_name("engine_cases.py"))
-cases = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cases)
 
 
 class Plain:
