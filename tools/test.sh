@@ -17,7 +17,7 @@ tools/install.sh --dev
 # The report's page is opened in Chromium: Debian's package, likewise.
 [ -n "$quick" ] || tools/chromium.sh > /dev/null || echo "without Chromium, the report's page is not opened" >&2
 python=$(tools/python.sh)
-# Three workers with one thread each, on two cores: tests start processes of their own, and wait for Slurm.
+# Three workers with one thread each, on two cores: tests start processes, and wait for Slurm.
 export OMP_NUM_THREADS=1
 exec "$python" -m pytest --numprocesses "${ESPNET3_TEST_WORKERS:-3}" \
     --dist loadgroup --no-loadscope-reorder "$@"
