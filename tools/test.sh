@@ -16,7 +16,7 @@ case ${1:-} in
 esac
 tools/install.sh --dev
 python=$(tools/python.sh)
-# Three workers with one thread each, on two cores: tests start processes of their own, and wait for Slurm.
+# Three workers with one thread each, on two cores: tests start processes, and wait for Slurm.
 export OMP_NUM_THREADS=1
 exec "$python" -m pytest -rs --numprocesses "${ESPNET3_TEST_WORKERS:-3}" \
     --dist loadgroup --no-loadscope-reorder "$@"

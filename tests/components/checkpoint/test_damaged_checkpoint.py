@@ -34,7 +34,7 @@ def test_the_newest_checkpoints_may_be_damaged_or_of_another_model(corpus, tmp_p
     assert len(warnings) == 3
     assert cut.name in warnings[0] and "BadZipFile" in warnings[0]
     assert flipped.name in warnings[1] and "is damaged" in warnings[1]
-    assert foreign.name in warnings[2] and "no checkpoint of a training" in warnings[2]
+    assert foreign.name in warnings[2] and "not a checkpoint of a training" in warnings[2]
     assert sorted(path.name for path in folder.glob("*.rejected")) == sorted(
         f"{path.name}.rejected" for path in contents
     )

@@ -74,7 +74,7 @@ def test_another_number_of_ranks_goes_on_and_sees_every_utterance_of_the_epoch_o
     told = answer("sizes", "named")  # stopped with gradients that wait for an update
     assert told["codes"] == [[75] * 2, [75] * 3, [0]]
     for before, now in ((2, 3), (3, 1)):
-        assert f"trained on {before} ranks before, on {now} from here on" in told["warned"]
+        assert f"trained on {before} ranks before, on {now} from now on" in told["warned"]
     for epoch in (0, 1):
         uids = [uid for rank in told["seen"] for number, batch in rank if number == epoch for uid in batch]
         assert sorted(uids) == sorted(f"train-{number}" for number in range(resume_cases.TRAIN))

@@ -57,7 +57,7 @@ def test_a_write_that_fails_is_told_and_leaves_the_earlier_checkpoint(corpus, tm
     )
     assert done.returncode == 1
     last_line = done.stderr.strip().splitlines()[-1]
-    assert "UserError" in last_line and "was not written: File too large; make room" in last_line
+    assert "UserError" in last_line and "was not written: File too large; free some space" in last_line
     assert files_of(home) == KEPT
     resume_runs.train("plateau", corpus, home)
     resume_runs.train("plateau", corpus, tmp_path / "undisturbed")
@@ -85,7 +85,7 @@ def small_disk(tmp_path):
     ("left", "told"),
     [
         (500_000, r"epoch=1-step=9\.ckpt was not written: it needs 1\.\d MB, the disk has 0\.[45] MB left"),
-        (0, r"No space left on device.*make room \(the earlier checkpoints are whole\) and start again"),
+        (0, r"No space left on device.*free some space and start again"),
     ],
 )
 def test_a_disk_without_room_is_told_before_the_checkpoint_is_written(

@@ -78,7 +78,9 @@ def test_a_checkpoint_without_one_of_its_parts_is_not_taken(trained, tmp_path):
 def test_one_of_another_model_or_other_optimizers_is_told_with_the_difference(trained, caplog):
     other = resume_cases.Regression()
     other.layers[4] = torch.nn.Linear(8, 2)
-    with pytest.raises(UserError, match=r"another model: layers.4.bias \(1,\) there, \(2,\) here"):
+    with pytest.raises(
+        UserError, match=r"another model: layers.4.bias is \(1,\) in the checkpoint, \(2,\) in the model"
+    ):
         newest_intact(trained, module_of(other))
     optimizers = {"one": {"optimizer": ADAM, "params": "layers"}}
     with pytest.raises(UserError, match=r"other named optimizers .* has none; the configuration has one"):
@@ -99,4 +101,4 @@ def test_an_older_one_of_this_training_is_taken_before_a_foreign_newer_one(train
 def test_without_any_readable_one_training_begins_anew_and_says_so(tmp_path, caplog):
     copied(tmp_path, tmp_path / "epoch=9-step=9.ckpt", b"nothing")
     assert newest_intact(tmp_path, module_of(resume_cases.Regression())).path is None
-    assert "training begins anew" in caplog.text
+    assert "training starts from scratch" in caplog.text

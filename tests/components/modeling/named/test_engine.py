@@ -204,7 +204,7 @@ def test_a_monitoring_scheduler_moves_only_in_epochs_with_a_new_value():
                 "scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1},
                 "monitor": "valid/loss",
             },
-            "StepLR looks at no metric",
+            "StepLR takes no metric",
         ),
         ({"scheduler": {"_target_": "torch.nn.Threshold", "value": 0.0}}, "makes Threshold, which is not"),
     ],
