@@ -6,8 +6,8 @@ from pathlib import Path
 
 from .settings import Cluster
 
-# Seconds. A node is given up at the second ping in vain that ends so long after its last answer, and a ping
-# is tried for as long as a message may take: together 37 s.
+# Seconds. A node is given up at the second unanswered ping that ends so long after its last answer, and a
+# ping is tried for as long as a message may take: together 37 s.
 NODE_TIMEOUT = 15
 # A node answers to the end of a step when that is gone: after KillWait at the latest. What is not answered
 # in time is sent again a minute later, and ends that step of the job's next start, which runs by then here.
