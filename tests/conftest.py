@@ -219,7 +219,7 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
             return
         now = time.monotonic()
         if now > deadline:
-            pytest.fail(f"waited in vain for {what}")
+            pytest.fail(f"timed out waiting for {what}")
         time.sleep(max(0.01, min(2.0, 3 * (now - asked_at))))
 
 

@@ -8,13 +8,14 @@ from omegaconf import DictConfig
 
 from espnet3.errors import UserError
 from espnet3.launcher.attempt.run_stage import RunOptions, say_skipped
-from espnet3.launcher.attempt.run_stages import check_before, exit_code, run_in_turn, show_metrics
+from espnet3.launcher.attempt.run_stages import check_before, run_in_turn, show_metrics
 from espnet3.launcher.follow.jobs import detached, tell_how_to_follow, watch
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import decide
 from espnet3.launcher.planning.plan import Job, on_slurm
 from espnet3.launcher.submit.chain import submit_chain, submitting
 from espnet3.launcher.submit.queued import Queued, refuse_if_queued
+from espnet3.outcomes.exit_code import exit_code
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.record import read_record
 from espnet3.slurm.own_job import own_slurm_job_id

@@ -108,7 +108,9 @@ def _refuse_others(exp_dir: Path, now: RunStatus) -> None:
     where, owner = short_path(exp_dir), now.run.owner
     own_ids = {one.job_id for one in now.statuses if one.job}
     if owner and owner.slurm_job.partition(".")[0] not in own_ids and owner_is_at_work(now.run, now.queue):
-        raise UserError(f"{where} is held by {owner}, which is at work: `espnet3 logs -f {where}` follows it")
+        raise UserError(
+            f"{where} is in use by {owner}, which is at work: `espnet3 logs -f {where}` follows it"
+        )
     if not now.run.stages:
         raise UserError(f"{where}: nothing of it was submitted, or can be read; give the command again")
     newest = max(now.run.stages, key=lambda stage: stage.began_at, default=None)

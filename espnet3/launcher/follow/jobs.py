@@ -83,7 +83,7 @@ def _watch_job(queued: Queued, exp_dir: Path, screen: Screen, rank: int, since: 
             time.sleep(FILES_EVERY_S)
     for line in [*driver.lines(), *driver.rest()]:
         screen.line(line)
-    end = job_end(last, state)
+    end = job_end(last, state, last.states if last else (), has_log=driver.path.exists())
     if end.outcome != "done":
         screen.line(f"{label(stage)}: job {job_id} {end.reason or end.outcome}")
     return end

@@ -69,9 +69,10 @@ def _run(options: Any) -> int:
     from functools import partial
 
     from espnet3.launcher.attempt.run_stage import RunOptions
-    from espnet3.launcher.attempt.run_stages import exit_code, run_in_turn
+    from espnet3.launcher.attempt.run_stages import run_in_turn
     from espnet3.launcher.planning.claims import hold_directory
     from espnet3.launcher.planning.plan import plan
+    from espnet3.outcomes.exit_code import exit_code
     from espnet3.slurm.allocation import read_allocation
     from espnet3.sweep.trials.trial import read_trial, trial_config
     from espnet3.terminal.screen import Screen

@@ -110,7 +110,7 @@ def submit_part(
     force: bool,
     command: list[str],
 ) -> str:
-    """Submit one array; the sweep is held by the caller, and its trials are described.
+    """Submit one array; the caller holds the sweep, and its trials are described.
 
     Side effects: a folder for the array in the sweep, and one for its job in the run directory of each trial.
 
