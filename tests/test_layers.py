@@ -29,8 +29,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "launcher": LAUNCHER | {"outcomes", "status"},
     "launcher.planning": LAUNCHER,
     "launcher.submit": LAUNCHER | {"outcomes", "status", "launcher.planning"},
+    "launcher.submit.executor": FILES,
     "launcher.rank": LAUNCHER | {"outcomes"},
-    "launcher.start": LAUNCHER | {"launcher.planning", "launcher.rank"},
+    "launcher.start": LAUNCHER | {"launcher.planning", "launcher.rank", "launcher.submit.executor"},
     "launcher.attempt": LAUNCHER | {"outcomes", "launcher.planning", "launcher.rank", "launcher.start"},
     "launcher.batch": LAUNCHER
     | {"outcomes", "launcher.planning", "launcher.rank", "launcher.start", "launcher.attempt"},

@@ -9,7 +9,9 @@ from platform import python_version
 from espnet3.doctor.report import BATCH, PROBE, Batch, ProbeRequest
 from espnet3.errors import UserError
 from espnet3.rundir.atomic import read_as, write_json
+from espnet3.rundir.job import duplicate_of
 from espnet3.rundir.private import check_private
+from espnet3.slurm.own_job import own_slurm_job_id
 from espnet3.slurm.step import allocated_nodes, node_address
 
 
@@ -17,6 +19,9 @@ def main(folder: str) -> int:
     """Run the probe described in `folder`; srun's exit code is its own."""
     directory = Path(folder)
     check_private(directory)
+    if other := duplicate_of(directory, own_slurm_job_id()):
+        print(f"ends: the probe was submitted twice, and is job {other}")
+        return 0
     described = read_as(ProbeRequest, directory / PROBE)
     assert described is not None, f"{directory} describes no probe"
     nodes, addresses = allocated_nodes(), {}

@@ -30,7 +30,8 @@ from espnet3.doctor.report import (
 )
 from espnet3.errors import UserError, cannot_write
 from espnet3.launcher.start.tasks import last_lines
-from espnet3.launcher.submit.script import job_script
+from espnet3.launcher.submit.request import JobRequest
+from espnet3.launcher.submit.submission import new_token, submit
 from espnet3.resources import Resources
 from espnet3.rundir.atomic import read_as, write_json, write_text
 from espnet3.rundir.private import make_private
@@ -104,19 +105,17 @@ def _submit(probe: Probe, files: Sequence[Path]) -> None:
             probe.resources, folder, folder / "early-%t.log", program=["espnet3.doctor.probe_task"]
         )
         write_json(folder / PROBE, asdict(ProbeRequest(tasks, states(map(str, files)))))
-        script = job_script(
-            probe.resources,
-            folder,
-            name=probe.name,
-            token=f"espnet3-doctor:{probe.seen.token}",
-            output=folder / OUTPUT,
-            module="espnet3.doctor.on_node",
-        )
-        write_text(folder / "job.sh", script)
     except OSError as error:
         raise cannot_write(error, folder) from error
-    shown = ask(["sbatch", "--parsable", str(folder / "job.sh")], dies_with_us=True)
-    probe.job_id = shown.strip().split(";")[0]
+    request = JobRequest(
+        probe.resources,
+        folder,
+        name=probe.name,
+        token=new_token(),
+        output=folder / OUTPUT,
+        module="espnet3.doctor.on_node",
+    )
+    probe.job_id = submit(request).job_id
 
 
 def _wait(probe: Probe, deadline: float, say: Callable[[str], None]) -> None:

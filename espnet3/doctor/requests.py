@@ -7,8 +7,10 @@ from pathlib import Path
 from espnet3.doctor.finding import Finding, right, wrong
 from espnet3.errors import UserError
 from espnet3.launcher.submit.precheck import check_limits, check_script
-from espnet3.launcher.submit.script import job_script
+from espnet3.launcher.submit.request import JobRequest
+from espnet3.launcher.submit.submission import new_token
 from espnet3.resources import Resources
+from espnet3.rundir.job import SCRIPT
 from espnet3.slurm.command import ask
 from espnet3.slurm.partitions import Partition
 
@@ -38,8 +40,10 @@ def _try_out(resources: Resources, partitions: tuple[Partition, ...], where: str
     check_limits(resources, partitions, where)
     with tempfile.TemporaryDirectory(prefix="espnet3-doctor-") as directory:
         folder = Path(directory)
-        output = folder / "job.log"
-        script = job_script(resources, folder, name="espnet3.doctor", token="espnet3-doctor", output=output)
-        (folder / "job.sh").write_text(script)
-        check_script(folder / "job.sh", resources, where)
-        ask(["sbatch", "--test-only", str(folder / "job.sh")])
+        request = JobRequest(
+            resources, folder, name="espnet3.doctor", token=new_token(), output=folder / "job.log"
+        )
+        script = folder / SCRIPT
+        script.write_text(request.script)
+        check_script(script, resources, where)
+        ask(["sbatch", "--test-only", str(script)])

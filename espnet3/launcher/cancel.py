@@ -5,9 +5,10 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
-from espnet3.launcher.submit.queued import Queued, find_queued
+from espnet3.launcher.submit.queued import find_queued
 from espnet3.launcher.submit.submission import cancel
 from espnet3.rundir import claim
 from espnet3.rundir.job import read_job_id, read_jobs
@@ -16,6 +17,9 @@ from espnet3.rundir.process import ProcessName
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.queue import own_jobs
 from espnet3.terminal.screen import Screen
+
+if TYPE_CHECKING:
+    from espnet3.launcher.submit.job_handle import JobHandle
 
 LOOK_EVERY_S = 2.0
 _GIVES_UP_S = 2.0
@@ -46,16 +50,16 @@ def cancel_runs(runs: Sequence[Path], screen: Screen, *, wait: bool) -> None:
     try:
         queued = _queued(runs)
         for run, one in queued:
-            if one.job.runs > 1:
+            if (others := one.submitted.runs - 1) > 0:
                 raise UserError(
-                    f"{short_path(run)} shares job {one.job_id} with {one.job.runs - 1} others, which would"
+                    f"{short_path(run)} shares job {one.job_id} with {others} others, which would"
                     f" end with it: `scancel {one.job_id}` ends all, and `espnet3 resume` runs them again"
                 )
         cancel([one.job_id for _, one in queued])
         for run, one in queued:
-            state = one.slurm.state.lower() if one.slurm else "queued"
+            state = one.seen.state.lower() if one.seen else "queued"
             saves = "; it saves first, if Slurm leaves it the time" if state == "running" else ""
-            screen.line(f"{short_path(run)}: cancelled job {one.job_id} ({one.job.stage}, {state}){saves}")
+            screen.line(f"{short_path(run)}: cancelled job {one.job_id} ({one.stage}, {state}){saves}")
         for run in quiet:
             if run not in dict(queued):
                 screen.line(f"{short_path(run)}: nothing to cancel")
@@ -93,7 +97,7 @@ def ask_to_stop(run: Path, process: ProcessName, screen: Screen) -> bool:
     return True
 
 
-def _queued(runs: Sequence[Path]) -> list[tuple[Path, Queued]]:
+def _queued(runs: Sequence[Path]) -> "list[tuple[Path, JobHandle]]":
     """The jobs of `runs` that are in Slurm's queue; one squeue call, or none."""
     submitted = [run for run in runs if read_jobs(run)]
     jobs = own_jobs() if submitted else []

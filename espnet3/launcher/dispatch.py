@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -14,13 +15,16 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import decide
 from espnet3.launcher.planning.plan import Job, on_slurm
 from espnet3.launcher.submit.chain import submit_chain, submitting
-from espnet3.launcher.submit.queued import Queued, refuse_if_queued
+from espnet3.launcher.submit.queued import refuse_if_queued
 from espnet3.outcomes.exit_code import exit_code
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.record import read_record
 from espnet3.slurm.own_job import own_slurm_job_id
 from espnet3.stages import label
 from espnet3.terminal.screen import Screen
+
+if TYPE_CHECKING:
+    from espnet3.launcher.submit.job_handle import JobHandle
 
 
 def dispatch(
@@ -70,7 +74,7 @@ def dispatch(
 
 def submit_undone(
     jobs: Sequence[Job], config: DictConfig, *, force: bool, command: list[str], screen: Screen
-) -> list[Queued]:
+) -> "list[JobHandle]":
     """Submit those of `jobs` that must run: from the first that is not done already."""
     waiting = list(jobs)
     while waiting and decide(config, waiting[0].stage, force=force).action == "skip":
@@ -80,5 +84,5 @@ def submit_undone(
         return []
     chain = submit_chain(waiting, config, force=[force] * len(waiting), command=command)
     for one in chain:
-        screen.line(f"{label(one.job.stage)}: submitted as job {one.job_id}")
+        screen.line(f"{label(one.stage)}: submitted as job {one.job_id}")
     return chain

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from espnet3.launcher.planning.decide import decide
 from espnet3.launcher.planning.plan import Job, on_slurm
-from espnet3.launcher.submit.chain import script_of
+from espnet3.launcher.submit.chain import stage_request
 from espnet3.rundir.job import SCRIPT, new_job_name
 from espnet3.rundir.layout import jobs_dir
 
@@ -28,7 +28,8 @@ def describe(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> list[st
             exp_dir = Path(config.exp_dir)
             name = new_job_name(exp_dir, job.stage)
             folder = jobs_dir(exp_dir) / name
-            script = script_of(job, config, folder, "espnet3:TOKEN", [f"JOB-ID-OF-{after}"] if after else [])
+            before = [f"JOB-ID-OF-{after}"] if after else []
+            script = stage_request(job, config, folder, "espnet3:TOKEN", before).script
             lines += [
                 f"    script: {folder / SCRIPT}",
                 *(f"    | {line}".rstrip() for line in script.splitlines()),

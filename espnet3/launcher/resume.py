@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet3.config.saved import read_config
 from espnet3.errors import UserError, short_path
@@ -12,7 +13,6 @@ from espnet3.launcher.follow.jobs import detached
 from espnet3.launcher.follow.logs import RunStatus, described, follow_logs, read_run_status
 from espnet3.launcher.planning.plan import plan
 from espnet3.launcher.submit.chain import submit_chain, submit_described, submitting
-from espnet3.launcher.submit.queued import Queued
 from espnet3.launcher.submit.submission import cancel
 from espnet3.rundir.job import CONFIG, read_job_id, write_submission
 from espnet3.rundir.layout import jobs_dir
@@ -22,6 +22,9 @@ from espnet3.status.run_files import JobFiles
 from espnet3.status.stage_states import owner_is_at_work
 from espnet3.status.stage_status import UNDER_WAY, StageStatus
 from espnet3.terminal.screen import Screen
+
+if TYPE_CHECKING:
+    from espnet3.launcher.submit.job_handle import JobHandle
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ class ChainedJob:
         return self.is_under_way or self.status.slurm_state == "PENDING"
 
     @property
-    def queued(self) -> Queued:
+    def handle(self) -> "JobHandle":
         """As the job that others wait for."""
-        return Queued(self.files.job, self.status.job_id)
+        from espnet3.launcher.submit.job_handle import JobHandle
+
+        return JobHandle(jobs_dir(self.status.run) / self.files.job.name, self.status.job_id)
 
 
-def resume(exp_dir: Path, screen: Screen) -> list[Queued]:
+def resume(exp_dir: Path, screen: Screen) -> "list[JobHandle]":
     """Submit those jobs of the last chain that are neither done nor under way, each after the one before.
 
     A submission that died half-way goes on where it stopped: what is queued already, noted or not, is kept.
@@ -73,10 +78,10 @@ def resume(exp_dir: Path, screen: Screen) -> list[Queued]:
             screen.line(described(link.status))
         new = _submit(exp_dir, links, kept, left[len(kept) :])
         for one in new:
-            screen.line(f"{label(one.job.stage)}: submitted as job {one.job_id}")
+            screen.line(f"{label(one.stage)}: submitted as job {one.job_id}")
         if not new:
             screen.line(f"{short_path(exp_dir)}: nothing to submit, its jobs are under way")
-    return [*(link.queued for link in kept), *new]
+    return [*(link.handle for link in kept), *new]
 
 
 def _settled_look(exp_dir: Path, screen: Screen) -> RunStatus:
@@ -146,7 +151,7 @@ def _is_incomplete(links: Sequence[ChainedJob]) -> bool:
 
 def _submit(
     exp_dir: Path, links: Sequence[ChainedJob], kept: Sequence[ChainedJob], rest: Sequence[ChainedJob]
-) -> list[Queued]:
+) -> "list[JobHandle]":
     """Submit `rest`, of which the first waits for the last of `kept`, if there is one."""
     stages = [link.files.job.stage for link in rest]
     if _is_incomplete(links):
@@ -156,7 +161,7 @@ def _submit(
     first = (rest or links)[0].files.job
     config = read_config(jobs_dir(exp_dir) / first.name / CONFIG)
     jobs = plan(config, stages)
-    after = kept[-1].queued if kept else None
+    after = kept[-1].handle if kept else None
     if not _is_incomplete(links) and all(link.status.state == "not started" for link in rest):
         known = [after] if after else []
         return submit_described([link.files.job for link in rest], jobs, config, known)
@@ -175,7 +180,7 @@ def _note_id(exp_dir: Path, link: ChainedJob) -> None:
         write_submission(folder, link.status.job_id)
 
 
-def follow(exp_dir: Path, under_way: Sequence[Queued], screen: Screen) -> int:
+def follow(exp_dir: Path, under_way: "Sequence[JobHandle]", screen: Screen) -> int:
     """Show the run until it is over, or until Ctrl-C; returns the exit code."""
     try:
         return follow_logs(exp_dir, None, 0, screen)

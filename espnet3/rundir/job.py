@@ -104,6 +104,18 @@ def read_job_id(folder: Path) -> str | None:
     return f"{of_array.job_id}_{job.element}" if job and of_array else None
 
 
+def duplicate_of(folder: Path, job_id: str) -> str:
+    """The id of another Slurm job that `folder` was submitted as; empty if it is `job_id`, which has started.
+
+    That is noted now, if nobody was left to do it. A command that died while it submitted may leave a job
+    that comes to light only after the next was sent: of the two, one must not run.
+    """
+    noted = read_job_id(folder)
+    if noted is None:
+        write_submission(folder, job_id)
+    return "" if noted in (None, job_id) else noted
+
+
 def write_job_end(folder: Path, end: End | None) -> None:
     """Keep how the job in `folder` ended; None: it runs (again)."""
     if end is None:

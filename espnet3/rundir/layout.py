@@ -26,6 +26,11 @@ def log_path(exp_dir: Path, stage: str, attempt: int, rank: int) -> Path:
     return exp_dir / "logs" / stage / f"attempt-{attempt}" / f"rank-{rank}.log"
 
 
+def job_log(exp_dir: Path, stage: str, job_id: str) -> Path:
+    """What the batch process of a Slurm job prints, by the first stage that the job runs."""
+    return exp_dir / "logs" / stage / f"job-{job_id}.log"
+
+
 def attempt_dir(exp_dir: Path, stage: str, attempt: int) -> Path:
     """Where one attempt's description, task states and heartbeats are."""
     return exp_dir / "attempts" / f"{stage}-{attempt}"

@@ -27,6 +27,28 @@ GIVEN_ELSEWHERE = {
 }
 """Options that are not for `additional_parameters`, and what to give instead."""
 
+ABOUT_HARDWARE = frozenset(
+    (
+        *(
+            "nodelist",
+            "nodefile",
+            "gres",
+            "gres-flags",
+            "gpu-bind",
+            "gpu-freq",
+            "gpus-per-socket",
+            "bb",
+            "bbf",
+        ),
+        *("cpus-per-gpu", "mem-per-cpu", "mem-per-gpu", "mem-bind", "mincpus", "tmp", "licenses", "bb"),
+        *("ntasks-per-core", "ntasks-per-socket", "ntasks-per-gpu", "sockets-per-node", "cores-per-socket"),
+        *("threads-per-core", "extra-node-info", "core-spec", "thread-spec", "distribution", "hint"),
+        *("exclusive", "overcommit", "contiguous", "switches", "spread-job", "use-min-nodes", "time-min"),
+        *("tres-per-task", "tres-bind", "cluster-constraint", "cpu-freq", "power", "reboot", "no-kill"),
+    )
+)
+"""Options that say how large a job is and which nodes and cores it has: not for a small job beside it."""
+
 
 def check_sbatch_options(where: str, options: dict[str, Any]) -> None:
     """Check the options and values under the key `where`: resources.train.additional_parameters.

@@ -1,7 +1,7 @@
 """A run as its directory shows it: for each stage the newest job or attempt, as plain data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from espnet3.rundir import claim
 from espnet3.rundir.attempt import Attempt, End, read_attempts
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.job import SubmittedJob, read_job_end, read_job_id, read_jobs
-from espnet3.rundir.layout import heartbeat_path, jobs_dir
+from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir
 from espnet3.rundir.outcome import TaskState
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.record import Record, read_record
@@ -88,6 +88,27 @@ def read_run(exp_dir: Path) -> RunFiles:
     return RunFiles(exp_dir, [one for one in stages if one], chain, owner, owner_lives)
 
 
+def read_run_of_job(exp_dir: Path, name: str, job_id: str = "") -> RunFiles:
+    """As `read_run`, of one job and those it waits for alone, be there newer ones.
+
+    Args:
+        exp_dir: the run directory.
+        name: of the job's folder.
+        job_id: Slurm's, if it is known.
+    """
+    attempts = read_attempts(exp_dir)
+    by_name = {job.name: job for job in read_jobs(exp_dir)}
+    jobs: list[JobFiles] = []
+    while name in by_name:
+        files = _read_job(exp_dir, by_name[name], attempts)
+        jobs.insert(0, files if jobs or not job_id else replace(files, job_id=job_id))
+        name = jobs[0].job.after
+    names = {one.job.name for one in jobs}
+    own = [one for one in attempts if one.begin.job in names]
+    stages = [_read_stage(exp_dir, stage, jobs, own, jobs) for stage in STAGES]
+    return RunFiles(exp_dir, [one for one in stages if one and one.job], jobs)
+
+
 def last_chain(jobs: Sequence[JobFiles]) -> list[JobFiles]:
     """Of all jobs of a run, in the order they were submitted: the last chain, behind those it waits for."""
     chain = [one for one in jobs if one.job.chain == jobs[-1].job.chain]
@@ -110,7 +131,7 @@ def _read_job(exp_dir: Path, job: SubmittedJob, attempts: Sequence[Attempt]) -> 
         job,
         job_id,
         read_job_end(folder),
-        has_log=bool(job_id) and (exp_dir / "logs" / job.stage / f"job-{job_id}.log").exists(),
+        has_log=bool(job_id) and job_log(exp_dir, job.stage, job_id).exists(),
         submitter_lives=False if job_id else lives(ProcessName(**job.submitted_by)),
     )
 

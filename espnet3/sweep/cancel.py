@@ -88,4 +88,4 @@ def _queued(sweep: Path) -> list[SlurmJob]:
         and job.comment.partition("[")[0] in tokens
         and (job.job_id.partition("_")[0] in ids or None in ids)
     ]
-    return [*found, *(one.slurm for path in shared for one in find_queued(path, jobs) if one.slurm)]
+    return [*found, *(one.seen for path in shared for one in find_queued(path, jobs) if one.seen)]

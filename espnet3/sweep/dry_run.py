@@ -8,7 +8,7 @@ from espnet3.rundir.job import SCRIPT
 from espnet3.slurm.limits import Limits
 from espnet3.sweep.command import PlannedSweep, messages
 from espnet3.sweep.jobs.plan import Batch, plan_batches
-from espnet3.sweep.jobs.submit import array_name, array_requests, array_script
+from espnet3.sweep.jobs.submit import array_name, array_requests, job_request
 from espnet3.sweep.run import SweepOptions, choose
 from espnet3.sweep.show.table import value_text
 from espnet3.sweep.trials.folder import array_dir, array_numbers, shared_dir
@@ -70,7 +70,7 @@ def _of_batch(planned: PlannedSweep, batch: Batch) -> list[str]:
         lines.append(f"    {per_job} trials in each of {jobs} job{'s' * (jobs > 1)}, one after the other")
     folder = array_dir(planned.sweep, max(array_numbers(planned.sweep), default=0) + 1)
     after = ["JOB-ID-OF-SHARED"] if batch.shared else []
-    script = array_script(parts[0], folder, name=array_name(base), token="espnet3:TOKEN", after=after)
+    script = job_request(parts[0], folder, name=array_name(base), token="espnet3:TOKEN", after=after).script
     if len(parts) > 1:
         lines.append(f"    in {len(parts)} arrays, of which this is the first")
     lines += [f"    script: {folder / SCRIPT}", *(f"    | {line}".rstrip() for line in script.splitlines())]

@@ -114,7 +114,7 @@ def plan_and_check(
         _check_inputs(sweep, batch, bases, asked.stages)
     submitted = [batch for batch in batches if batch.on_slurm]
     if submitted:
-        check_parts([_parts(batch, bases)[0] for batch in submitted], "espnet3")
+        check_parts(sweep, [_parts(batch, bases)[0] for batch in submitted], "espnet3")
     return batches
 
 

@@ -30,10 +30,9 @@ from espnet3.rundir.attempt import Attempt, End, progress_mark, read_attempts
 from espnet3.rundir.job import (
     CONFIG,
     SubmittedJob,
+    duplicate_of,
     read_job,
-    read_job_id,
     write_job_end,
-    write_submission,
 )
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.private import check_private
@@ -96,8 +95,8 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
     assert described is not None, f"{folder} describes no job"
     config = read_config(folder / CONFIG)
     job_id = own_slurm_job_id()
-    if not _is_own(folder, job_id):
-        screen.line(f"ends: {folder.name} was submitted twice, and is job {read_job_id(folder)}")
+    if other := duplicate_of(folder, job_id):
+        screen.line(f"ends: {folder.name} was submitted twice, and is job {other}")
         return RestartDecision(None)
     write_job_end(folder, None)
     os.environ["ESPNET3_JOB"] = described.name  # commands inside know that this allocation is a job of ours
@@ -130,17 +129,6 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         end = run_in_turn(jobs, config, run_options) or End("killed")
     last = decisions[-1] if decisions else RestartDecision(end)
     return RestartDecision(with_reason(end, last.reason), last.after)
-
-
-def _is_own(folder: Path, job_id: str) -> bool:
-    """Whether `job_id` is the job that `folder` was submitted as; noted now, if nobody was left to do it.
-
-    A command that died while it submitted may leave a job that comes to light only after the next was sent.
-    """
-    noted = read_job_id(folder)
-    if noted is None:
-        write_submission(folder, job_id)
-    return noted in (None, job_id)
 
 
 def _restarts(

@@ -4,19 +4,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
-from espnet3.launcher.submit.queued import Queued
 from espnet3.outcomes.job import job_end, may_come_back
 from espnet3.rundir.attempt import Attempt, End, attempt_dirs, read_attempt
 from espnet3.rundir.heartbeat import read_heartbeat
-from espnet3.rundir.layout import heartbeat_path, log_path
+from espnet3.rundir.layout import heartbeat_path, job_log, log_path
 from espnet3.rundir.log_tail import LogTail
 from espnet3.slurm.accounting import past_jobs
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.queue import SlurmJob, own_jobs
 from espnet3.stages import label
 from espnet3.terminal.screen import ProgressBar, Screen
+
+if TYPE_CHECKING:
+    from espnet3.launcher.submit.job_handle import JobHandle
 
 FILES_EVERY_S = 0.2
 QUEUE_EVERY_S = (1.0, 5.0)
@@ -27,7 +30,9 @@ DETACHED_BY_CTRL_C = 130
 """The exit code of a command that followed jobs until Ctrl-C; they go on."""
 
 
-def watch(chain: Sequence[Queued], exp_dir: Path, screen: Screen, *, rank: int = 0, since: int = 0) -> End:
+def watch(
+    chain: "Sequence[JobHandle]", exp_dir: Path, screen: Screen, *, rank: int = 0, since: int = 0
+) -> End:
     """Show the jobs of `chain` one after the other until one does not end as done.
 
     Args:
@@ -51,12 +56,12 @@ def watch(chain: Sequence[Queued], exp_dir: Path, screen: Screen, *, rank: int =
     return end
 
 
-def _watch_job(queued: Queued, exp_dir: Path, screen: Screen, rank: int, since: int) -> End:
+def _watch_job(queued: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since: int) -> End:
     """Show one job until it is over."""
-    stage, job_id = queued.job.stage, queued.job_id
-    driver = LogTail(exp_dir / "logs" / stage / f"job-{job_id}.log")
+    stage, job_id = queued.stage, queued.job_id
+    driver = LogTail(job_log(exp_dir, stage, job_id))
     ranks: dict[int, LogTail] = {}
-    attempts = JobsAttempts(exp_dir, queued.job.name, stage)
+    attempts = JobsAttempts(exp_dir, queued.name, stage)
     queue = QueueView(job_id)
     shown_before = ""
     with ProgressBar(screen, label(stage)) as bar:
@@ -153,17 +158,17 @@ def _show_progress(bar: ProgressBar, screen: Screen, state: SlurmJob, attempt: A
         bar.say(f"{state.state.lower()} {state.reason}".strip())
 
 
-def detached(chain: Sequence[Queued], exp_dir: Path, screen: Screen) -> int:
+def detached(chain: "Sequence[JobHandle]", exp_dir: Path, screen: Screen) -> int:
     """Say, after Ctrl-C, that the jobs go on, and how to come back to them; returns the exit code."""
     screen.line("detached: the jobs go on")
     tell_how_to_follow(chain, exp_dir, screen)
     return DETACHED_BY_CTRL_C
 
 
-def tell_how_to_follow(chain: Sequence[Queued], exp_dir: Path, screen: Screen) -> None:
+def tell_how_to_follow(chain: "Sequence[JobHandle]", exp_dir: Path, screen: Screen) -> None:
     """Say what is queued and how to come back to it."""
     where = short_path(exp_dir)
-    jobs = ", ".join(f"{one.job_id} ({one.job.stage})" for one in chain)
+    jobs = ", ".join(f"{one.job_id} ({one.stage})" for one in chain)
     screen.line(f"queued: {jobs}")
     screen.line(
         f"follow: espnet3 logs -f {where}    look: espnet3 status {where}    end: espnet3 cancel {where}"

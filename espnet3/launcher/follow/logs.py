@@ -5,16 +5,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.attempt.run_stages import show_metrics
 from espnet3.launcher.follow.jobs import FILES_EVERY_S, QUEUE_EVERY_S, watch
-from espnet3.launcher.submit.queued import Queued
 from espnet3.outcomes.attempt import first_failure
 from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.rundir.attempt import Attempt, read_attempts
 from espnet3.rundir.heartbeat import read_heartbeat
-from espnet3.rundir.layout import heartbeat_path, log_path
+from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir, log_path
 from espnet3.rundir.log_tail import LogTail
 from espnet3.stages import label
 from espnet3.status.run_files import RunFiles, read_run
@@ -22,6 +22,9 @@ from espnet3.status.snapshot import QueueSnapshot, query_queue
 from espnet3.status.stage_states import jobs_to_query, owner_is_at_work, stage_statuses
 from espnet3.status.stage_status import SAVED, UNDER_WAY, StageStatus
 from espnet3.terminal.screen import ProgressBar, Screen
+
+if TYPE_CHECKING:
+    from espnet3.launcher.submit.job_handle import JobHandle
 
 
 def print_logs(exp_dir: Path, stage: str | None, rank: int, number: int | None) -> None:
@@ -62,7 +65,7 @@ def follow_logs(exp_dir: Path, stage: str | None, rank: int, screen: Screen) -> 
         under_way = [one for one in statuses if one.state in UNDER_WAY]
         chain = _chain(now.run, under_way)
         if chain:
-            followed = chain[-1].job.stage
+            followed = chain[-1].stage
             end = watch(chain, exp_dir, screen, rank=rank, since=under_way[0].attempt or 0)
             goes_on = end.outcome == "done"
         elif under_way and under_way[0].attempt is not None:
@@ -122,7 +125,7 @@ def log_lines(exp_dir: Path, attempt: Attempt, rank: int, *, is_over: bool) -> I
     if is_over and failure is None and (end is None or end.outcome != "done"):
         paths += [
             attempt.directory / "srun.log",
-            exp_dir / "logs" / begin.stage / f"job-{begin.slurm_job_id}.log",
+            job_log(exp_dir, begin.stage, begin.slurm_job_id),
         ]
     for path in paths:
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
@@ -159,11 +162,15 @@ def _check_rank(attempt: Attempt, rank: int) -> None:
         raise UserError(f"--rank {rank}: {label(attempt.begin.stage)} had {known}")
 
 
-def _chain(run: RunFiles, under_way: Sequence[StageStatus]) -> list[Queued]:
-    """The jobs that are under way, with their ids."""
-    described = {one.job.job.name: one.job.job for one in run.stages if one.job}
+def _chain(run: RunFiles, under_way: Sequence[StageStatus]) -> "list[JobHandle]":
+    """The jobs that are under way."""
+    from espnet3.launcher.submit.job_handle import JobHandle
+
+    described = {one.job.job.name for one in run.stages if one.job}
     return [
-        Queued(described[one.job], one.job_id) for one in under_way if one.job in described and one.job_id
+        JobHandle(jobs_dir(run.exp_dir) / one.job, one.job_id)
+        for one in under_way
+        if one.job in described and one.job_id
     ]
 
 

@@ -77,6 +77,8 @@ def start_local(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> Local
     """
     from submitit import LocalExecutor
 
+    from espnet3.launcher.submit.executor import controller_of
+
     check_private(directory)  # what submitit pickles there is run
     executor = LocalExecutor(folder=directory / "submitit")
     executor.update_parameters(
@@ -91,9 +93,8 @@ def start_local(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> Local
         submitted: Any = executor.submit(main_in_submitit, str(directory))
     finally:
         signal.signal(signal.SIGINT, before)
-    submitted._cancel_at_deletion = False
     log = log_path(exp_dir, job.stage, begin.number, rank=0)
-    return LocalTasks(directory, log, job.world_size, submitted._process)
+    return LocalTasks(directory, log, job.world_size, controller_of(submitted))
 
 
 def local_environment(job: Job) -> dict[str, str]:

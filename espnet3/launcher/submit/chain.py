@@ -1,11 +1,11 @@
 """Submit stages to Slurm as a chain of jobs: none is queued twice or lost, whenever this process dies."""
 
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -13,23 +13,17 @@ from espnet3.config.secrets import saved_text
 from espnet3.errors import cannot_write
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job
-from espnet3.launcher.submit.queued import Queued
-from espnet3.launcher.submit.script import job_script
-from espnet3.launcher.submit.submission import Refused, cancel, sbatch, try_out
-from espnet3.rundir.atomic import write_text
-from espnet3.rundir.job import (
-    SCRIPT,
-    SubmittedJob,
-    new_job_name,
-    read_job_id,
-    write_job,
-    write_submission,
-)
-from espnet3.rundir.layout import jobs_dir
+from espnet3.launcher.submit.request import JobRequest
+from espnet3.launcher.submit.submission import SubmissionRefused, cancel, new_token, submit, try_out
+from espnet3.rundir.job import SubmittedJob, new_job_name, read_job_id, write_job
+from espnet3.rundir.layout import job_log, jobs_dir
 from espnet3.rundir.process import ProcessName
 from espnet3.slurm.queue import TOKEN
 from espnet3.stages import STAGES
 from espnet3.terminal.screen import Screen
+
+if TYPE_CHECKING:
+    from espnet3.launcher.submit.job_handle import JobHandle
 
 
 def submit_chain(
@@ -38,8 +32,8 @@ def submit_chain(
     *,
     force: Sequence[bool],
     command: list[str],
-    after: Queued | None = None,
-) -> list[Queued]:
+    after: "JobHandle | None" = None,
+) -> "list[JobHandle]":
     """Submit `jobs`, each to start when the one before is done; the caller holds what `submitting` says.
 
     Side effects: a folder for each job in the run directory, with its description, configuration and script.
@@ -55,18 +49,11 @@ def submit_chain(
         UserError: Slurm refuses one of them, with its own message; then none is queued.
         SlurmAway: it does not answer; what was queued before that stays, and `resume` goes on with it.
     """
-    described = describe_chain(
-        jobs, config, force=force, command=command, after=after.job.name if after else ""
-    )
+    described = describe_chain(jobs, config, force=force, command=command, after=after.name if after else "")
     try:
-        try_out(
-            [
-                (_write_script(one, job, config, after=[]), job.resources, job.stage)
-                for one, job in zip(described, jobs, strict=True)
-            ]
-        )
+        try_out([_request(one, job, config) for one, job in zip(described, jobs, strict=True)])
         return submit_described(described, jobs, config, known=[after] if after else [])
-    except Refused:
+    except SubmissionRefused:
         cancel([job_id for job in described if (job_id := read_job_id(_folder(config, job)))])
         for job in described:
             _undo(job, config)
@@ -77,15 +64,15 @@ def describe_chain(
     jobs: Sequence[Job], config: DictConfig, *, force: Sequence[bool], command: list[str], after: str = ""
 ) -> list[SubmittedJob]:
     """Write down what is to be submitted, before anything is; see `submit_chain`."""
-    exp_dir, chain = Path(config.exp_dir), uuid.uuid4().hex[:12]
+    exp_dir, chain = Path(config.exp_dir), new_token()
     described = []
     for position, job in enumerate(jobs):
         folder_name = new_job_name(exp_dir, job.stage)
         one = SubmittedJob(
             name=folder_name,
             stages=[job.stage],
-            token=f"{TOKEN}{chain}-{position}",
-            chain=chain,
+            token=f"{chain}-{position}",
+            chain=chain.removeprefix(TOKEN),
             position=position,
             after=after,
             force=force[position],
@@ -105,22 +92,22 @@ def describe_chain(
 
 
 def submit_described(
-    described: Sequence[SubmittedJob], jobs: Sequence[Job], config: DictConfig, known: Sequence[Queued] = ()
-) -> list[Queued]:
+    described: Sequence[SubmittedJob],
+    jobs: Sequence[Job],
+    config: DictConfig,
+    known: "Sequence[JobHandle]" = (),
+) -> "list[JobHandle]":
     """Submit what was described and is not `known` to be queued already.
 
     Raises:
         UserError: Slurm refuses.
         SlurmAway: it does not answer; what was queued before that stays.
     """
-    queued = {one.job.name: one for one in known}
+    queued = {one.name: one for one in known}
     for one, job in zip(described, jobs, strict=True):
         if one.name not in queued:
             after = [queued[one.after].job_id] if one.after in queued else []
-            script = _write_script(one, job, config, after)
-            job_id = sbatch(script, one.token)
-            write_submission(_folder(config, one), job_id)
-            queued[one.name] = Queued(one, job_id)
+            queued[one.name] = submit(_request(one, job, config, after))
     return [queued[one.name] for one in described]
 
 
@@ -140,14 +127,17 @@ def job_name(config: DictConfig, stage: str) -> str:
     return f"{Path(config.recipe_dir).name}.{config.tag}.{STAGES.index(stage)}-{stage}".replace(" ", "_")
 
 
-def script_of(job: Job, config: DictConfig, folder: Path, token: str, after: Sequence[str]) -> str:
-    """The batch script of a stage's job."""
-    return job_script(
+def stage_request(
+    job: Job, config: DictConfig, folder: Path, token: str, after: Sequence[str] = ()
+) -> JobRequest:
+    """What a stage's job asks of sbatch."""
+    return JobRequest(
         job.resources,
         folder,
         name=job_name(config, job.stage),
         token=token,
-        output=Path(config.exp_dir) / "logs" / job.stage / "job-%j.log",
+        output=job_log(Path(config.exp_dir), job.stage, "%j"),
+        stage=job.stage,
         after=after,
     )
 
@@ -165,7 +155,5 @@ def _folder(config: DictConfig, job: SubmittedJob) -> Path:
     return jobs_dir(Path(config.exp_dir)) / job.name
 
 
-def _write_script(one: SubmittedJob, job: Job, config: DictConfig, after: Sequence[str]) -> Path:
-    folder = _folder(config, one)
-    write_text(folder / SCRIPT, script_of(job, config, folder, one.token, after))
-    return folder / SCRIPT
+def _request(one: SubmittedJob, job: Job, config: DictConfig, after: Sequence[str] = ()) -> JobRequest:
+    return stage_request(job, config, _folder(config, one), one.token, after)

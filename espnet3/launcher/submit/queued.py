@@ -1,27 +1,21 @@
-"""The jobs of a run directory that are in Slurm's queue."""
+"""The jobs of a run directory that are in Slurm's queue, as handles."""
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
-from espnet3.rundir.job import SubmittedJob, read_job_end, read_job_id, read_jobs, write_submission
+from espnet3.rundir.job import read_job_end, read_job_id, read_jobs, write_submission
 from espnet3.rundir.layout import jobs_dir
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.queue import SlurmJob, find_job, own_jobs
 
-
-@dataclass(frozen=True)
-class Queued:
-    """A job of a run directory, and what Slurm has of it."""
-
-    job: SubmittedJob
-    job_id: str
-    slurm: SlurmJob | None = None
+if TYPE_CHECKING:
+    from espnet3.launcher.submit.job_handle import JobHandle
 
 
-def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> list[Queued]:
+def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> "list[JobHandle]":
     """The jobs of a run directory that are in Slurm's queue, those too whose id was never noted.
 
     Args:
@@ -35,6 +29,8 @@ def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> list[Q
     if not known:
         return []
     in_slurm = [job for job in (own_jobs() if jobs is None else jobs) if job.in_queue]
+    from espnet3.launcher.submit.job_handle import JobHandle
+
     found = []
     for job in known:
         folder = jobs_dir(exp_dir) / job.name
@@ -46,7 +42,7 @@ def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> list[Q
             if not job_id:
                 with suppress(OSError):
                     write_submission(folder, slurm.job_id)
-            found.append(Queued(job, slurm.job_id, slurm))
+            found.append(JobHandle(folder, slurm.job_id, seen=slurm))
     return found
 
 
@@ -64,8 +60,8 @@ def refuse_if_queued(exp_dir: Path) -> None:
         ) from error
     if queued:
         first, where = queued[0], short_path(exp_dir)
-        state = first.slurm.state if first.slurm else "queued"
+        state = first.seen.state if first.seen else "queued"
         raise UserError(
-            f"{where} is in use by Slurm job {first.job_id} ({first.job.stage}, {state}): follow it with"
+            f"{where} is in use by Slurm job {first.job_id} ({first.stage}, {state}): follow it with"
             f" `espnet3 logs -f {where}`, end it with `espnet3 cancel {where}`, or give tag=NAME"
         )

@@ -1,22 +1,96 @@
-"""Hand one script to Slurm, once, after it was tried out; and cancel jobs."""
+"""Hand a job to Slurm, once: a stage's, an array of trials, a search, the doctor's probe.
 
+The steps are the same for all of them. The caller describes the job in its folder, with a new token
+(`new_token`); `try_out` checks everything before the first job is queued; `submit` writes the script, has
+submitit's executor call sbatch, and notes the id in the folder. A command that dies in between leaves a
+token by which the job is found in the queue, and the job notes its own id (`rundir.job.duplicate_of`).
+"""
+
+import tempfile
+import uuid
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.submit.precheck import check_limits, check_script
-from espnet3.resources import Resources
+from espnet3.launcher.submit.request import JobRequest
+from espnet3.rundir.job import SCRIPT, write_submission
 from espnet3.slurm.command import SlurmAway, ask
 from espnet3.slurm.partitions import parse_partitions
 from espnet3.slurm.patience import Patience
-from espnet3.slurm.queue import own_jobs
+from espnet3.slurm.queue import TOKEN
 from espnet3.stages import label
 
+if TYPE_CHECKING:
+    from espnet3.launcher.submit.job_handle import JobHandle
 
-class Refused(UserError):
+
+class SubmissionRefused(UserError):
     """A job that can't be submitted: what is wrong with its script, or the site's own message."""
+
+
+def new_token() -> str:
+    """A new id of ours, for a job to carry as its comment in Slurm."""
+    return f"{TOKEN}{uuid.uuid4().hex[:12]}"
+
+
+def try_out(requests: Sequence[JobRequest]) -> None:
+    """Check every script and ask Slurm whether it would take the job; leaves nothing behind.
+
+    Raises:
+        SubmissionRefused: naming what is wrong, or in the site's own words.
+        SlurmAway: it does not answer.
+    """
+    show = partial(ask, ["scontrol", "--oneliner", "show", "partition"])
+    patience = Patience()
+    with tempfile.TemporaryDirectory(prefix="espnet3-") as temporary:
+        scripts = [Path(temporary) / f"{number}.sh" for number in range(len(requests))]
+        for request, script in zip(requests, scripts, strict=True):
+            script.write_text(request.script)
+        try:
+            partitions = parse_partitions(patience.until_answered(show))
+            for request, script in zip(requests, scripts, strict=True):
+                check_script(script, request.resources, request.where)
+                check_limits(request.resources, partitions, request.where)
+        except SlurmAway:
+            raise
+        except UserError as error:
+            raise SubmissionRefused(str(error)) from error
+        for request, script in zip(requests, scripts, strict=True):
+            try:
+                patience.until_answered(partial(ask, ["sbatch", "--test-only", str(script)]))
+            except SlurmAway:
+                raise
+            except UserError as error:
+                raise SubmissionRefused(
+                    f"Slurm refuses the job of {label(request.stage)}: {error}"
+                ) from error
+
+
+def submit(request: JobRequest) -> "JobHandle":
+    """Submit a job that is described in its folder, once, whatever happens to Slurm, and note its id there.
+
+    Raises:
+        SubmissionRefused: by Slurm, in its own words.
+        SlurmAway: it does not answer; the job may be in the queue.
+        UserError: the script can't be written.
+    """
+    from espnet3.launcher.submit.job_handle import JobHandle
+
+    script = request.folder / SCRIPT
+    try:
+        job = request.executor().submit_command()
+    except OSError as error:
+        raise UserError(f"can't write {error.filename or script}: {error.strerror}") from error
+    except SlurmAway:
+        raise
+    except UserError as error:
+        raise SubmissionRefused(f"Slurm refuses {short_path(script)}: {error}") from error
+    assert isinstance(job, JobHandle)
+    write_submission(request.folder, job.job_id)
+    return job
 
 
 def cancel(job_ids: Sequence[str]) -> None:
@@ -27,63 +101,3 @@ def cancel(job_ids: Sequence[str]) -> None:
     """
     if job_ids:
         ask(["scancel", "--quiet", *job_ids])
-
-
-def try_out(scripts: Sequence[tuple[Path, Resources, str]]) -> None:
-    """Check every script and ask Slurm whether it would take the job, before the first is queued.
-
-    Args:
-        scripts: each with what it asks for, and the stage that says so.
-
-    Raises:
-        Refused: naming what is wrong, or in the site's own words.
-        SlurmAway: it does not answer.
-    """
-    show = partial(ask, ["scontrol", "--oneliner", "show", "partition"])
-    patience = Patience()
-    try:
-        partitions = parse_partitions(patience.until_answered(show))
-        for script, resources, stage in scripts:
-            check_script(script, resources, f"resources.{stage}")
-            check_limits(resources, partitions, f"resources.{stage}")
-    except SlurmAway:
-        raise
-    except UserError as error:
-        raise Refused(str(error)) from error
-    for script, _, stage in scripts:
-        command = ["sbatch", "--test-only", str(script)]
-        try:
-            patience.until_answered(partial(ask, command))
-        except SlurmAway:
-            raise
-        except UserError as error:
-            raise Refused(f"Slurm refuses the job of {label(stage)}: {error}") from error
-
-
-def sbatch(script: Path, token: str) -> str:
-    """Submit a script once, whatever happens to Slurm: before each further try the queue is searched.
-
-    Returns:
-        The job's id, or that of the array.
-
-    Raises:
-        Refused: by Slurm, in its own words.
-        SlurmAway: it does not answer.
-    """
-
-    def taken() -> str | None:
-        """The job's id, where Slurm took it and could not say so."""
-        with suppress(SlurmAway):
-            for job in own_jobs():
-                if job.comment.partition("[")[0] == token:
-                    return job.job_id.partition("_")[0]
-        return None
-
-    # A command that is killed here must not leave an sbatch that submits later, unseen by `resume`.
-    command = partial(ask, ["sbatch", "--parsable", str(script)], dies_with_us=True)
-    try:
-        return Patience().until_answered(command, taken).strip().split(";")[0]
-    except SlurmAway:
-        raise
-    except UserError as error:
-        raise Refused(f"Slurm refuses {short_path(script)}: {error}") from error

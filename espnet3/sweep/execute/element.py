@@ -23,12 +23,11 @@ from espnet3.rundir.attempt import End
 from espnet3.rundir.job import (
     CONFIG,
     SubmittedJob,
+    duplicate_of,
     read_job_end,
-    read_job_id,
     write_job_end,
-    write_submission,
 )
-from espnet3.rundir.layout import jobs_dir
+from espnet3.rundir.layout import job_log, jobs_dir
 from espnet3.rundir.private import check_private
 from espnet3.rundir.stop import TIME_LIMIT
 from espnet3.slurm.own_job import own_slurm_job_id, stop_at
@@ -56,11 +55,8 @@ def _run(folder: Path) -> int:
     assert array is not None, f"{folder} describes no array"
     sweep = folder.parent.parent
     element = int(os.environ["SLURM_ARRAY_TASK_ID"])
-    submitted_as, this = read_job_id(folder), os.environ["SLURM_ARRAY_JOB_ID"]
-    if submitted_as is None:
-        write_submission(folder, this)
-    elif submitted_as != this:
-        print(f"ends: this array was submitted twice, and is job {submitted_as}")
+    if other := duplicate_of(folder, os.environ["SLURM_ARRAY_JOB_ID"]):
+        print(f"ends: this array was submitted twice, and is job {other}")
         return 0
     own = []
     for name in array.elements[element]:
@@ -122,7 +118,7 @@ def _run_to_its_end(sweep: Path, trial: Trial, job: SubmittedJob, start: StartSt
 
 def _describe(sweep: Path, trial: Trial, job: SubmittedJob) -> None:
     """Give a trial's job its configuration; from now on this process prints into the trial's log."""
-    redirect_output(trial_dir(sweep, trial.name) / "logs" / job.stage / f"job-{own_slurm_job_id()}.log")
+    redirect_output(job_log(trial_dir(sweep, trial.name), job.stage, own_slurm_job_id()))
     config = _folder(sweep, trial, job) / CONFIG
     if not config.exists():
         write_text(config, saved_text(trial_config(sweep, trial)))

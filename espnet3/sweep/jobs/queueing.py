@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet3.errors import UserError
-from espnet3.launcher.submit.submission import Refused
+from espnet3.launcher.submit.submission import SubmissionRefused
 from espnet3.slurm.limits import read_limits
 from espnet3.slurm.queue import own_jobs
 from espnet3.sweep.jobs.submit import ArrayRequest, submit_part
@@ -68,7 +68,7 @@ def submit_some(
                 job_id = submit_part(
                     sweep, part, name=one.name, after=one.after, force=force, command=command
                 )
-            except Refused as error:
+            except SubmissionRefused as error:
                 if not _TOO_MANY.search(str(error)) or (len(part.elements) == 1 and not arrays):
                     raise
                 room = len(part.elements) // 2 if len(part.elements) > 1 else 0

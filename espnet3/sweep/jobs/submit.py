@@ -1,21 +1,18 @@
 """Hand trials to Slurm as job arrays: none is queued twice or lost, whenever this process dies."""
 
 import shutil
-import tempfile
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from espnet3.errors import cannot_write
-from espnet3.launcher.submit.script import job_script
-from espnet3.launcher.submit.submission import Refused, sbatch, try_out
-from espnet3.rundir.atomic import write_text
-from espnet3.rundir.job import SCRIPT, read_job_id, write_submission
+from espnet3.launcher.submit.request import JobRequest
+from espnet3.launcher.submit.submission import SubmissionRefused, new_token, submit, try_out
+from espnet3.rundir.job import read_job_id, write_submission
 from espnet3.rundir.process import ProcessName
 from espnet3.slurm.limits import Limits
-from espnet3.slurm.queue import TOKEN, SlurmJob
+from espnet3.slurm.queue import SlurmJob
 from espnet3.sweep.jobs.array import SubmittedArray, chunks, read_array, write_array
 from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.trials.folder import array_dir, array_numbers
@@ -64,16 +61,17 @@ def split_evenly(total: int, parts: int) -> list[int]:
     return [max(1, total // parts + (number < total % parts)) for number in range(parts)]
 
 
-def array_script(
+def job_request(
     part: ArrayRequest, folder: Path, *, name: str, token: str, after: Sequence[str] = ()
-) -> str:
-    """The batch script of an array whose files are in `folder`."""
-    return job_script(
+) -> JobRequest:
+    """What an array whose files are in `folder` asks of sbatch."""
+    return JobRequest(
         part.batch.resources,
         folder,
         name=name,
         token=token,
         output=folder / "logs" / "%a.log",
+        stage=part.batch.main.stage,
         after=after,
         array=part.indices,
         module="espnet3.sweep.execute.element",
@@ -85,20 +83,15 @@ def array_name(base: Base) -> str:
     return f"{Path(base['recipe_dir']).name}.{base['tag']}.sweep".replace(" ", "_")
 
 
-def check_parts(parts: Sequence[ArrayRequest], name: str) -> None:
+def check_parts(sweep: Path, parts: Sequence[ArrayRequest], name: str) -> None:
     """Check the script of each array, and ask Slurm whether it would take it; leaves nothing behind.
 
     Raises:
         UserError: Slurm refuses one, with its own message.
         SlurmAway: it does not answer.
     """
-    with tempfile.TemporaryDirectory(prefix="espnet3-") as temporary:
-        scripts = []
-        for number, part in enumerate(parts):
-            script = Path(temporary) / f"{number}.sh"
-            script.write_text(array_script(part, Path(temporary), name=name, token=f"{TOKEN}test"))
-            scripts.append((script, part.batch.resources, part.batch.main.stage))
-        try_out(scripts)
+    folder = array_dir(sweep, 1)
+    try_out([job_request(part, folder, name=name, token=new_token()) for part in parts])
 
 
 def submit_part(
@@ -125,7 +118,7 @@ def submit_part(
     folder = array_dir(sweep, numbers[-1] + 1 if numbers else 1)
     main = part.batch.main.resources
     array = SubmittedArray(
-        token=f"{TOKEN}{uuid.uuid4().hex[:12]}",
+        token=new_token(),
         elements=part.elements,
         stages=part.batch.stages,
         force=force,
@@ -135,16 +128,13 @@ def submit_part(
     )
     try:
         write_array(sweep, folder, array)
-        write_text(folder / SCRIPT, array_script(part, folder, name=name, token=array.token, after=after))
     except OSError as error:
         raise cannot_write(error, folder) from error
     try:
-        job_id = sbatch(folder / SCRIPT, array.token)
-    except Refused:
+        return submit(job_request(part, folder, name=name, token=array.token, after=after)).job_id
+    except SubmissionRefused:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    write_submission(folder, job_id)
-    return job_id
 
 
 def adopt(sweep: Path, jobs: Sequence[SlurmJob]) -> None:

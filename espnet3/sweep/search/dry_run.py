@@ -4,7 +4,7 @@ from espnet3.errors import short_path
 from espnet3.slurm.allocation import Allocation
 from espnet3.sweep.dry_run import describe_batches
 from espnet3.sweep.jobs.plan import plan_batches
-from espnet3.sweep.search.job import check_detached, searcher_script
+from espnet3.sweep.search.job import check_detached, searcher_request
 from espnet3.sweep.search.planned import corners, plan_search
 from espnet3.sweep.trials.search_record import SearchRequest
 
@@ -26,8 +26,9 @@ def describe(wanted: SearchRequest, allocation: Allocation | None, *, detach: bo
     ]
     if detach:
         check_detached(search)
+        script = searcher_request(search, "espnet3:TOKEN").script
         lines += ["the job that searches:"]
-        lines += [f"    | {line}".rstrip() for line in searcher_script(search, "espnet3:TOKEN").splitlines()]
+        lines += [f"    | {line}".rstrip() for line in script.splitlines()]
     planned = search.plan(corners(search.space)[:1])
     batches = plan_batches(search.sweep, planned.trials, planned.bases, wanted.stages, allocation)
     return [*lines, *describe_batches(planned, batches, force=False)]

@@ -9,21 +9,20 @@ import os
 import signal
 import sys
 import time
-import uuid
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 from espnet3.errors import UserError
 from espnet3.launcher.planning.claims import hold_directory
-from espnet3.launcher.submit.script import job_script
-from espnet3.launcher.submit.submission import sbatch, try_out
+from espnet3.launcher.submit.request import JobRequest
+from espnet3.launcher.submit.submission import new_token, submit, try_out
 from espnet3.resources import Resources
-from espnet3.rundir.atomic import write_json, write_text
-from espnet3.rundir.job import SCRIPT, SUBMISSION, read_job_id, write_submission
+from espnet3.rundir.atomic import write_json
+from espnet3.rundir.job import SUBMISSION, duplicate_of
 from espnet3.rundir.private import check_private
 from espnet3.slurm.own_job import own_slurm_job_id, requeue, stop_at, wait_for_slurm
-from espnet3.slurm.queue import TOKEN
+from espnet3.slurm.sbatch_options import ABOUT_HARDWARE, option_name
 from espnet3.sweep.run import SweepOptions, how_to_follow, plan_and_check
 from espnet3.sweep.search.folder import made
 from espnet3.sweep.search.loop import run_search
@@ -75,24 +74,31 @@ def check_detached(planned: PlannedSearch) -> None:
 
 
 def searcher_resources(planned: PlannedSearch) -> Resources:
-    """What the job asks for: `sweep.searcher`, and what it leaves to the training's."""
+    """What the job asks for: `sweep.searcher`, and else what the training does, as far as one task needs it.
+
+    Features of nodes (`constraint`) are of the training's partition, so they hold in that alone.
+    """
     train, own = Resources.of(planned.config, "train"), planned.config.sweep.searcher
+    options = train.additional_parameters
     return Resources(
         mem_gb=own.mem_gb,
         timeout_min=own.timeout_min or train.timeout_min,
         partition=own.partition or train.partition,
         account=train.account,
         qos=own.qos or train.qos,
+        constraint=train.constraint if own.partition in (None, train.partition) else None,
         setup=train.setup,
-        additional_parameters={"open-mode": "append"},
+        additional_parameters={
+            name: value for name, value in options.items() if option_name(name) not in ABOUT_HARDWARE
+        },
     )
 
 
-def searcher_script(planned: PlannedSearch, token: str) -> str:
-    """The job's batch script."""
+def searcher_request(planned: PlannedSearch, token: str) -> JobRequest:
+    """What the job asks of sbatch."""
     folder, config = search_dir(planned.sweep), planned.config
     name = f"{planned.recipe.directory.name}.{config.tag}.search".replace(" ", "_")
-    return job_script(
+    return JobRequest(
         searcher_resources(planned), folder, name=name, token=token, output=folder / LOG,
         module="espnet3.sweep.search.job",
     )  # fmt: skip
@@ -104,19 +110,17 @@ def _submit(planned: PlannedSearch, folder: Path, *, again: bool) -> str:
     plan_and_check(
         planned.sweep, trial.trials, trial.bases, SweepOptions(planned.wanted.stages, planned.wanted.command)
     )
-    searcher = Searcher(f"{TOKEN}{uuid.uuid4().hex[:12]}", again)
+    searcher = Searcher(new_token(), again)
+    request = searcher_request(planned, searcher.token)
+    try_out([request])
     before = read_search(planned.sweep)
     (folder / SUBMISSION).unlink(missing_ok=True)
-    write_text(folder / SCRIPT, searcher_script(planned, searcher.token))
-    try_out([(folder / SCRIPT, searcher_resources(planned), "train")])
     write_search(
         planned.sweep,
         SearchRecord(planned.wanted, planned.settings.n_trials, before.trials if before else []),
     )
     write_json(folder / SEARCHER, asdict(searcher))
-    job_id = sbatch(folder / SCRIPT, searcher.token)
-    write_submission(folder, job_id)
-    return job_id
+    return submit(request).job_id
 
 
 class _StopRequested(BaseException):
@@ -131,10 +135,8 @@ def main(folder: str) -> int:
         searcher, record = read_searcher(own), read_search(own.parent)
         assert searcher is not None and record is not None, f"{own} describes no search"
         job_id = own_slurm_job_id()
-        if (noted := read_job_id(own)) is None:
-            write_submission(own, job_id)
-        elif noted != job_id:
-            screen.line(f"ends: the search was submitted twice, and is job {noted}")
+        if other := duplicate_of(own, job_id):
+            screen.line(f"ends: the search was submitted twice, and is job {other}")
             return 0
         return _search(record.wanted, screen, job_id, again=searcher.again and _is_first_start())
     except UserError as error:

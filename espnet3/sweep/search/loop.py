@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
 from espnet3.launcher.planning.claims import hold_directory
-from espnet3.launcher.submit.submission import Refused
+from espnet3.launcher.submit.submission import SubmissionRefused
 from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.command import SlurmAway
@@ -178,7 +178,7 @@ class Search:
         """Hand the trials at `points` to Slurm; those that it does not take now are left for later.
 
         Raises:
-            Refused: while nothing is under way that could make room.
+            SubmissionRefused: while nothing is under way that could make room.
         """
         if not points:
             return 0
@@ -193,7 +193,7 @@ class Search:
             self._screen.line(f"Slurm is away: {error}; the search goes on when it is back")
             trials.put_off(points)
             return 0
-        except Refused as error:
+        except SubmissionRefused as error:
             if not trials.open:
                 raise
             self._screen.line(f"Slurm takes no more trials: {error}; {len(trials.open)} at once from now on")

@@ -8,7 +8,7 @@ from espnet3.rundir.job import read_job_id, read_jobs, write_submission
 from espnet3.rundir.layout import jobs_dir
 from espnet3.slurm.limits import Limits, parse_limits
 from espnet3.sweep.jobs.array import SubmittedArray, own_job, read_array, write_array
-from espnet3.sweep.jobs.submit import array_requests, array_script, split_evenly
+from espnet3.sweep.jobs.submit import array_requests, job_request, split_evenly
 
 
 @pytest.fixture
@@ -44,7 +44,9 @@ def test_limits_are_read_from_the_sites_configuration():
 
 def test_the_script_runs_one_process_for_each_element(batch):
     (part,) = array_requests(batch, ["a", "b"], Limits(), max_parallel=1, trials_per_job=1)
-    script = array_script(part, Path("/s/arrays/3"), name="asr.x.sweep", token="espnet3:t", after=["7", "8"])
+    script = job_request(
+        part, Path("/s/arrays/3"), name="asr.x.sweep", token="espnet3:t", after=["7", "8"]
+    ).script
     for line in (
         *("#SBATCH --array='0-1%1'", "#SBATCH --comment=espnet3:t", "#SBATCH --dependency=afterok:7:8"),
         *("#SBATCH --kill-on-invalid-dep=yes", "#SBATCH --nodes=2", "#SBATCH --requeue"),

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from espnet3.launcher.submit.script import job_script
+from espnet3.launcher.submit.request import JobRequest
 from espnet3.resources import Resources
 from espnet3.slurm.srun import srun_command
 
@@ -62,7 +62,7 @@ export SUBMITIT_EXECUTOR=slurm
 
 
 def test_a_script_holds_every_resource():
-    script = job_script(
+    request = JobRequest(
         EVERYTHING,
         Path("/exp/my jobs/train-1"),
         name="asr.default.2-train",
@@ -70,18 +70,22 @@ def test_a_script_holds_every_resource():
         output=Path("/exp/logs/job-%j.log"),
         after=["11", "12"],
     )
-    assert script == SCRIPT
+    assert request.script == SCRIPT
 
 
 def test_a_script_leaves_out_what_is_not_asked_for():
-    script = job_script(Resources(), Path("/j"), name="n", token="t", output=Path("/o"))
+    script = JobRequest(Resources(), Path("/j"), name="n", token="t", output=Path("/o")).script
     for word in ("gpus", "mem", "partition", "dependency", "kill-on-invalid-dep", "wckey"):
         assert f"--{word}" not in script
 
 
 def test_srun_starts_every_rank_with_its_cores_and_ends_all_with_the_first_that_fails():
     command = srun_command(
-        EVERYTHING, Path("/exp/attempts/train-1"), Path("/exp/early-%t.log"), nodes=["n1", "n7"]
+        EVERYTHING,
+        Path("/exp/attempts/train-1"),
+        Path("/exp/early-%t.log"),
+        nodes=["n1", "n7"],
+        program=["espnet3.launcher.rank.entry", "espnet3.launcher.rank.task"],
     )
     assert command == [
         *("srun", "--kill-on-bad-exit=1", "--job-name=train-1"),

@@ -1,0 +1,109 @@
+"""submitit's executors as espnet3 uses them: every private name of submitit stands in this file.
+
+Importing it imports submitit (0.1 s), so others import it where they call it. It knows nothing of run
+directories and stages, so that `launcher.start` may import it, too.
+"""
+
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from submitit import Job, LocalJob, SlurmExecutor, SlurmJob
+from submitit.core.utils import FailedSubmissionError
+
+from espnet3.rundir.atomic import write_text
+from espnet3.rundir.job import SCRIPT
+from espnet3.slurm.command import SlurmAway, ask
+from espnet3.slurm.patience import Patience
+from espnet3.slurm.queue import own_jobs
+
+
+class BatchExecutor(SlurmExecutor):
+    """submitit's Slurm executor, whose jobs run a command of ours instead of a pickled function.
+
+    Parameters, the script, the sbatch command and the id in its answer are submitit's. The script is `job.sh`
+    in the folder. sbatch has a clean environment, ends with this process, and is called again while Slurm is
+    away, unless the job turns out to be in the queue.
+
+    Args:
+        folder: of the job; it must exist when the job is submitted.
+        command: what the job runs, on its first node.
+        parameters: for `update_parameters`; `comment` must be there, and be unique: it is how a job is found
+            that Slurm took without saying so.
+        job_class: of the handle that submission returns.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        command: Sequence[str],
+        parameters: Mapping[str, Any],
+        job_class: type[SlurmJob] = SlurmJob,
+    ) -> None:
+        super().__init__(folder)
+        self.command = list(command)
+        self.job_class = job_class
+        self.update_parameters(**parameters, use_srun=False)
+
+    @classmethod
+    def affinity(cls) -> int:
+        """As of an executor that is available: scripts are shown where there is no Slurm, too."""
+        return 2
+
+    def script(self) -> str:
+        """The batch script."""
+        text: str = self._make_submission_file_text(self._submitit_command_str, uid="")
+        return text
+
+    def submit_command(self) -> SlurmJob:
+        """Write the script and submit the job, once.
+
+        Raises:
+            OSError: the script can't be written.
+            SlurmAway: Slurm does not answer; the job may be in the queue.
+            UserError: Slurm refuses, in its own words.
+        """
+        return self._submit_command(self._submitit_command_str)
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return shlex.join(self.command)
+
+    def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Job]:
+        raise TypeError("BatchExecutor runs its command: call submit_command, which pickles nothing")
+
+    def _submit_command(self, command: str) -> SlurmJob:
+        script = self.folder / SCRIPT
+        write_text(script, self._make_submission_file_text(command, uid=""))
+        sbatch = partial(self._sbatch, self._make_submission_command(script))
+        job_id = Patience().until_answered(sbatch, self._id_in_queue)
+        return self.job_class(self.folder, job_id)
+
+    def _sbatch(self, command: Sequence[str]) -> str:
+        """Run sbatch; the job's id, or that of the array."""
+        # A process that is killed here must not leave an sbatch that submits later, unseen by `resume`.
+        answer = ask(command, dies_with_us=True)
+        try:
+            job_id: str = self._get_job_id_from_submission_command(answer)
+        except FailedSubmissionError:
+            raise SlurmAway(f"sbatch answered without a job id: {answer.strip()!r}") from None
+        return job_id
+
+    def _id_in_queue(self) -> str | None:
+        """The job's id, where Slurm took it and could not say so."""
+        with suppress(SlurmAway):
+            for job in own_jobs():
+                if job.comment.partition("[")[0] == self.parameters["comment"]:
+                    return job.job_id.partition("_")[0]
+        return None
+
+
+def controller_of(job: LocalJob) -> "subprocess.Popen[bytes]":
+    """The process of submitit's local executor that starts the tasks of `job` and waits for them."""
+    process = job._process
+    assert process is not None  # so only in a handle that was read from a pickle
+    return process

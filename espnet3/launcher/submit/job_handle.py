@@ -1,0 +1,285 @@
+"""The handle of a job in Slurm, as users of submitit know it; made from the job's folder, by any process.
+
+Importing it imports submitit (0.1 s), so others import it where they call it.
+"""
+
+import time
+from contextlib import nullcontext, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from submitit import SlurmJob
+from submitit.core.utils import FailedJobError, JobPaths
+from submitit.slurm.slurm import SlurmInfoWatcher
+
+from espnet3.errors import UserError, short_path
+from espnet3.launcher.submit.submission import cancel
+from espnet3.outcomes.attempt import first_failure
+from espnet3.rundir.attempt import read_attempts
+from espnet3.rundir.job import CONFIG, SCRIPT, SubmittedJob, read_job, read_job_id
+from espnet3.rundir.layout import job_log, jobs_dir, log_path, stage_home
+from espnet3.rundir.record import read_record
+from espnet3.slurm.queue import SlurmJob as QueueEntry
+from espnet3.stages import label
+from espnet3.status.run_files import read_run, read_run_of_job
+from espnet3.status.snapshot import QueueSnapshot, query_queue
+from espnet3.status.stage_states import stage_statuses
+from espnet3.status.stage_status import UNDER_WAY, StageStatus
+
+AT_FIRST_S = 60.0
+QUEUE_EVERY_S = (1.0, 5.0)
+"""How old an answer of Slurm may be while its jobs are new, and later: each question costs its controller."""
+
+
+class JobFailed(FailedJobError):
+    """A job that did not end as done; the message ends with the traceback of the rank that failed first."""
+
+    def __init__(
+        self, status: StageStatus, *, rank: int | None = None, traceback: str = "", log: Path | None = None
+    ) -> None:
+        self.stage: str = status.stage
+        self.job_id: str = status.job_id
+        self.state: str = status.state
+        """How it ended, as `espnet3 status` says: failed, killed, stopped, cancelled, blocked."""
+        self.reason: str = status.reason
+        """Why, in one line."""
+        self.rank = rank
+        """The rank that failed first, if one did."""
+        self.traceback = traceback
+        """Of that rank."""
+        self.log = log
+        """What it printed, or else what the batch process did."""
+        job = f", job {status.job_id}," if status.job_id else ""
+        first = f"{label(status.stage)}{job} {status.state}{f': {status.reason}' if status.reason else ''}"
+        lines = [first, traceback.rstrip(), f"log: {log}" if log else ""]
+        super().__init__("\n".join(line for line in lines if line))
+
+
+class QueueWatcher(SlurmInfoWatcher):
+    """submitit's watcher of all jobs of a process, which asks squeue, and sacct for what squeue forgot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wanted: dict[str, str] = {}
+        self._snapshot = QueueSnapshot()
+        self._asked_at = self._newest_at = float("-inf")
+
+    def register_job(self, job_id: str) -> None:
+        """Ask for this job, too, from now on."""
+        self._wanted.setdefault(job_id, "")
+        self._newest_at = time.monotonic()
+
+    def set_token(self, job_id: str, token: str) -> None:
+        """Say which comment a job carries: ids begin again where Slurm was set up anew."""
+        self._wanted[job_id] = token
+
+    def snapshot(self, mode: str = "standard") -> QueueSnapshot:
+        """What Slurm says of all jobs; asks, unless it did so a short while ago.
+
+        Args:
+            mode: "force" asks in any case, "cache" never.
+        """
+        now = time.monotonic()
+        pause = QUEUE_EVERY_S[0 if now - self._newest_at < AT_FIRST_S else 1]
+        is_due = self._asked_at <= self._newest_at or now - self._asked_at >= pause
+        if mode == "force" or (mode == "standard" and is_due):
+            self.update()
+        return self._snapshot
+
+    def update(self) -> None:
+        """Ask Slurm; where it does not answer, what it said before is no longer taken for the state."""
+        self._snapshot = query_queue(self._wanted.items())
+        self._asked_at = time.monotonic()
+
+    def clear(self) -> None:
+        """Forget what Slurm has said."""
+        self._snapshot, self._asked_at = QueueSnapshot(), float("-inf")
+
+    def get_info(self, job_id: str, mode: str = "standard") -> dict[str, str]:
+        """What sacct would say: JobID, State, NodeList; empty where Slurm does not know the job."""
+        if job_id not in self._wanted:
+            self.register_job(job_id)
+        entry = self.snapshot(mode).find(job_id, self._wanted[job_id])
+        return {"JobID": job_id, "State": entry.state, "NodeList": entry.nodes} if entry else {}
+
+    def get_state(self, job_id: str, mode: str = "standard") -> str:
+        """Slurm's word: PENDING, RUNNING, COMPLETED, …; UNKNOWN where it has none."""
+        return self.get_info(job_id, mode).get("State") or "UNKNOWN"
+
+
+class RunJobPaths(JobPaths):
+    """Where the files of a job in a run directory are."""
+
+    def __init__(self, folder: Path, job_id: str, submitted: SubmittedJob) -> None:
+        super().__init__(folder, job_id=job_id)
+        self._submitted = submitted
+
+    @property
+    def exp_dir(self) -> Path:
+        """The run directory."""
+        return self.folder.parent.parent
+
+    @property
+    def submission_file(self) -> Path:
+        """The batch script; that of the array where the job is an element of one."""
+        return (Path(self._submitted.array) if self._submitted.array else self.folder) / SCRIPT
+
+    @property
+    def stdout(self) -> Path:
+        """What the batch process prints; what ranks print is in `attempt-<n>/rank-<r>.log` beside it."""
+        return job_log(self.exp_dir, self._submitted.stage, self.job_id or "")
+
+    @property
+    def stderr(self) -> Path:
+        """The same file."""
+        return self.stdout
+
+
+class JobHandle(SlurmJob[dict[str, Any]]):
+    """A job of a run directory that was submitted to Slurm: one of a stage, or a trial's element of an array.
+
+    As in submitit: `job_id`, `state`, `done()`, `wait()`, `cancel()`, `result()`, `exception()`, `stdout()`,
+    `stderr()`, `paths`, `get_info()`, `awaitable()`.
+
+    Args:
+        folder: `jobs/<name>` of the run directory.
+        job_id: Slurm's: "123", or "123_4".
+        seen: the job as the queue showed it when it was looked for.
+    """
+
+    watcher = QueueWatcher()
+
+    def __init__(self, folder: Path | str, job_id: str, *, seen: QueueEntry | None = None) -> None:
+        self.folder = Path(folder).absolute()
+        self.seen = seen
+        super().__init__(self.folder, job_id)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "JobHandle":
+        """The handle of the job in `folder`, whoever submitted it.
+
+        Raises:
+            UserError: no job is described there, or its id was never noted.
+        """
+        folder = Path(folder)
+        if read_job(folder) is None:
+            raise UserError(f"{folder} describes no job")
+        job_id = read_job_id(folder)
+        if job_id is None:
+            raise UserError(f"{folder}: the job was not submitted, or its id was not noted")
+        return cls(folder, job_id)
+
+    @cached_property
+    def submitted(self) -> SubmittedJob:
+        """What was known of the job before it was submitted: its stages, the chain it belongs to, …
+
+        Raises:
+            UserError: nothing readable is in its folder.
+        """
+        job = read_job(self.folder)
+        if job is None:
+            raise UserError(f"{self.folder} describes no job")
+        return job
+
+    @property
+    def name(self) -> str:
+        """Of its folder: train-1."""
+        return self.folder.name
+
+    @property
+    def stage(self) -> str:
+        """The first stage it runs."""
+        return self.submitted.stage
+
+    @property
+    def exp_dir(self) -> Path:
+        """The run directory."""
+        return self.folder.parent.parent
+
+    @property
+    def paths(self) -> RunJobPaths:
+        """Where its files are: folder, stdout, stderr, submission_file."""
+        return RunJobPaths(self.folder, self.job_id, self.submitted)
+
+    @property
+    def state(self) -> str:
+        """Slurm's word: PENDING, RUNNING, COMPLETED, FAILED, …; UNKNOWN where it has none."""
+        self._watch()
+        return self.watcher.get_state(self.job_id)
+
+    def statuses(self, *, mode: str = "standard") -> list[StageStatus]:
+        """How each stage of the job is, as `espnet3 status` shows it.
+
+        Args:
+            mode: see `QueueWatcher.snapshot`.
+        """
+        self._watch()
+        run = read_run_of_job(self.exp_dir, self.name, self.job_id)
+        rows = stage_statuses(run, self.watcher.snapshot(mode), time.time())
+        return [row for row in rows if row.job == self.name]
+
+    def done(self, force_check: bool = False) -> bool:
+        """Whether the job is over and will not start again by itself; `force_check` asks Slurm anyway."""
+        mode = "force" if force_check else "standard"
+        return not any(row.state in UNDER_WAY for row in self.statuses(mode=mode))
+
+    def cancel(self, check: bool = True) -> None:
+        """Cancel the job, which saves first if Slurm leaves it the time; one that is over stays as it is.
+
+        Args:
+            check: raise where that fails.
+
+        Raises:
+            UserError: Slurm does not answer, or refuses, or the job runs other trials, too.
+        """
+        with nullcontext() if check else suppress(UserError):
+            if (others := self.submitted.runs - 1) > 0:
+                raise UserError(f"job {self.job_id} runs {others} other trials, too, which would end with it")
+            cancel([self.job_id])
+
+    def result(self) -> dict[str, Any]:
+        """Wait for the job; the metrics of its last stage, as rank 0 recorded them.
+
+        Raises:
+            JobFailed: it did not end as done.
+        """
+        error = self.exception()
+        if error is not None:
+            raise error
+        stage, config = self.submitted.stages[-1], OmegaConf.load(self.folder / CONFIG)
+        record = read_record(stage_home(config, stage), stage)
+        return dict(record.metrics) if record else {}
+
+    def results(self) -> list[dict[str, Any]]:
+        """`result`, as the only one: ranks have none of their own."""
+        return [self.result()]
+
+    def exception(self) -> JobFailed | None:
+        """Wait for the job; why it did not end as done, or None."""
+        self.wait()
+        failed = next((row for row in self.statuses(mode="cache") if row.state != "done"), None)
+        return self._failure(failed) if failed else None
+
+    def _failure(self, status: StageStatus) -> JobFailed:
+        own = [one for one in read_attempts(self.exp_dir, status.stage) if one.begin.job == self.name]
+        rank = first_failure(own[-1].states) if own else None
+        if rank is not None and own:
+            log = log_path(self.exp_dir, status.stage, own[-1].begin.number, rank.rank)
+            return JobFailed(status, rank=rank.rank, traceback=rank.traceback, log=log)
+        batch_log = self.paths.stdout
+        return JobFailed(status, log=batch_log if batch_log.exists() else None)
+
+    def _watch(self) -> None:
+        """Have the watcher know the job by its token, too."""
+        self.watcher.set_token(self.job_id, self.submitted.token)
+
+    def __repr__(self) -> str:
+        return f"JobHandle<job_id={self.job_id}, folder={short_path(self.folder)}>"
+
+
+def load_jobs(exp_dir: Path | str) -> list[JobHandle]:
+    """The jobs of a run directory that were submitted together last, in order, with those they wait for."""
+    chain = read_run(Path(exp_dir)).chain
+    return [JobHandle(jobs_dir(Path(exp_dir)) / one.job.name, one.job_id) for one in chain if one.job_id]
