@@ -1,5 +1,5 @@
-"""The verbs of the command line, one file each: its flags, and a call of what does the work.
+"""The subcommands of `espnet3`, one file each: flags, and a call of the package that does the work.
 
 Each file has `add(verbs)`, which adds its parser, and `main(options, rest)`, which returns the exit code.
-What a verb needs is imported when it runs, so that --help stays instant.
+Imports are inside `main`, so that --help is instant.
 """

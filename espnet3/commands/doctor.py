@@ -11,16 +11,16 @@ from espnet3.errors import UserError, cannot_write
 
 DESCRIPTION = """\
 Check a cluster before jobs are submitted to it: Slurm's commands and settings,
-what you may use, whether it takes jobs as configured, and, by a probe job,
-whether its nodes see the run directory and Python, reach each other, and have
-the GPUs asked for."""
+your accounts and partitions, whether sbatch accepts the jobs as configured and,
+by a probe job, whether nodes see the run directory and Python, reach each
+other, and have the requested GPUs."""
 EPILOG = """\
-Overrides say what the jobs, and the probe, ask for:
+Overrides set the resources of the jobs and of the probe:
   espnet3 doctor resources.train.partition=gpu resources.train.gpus_per_node=2
   espnet3 doctor resources.train.nodes=4 --wait 30
-lines: ✓ as it should be; · good to know; ✗ wrong, and what to do
-exit codes: 0 nothing is wrong; 1 something is; 2 a mistake in the command;
-130 ended by Ctrl-C, the probe job is cancelled"""
+lines: ✓ correct; · information; ✗ a problem, and how to fix it
+exit codes: 0 no problem; 1 a problem; 2 a mistake in the command; 130 ended by
+Ctrl-C, the probe job is cancelled"""
 
 
 def add(verbs: Any) -> None:
@@ -33,7 +33,7 @@ def add(verbs: Any) -> None:
         default=".",
         type=Path,
         metavar="DIR",
-        help="look at this recipe's configuration and run directory (default: the one we are in, if any)",
+        help="use this recipe's configuration and run directory (default: the current one, if any)",
     )
     doctor.add_argument("--no-job", action="store_true", help="submit no probe job")
     doctor.add_argument(
@@ -41,20 +41,20 @@ def add(verbs: Any) -> None:
         type=_minutes,
         default=5.0,
         metavar="MINUTES",
-        help="how long the probe job may wait and run before it is cancelled (default: 5)",
+        help="time the probe job may wait and run before it is cancelled (default: 5)",
     )
     doctor.add_argument(
         "--write-site",
         nargs="?",
         const="",
         metavar="-",
-        help="only write a site file for this cluster, never over another; with - print it",
+        help="only write a site file for this cluster, if there is none; with - print it",
     )
     doctor.set_defaults(main=main)
 
 
 def main(options: argparse.Namespace, overrides: list[str]) -> int:
-    """Write a site file, or go through the checklist."""
+    """Write a site file, or run the checks."""
     flags = [word for word in overrides if word.startswith("-")]
     if flags:
         raise UserError(f"{flags[0]}: there is no such flag; see espnet3 doctor --help")
@@ -79,7 +79,7 @@ def main(options: argparse.Namespace, overrides: list[str]) -> int:
         config, files, exp_dir = compose_resources(overrides), [], Path.cwd()
     resources = {stage: Resources.of(config, stage) for stage in STAGES}
     nodes_given = any(word.startswith("resources.train.nodes=") for word in overrides)
-    is_well = examine(
+    is_ok = examine(
         resources,
         exp_dir,
         files=files,
@@ -87,7 +87,7 @@ def main(options: argparse.Namespace, overrides: list[str]) -> int:
         probe=not options.no_job,
         wait_s=60 * options.wait,
     )
-    return 0 if is_well else 1
+    return 0 if is_ok else 1
 
 
 def _write_site(*, to_stdout: bool) -> int:
@@ -99,9 +99,9 @@ def _write_site(*, to_stdout: bool) -> int:
     if not to_stdout and path.exists():
         raise UserError(f"{path} is there already: move it aside, or print one with --write-site -")
     cluster = ask_cluster()
-    lost = [name for name in COMMANDS if name in cluster.missing]
-    if lost or cluster.away:
-        why = cluster.away or f"{', '.join(lost)} not on PATH"
+    absent = [name for name in COMMANDS if name in cluster.missing]
+    if absent or cluster.away:
+        why = cluster.away or f"{', '.join(absent)} not on PATH"
         raise UserError(f"no cluster to write a site file for ({why}); conf/site.yaml is a template to copy")
     text = site_text(cluster, os.environ, date=time.strftime("%Y-%m-%d"))
     if to_stdout:

@@ -1,21 +1,21 @@
-"""`espnet3 logs`: what a run printed."""
+"""`espnet3 logs`: print or follow the log of a run."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from espnet3.commands.parser import EXIT_CODES, no_more
+from espnet3.commands.parser import EXIT_CODES, refuse_extra_arguments
 from espnet3.errors import UserError
 
 DESCRIPTION = """\
-Print what a run printed: by default rank 0 of the attempt that began last. Of a
-failed attempt the traceback of the rank that failed first comes before the log,
-of a killed one what Slurm said about it after the log."""
+Print the log of a run: by default of rank 0 in the newest attempt. For a failed
+attempt, the traceback of the first failing rank is printed before the log; for
+a killed one, what Slurm reports about it after the log."""
 EPILOG = f"""\
-Of a sweep it prints the first trial that failed, or the one that --trial names;
-with -f alone it follows all trials, or the job that searches.
-With -f it goes on over restarts and stages until nothing of the run is under
-way, as the command does that started it; Ctrl-C ends only the looking.
+For a sweep it prints the log of the first failed trial, or of --trial; with -f
+alone it follows all trials, or the searching job.
+With -f it follows the run over restarts and stages to its end, as the command
+does that started it; Ctrl-C ends only the following.
 Each log is a file: exp/<tag>/logs/<stage>/attempt-<k>/rank-<n>.log
 {EXIT_CODES}
 (without -f: 0, or 2)"""
@@ -24,22 +24,22 @@ Each log is a file: exp/<tag>/logs/<stage>/attempt-<k>/rank-<n>.log
 def add(verbs: Any) -> None:
     """Add the parser to argparse's subparsers."""
     logs = verbs.add_parser(
-        "logs", description=DESCRIPTION, epilog=EPILOG, help="what a run printed, or prints"
+        "logs", description=DESCRIPTION, epilog=EPILOG, help="print or follow the log of a run"
     )
     logs.add_argument(
         "dir", type=Path, metavar="DIR", help="a run directory, such as exp/default, or a sweep"
     )
-    logs.add_argument("--trial", metavar="T", help="of a sweep: a number as in its status, or a name")
-    logs.add_argument("--stage", metavar="S", help="by number or name (default: the one that ran last)")
-    logs.add_argument("--rank", type=int, default=0, metavar="N", help="which process (default: 0)")
-    logs.add_argument("--attempt", type=int, metavar="K", help="which attempt (default: the last)")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on while the run does")
+    logs.add_argument("--trial", metavar="T", help="trial of a sweep: a number as in its status, or a name")
+    logs.add_argument("--stage", metavar="S", help="by number or name (default: the last one that ran)")
+    logs.add_argument("--rank", type=int, default=0, metavar="N", help="rank (default: 0)")
+    logs.add_argument("--attempt", type=int, metavar="K", help="attempt (default: the last)")
+    logs.add_argument("-f", "--follow", action="store_true", help="follow until the run ends")
     logs.set_defaults(main=main)
 
 
 def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Print the log, or follow it."""
-    no_more(rest)
+    refuse_extra_arguments(rest)
     if options.follow and options.attempt is not None:
         raise UserError("--attempt and -f don't go together: -f shows the attempts from the last one on")
     from espnet3.launcher.follow.logs import follow_logs, print_logs
@@ -51,7 +51,7 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
 
     stage = None if options.stage is None else STAGES[stage_number(options.stage, "--stage")]
     if is_sweep(options.dir):
-        from espnet3.sweep.show.logs import first_failed, trial_named, under_way
+        from espnet3.sweep.show.logs import find_first_failed, find_trial, trials_under_way
 
         if options.follow and options.trial is None:
             from espnet3.sweep.run import follow
@@ -60,10 +60,10 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
             code = follow_search(options.dir.resolve(), Screen())
             if code is not None:
                 return code
-            return follow(options.dir.resolve(), under_way(options.dir), Screen())
+            return follow(options.dir.resolve(), trials_under_way(options.dir), Screen())
         named = options.trial is not None
         options.dir = (
-            trial_named(options.dir, options.trial) if named else first_failed(options.dir, Screen())
+            find_trial(options.dir, options.trial) if named else find_first_failed(options.dir, Screen())
         )
     elif options.trial is not None:
         raise UserError(f"--trial {options.trial}: {options.dir} is no sweep")

@@ -1,4 +1,4 @@
-"""An argument parser whose mistakes are the user's: one line, exit code 2."""
+"""An argument parser that reports mistakes as UserError: one line, exit code 2."""
 
 import argparse
 from typing import Any, NoReturn
@@ -11,19 +11,19 @@ started; 75 stopped, the same command continues; 130 ended by Ctrl-C"""
 
 
 class Parser(argparse.ArgumentParser):
-    """As argparse's, but a wrong flag is a UserError."""
+    """argparse's parser, but mistakes raise UserError."""
 
     def __init__(self, **settings: Any) -> None:
         settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
-        """A wrong flag is a mistake like any other: one line."""
+        """Raise a UserError instead of printing the usage."""
         raise UserError(message)
 
 
-def no_more(rest: list[str]) -> None:
-    """Refuse words that no flag and no argument has taken.
+def refuse_extra_arguments(rest: list[str]) -> None:
+    """Refuse arguments that no flag and no positional argument has taken.
 
     Raises:
         UserError: naming the first.

@@ -1,4 +1,4 @@
-"""`espnet3 resume`: queue what is left of runs."""
+"""`espnet3 resume`: submit the unfinished stages of runs again."""
 
 import argparse
 import os
@@ -7,51 +7,50 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet3.commands.parser import EXIT_CODES, no_more
+from espnet3.commands.parser import EXIT_CODES, refuse_extra_arguments
 from espnet3.errors import UserError
 
 if TYPE_CHECKING:
     from espnet3.terminal.screen import Screen
 
 DESCRIPTION = """\
-Submit what is left of runs on Slurm, with the configuration they were submitted
-with. A submission that died half-way goes on: what is queued already is kept.
-After a job that failed, was stopped, cancelled or killed, the stages from that
-one on are submitted again; a training continues from its newest checkpoint.
-Nothing is ever queued twice."""
+Submit the unfinished stages of runs on Slurm with their recorded configuration.
+An interrupted submission is completed; jobs that are queued already are kept.
+After a job that failed, was stopped, cancelled or killed, its stage and the
+later ones are submitted again; training continues from its newest checkpoint.
+No stage is ever queued twice."""
 EPILOG = f"""\
-Of a sweep, or one trial of it, what is missing or did not end as done is run,
-on Slurm or here, as planned. Trials of an older configuration are left alone.
-A search goes on until it has its number of trials.
-One run is then followed, as by the command that started it; Ctrl-C ends only
-the looking. Of a run on this machine it names the command that continues it.
+For a sweep or one of its trials, it runs the trials that are not done, on Slurm
+or on this machine, as planned; not those of an older configuration. A search
+continues until it has its number of trials.
+A single run is then followed, as by the command that started it; Ctrl-C ends
+only the following. For a run on this machine it prints the command that
+continues it.
 {EXIT_CODES}
 (with --detach or several runs: 0 when all are queued or done)"""
 
 
 def add(verbs: Any) -> None:
     """Add the parser to argparse's subparsers."""
-    resume = verbs.add_parser(
-        "resume", description=DESCRIPTION, epilog=EPILOG, help="queue what is left of runs"
-    )
+    resume = verbs.add_parser("resume", description=DESCRIPTION, epilog=EPILOG, help="continue runs")
     resume.add_argument(
-        "dirs", nargs="+", type=Path, metavar="DIR", help="run directories, sweeps, or folders that hold some"
+        "dirs", nargs="+", type=Path, metavar="DIR", help="run directories, sweeps, or folders of them"
     )
     resume.add_argument("--detach", action="store_true", help="submit, say how to follow, exit")
     resume.set_defaults(main=main)
 
 
 def main(options: argparse.Namespace, rest: list[str]) -> int:
-    """Submit what is missing; follow it if it is one run."""
-    no_more(rest)
+    """Submit the unfinished stages; follow them if there is one run."""
+    refuse_extra_arguments(rest)
     from espnet3.launcher.follow.jobs import tell_how_to_follow
     from espnet3.launcher.resume import follow, resume
     from espnet3.status.run_dirs import run_dirs
-    from espnet3.sweep.trials.folder import sort_out, sweep_of
+    from espnet3.sweep.trials.folder import split_sweeps, sweep_of
     from espnet3.terminal.screen import Screen
 
     screen = Screen()
-    sweeps, others = sort_out(options.dirs)
+    sweeps, others = split_sweeps(options.dirs)
     trials = {path: sweep for path in others if (sweep := sweep_of(path))}
     named = [(sweep, None) for sweep in sweeps] + [
         (sweep, path.resolve().name) for path, sweep in trials.items()
@@ -86,8 +85,8 @@ def _sweep(sweep: Path, trial: str | None, options: argparse.Namespace, screen: 
         from espnet3.sweep.search.loop import run_search
 
         if options.detach:
-            return submit_search(search.wanted, screen, again=True)
-        return run_search(search.wanted, screen, allocation=read_allocation(os.environ), again=True)
+            return submit_search(search.request, screen, again=True)
+        return run_search(search.request, screen, allocation=read_allocation(os.environ), retry_failed=True)
     named = shlex.join(map(str, options.dirs))
     return resume_sweep(
         sweep,

@@ -22,10 +22,10 @@ Everything else is a Hydra override of the recipe's configuration:
   tag=NAME               use the run directory exp/NAME
   launcher=debug         run in this process, for pdb
 With --multirun, overrides of several values, as a,b  range(1,4)  choice(a,b) or
-glob(*), span a grid of trials. Each has a run directory of its own below
-exp/sweeps/<tag>/trials; the same command again runs what is missing or failed,
-and other values extend the sweep. With hydra/sweeper=optuna they are a space
-that is searched: see conf/hydra/sweeper/optuna.yaml.
+glob(*), span a grid of trials, each with its own run directory below
+exp/sweeps/<tag>/trials. The same command again runs the missing and failed
+trials; other values extend the sweep. With hydra/sweeper=optuna the overrides
+are a search space: see conf/hydra/sweeper/optuna.yaml.
 {EXIT_CODES}"""
 FLAGS = (
     *("--stage", "--stop-stage", "--multirun", "--dry-run", "--detach", "--force"),
@@ -44,8 +44,8 @@ def add(verbs: Any) -> None:
     )
     run.add_argument("--stage", metavar="S", help="first stage, by number or name (default: 0)")
     run.add_argument("--stop-stage", "--stop_stage", metavar="S", help="last stage (default: 3)")
-    run.add_argument("--multirun", "-m", action="store_true", help="a sweep: one trial for each combination")
-    run.add_argument("--dry-run", action="store_true", help="print what would be done; touch nothing")
+    run.add_argument("--multirun", "-m", action="store_true", help="a sweep: one trial per combination")
+    run.add_argument("--dry-run", action="store_true", help="print the plan and scripts; write nothing")
     run.add_argument("--force", action="store_true", help="run finished stages again; old trainings are kept")
     run.add_argument("--detach", action="store_true", help="launcher=slurm: submit, say how to follow, exit")
     run.add_argument("--cfg", choices=["job"], help="print the resolved configuration and exit")
@@ -53,9 +53,9 @@ def add(verbs: Any) -> None:
 
 
 def main(options: argparse.Namespace, overrides: list[str]) -> int:
-    """Compose, plan, and then print, run or submit."""
+    """Compose and plan; then print, run or submit."""
     _refuse_unknown_flags(overrides)
-    _refuse_hydras_launchers(options, overrides)
+    _refuse_hydra_launchers(options, overrides)
     from espnet3.config.compose import compose, find_recipe
     from espnet3.launcher.planning.plan import plan, stage_range
     from espnet3.slurm.allocation import read_allocation
@@ -85,13 +85,13 @@ def main(options: argparse.Namespace, overrides: list[str]) -> int:
         config,
         force=options.force,
         detach=options.detach,
-        command=[typed(options, overrides, recipe.directory)],
+        command=[command_line(options, overrides, recipe.directory)],
         screen=Screen(),
     )
 
 
-def typed(options: argparse.Namespace, overrides: list[str], recipe: Path) -> str:
-    """The command as one would type it anywhere: by the recipe's run.sh, if it has one."""
+def command_line(options: argparse.Namespace, overrides: list[str], recipe: Path) -> str:
+    """The command line, valid in any directory: by the recipe's run.sh, if it has one."""
     script = recipe / "run.sh"
     words = [str(script)] if script.is_file() else ["espnet3", "run", "--recipe", str(recipe)]
     for flag, value in (("--stage", options.stage), ("--stop-stage", options.stop_stage)):
@@ -103,28 +103,32 @@ def typed(options: argparse.Namespace, overrides: list[str], recipe: Path) -> st
 def single_trial_command(
     options: argparse.Namespace, fixed: Sequence[str], recipe: "Recipe", name: str, own: Sequence[str]
 ) -> str:
-    """The command that makes a trial of a sweep alone, in a run directory of its own.
+    """The command that runs a trial of a sweep alone, in a run directory of its own.
 
     Args:
-        options: of the sweep's command: `stage` and `stop_stage`.
+        options: `stage` and `stop_stage` of the sweep's command.
         fixed: the overrides that all trials have.
-        recipe: theirs.
-        name: the trial's.
-        own: its own overrides.
+        recipe: the recipe.
+        name: the trial's name.
+        own: the trial's overrides.
     """
-    from espnet3.sweep.trials.grid import for_one_alone
+    from espnet3.sweep.trials.grid import single_trial_overrides
 
-    single = argparse.Namespace(**{**vars(options), "multirun": False, "force": False, "detach": False})
-    return typed(single, [*for_one_alone(fixed), *own, f"tag={name}"], recipe.directory)
+    single_options = argparse.Namespace(
+        **{**vars(options), "multirun": False, "force": False, "detach": False}
+    )
+    return command_line(
+        single_options, [*single_trial_overrides(fixed), *own, f"tag={name}"], recipe.directory
+    )
 
 
 def _sweep(options: argparse.Namespace, overrides: list[str], recipe: "Recipe", stages: list[str]) -> int:
-    """Expand the grid, and print it, or run or submit its trials; or search."""
+    """Expand the grid; then print, run or submit its trials. Or run a search."""
     if options.cfg:
-        raise UserError("--cfg shows one configuration: leave --multirun and the other values out")
-    from espnet3.sweep.search.settings import asks_for_search
+        raise UserError("--cfg shows one configuration: leave out --multirun, and give one value per key")
+    from espnet3.sweep.search.settings import is_search_requested
 
-    if asks_for_search(recipe, overrides):
+    if is_search_requested(recipe, overrides):
         return _search(options, overrides, recipe, stages)
     from functools import partial
 
@@ -136,62 +140,62 @@ def _sweep(options: argparse.Namespace, overrides: list[str], recipe: "Recipe", 
 
     allocation = read_allocation(os.environ)
     expansion = expand(recipe, overrides, allocation)
-    command = typed(options, overrides, recipe.directory)
-    make = partial(
+    command = command_line(options, overrides, recipe.directory)
+    plan_trials = partial(
         plan_sweep,
         expansion,
         stages,
         command,
         partial(single_trial_command, options, expansion.fixed, recipe),
     )
-    asked = SweepOptions(stages, command, options.force, options.detach, allocation)
+    sweep_options = SweepOptions(stages, command, options.force, options.detach, allocation)
     if options.dry_run:
         from espnet3.sweep.dry_run import describe
 
-        print("\n".join(describe(make(), asked)))
+        print("\n".join(describe(plan_trials(), sweep_options)))
         return 0
-    return run_sweep(make, sweep_directory(expansion), asked, Screen())
+    return run_sweep(plan_trials, sweep_directory(expansion), sweep_options, Screen())
 
 
-def _refuse_hydras_launchers(options: argparse.Namespace, overrides: list[str]) -> None:
+def _refuse_hydra_launchers(options: argparse.Namespace, overrides: list[str]) -> None:
     for word in overrides:
         if word.startswith(("hydra/launcher=", "hydra.launcher.")):
             raise UserError(
-                f"{word}: here launcher=slurm or local says where trials run; Hydra's own launchers are for"
+                f"{word}: launcher=slurm or local sets where trials run; Hydra's own launchers are for"
                 f" python -m espnet3.hydra_app --recipe {options.recipe} -m …"
             )
 
 
 def _search(options: argparse.Namespace, overrides: list[str], recipe: "Recipe", stages: list[str]) -> int:
-    """Search here, or submit a job that does, or print what would be done."""
+    """Run a search, submit it as a job, or print its plan."""
     from espnet3.slurm.allocation import read_allocation
     from espnet3.sweep.trials.search_record import SearchRequest
     from espnet3.terminal.screen import Screen
 
     if options.force:
         raise UserError(
-            "--force: a search runs no finished trial again: give tag=NAME for a search of its own"
+            "--force: a search never runs finished trials again: give tag=NAME for another search"
         )
-    single = argparse.Namespace(**{**vars(options), "multirun": False, "detach": False})
-    wanted = SearchRequest(
+    single_options = argparse.Namespace(**{**vars(options), "multirun": False, "detach": False})
+    request = SearchRequest(
         recipe=str(recipe.directory),
         overrides=overrides,
         stages=stages,
-        command=typed(options, overrides, recipe.directory),
-        single_trial_command=shlex.split(typed(single, [], recipe.directory)),
+        command=command_line(options, overrides, recipe.directory),
+        single_trial_command=shlex.split(command_line(single_options, [], recipe.directory)),
     )
     if options.dry_run:
         from espnet3.sweep.search.dry_run import describe
 
-        print("\n".join(describe(wanted, read_allocation(os.environ), detach=options.detach)))
+        print("\n".join(describe(request, read_allocation(os.environ), detach=options.detach)))
         return 0
     if options.detach:
         from espnet3.sweep.search.job import submit_search
 
-        return submit_search(wanted, Screen())
+        return submit_search(request, Screen())
     from espnet3.sweep.search.loop import run_search
 
-    return run_search(wanted, Screen(), allocation=read_allocation(os.environ))
+    return run_search(request, Screen(), allocation=read_allocation(os.environ))
 
 
 def _refuse_unknown_flags(overrides: list[str]) -> None:

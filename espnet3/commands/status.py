@@ -1,51 +1,51 @@
-"""`espnet3 status`: how any number of runs are."""
+"""`espnet3 status`: show the status of runs."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from espnet3.commands.parser import no_more
+from espnet3.commands.parser import refuse_extra_arguments
 from espnet3.errors import UserError
 
 DESCRIPTION = """\
-Show how runs are, in one table: from any shell, however they were started, from
-their files and Slurm's queue (one squeue and at most one sacct for all runs)."""
+Show the status of runs in one table, from any shell: read from their files and
+Slurm's queue (one squeue and at most one sacct for all runs)."""
 EPILOG = """\
-With one run every stage is shown; with several those not done, or the last one.
+One run: every stage is shown. Several runs: the unfinished stages, or the last.
 states:
-  not started   described, but never submitted: `espnet3 resume` submits it
-  queued        waits, for the reason that Slurm gives, or for an earlier stage
-  held          Slurm won't start it before it is released, or it is suspended
-  blocked       never started, because a stage before it was not done
-  running       at work
-  restarting    was at work, and starts again by itself
+  not started   not submitted yet: `espnet3 resume` submits it
+  queued        pending, for Slurm's reason, or waiting for an earlier stage
+  held          held until it is released in Slurm, or suspended
+  blocked       never started, because an earlier stage was not done
+  running       its ranks run
+  restarting    restarts by itself
   done          finished
-  stopped       has saved because it was asked to; `espnet3 resume` continues it
-  cancelled     by a person
-  failed        with what the first failing rank said; see `espnet3 logs`
+  stopped       asked to stop, and saved; `espnet3 resume` continues it
+  cancelled     by a user
+  failed        with the error of the first failing rank; see `espnet3 logs`
   killed        ended from outside, without time to save
-Of a sweep every trial is one line, and * marks the best one. A trial is queued,
-running, done, failed, stopped, cancelled, killed, or missing: nothing has run
-it, and `espnet3 resume` does.
+A sweep has one line per trial; * marks the best one. A trial is queued,
+running, done, failed, stopped, cancelled, killed, or missing: not run yet, and
+`espnet3 resume` runs it.
 columns:
   elapsed       of the attempt
-  beat          how long ago rank 0 last wrote how far it is (minutes:seconds)
+  beat          time since rank 0 last wrote its progress (minutes:seconds)
   utt/s         utterances per second, of all ranks together
-  metric        the last loss, or what the last stage has measured
+  metric        the last loss, or the result of the last stage
 exit codes: 0; 2 a mistake in the command"""
 
 
 def add(verbs: Any) -> None:
     """Add the parser to argparse's subparsers."""
     status = verbs.add_parser(
-        "status", description=DESCRIPTION, epilog=EPILOG, help="how runs are, from any shell"
+        "status", description=DESCRIPTION, epilog=EPILOG, help="show the status of runs"
     )
     status.add_argument(
         "dirs",
         nargs="*",
         type=Path,
         metavar="DIR",
-        help="runs, sweeps, or folders that hold some (default: all of the recipe or clone we are in)",
+        help="runs, sweeps, or folders of them (default: all of the current recipe or clone)",
     )
     status.add_argument("--watch", action="store_true", help="redraw until Ctrl-C")
     status.add_argument("--json", action="store_true", help="one document with every field")
@@ -53,19 +53,17 @@ def add(verbs: Any) -> None:
 
 
 def main(options: argparse.Namespace, rest: list[str]) -> int:
-    """Print the table once, or again and again."""
-    no_more(rest)
+    """Print the table once or repeatedly."""
+    refuse_extra_arguments(rest)
     if options.watch and options.json:
-        raise UserError("--watch and --json don't go together: call --json as often as you need it")
+        raise UserError("--watch and --json don't go together: call --json repeatedly")
     from espnet3.status.show import status, watch_status
-    from espnet3.sweep.trials.folder import sort_out
+    from espnet3.sweep.trials.folder import split_sweeps
     from espnet3.terminal.screen import Screen
 
-    sweeps, runs = sort_out(options.dirs)
+    sweeps, runs = split_sweeps(options.dirs)
     if sweeps and runs and (options.watch or options.json):
-        raise UserError(
-            f"{runs[0]} is a run and {sweeps[0]} a sweep: watch, or write as JSON, one after the other"
-        )
+        raise UserError(f"{runs[0]} is a run and {sweeps[0]} a sweep: give runs and sweeps separately")
     screen = Screen()
     if sweeps:
         from espnet3.sweep.show.status import print_document, show_sweeps, watch_sweeps

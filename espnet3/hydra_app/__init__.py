@@ -1,1 +1,1 @@
-"""Hydra's own command line over the same trials: its launchers, its sweepers, its flags."""
+"""Hydra's own command line for the same trials: its launchers, sweepers and flags."""

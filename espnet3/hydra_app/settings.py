@@ -1,20 +1,20 @@
-"""What Hydra is told besides what the user gives: where files are, and what its launchers ask for."""
+"""Overrides that we add to Hydra's command line: paths, and the resources of its launchers."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from espnet3.config.compose import Recipe
 
-_TRAIN = "${resources.train.%s}"
-_SAME = (
+_TRAIN_FIELD = "${resources.train.%s}"
+_SHARED_FIELDS = (
     *("nodes", "gpus_per_node", "mem_gb", "timeout_min", "signal_delay_s", "partition", "account", "qos"),
     *("constraint", "setup", "additional_parameters"),
 )
-"""What hydra-submitit-launcher calls as resources.train does."""
+"""Fields with the same name in hydra-submitit-launcher and in resources.train."""
 
 
-def settings(recipe: Recipe) -> dict[str, Any]:
-    """Key -> value, for every launcher: recipe and files, and where Hydra leaves its own."""
+def hydra_settings(recipe: Recipe) -> dict[str, Any]:
+    """Key -> value for every launcher: recipe, search path, and Hydra's own output."""
     return {
         "recipe_dir": str(recipe.directory),
         "hydra.searchpath": [f"file://{folder}" for folder in recipe.folders[1:]],
@@ -25,18 +25,20 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def launcher_settings(launcher: str) -> dict[str, Any]:
-    """Key -> value, for a launcher that is not ours: what its jobs ask for follows from resources.train.
+    """Key -> value for a launcher of Hydra: the resources of its jobs follow from resources.train.
 
     A job has one task on each node: the first starts the ranks, as steps inside the job.
     """
     cpus = "${times:${resources.train.tasks_per_node},${resources.train.cpus_per_task}}"
-    asked: dict[str, Any] = {"submitit_local": {"timeout_min": _TRAIN % "timeout_min"}}
-    asked["submitit_slurm"] = {name: _TRAIN % name for name in _SAME} | {"cpus_per_task": cpus}
-    return {f"hydra.launcher.{name}": value for name, value in asked.get(launcher, {}).items()}
+    fields: dict[str, Any] = {"submitit_local": {"timeout_min": _TRAIN_FIELD % "timeout_min"}}
+    fields["submitit_slurm"] = {name: _TRAIN_FIELD % name for name in _SHARED_FIELDS} | {
+        "cpus_per_task": cpus
+    }
+    return {f"hydra.launcher.{name}": value for name, value in fields.get(launcher, {}).items()}
 
 
-def words_of(values: dict[str, Any]) -> Sequence[str]:
-    """The same as overrides in Hydra's syntax."""
+def to_overrides(values: dict[str, Any]) -> Sequence[str]:
+    """Overrides in Hydra's syntax."""
     return [f"{key}={_quoted(value)}" for key, value in values.items()]
 
 

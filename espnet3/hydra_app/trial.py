@@ -1,4 +1,4 @@
-"""Trials of a sweep that a launcher of Hydra's runs: written down first, then each found by its overrides."""
+"""Trials that one of Hydra's launchers runs: recorded first, then each found by its overrides."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -28,51 +28,51 @@ from espnet3.sweep.trials.record import read_sweep_record
 from espnet3.sweep.trials.trial import read_trial, trial_config
 from espnet3.terminal.screen import Screen
 
-OURS = ("recipe_dir", "hydra")
-"""Keys of overrides that say nothing about a trial."""
+APPLICATION_KEYS = ("recipe_dir", "hydra")
+"""Keys of overrides that are not part of a trial's configuration."""
 
 
 class TrialFailed(CompactHydraException):
-    """What Hydra is told of a trial that did not end as done."""
+    """Reports to Hydra that a trial did not end as done."""
 
 
-def write_down(
+def record_trials(
     expansion: Expansion,
     overrides: Sequence[str],
     stages: Sequence[str],
     command: str,
     single_trial_command: Callable[[Sequence[str], Recipe, str, Sequence[str]], str],
 ) -> None:
-    """Make or extend a sweep, without running a trial.
+    """Create or extend a sweep without running a trial.
 
     Args:
-        expansion: what it asks for.
-        overrides: the same as it was typed.
-        stages: what each trial runs.
-        command: as it was typed.
-        alone: makes the command that makes a trial alone, of fixed overrides, recipe, name, own overrides.
+        expansion: the trials.
+        overrides: the overrides of the command line.
+        stages: the stages of each trial.
+        command: the command line.
+        single_trial_command: maps fixed overrides, recipe, name and overrides to a trial's own command.
 
     Raises:
         UserError: for what can be known before anything is started.
     """
-    submits = next((word for word in overrides if word.startswith("launcher=")), None)
-    if submits is not None:
-        raise UserError(f"{submits}: Hydra's launcher says where trials run: leave {submits} out")
-    own = partial(single_trial_command, expansion.fixed, expansion.recipe)
-    make = partial(plan_sweep, expansion, stages, command, own)
-    record_sweep(make, sweep_directory(expansion), Screen())
+    launcher = next((word for word in overrides if word.startswith("launcher=")), None)
+    if launcher is not None:
+        raise UserError(f"{launcher}: Hydra's launcher says where trials run: leave {launcher} out")
+    trial_command = partial(single_trial_command, expansion.fixed, expansion.recipe)
+    plan = partial(plan_sweep, expansion, stages, command, trial_command)
+    record_sweep(plan, sweep_directory(expansion), Screen())
 
 
 def run_trial(recipe_dir: Path, stages: Sequence[str], command: str, *, force: bool) -> float | None:
-    """Run the trial that the current job of Hydra's is, in this process's allocation or on this machine.
+    """Run the trial of the current Hydra job, in this process's allocation or on this machine.
 
-    The first task of a job does so for all of them, and starts the ranks itself.
+    The first task of a Slurm job runs it and starts the ranks; the other tasks return at once.
 
     Returns:
-        Its objective, where it has one.
+        Its objective, if it has one.
 
     Raises:
-        TrialFailed: it did; the message is its reason.
+        TrialFailed: the trial failed; the message is the reason.
         SystemExit: it was asked to stop.
     """
     from hydra.core.hydra_config import HydraConfig
@@ -80,11 +80,11 @@ def run_trial(recipe_dir: Path, stages: Sequence[str], command: str, *, force: b
     if in_step(os.environ) and os.environ.get("SLURM_PROCID", "0") != "0":
         return None
     recipe = find_recipe(recipe_dir)
-    asked: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    own = [str(word) for word in asked if not is_ours(str(word))]
-    expansion = expand_trials(recipe, [own])
+    task_overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    overrides = [str(word) for word in task_overrides if not is_application_key(str(word))]
+    expansion = expand_trials(recipe, [overrides])
     sweep = sweep_directory(expansion)
-    name = _name_of(sweep, expansion.digests[0], own)
+    name = _name_of(sweep, expansion.digests[0], overrides)
     trial = read_trial(sweep, name)
     if trial is None:
         raise UserError(f"trial {name} of {short_path(sweep)} is gone")
@@ -107,7 +107,7 @@ def run_trial(recipe_dir: Path, stages: Sequence[str], command: str, *, force: b
 
 
 def _allocation() -> Allocation | None:
-    """The one we are in; that srun has started this process on each of its nodes is as it should be."""
+    """The current allocation, as if this step had one task: srun starts this process on each node."""
     allocation = read_allocation(os.environ)
     return replace(allocation, tasks_of_this_step=1) if allocation else None
 
@@ -118,11 +118,11 @@ def _name_of(sweep: Path, digest: str, overrides: Sequence[str]) -> str:
         if listed.digest == digest:
             return name
     raise UserError(
-        f"{' '.join(overrides)} is no trial of {short_path(sweep)}: the configuration or the code of the"
-        " recipe has changed since; start again"
+        f"{' '.join(overrides)} is not a trial of {short_path(sweep)}: the configuration or the code of the"
+        " recipe has changed since; start the multirun again"
     )
 
 
-def is_ours(word: str) -> bool:
-    """Whether an override is Hydra's or the application's, and says nothing about a trial."""
-    return word.partition("=")[0].lstrip("+~").replace("/", ".").split(".")[0] in OURS
+def is_application_key(word: str) -> bool:
+    """Whether an override is for Hydra or the application, not part of a trial's configuration."""
+    return word.partition("=")[0].lstrip("+~").replace("/", ".").split(".")[0] in APPLICATION_KEYS

@@ -5,13 +5,13 @@ from collections.abc import Collection, Sequence
 from espnet3.rundir.attempt import End
 from espnet3.rundir.outcome import EXIT_CODES
 
-ENDED_AT_ONCE = 130
+KILLED_BY_CTRL_C = 130
 """The exit code after a second Ctrl-C."""
 
 
 def exit_code(end: End | None) -> int:
     """What a command, or a job, ends with; None stands for a second Ctrl-C."""
-    return ENDED_AT_ONCE if end is None else EXIT_CODES[end.outcome]
+    return KILLED_BY_CTRL_C if end is None else EXIT_CODES[end.outcome]
 
 
 def exit_code_of_all(states: Collection[str]) -> int:

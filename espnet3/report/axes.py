@@ -1,4 +1,4 @@
-"""Swept keys as axes: their short names, and their values in order and as one reads them."""
+"""Swept keys as axes: their labels, and their sorted values as numbers and text."""
 
 import itertools
 import json
@@ -9,8 +9,8 @@ from typing import Any
 from espnet3.sweep.show.view import SweepView
 from espnet3.sweep.trials.naming import labels
 
-MOST_CELLS = 30
-"""An axis with more distinct numbers than this is drawn to scale, and not as rows of cells."""
+MAX_CELLS = 30
+"""An axis with more distinct numbers than this is drawn to scale, not as cells."""
 
 
 @dataclass(frozen=True)
@@ -19,24 +19,24 @@ class Axis:
 
     key: str
     label: str
-    """Short, and no other key's."""
+    """Short and unique."""
     texts: list[str]
-    """Its distinct values as one reads them, in order."""
+    """Its distinct values as text, in order."""
     numbers: list[float] | None
-    """The same as numbers; None unless every value is a finite one."""
+    """The same as numbers; None unless every value is a finite number."""
     log: bool
-    """Its numbers are spread by factors rather than by differences."""
-    places: list[int]
-    """For each trial the index of its value; -1 where it has none."""
+    """Its numbers are spread evenly on a logarithmic scale."""
+    positions: list[int]
+    """For each trial the index of its value; -1 if it has none."""
 
     @property
     def to_scale(self) -> bool:
         """Too many numbers for cells."""
-        return self.numbers is not None and len(self.numbers) > MOST_CELLS
+        return self.numbers is not None and len(self.numbers) > MAX_CELLS
 
 
 def axes(view: SweepView) -> list[Axis]:
-    """An axis for each swept key, in their order."""
+    """An axis for each swept key, in order."""
     return [
         _axis(key, label, [trial.values.get(key, _NONE) for trial in view.trials])
         for key, label in labels(view.keys).items()
@@ -44,7 +44,7 @@ def axes(view: SweepView) -> list[Axis]:
 
 
 def number_text(value: float, *, power: bool = False) -> str:
-    """A number as one writes it: `2e-4`, `0.05`, `16`, `3e6`; with `power` always as `5e-2`."""
+    """A number as text: `2e-4`, `0.05`, `16`, `3e6`; with `power` always as `5e-2`."""
     if not math.isfinite(value):
         return {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
     if value == 0 or (0.01 <= abs(value) < 1e5 and not power):
@@ -54,7 +54,7 @@ def number_text(value: float, *, power: bool = False) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A swept value as one reads it: text as it is, all else as in YAML or JSON."""
+    """A swept value as text: strings unchanged, other values as in YAML or JSON."""
     if isinstance(value, str):
         return value
     if _is_number(value):
@@ -65,10 +65,12 @@ def value_text(value: Any) -> str:
 _NONE = object()
 
 
-def _axis(key: str, label: str, given: list[Any]) -> Axis:
+def _axis(key: str, label: str, values_by_trial: list[Any]) -> Axis:
     # 1, 1.0, '1' and true are different values
-    names = [None if value is _NONE else f"{type(value).__name__} {value_text(value)}" for value in given]
-    distinct = {name: value for name, value in zip(names, given, strict=True) if name is not None}
+    names = [
+        None if value is _NONE else f"{type(value).__name__} {value_text(value)}" for value in values_by_trial
+    ]
+    distinct = {name: value for name, value in zip(names, values_by_trial, strict=True) if name is not None}
     order = sorted(distinct, key=lambda name: _sort_key(distinct[name]))
     values = [distinct[name] for name in order]
     numeric = bool(values) and all(_is_number(value) and math.isfinite(value) for value in values)
@@ -77,19 +79,19 @@ def _axis(key: str, label: str, given: list[Any]) -> Axis:
     # one notation along an axis: 2e-3, 1e-2 rather than 2e-3, 0.01
     power = numbers is not None and log and (numbers[0] < 0.01 or numbers[-1] >= 1e5)
     texts = [number_text(value, power=True) if power else value_text(value) for value in values]
-    place = {name: index for index, name in enumerate(order)}
+    position = {name: index for index, name in enumerate(order)}
     return Axis(
         key=key,
         label=label,
-        texts=_apart(texts, values),
+        texts=_distinguish(texts, values),
         numbers=numbers,
         log=log,
-        places=[-1 if name is None else place[name] for name in names],
+        positions=[-1 if name is None else position[name] for name in names],
     )
 
 
-def _apart(texts: list[str], values: list[Any]) -> list[str]:
-    """Texts with the type added where two values read alike."""
+def _distinguish(texts: list[str], values: list[Any]) -> list[str]:
+    """The texts, with the type added where two values have the same text."""
     return [
         f"{text} ({type(value).__name__})" if texts.count(text) > 1 else text
         for text, value in zip(texts, values, strict=True)

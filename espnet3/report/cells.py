@@ -1,4 +1,4 @@
-"""Trials by the values of one or two swept keys: a value for each place, or why there is none."""
+"""Trials by the values of one or two swept keys: a cell with a value, or the reason why there is none."""
 
 import math
 from collections.abc import Sequence
@@ -9,27 +9,27 @@ from espnet3.report.axes import Axis
 from espnet3.sweep.show.view import SweepView, TrialView
 
 Over = Literal["best", "mean"]
-"""What stands for several trials: the best one by the objective, or their mean."""
+"""How a cell combines several trials: the best one by the objective, or their mean."""
 
-WHY = ("diverged", "failed", "running", "stopped", "queued", "cancelled", "older", "missing")
+REASONS = ("diverged", "failed", "running", "stopped", "queued", "cancelled", "older", "missing")
 """Why a cell has no value; the first that applies to one of its trials."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is drawn at one place."""
+    """One cell of a figure."""
 
     value: float | None
-    why: str
-    """One of WHY where there is no value, else empty."""
+    reason: str
+    """One of REASONS if there is no value, else empty."""
     trials: list[int]
-    """Indices of its trials, the one that it stands for first."""
+    """Indices of its trials, the one with the shown value first."""
     failed: int
     """How many of them failed."""
 
 
 def measured(view: SweepView, trial: TrialView, metric: str) -> float | None:
-    """A done trial's value of a metric, the objective among them; None where there is none to compare."""
+    """A done trial's value of a metric or of the objective; None if it is not to be compared."""
     if trial.state != "done" or trial.older:
         return None
     return trial.objective if metric == view.objective else trial.metrics.get(metric)
@@ -42,22 +42,22 @@ def metric_names(view: SweepView) -> list[str]:
 
 
 def direction_of(view: SweepView, metric: str) -> str:
-    """minimize or maximize, as the objective, for the same metric on any split; else empty: not known."""
+    """minimize or maximize for the objective's metric on any split; empty if the direction is unknown."""
     same = metric.rpartition("/")[2] == view.objective.rpartition("/")[2]
     return view.direction if same else ""
 
 
 def cell(view: SweepView, trials: Sequence[int], metric: str, over: Over) -> Cell:
-    """One place's trials as one value."""
+    """Combine trials into one cell."""
     finite = [
         (index, value)
         for index in trials
         if (value := measured(view, view.trials[index], metric)) is not None and math.isfinite(value)
     ]
-    failed = sum(_why_not(view, view.trials[index], metric) == "failed" for index in trials)
+    failed = sum(_reason_of(view, view.trials[index], metric) == "failed" for index in trials)
     if not finite:
-        return Cell(None, _why(view, trials, metric), list(trials), failed)
-    finite.sort(key=lambda pair: _goodness(view, view.trials[pair[0]]))
+        return Cell(None, _common_reason(view, trials, metric), list(trials), failed)
+    finite.sort(key=lambda pair: _sort_value(view, view.trials[pair[0]]))
     value = finite[0][1] if over == "best" else sum(value for _, value in finite) / len(finite)
     first = [index for index, _ in finite]
     return Cell(value, "", [*first, *(index for index in trials if index not in first)], failed)
@@ -66,8 +66,8 @@ def cell(view: SweepView, trials: Sequence[int], metric: str, over: Over) -> Cel
 def grid(view: SweepView, x: Axis, y: Axis, metric: str, over: Over) -> list[list[Cell]]:
     """A row of cells for each value of `y`, a column for each of `x`."""
     members: dict[tuple[int, int], list[int]] = {}
-    for index, place in enumerate(zip(y.places, x.places, strict=True)):
-        members.setdefault(place, []).append(index)
+    for index, position in enumerate(zip(y.positions, x.positions, strict=True)):
+        members.setdefault(position, []).append(index)
     return [
         [cell(view, members.get((row, column), []), metric, over) for column in range(len(x.texts))]
         for row in range(len(y.texts))
@@ -77,21 +77,21 @@ def grid(view: SweepView, x: Axis, y: Axis, metric: str, over: Over) -> list[lis
 def line(view: SweepView, x: Axis, metric: str, over: Over) -> list[Cell]:
     """A cell for each value of `x`."""
     return [
-        cell(view, [index for index, place in enumerate(x.places) if place == column], metric, over)
+        cell(view, [index for index, position in enumerate(x.positions) if position == column], metric, over)
         for column in range(len(x.texts))
     ]
 
 
-def most_per_cell(cells: Sequence[Cell]) -> int:
-    """How many trials share a place, at most."""
+def max_trials_per_cell(cells: Sequence[Cell]) -> int:
+    """The largest number of trials in a cell."""
     return max((len(cell.trials) for cell in cells), default=0)
 
 
 def colour_limits(values: Sequence[float], direction: str) -> tuple[float, float]:
-    """The lowest and the highest value that get a colour of their own.
+    """The limits of the colour scale.
 
-    A few diverged trials must not make all the others look alike. Where it is known which end is the better
-    one, colours reach five times as far as from the best value to the (upper) median.
+    A few diverged trials must not make all others look alike. If the direction is known, the scale reaches
+    from the best value five times as far as the (upper) median.
     """
     low, high = min(values), max(values)
     ranked = sorted(values, reverse=direction == "maximize")
@@ -103,19 +103,19 @@ def colour_limits(values: Sequence[float], direction: str) -> tuple[float, float
     return low, high
 
 
-def _goodness(view: SweepView, trial: TrialView) -> float:
-    """Sorts the best trial first."""
+def _sort_value(view: SweepView, trial: TrialView) -> float:
+    """Sort key: the best trial first."""
     if trial.objective is None or not math.isfinite(trial.objective):
         return math.inf
     return -trial.objective if view.direction == "maximize" else trial.objective
 
 
-def _why(view: SweepView, trials: Sequence[int], metric: str) -> str:
-    reasons = {_why_not(view, view.trials[index], metric) for index in trials}
-    return next((reason for reason in WHY if reason in reasons), "missing")
+def _common_reason(view: SweepView, trials: Sequence[int], metric: str) -> str:
+    reasons = {_reason_of(view, view.trials[index], metric) for index in trials}
+    return next((reason for reason in REASONS if reason in reasons), "missing")
 
 
-def _why_not(view: SweepView, trial: TrialView, metric: str) -> str:
+def _reason_of(view: SweepView, trial: TrialView, metric: str) -> str:
     if trial.older:
         return "older"
     if trial.state == "done":

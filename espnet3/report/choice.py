@@ -1,4 +1,4 @@
-"""What a figure shows: which metric over which swept keys, and what stands for trials that meet."""
+"""The contents of a figure: its metric, its swept keys, and how trials in a cell are combined."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,49 +18,49 @@ class Choice:
     y: Axis | None
     over: Over
     others: list[str]
-    """Labels of the keys that are swept too."""
+    """Labels of the other swept keys."""
 
     @property
     def to_scale(self) -> bool:
-        """Too many values for cells: each trial is a point."""
+        """Whether there are too many values for cells, so that each trial is a point."""
         return self.y is not None and (self.x.to_scale or self.y.to_scale)
 
 
 def choose(
     view: SweepView, keys: Sequence[str] | None = None, metric: str | None = None, over: Over = "best"
 ) -> Choice | None:
-    """The objective over the first two keys, unless told otherwise; None where nothing is swept.
+    """The metric and keys, by default the objective over the first two keys; None if nothing is swept.
 
     Raises:
-        UserError: there is no such key or metric, or it is not one or two keys.
+        UserError: an unknown key or metric, or not one or two keys.
     """
-    found = axes(view)
+    all_axes = axes(view)
     names = metric_names(view)
     if metric is not None and metric not in names:
-        raise UserError(f"--metric {metric}: {_known(metric, names, 'metric')}")
-    if not found:
+        raise UserError(f"--metric {metric}: {_unknown_name(metric, names, 'metric')}")
+    if not all_axes:
         if keys:
             raise UserError(f"--keys {','.join(keys)}: {view.directory} sweeps no key")
         return None
-    chosen = [_axis(key, found) for key in keys] if keys else found[:2]
-    if len(chosen) > 2 or len({axis.key for axis in chosen}) < len(chosen):
+    selected = [_axis(key, all_axes) for key in keys] if keys else all_axes[:2]
+    if len(selected) > 2 or len({axis.key for axis in selected}) < len(selected):
         raise UserError(f"--keys {','.join(keys or ())}: takes one key, or two different ones")
     return Choice(
         metric=metric or view.objective,
-        x=chosen[0],
-        y=chosen[1] if len(chosen) > 1 else None,
+        x=selected[0],
+        y=selected[1] if len(selected) > 1 else None,
         over=over,
-        others=[axis.label for axis in found if axis not in chosen],
+        others=[axis.label for axis in all_axes if axis not in selected],
     )
 
 
-def _axis(key: str, found: list[Axis]) -> Axis:
-    for axis in found:
+def _axis(key: str, all_axes: list[Axis]) -> Axis:
+    for axis in all_axes:
         if key in (axis.key, axis.label):
             return axis
-    raise UserError(f"--keys {key}: {_known(key, [axis.label for axis in found], 'swept key')}")
+    raise UserError(f"--keys {key}: {_unknown_name(key, [axis.label for axis in all_axes], 'swept key')}")
 
 
-def _known(name: str, names: Sequence[str], what: str) -> str:
+def _unknown_name(name: str, names: Sequence[str], what: str) -> str:
     hint = suggestion(name, names, otherwise=f"there are {', '.join(names)}")
     return f"there is no such {what}; {hint}"

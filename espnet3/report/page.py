@@ -18,8 +18,8 @@ SCRIPTS = (
 def as_page(view: SweepView, folder: str) -> str:
     """The HTML of the page, to be written into `folder` as UTF-8.
 
-    Texts of the sweep reach the page only as JSON, and the document only as text nodes. Should one ever get
-    further: the page's policy runs no script but its own two, by their hashes, and allows no request.
+    Texts of the sweep are embedded only as JSON, and shown only as text nodes. In addition, the page's
+    content security policy runs only its own two scripts, by their hashes, and allows no request.
     """
     from plotly.offline import get_plotlyjs
 
@@ -37,7 +37,7 @@ def as_page(view: SweepView, folder: str) -> str:
 
 
 def _policy(*scripts: str) -> str:
-    """Nothing but these scripts, styles of the page and pictures made in it."""
+    """A content security policy: only these scripts, inline styles, and pictures created in the page."""
     digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
     hashes = " ".join(f"'sha256-{digest}'" for digest in digests)
     styles, pictures = "style-src 'unsafe-inline'", "img-src data: blob:"

@@ -1,4 +1,4 @@
-"""What the page embeds: a sweep as JSON, with everything decided that a picture decides alike."""
+"""The data that the page embeds: a sweep as JSON, with the same axes and directions as the picture."""
 
 import json
 import os
@@ -12,17 +12,17 @@ from espnet3.report.tables import plain
 from espnet3.sweep.show.view import SweepView, TrialView
 
 LONGEST_TRACEBACK = 20_000
-"""Characters; the middle of a longer one is left out."""
+"""In characters; the middle of a longer one is left out."""
 
 
 def page_data(view: SweepView, folder: str) -> dict[str, Any]:
-    """Plain values for JSON. `folder` is where the page will be: links to the trials are relative to it."""
+    """Plain values for JSON. `folder` is the page's folder: links to trials are relative to it."""
     metrics = metric_names(view)
     tracebacks: dict[str, int] = {"": 0}
-    up = os.path.relpath(view.directory, folder)
-    trials = [_trial(view, trial, metrics, tracebacks, up) for trial in view.trials]
+    prefix = os.path.relpath(view.directory, folder)
+    trials = [_trial(view, trial, metrics, tracebacks, prefix) for trial in view.trials]
     best = [trial.name for trial in view.trials].index(view.best) if view.best is not None else None
-    found = axes(view)
+    all_axes = axes(view)
     data = {
         "name": view.name,
         "directory": view.directory,
@@ -41,31 +41,32 @@ def page_data(view: SweepView, folder: str) -> dict[str, Any]:
                 "log": axis.log,
                 "to_scale": axis.to_scale,
             }
-            for axis in found
+            for axis in all_axes
         ],
         "trials": [
-            {**trial, "places": [axis.places[index] for axis in found]} for index, trial in enumerate(trials)
+            {**trial, "positions": [axis.positions[index] for axis in all_axes]}
+            for index, trial in enumerate(trials)
         ],
         "tracebacks": list(tracebacks),
     }
-    # curves have neither NaN nor infinity, and most of the numbers
+    # curves have no NaN or infinity, and are the largest part
     return {**plain(data), "curves": embedded_curves(view)}
 
 
 def as_script(data: dict[str, Any]) -> str:
-    """JSON that can't end the script element it stands in, in ASCII."""
+    """ASCII JSON that can't end the script element around it."""
     text = json.dumps(data, separators=(",", ":"), default=str, allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _trial(
-    view: SweepView, trial: TrialView, metrics: list[str], tracebacks: dict[str, int], up: str
+    view: SweepView, trial: TrialView, metrics: list[str], tracebacks: dict[str, int], prefix: str
 ) -> dict[str, Any]:
     measured = {**trial.metrics, view.objective: trial.objective}
     return {
         "name": trial.name,
         "directory": trial.directory,
-        "href": "" if trial.state == "missing" else _link(up, trial.directory),
+        "href": "" if trial.state == "missing" else _link(prefix, trial.directory),
         "state": trial.state,
         "older": trial.older,
         "metrics": [measured.get(name) for name in metrics],
@@ -76,9 +77,9 @@ def _trial(
     }
 
 
-def _link(up: str, directory: str) -> str:
-    """Quoted, and behind the way up: a folder may be called `javascript:`."""
-    return quote(f"{up}/{directory}/", errors="surrogateescape")
+def _link(prefix: str, directory: str) -> str:
+    """A quoted link, relative by `prefix`: a folder may be called `javascript:`."""
+    return quote(f"{prefix}/{directory}/", errors="surrogateescape")
 
 
 def _shortened(text: str) -> str:

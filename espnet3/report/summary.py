@@ -16,9 +16,9 @@ def summary(view: SweepView) -> str:
     for index, trial in enumerate(view.trials):
         if trial.name == view.best and trial.objective is not None:
             values = [
-                f"{axis.label}={axis.texts[axis.places[index]]}"
+                f"{axis.label}={axis.texts[axis.positions[index]]}"
                 for axis in axes(view)
-                if axis.places[index] >= 0
+                if axis.positions[index] >= 0
             ]
             value = number_text(float(f"{trial.objective:.4g}"))
             return f"{line}; best {view.objective} {value}{' by ' * bool(values)}{' '.join(values)}"

@@ -1,4 +1,4 @@
-"""The sweep as CSV, a row for each trial, and as JSON, whole."""
+"""The sweep as CSV, a row per trial, and as JSON with every field."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from espnet3.sweep.show.view import SweepView
 def as_csv(view: SweepView) -> str:
     """Columns: trial, state, best, older, swept keys, objective, other metrics, seconds, directory, message.
 
-    `best` and `older` are 1 where they are so. What there is not is empty.
+    `best` and `older` are 1 or empty. Missing values are empty.
     """
     metrics = metric_names(view)
     buffer = io.StringIO()
@@ -34,7 +34,7 @@ def as_csv(view: SweepView) -> str:
 
 
 def as_json(view: SweepView) -> str:
-    """The view as it is, a line for each trial.
+    """All fields of the view, a line per trial.
 
     JSON has no NaN and no infinity: they are the texts NaN, Infinity, -Infinity.
     """
@@ -44,7 +44,7 @@ def as_json(view: SweepView) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` with numbers that JSON has not as text."""
+    """`value` with NaN and infinity as text, because JSON has neither."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

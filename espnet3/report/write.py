@@ -1,4 +1,4 @@
-"""Writes the files of a report."""
+"""Write the files of a report."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ HEAT_MAP, CURVE = "heat_map.png", "curve.png"
 
 
 def write_report(view: SweepView, choice: Choice | None, folder: Path) -> list[Path]:
-    """Write page, CSV, JSON and, where a key is swept, a picture of `choice` into `folder`; what was written.
+    """Write page, CSV, JSON and, where a key is swept, a picture of `choice`; returns the paths.
 
-    Each file is replaced atomically; the folder is made.
+    Each file is replaced atomically; the folder is created.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / PAGE, folder / CSV, folder / JSON]

@@ -1,6 +1,6 @@
-"""Sweeps: the trials of a Hydra multirun, how they are run and followed, and searches.
+"""Sweeps: run and follow the trials of a Hydra multirun or of a search.
 
-The files here are what a command calls; `trials` says what they are, `jobs` submits them, `execute` runs
-them, `show` tells how they are, `search` chooses them. Imports `launcher` and the layers below it; `report`,
+The files here are called by commands; `trials` defines the trials, `jobs` submits them, `execute` runs
+them, `show` shows their status, `search` chooses them. Imports `launcher` and the layers below it; `report`,
 `commands` and `hydra_app` may import it.
 """

@@ -1,4 +1,4 @@
-"""`espnet3 cancel` of a sweep: end what it has queued or running, and say what was done."""
+"""`espnet3 cancel` of a sweep: end its queued and running trials."""
 
 import time
 from pathlib import Path
@@ -18,7 +18,7 @@ from espnet3.sweep.trials.search_record import is_search, search_dir
 from espnet3.terminal.screen import Screen
 
 _SEARCH_ENDS_S = 10.0
-"""A job that searches leaves its claim so soon after SIGTERM."""
+"""How long to wait after scancel until the searching job has released its claim."""
 
 
 def cancel_sweep(sweep: Path, screen: Screen, *, wait: bool) -> None:
@@ -26,35 +26,35 @@ def cancel_sweep(sweep: Path, screen: Screen, *, wait: bool) -> None:
 
     Args:
         sweep: its directory.
-        screen: where it is said what was done.
-        wait: return only when everything is gone.
+        screen: where the result is printed.
+        wait: return only when everything has ended.
 
     Raises:
         UserError: Slurm does not answer, or refuses.
     """
-    _end_search(sweep, screen)
-    where, process = short_path(sweep), claim.owner(sweep)
+    _cancel_search(sweep, screen)
+    path, process = short_path(sweep), claim.owner(sweep)
     alive = process is not None and process.is_alive()
     if process is not None and alive:
-        # First: a command that is just submitting must not go on with it.
+        # First: a command that is submitting must not continue.
         ask_to_stop(sweep, process, screen)
     try:
         queued = _queued(sweep)
         cancel(sorted({job.job_id.partition("_")[0] for job in queued}))
         if queued:
             running = sum(job.state == "RUNNING" for job in queued)
-            saves = f"; {running} running, which save first, if Slurm leaves them the time" if running else ""
-            screen.line(f"{where}: cancelled {len(queued)} jobs{saves}")
+            saves = f"; {running} running, which save first if Slurm leaves them the time" if running else ""
+            screen.line(f"{path}: cancelled {len(queued)} jobs{saves}")
         elif not alive:
-            screen.line(f"{where}: nothing to cancel")
+            screen.line(f"{path}: nothing to cancel")
         while wait and ((process is not None and process.is_alive()) or (queued and _queued(sweep))):
             time.sleep(LOOK_EVERY_S)
     except SlurmAway as error:
         raise UserError(f"Slurm does not answer, so no job was cancelled: {error}") from error
 
 
-def _end_search(sweep: Path, screen: Screen) -> None:
-    """End whoever searches, first of all: it must begin no further trials.
+def _cancel_search(sweep: Path, screen: Screen) -> None:
+    """End the search first, so that it begins no further trials.
 
     Raises:
         UserError: Slurm does not answer, or refuses.
@@ -73,7 +73,7 @@ def _end_search(sweep: Path, screen: Screen) -> None:
 
 
 def _queued(sweep: Path) -> list[SlurmJob]:
-    """What is in Slurm's queue of a sweep; one squeue call, or none."""
+    """The sweep's jobs in Slurm's queue; at most one squeue call."""
     shared = [path for path in (sweep / "shared").glob("*") if read_jobs(path)]
     folders = [array_dir(sweep, number) for number in array_numbers(sweep)]
     if not shared and not folders:
@@ -81,11 +81,11 @@ def _queued(sweep: Path) -> list[SlurmJob]:
     jobs = own_jobs()
     ids = {read_job_id(folder) for folder in folders}
     tokens = {array.token for folder in folders if (array := read_array(folder))}
-    found = [
+    array_jobs = [
         job
         for job in jobs
         if job.in_queue
         and job.comment.partition("[")[0] in tokens
         and (job.job_id.partition("_")[0] in ids or None in ids)
     ]
-    return [*found, *(one.seen for path in shared for one in find_queued(path, jobs) if one.seen)]
+    return [*array_jobs, *(job.seen for path in shared for job in find_queued(path, jobs) if job.seen)]

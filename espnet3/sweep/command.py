@@ -1,4 +1,4 @@
-"""`run.sh --multirun …`: make or extend a sweep, and run those of its trials that are not done."""
+"""`run.sh --multirun …`: create or extend a sweep, and run its unfinished trials."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,16 +13,16 @@ from espnet3.config.flat import flatten
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.rundir.record import briefly, changed_code
-from espnet3.sweep.run import SweepOptions, choose, finish, plan_and_check, start
+from espnet3.sweep.run import SweepOptions, finish, plan_and_check, select_trials, start
 from espnet3.sweep.trials.expand import Expansion
-from espnet3.sweep.trials.extend import Extended, extend, other_code
+from espnet3.sweep.trials.extend import ExtendedSweep, code_difference, extend
 from espnet3.sweep.trials.objective import read_objective
 from espnet3.sweep.trials.record import (
     SweepCommand,
     SweepRecord,
-    keep_diff,
     read_code,
     read_sweep_record,
+    write_diff,
     write_sweep_record,
 )
 from espnet3.sweep.trials.trial import (
@@ -40,33 +40,33 @@ from espnet3.terminal.screen import Screen
 
 @dataclass(frozen=True)
 class PlannedSweep:
-    """What a command makes of a sweep, before anything is written."""
+    """A sweep as a command would create or extend it; nothing is written yet."""
 
     sweep: Path
     before: SweepRecord | None
-    extended: Extended
-    given: SweepCommand
+    extended: ExtendedSweep
+    command: SweepCommand
     bases: dict[str, Base]
     diff: str
-    """Of the working tree."""
+    """Uncommitted changes of the working tree."""
     points: int
-    """Of the grid."""
+    """Number of points of the grid."""
 
     @property
     def trials(self) -> list[Trial]:
-        """What the command asks for."""
+        """The trials that the command asks for."""
         return self.extended.trials
 
 
 def sweep_settings(expansion: Expansion) -> DictConfig:
-    """The configuration that says where the sweep is and how it is run: the first trial's."""
+    """The configuration with the settings of the sweep: the first trial's."""
     config = OmegaConf.create(expansion.bases[0])
     assert isinstance(config, DictConfig)
     return config
 
 
 def sweep_directory(expansion: Expansion) -> Path:
-    """Where the sweep is, or will be."""
+    """The directory of the sweep."""
     return Path(sweep_settings(expansion).sweep.dir).resolve()
 
 
@@ -76,101 +76,105 @@ def plan_sweep(
     command: str,
     single_trial_command: Callable[[str, Sequence[str]], str],
 ) -> PlannedSweep:
-    """Merge what a command asks for with the sweep that may be there; only reads.
+    """Merge the trials of a command with the sweep, if it exists; only reads.
 
     Args:
-        expansion: what it asks for.
-        stages: what each trial runs.
-        command: as it was typed.
-        alone: from a trial's name and overrides to the command that makes it alone.
+        expansion: the trials that the command asks for.
+        stages: the stages of each trial.
+        command: the command line.
+        single_trial_command: maps a name and overrides to the command that runs that trial alone.
 
     Raises:
-        UserError: the sweep's record can't be read, or the objective is not clear.
+        UserError: the sweep's record can't be read, or the objective has no direction.
     """
     config, sweep = sweep_settings(expansion), sweep_directory(expansion)
     before = read_sweep_record(sweep)
     code, diff = read_code(expansion.recipe.directory)
-    given = SweepCommand(command, expansion.keys, list(stages), asdict(code))
+    sweep_command = SweepCommand(command, expansion.keys, list(stages), asdict(code))
     names = [base_name(base) for base in expansion.bases]
     extended = extend(
         before,
         expansion,
-        given,
+        sweep_command,
         read_objective(config),
         names,
         single_trial_command,
-        partial(_values_of, sweep),
+        partial(_read_values, sweep),
     )
     bases = dict(zip(names, expansion.bases, strict=True))
-    return PlannedSweep(sweep, before, extended, given, bases, diff, len(expansion.digests))
+    return PlannedSweep(sweep, before, extended, sweep_command, bases, diff, len(expansion.digests))
 
 
-def run_sweep(make: Callable[[], PlannedSweep], directory: Path, asked: SweepOptions, screen: Screen) -> int:
-    """Write down what the sweep is now, and run what is not done; returns the exit code.
+def run_sweep(
+    plan: Callable[[], PlannedSweep], directory: Path, options: SweepOptions, screen: Screen
+) -> int:
+    """Write the sweep's files, and run its unfinished trials; returns the exit code.
 
     Args:
-        make: plans the sweep, when nobody else changes it.
-        directory: the sweep's.
-        asked: how the trials are run.
-        screen: where it is shown.
+        plan: plans the sweep; called while this process holds it.
+        directory: the sweep directory.
+        options: how to run the trials.
+        screen: where progress is shown.
 
     Raises:
         UserError: for what can be known before anything is started.
     """
-    with _alone_in(directory, screen):
-        planned = make()
-        chosen = choose(planned.sweep, planned.trials, planned.extended.record, force=asked.force)
-        batches = plan_and_check(planned.sweep, chosen.to_run, planned.bases, asked)
+    with _held(directory, screen):
+        planned = plan()
+        selection = select_trials(planned.sweep, planned.trials, planned.extended.record, force=options.force)
+        batches = plan_and_check(planned.sweep, selection.to_run, planned.bases, options)
         for line in messages(planned):
             screen.line(line)
-        screen.line(f"{short_path(directory)}: {chosen}")
-        write_planned(planned, [trial.name for trial in chosen.to_run])
-        started = start(planned.sweep, batches, planned.bases, asked, screen)
-    return finish(planned.sweep, chosen, started, asked, screen)
+        screen.line(f"{short_path(directory)}: {selection}")
+        write_planned(planned, [trial.name for trial in selection.to_run])
+        started = start(planned.sweep, batches, planned.bases, options, screen)
+    return finish(planned.sweep, selection, started, options, screen)
 
 
-def record_sweep(make: Callable[[], PlannedSweep], directory: Path, screen: Screen) -> None:
-    """As `run_sweep`, but only write down what the sweep is now: somebody else runs the trials.
+def record_sweep(plan: Callable[[], PlannedSweep], directory: Path, screen: Screen) -> None:
+    """As `run_sweep`, but only write the sweep's files: another launcher runs the trials.
 
     Raises:
-        UserError: another command holds the sweep, or it can't be written.
+        UserError: the sweep is in use by another command, or can't be written.
     """
-    with _alone_in(directory, screen):
-        planned = make()
+    with _held(directory, screen):
+        planned = plan()
         for line in messages(planned):
             screen.line(line)
         write_planned(planned, [trial.name for trial in planned.trials])
 
 
 def write_planned(planned: PlannedSweep, names: Sequence[str]) -> None:
-    """Make the sweep's files, of trials the new ones and those in `names`; last the record of all."""
-    keep_diff(planned.sweep, planned.given, planned.diff)
-    wanted = {*names, *planned.extended.new}
+    """Write the sweep's files: the new trials and those in `names`, and last the record."""
+    write_diff(planned.sweep, planned.command, planned.diff)
+    to_write = {*names, *planned.extended.new}
     for base in planned.bases.values():
         write_base(planned.sweep, base)
     for trial in planned.trials:
-        if trial.name in wanted:
+        if trial.name in to_write:
             write_trial(planned.sweep, trial)
     write_sweep_record(planned.sweep, planned.extended.record)
 
 
 def messages(planned: PlannedSweep) -> list[str]:
-    """What is to be said about the trials a command asks for, in lines."""
+    """Lines to show the user about the trials of a command."""
     lines = []
     if planned.points > len(planned.trials):
         lines.append(f"{planned.points} points of the grid are {len(planned.trials)} different trials")
-    other = other_code(planned.before, planned.given)
-    if other:
-        lines.append(f"this sweep was begun with other code: {other}")
+    difference = code_difference(planned.before, planned.command)
+    if difference:
+        lines.append(f"this sweep was started with other code: {difference}")
     older = planned.extended.older
     if older:
-        many = f"{len(older)} trials are" if len(older) > 1 else "1 trial is"
-        lines.append(f"{many} of an older configuration: {older[0]}: {_difference(planned, older[0])}")
+        count = f"{len(older)} trials are" if len(older) > 1 else "1 trial is"
+        lines.append(
+            f"{count} of an older configuration: {older[0]}: {_describe_difference(planned, older[0])}"
+        )
     return lines
 
 
-def _values_of(sweep: Path, name: str, keys: Sequence[str]) -> dict[str, object]:
-    """What a trial that is there has at some keys."""
+def _read_values(sweep: Path, name: str, keys: Sequence[str]) -> dict[str, object]:
+    """The values of an existing trial at some keys."""
     trial = read_trial(sweep, name)
     if trial is None:
         return {}
@@ -178,8 +182,8 @@ def _values_of(sweep: Path, name: str, keys: Sequence[str]) -> dict[str, object]
     return {key: value_at(base, trial.changes, key) for key in keys}
 
 
-def _difference(planned: PlannedSweep, name: str) -> str:
-    """In what an older trial differs from the one that has its values now."""
+def _describe_difference(planned: PlannedSweep, name: str) -> str:
+    """How an older trial differs from the one with the same values now."""
     old = read_trial(planned.sweep, name)
     values = planned.extended.record.listed[name].values
     new = next((trial for trial in planned.trials if trial.values == values), None)
@@ -194,7 +198,7 @@ def _difference(planned: PlannedSweep, name: str) -> str:
 
 
 def flatten_changes(trial: Trial) -> dict[str, object]:
-    """What a trial changes, with dotted keys."""
+    """The changes of a trial with dotted keys."""
     flat: dict[str, object] = {}
     for key, value in trial.changes.items():
         flat |= flatten(value, key)
@@ -202,8 +206,8 @@ def flatten_changes(trial: Trial) -> dict[str, object]:
 
 
 @contextmanager
-def _alone_in(directory: Path, screen: Screen) -> Iterator[None]:
-    """Hold the sweep's directory; one that was made for a command that was refused is taken away again."""
+def _held(directory: Path, screen: Screen) -> Iterator[None]:
+    """Hold the sweep directory; if the command is refused, remove a directory created for it."""
     was_there = directory.exists()
     try:
         with hold_directory(directory, screen, wait=False):

@@ -1,4 +1,4 @@
-"""What a command with --multirun would do, as lines of text; touches nothing."""
+"""Describe a sweep without running it, for --dry-run; writes nothing."""
 
 from collections.abc import Sequence
 
@@ -9,51 +9,54 @@ from espnet3.slurm.limits import Limits
 from espnet3.sweep.command import PlannedSweep, messages
 from espnet3.sweep.jobs.plan import Batch, plan_batches
 from espnet3.sweep.jobs.submit import array_name, array_requests, job_request
-from espnet3.sweep.run import SweepOptions, choose
+from espnet3.sweep.run import SweepOptions, select_trials
 from espnet3.sweep.show.table import value_text
 from espnet3.sweep.trials.folder import array_dir, array_numbers, shared_dir
 from espnet3.sweep.trials.naming import labels
-from espnet3.sweep.trials.trial import configured
+from espnet3.sweep.trials.trial import build_trial_config
 
 _SHOWN = 5
 
 
-def describe(planned: PlannedSweep, asked: SweepOptions) -> list[str]:
-    """The plan: the trials, what is known of them, and what would be submitted for those that need it."""
+def describe(planned: PlannedSweep, options: SweepOptions) -> list[str]:
+    """The plan in lines: the trials, their states, and what would be submitted."""
     record = planned.extended.record
-    chosen = choose(planned.sweep, planned.trials, record, force=asked.force)
-    keys = labels(planned.given.keys)
-    lines = [f"sweep {short_path(planned.sweep)}: {chosen}", *(f"    {line}" for line in messages(planned))]
+    selection = select_trials(planned.sweep, planned.trials, record, force=options.force)
+    keys = labels(planned.command.keys)
+    lines = [
+        f"sweep {short_path(planned.sweep)}: {selection}",
+        *(f"    {line}" for line in messages(planned)),
+    ]
     lines.append(f"    objective: {record.direction} {record.objective}")
-    for key in planned.given.keys:
+    for key in planned.command.keys:
         values = dict.fromkeys(value_text(trial.values[key]) for trial in planned.trials)
-        some = ", ".join(list(values)[:_SHOWN]) + (", …" if len(values) > _SHOWN else "")
-        lines.append(f"    {keys[key]}: {some}{f' ({len(values)} values)' if len(values) > _SHOWN else ''}")
-    lines += [f"    trial {trial.name}" for trial in chosen.to_run[:_SHOWN]]
-    if len(chosen.to_run) > _SHOWN:
-        lines.append(f"    … and {len(chosen.to_run) - _SHOWN} more")
-    batches = plan_batches(planned.sweep, chosen.to_run, planned.bases, asked.stages, asked.allocation)
-    return [*lines, *describe_batches(planned, batches, force=asked.force)]
+        shown = ", ".join(list(values)[:_SHOWN]) + (", …" if len(values) > _SHOWN else "")
+        lines.append(f"    {keys[key]}: {shown}{f' ({len(values)} values)' if len(values) > _SHOWN else ''}")
+    lines += [f"    trial {trial.name}" for trial in selection.to_run[:_SHOWN]]
+    if len(selection.to_run) > _SHOWN:
+        lines.append(f"    … and {len(selection.to_run) - _SHOWN} more")
+    batches = plan_batches(planned.sweep, selection.to_run, planned.bases, options.stages, options.allocation)
+    return [*lines, *describe_batches(planned, batches, force=options.force)]
 
 
 def describe_batches(planned: PlannedSweep, batches: Sequence[Batch], *, force: bool) -> list[str]:
-    """What would be run once for several trials, and what each of them asks for."""
+    """The stages that trials share, and the jobs of each batch, in lines."""
     lines: list[str] = []
-    seen: set[str] = set()
+    described: set[str] = set()
     for batch in batches:
-        if batch.shared is not None and batch.shared.name not in seen:
-            seen.add(batch.shared.name)
+        if batch.shared is not None and batch.shared.name not in described:
+            described.add(batch.shared.name)
             base = planned.bases[batch.shared.trial.config]
-            where = shared_dir(planned.sweep, batch.shared.name)
-            config = configured(planned.sweep, batch.shared.trial, base, batch.shared.name, where)
+            directory = shared_dir(planned.sweep, batch.shared.name)
+            config = build_trial_config(planned.sweep, batch.shared.trial, base, batch.shared.name, directory)
             lines += ["once for the trials that share it:"]
             lines += [f"    {line}" for line in describe_jobs(batch.shared.jobs, config, force=force)]
-        lines += _of_batch(planned, batch)
+        lines += _describe_batch(planned, batch)
     return lines
 
 
-def _of_batch(planned: PlannedSweep, batch: Batch) -> list[str]:
-    """What the trials of a batch ask for; one script stands for arrays that differ in their trials only."""
+def _describe_batch(planned: PlannedSweep, batch: Batch) -> list[str]:
+    """The jobs of a batch in lines; one script stands for arrays that differ only in their trials."""
     count = len(batch.trials)
     lines = [f"{count} trial{'s' * (count > 1)}, each:", *(f"    {job}" for job in batch.jobs)]
     if not batch.on_slurm:
@@ -62,16 +65,16 @@ def _of_batch(planned: PlannedSweep, batch: Batch) -> list[str]:
     names = [trial.name for trial in batch.trials]
     settings = base["sweep"]
     per_job = settings["trials_per_job"]
-    parts = array_requests(
+    arrays = array_requests(
         batch, names, Limits(), max_parallel=settings["max_parallel"], trials_per_job=per_job
     )
     if per_job > 1:
-        jobs = sum(len(part.elements) for part in parts)
+        jobs = sum(len(array.elements) for array in arrays)
         lines.append(f"    {per_job} trials in each of {jobs} job{'s' * (jobs > 1)}, one after the other")
     folder = array_dir(planned.sweep, max(array_numbers(planned.sweep), default=0) + 1)
     after = ["JOB-ID-OF-SHARED"] if batch.shared else []
-    script = job_request(parts[0], folder, name=array_name(base), token="espnet3:TOKEN", after=after).script
-    if len(parts) > 1:
-        lines.append(f"    in {len(parts)} arrays, of which this is the first")
+    script = job_request(arrays[0], folder, name=array_name(base), token="espnet3:TOKEN", after=after).script
+    if len(arrays) > 1:
+        lines.append(f"    in {len(arrays)} arrays, of which this is the first")
     lines += [f"    script: {folder / SCRIPT}", *(f"    | {line}".rstrip() for line in script.splitlines())]
     return lines

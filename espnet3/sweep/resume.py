@@ -1,4 +1,4 @@
-"""`espnet3 resume` of a sweep: run those trials that are missing or did not end as done, as planned."""
+"""`espnet3 resume` of a sweep: run its unfinished trials with their recorded configurations."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.slurm.allocation import Allocation
-from espnet3.sweep.run import SweepOptions, choose, finish, plan_and_check, start
+from espnet3.sweep.run import SweepOptions, finish, plan_and_check, select_trials, start
 from espnet3.sweep.trials.record import read_sweep_record
 from espnet3.sweep.trials.trial import read_base, read_trial
 from espnet3.terminal.screen import Screen
@@ -22,15 +22,15 @@ def resume_sweep(
     command: str,
     allocation: Allocation | None,
 ) -> int:
-    """Run what is left; never what is done, or under way. Trials of an older configuration are left alone.
+    """Run the trials that are neither done nor under way; by default, older ones are left out.
 
     Args:
         sweep: its directory.
-        screen: where it is shown.
+        screen: where progress is shown.
         names: trials to resume; None: all.
         detach: submit, say how to follow, and return.
-        command: what the user had typed.
-        allocation: the one this process is in.
+        command: the command line.
+        allocation: the current one.
 
     Returns:
         The exit code.
@@ -43,19 +43,21 @@ def resume_sweep(
         if record is None:
             raise UserError(f"{short_path(sweep)} holds no sweep: it has no sweep.json")
         listed = record.listed
-        wanted = [name for name, one in listed.items() if not one.older] if names is None else list(names)
-        found = [read_trial(sweep, name) for name in wanted]
-        trials = [trial for trial in found if trial is not None]
-        for name, trial in zip(wanted, found, strict=True):
+        to_resume = (
+            [name for name, trial in listed.items() if not trial.older] if names is None else list(names)
+        )
+        read = [read_trial(sweep, name) for name in to_resume]
+        trials = [trial for trial in read if trial is not None]
+        for name, trial in zip(to_resume, read, strict=True):
             if trial is None:
-                screen.line(f"trial {name}: its folder is gone; the command that made it makes it again")
+                screen.line(f"trial {name}: its folder is gone; the command that created it creates it again")
         bases = {name: read_base(sweep, name) for name in sorted({trial.config for trial in trials})}
-        chosen = choose(sweep, trials, record, force=False)
-        asked = SweepOptions([], command, detach=detach, allocation=allocation)
+        selection = select_trials(sweep, trials, record, force=False)
+        options = SweepOptions([], command, detach=detach, allocation=allocation)
         batches = []
-        for stages in dict.fromkeys(tuple(listed[trial.name].stages) for trial in chosen.to_run):
-            same = [trial for trial in chosen.to_run if tuple(listed[trial.name].stages) == stages]
-            batches += plan_and_check(sweep, same, bases, replace(asked, stages=list(stages)))
-        screen.line(f"{short_path(sweep)}: {chosen}")
-        started = start(sweep, batches, bases, asked, screen)
-    return finish(sweep, chosen, started, asked, screen)
+        for stages in dict.fromkeys(tuple(listed[trial.name].stages) for trial in selection.to_run):
+            same = [trial for trial in selection.to_run if tuple(listed[trial.name].stages) == stages]
+            batches += plan_and_check(sweep, same, bases, replace(options, stages=list(stages)))
+        screen.line(f"{short_path(sweep)}: {selection}")
+        started = start(sweep, batches, bases, options, screen)
+    return finish(sweep, selection, started, options, screen)

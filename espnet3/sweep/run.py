@@ -1,4 +1,4 @@
-"""Run those trials of a sweep that need it: submitted to Slurm and followed, or on this machine."""
+"""Run the trials of a sweep: submit them to Slurm and follow them, or run them on this machine."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.limits import read_limits
 from espnet3.stages import label
-from espnet3.sweep.execute.local_trials import LocalTrial, run_here
+from espnet3.sweep.execute.local_trials import LocalTrial, run_local_trials
 from espnet3.sweep.jobs.plan import Batch, plan_batches
 from espnet3.sweep.jobs.queueing import SubmissionResult, WaitingArray, submit_some
 from espnet3.sweep.jobs.settled import settled_states
@@ -27,29 +27,29 @@ from espnet3.sweep.show.tracker import Tracker
 from espnet3.sweep.show.watch import watch_trials
 from espnet3.sweep.trials.folder import trial_dir
 from espnet3.sweep.trials.record import SweepRecord
-from espnet3.sweep.trials.trial import Base, Trial, configured
+from espnet3.sweep.trials.trial import Base, Trial, build_trial_config
 from espnet3.terminal.screen import Screen
 
-_ROOM_EVERY_S = 30.0
-"""Slurm forgets finished jobs after some minutes (MinJobAge)."""
+_RESUBMIT_EVERY_S = 30.0
+"""Pause until the next submission; Slurm forgets finished jobs after some minutes (MinJobAge)."""
 
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """How trials are to be run."""
+    """How trials are run."""
 
     stages: list[str]
     command: str
-    """As it was typed."""
+    """The command line, for the records."""
     force: bool = False
     detach: bool = False
     allocation: Allocation | None = None
-    """The one this process is in."""
+    """The current one."""
 
 
 @dataclass(frozen=True)
 class TrialSelection:
-    """The trials that a command is about."""
+    """The trials of a command by what is left to do."""
 
     to_run: list[Trial]
     under_way: list[str]
@@ -57,31 +57,33 @@ class TrialSelection:
 
     @property
     def names(self) -> list[str]:
-        """All of them."""
+        """Names of all of them."""
         return [*self.done, *self.under_way, *(trial.name for trial in self.to_run)]
 
     def __str__(self) -> str:
-        parts = [f"{len(self.to_run)} to run"]
-        parts += [f"{len(self.done)} done"] if self.done else []
-        parts += [f"{len(self.under_way)} under way"] if self.under_way else []
-        return f"{len(self.names)} trial{'s' * (len(self.names) != 1)}: {', '.join(parts)}"
+        counts = [f"{len(self.to_run)} to run"]
+        counts += [f"{len(self.done)} done"] if self.done else []
+        counts += [f"{len(self.under_way)} under way"] if self.under_way else []
+        return f"{len(self.names)} trial{'s' * (len(self.names) != 1)}: {', '.join(counts)}"
 
 
 @dataclass(frozen=True)
 class StartResult:
-    """What was set going."""
+    """The trials that were started."""
 
     code: int | None = None
-    """The command's exit code, where it has one already."""
+    """The command's exit code; None while trials on Slurm must be followed."""
     queued: SubmissionResult = field(default_factory=SubmissionResult)
-    """On Slurm."""
+    """Trials submitted to Slurm."""
 
 
-def choose(sweep: Path, trials: Sequence[Trial], record: SweepRecord, *, force: bool) -> TrialSelection:
-    """Which trials are to be run: with `force` those too that are done, but never one that is under way.
+def select_trials(
+    sweep: Path, trials: Sequence[Trial], record: SweepRecord, *, force: bool
+) -> TrialSelection:
+    """Select the trials to run: unfinished ones, with `force` also done ones, never those under way.
 
     Raises:
-        UserError: Slurm does not say what is queued.
+        UserError: Slurm can't be asked what is queued.
     """
     states = settled_states(sweep, [trial.name for trial in trials], record.listed)
     to_run, under_way, done = [], [], []
@@ -97,74 +99,74 @@ def choose(sweep: Path, trials: Sequence[Trial], record: SweepRecord, *, force: 
 
 
 def plan_and_check(
-    sweep: Path, trials: Sequence[Trial], bases: Mapping[str, Base], asked: SweepOptions
+    sweep: Path, trials: Sequence[Trial], bases: Mapping[str, Base], options: SweepOptions
 ) -> list[Batch]:
-    """The batches of trials, checked as far as can be before anything is started.
+    """Plan the batches of trials, and check them before anything is started.
 
     Raises:
         UserError: a contradiction, a missing input, or Slurm would refuse.
     """
-    batches = plan_batches(sweep, trials, bases, asked.stages, asked.allocation) if trials else []
+    batches = plan_batches(sweep, trials, bases, options.stages, options.allocation) if trials else []
     for batch in batches:
-        if asked.detach and not batch.on_slurm:
+        if options.detach and not batch.on_slurm:
             raise UserError(
                 f"--detach: trials run here (launcher={batch.main.launcher}); only those on Slurm go on by"
                 " themselves: give launcher=slurm"
             )
-        _check_inputs(sweep, batch, bases, asked.stages)
+        _check_inputs(sweep, batch, bases, options.stages)
     submitted = [batch for batch in batches if batch.on_slurm]
     if submitted:
-        check_parts(sweep, [_parts(batch, bases)[0] for batch in submitted], "espnet3")
+        check_parts(sweep, [_arrays(batch, bases)[0] for batch in submitted], "espnet3")
     return batches
 
 
 def start(
-    sweep: Path, batches: Sequence[Batch], bases: Mapping[str, Base], asked: SweepOptions, screen: Screen
+    sweep: Path, batches: Sequence[Batch], bases: Mapping[str, Base], options: SweepOptions, screen: Screen
 ) -> StartResult:
-    """Submit the trials that go to Slurm, then run the others to their end; the caller holds the sweep.
+    """Submit the trials for Slurm, then run the local ones to their end; the caller holds the sweep.
 
     Raises:
-        UserError: Slurm refuses, or does not answer; what was queued before that stays.
+        UserError: Slurm refuses, or does not answer; jobs queued before that stay queued.
     """
     waiting: list[WaitingArray] = []
     for batch in batches:
         after: list[str] = []
         if batch.shared is not None:
             base = bases[batch.shared.trial.config]
-            command = [asked.command]
+            command = [options.command]
             code, after = run_shared(
-                sweep, batch.shared, base, force=asked.force, command=command, screen=screen
+                sweep, batch.shared, base, force=options.force, command=command, screen=screen
             )
             if code:
                 return StartResult(code)
         if batch.on_slurm:
             name = array_name(bases[batch.trials[0].config])
-            waiting += [WaitingArray(part, name, after) for part in _parts(batch, bases)]
-    queued = submit_some(sweep, waiting, force=asked.force, command=[asked.command], screen=screen)
-    here = [batch for batch in batches if not batch.on_slurm]
-    if not here:
+            waiting += [WaitingArray(array, name, after) for array in _arrays(batch, bases)]
+    queued = submit_some(sweep, waiting, force=options.force, command=[options.command], screen=screen)
+    local = [batch for batch in batches if not batch.on_slurm]
+    if not local:
         return StartResult(None, queued)
-    trials = [LocalTrial(trial.name, batch.stages) for batch in here for trial in batch.trials]
-    settings = _settings(here[0], bases)
+    trials = [LocalTrial(trial.name, batch.stages) for batch in local for trial in batch.trials]
+    settings = _settings(local[0], bases)
     record = read_sweep_status(sweep, names=[]).record
     with Tracker(screen, [trial.name for trial in trials], record.objective) as tracker:
-        code = run_here(
+        code = run_local_trials(
             sweep,
             trials,
             tracker,
             at_once=settings["max_parallel"] or 1,
-            force=asked.force,
-            command=asked.command,
+            force=options.force,
+            command=options.command,
         )
     return StartResult(code or None, queued)
 
 
 def finish(
-    sweep: Path, chosen: TrialSelection, started: StartResult, asked: SweepOptions, screen: Screen
+    sweep: Path, selection: TrialSelection, started: StartResult, options: SweepOptions, screen: Screen
 ) -> int:
-    """Follow what is on Slurm, submit what had no room there, show the table, and return the exit code."""
-    queued, under_way = started.queued, [*chosen.under_way, *started.queued.names]
-    if asked.detach:
+    """Follow the trials on Slurm, submit the remaining ones, show the table; returns the exit code."""
+    queued, under_way = started.queued, [*selection.under_way, *started.queued.names]
+    if options.detach:
         screen.line(f"queued: {', '.join(queued.arrays) or 'nothing new'}")
         if queued.waiting:
             screen.line(
@@ -177,17 +179,17 @@ def finish(
             screen.styled(line)
         return started.code
     while queued.waiting:
-        code = follow(sweep, under_way, screen, names=chosen.names, show=False)
+        code = follow(sweep, under_way, screen, names=selection.names, show=False)
         if code == DETACHED_BY_CTRL_C:
             return code
         with hold_directory(sweep, screen, wait=True):
             queued = submit_some(
-                sweep, queued.waiting, force=asked.force, command=[asked.command], screen=screen
+                sweep, queued.waiting, force=options.force, command=[options.command], screen=screen
             )
         under_way = queued.names
         if not under_way:
-            time.sleep(_ROOM_EVERY_S)
-    return follow(sweep, under_way, screen, names=chosen.names)
+            time.sleep(_RESUBMIT_EVERY_S)
+    return follow(sweep, under_way, screen, names=selection.names)
 
 
 def follow(
@@ -198,13 +200,13 @@ def follow(
     names: Sequence[str] | None = None,
     show: bool = True,
 ) -> int:
-    """Show trials until they are over, or until Ctrl-C, then with `show` the table of all.
+    """Show trials until they have ended, or Ctrl-C; then, with `show`, the table of all.
 
     Args:
         sweep: its directory.
-        under_way: the trials that are waited for.
-        screen: where they are shown.
-        names: those whose end decides the exit code; None: all that are of no older configuration.
+        under_way: the trials to wait for.
+        screen: where progress is shown.
+        names: trials that decide the exit code; None: all except those of an older configuration.
     """
     if under_way:
         record = read_sweep_status(sweep, names=[]).record
@@ -215,21 +217,23 @@ def follow(
             screen.line("detached: the trials go on")
             screen.line(how_to_follow(sweep))
             return DETACHED_BY_CTRL_C
-    seen = read_sweep_status(sweep)
-    for line in sweep_table(seen) if show else ():
+    status = read_sweep_status(sweep)
+    for line in sweep_table(status) if show else ():
         screen.styled(line)
-    asked_for = set(names) if names is not None else {row.name for row in seen.rows if not row.listed.older}
-    states = {row.state.state for row in seen.rows if row.name in asked_for}
+    considered = (
+        set(names) if names is not None else {row.name for row in status.rows if not row.listed.older}
+    )
+    states = {row.state.state for row in status.rows if row.name in considered}
     return exit_code_of_all(states)
 
 
 def how_to_follow(sweep: Path) -> str:
-    """How to come back to a sweep."""
-    where = short_path(sweep)
-    return f"follow: espnet3 logs -f {where}    look: espnet3 status {where}    end: espnet3 cancel {where}"
+    """A message: how to follow, show and cancel a sweep."""
+    path = short_path(sweep)
+    return f"follow: espnet3 logs -f {path}    look: espnet3 status {path}    end: espnet3 cancel {path}"
 
 
-def _parts(batch: Batch, bases: Mapping[str, Base]) -> list[ArrayRequest]:
+def _arrays(batch: Batch, bases: Mapping[str, Base]) -> list[ArrayRequest]:
     settings = _settings(batch, bases)
     return array_requests(
         batch,
@@ -246,12 +250,12 @@ def _settings(batch: Batch, bases: Mapping[str, Base]) -> dict[str, Any]:
 
 
 def _check_inputs(sweep: Path, batch: Batch, bases: Mapping[str, Base], stages: Sequence[str]) -> None:
-    """What the first stage needs must be there: for a training for all trials the same, so one is asked."""
-    asked_for = batch.trials if stages[0] == "validate" else batch.trials[:1]
-    for trial in asked_for:
+    """Check the inputs of the first stage; those of a training are the same for all trials."""
+    considered = batch.trials if stages[0] == "validate" else batch.trials[:1]
+    for trial in considered:
         exp_dir = trial_dir(sweep, trial.name)
         if stages[0] == "validate" and not (exp_dir / "stages" / "train.json").exists():
             raise UserError(f"trial {trial.name} has no training: {label('train')} makes one, use --stage 2")
     first = batch.trials[0]
-    config = configured(sweep, first, bases[first.config], first.name, trial_dir(sweep, first.name))
+    config = build_trial_config(sweep, first, bases[first.config], first.name, trial_dir(sweep, first.name))
     check_inputs(config, list(stages))

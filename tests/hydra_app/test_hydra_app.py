@@ -10,7 +10,7 @@ import pytest
 from hydra.core.utils import JobStatus
 from hydra.errors import CompactHydraException
 
-from espnet3.hydra_app.launched import launch
+from espnet3.hydra_app.launch import launch
 from espnet3.sweep.show.results import read_sweep_status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +53,7 @@ def hydra(tmp_path: Path) -> Hydra:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("seed=1",), "a training alone is run.sh's"),
+        (("seed=1",), "a single training is for run.sh"),
         (("-m", "optimizer.lrr=1,2"), "has no key optimizer.lrr; did you mean optimizer.lr?"),
         (("-m", "seed=1,2", "hydra/launcher=nope"), "Could not find 'hydra/launcher/nope'"),
         (
@@ -62,7 +62,7 @@ def hydra(tmp_path: Path) -> Hydra:
         ),
         (
             ("-m", "seed=1,2", "hydra/launcher=basic", "hydra/sweeper=other"),
-            "only a grid can be run by another",
+            "other launchers than ours run only grids",
         ),
         (("-m", "seed=1,2", "--stage", "9"), "there is no such stage"),
     ],

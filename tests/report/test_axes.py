@@ -25,7 +25,7 @@ def test_numbers_read_as_people_write_them(value, text):
 def test_values_are_in_order_and_trials_know_their_place():
     axis = axis_of(4e-4, 1e-4, 2e-4, 1e-4)
     assert axis.texts == ["1e-4", "2e-4", "4e-4"]
-    assert axis.places == [2, 0, 1, 0]
+    assert axis.positions == [2, 0, 1, 0]
     assert axis.numbers == [1e-4, 2e-4, 4e-4]
 
 
@@ -48,7 +48,7 @@ def test_values_that_read_alike_stay_apart():
     axis = axis_of(1, "1", 1.0, True, None, "null")
     assert len(axis.texts) == len(set(axis.texts)) == 6
     assert axis.numbers is None
-    assert sorted(axis.places) == list(range(6))
+    assert sorted(axis.positions) == list(range(6))
 
 
 def test_lists_and_words_are_values_too():
@@ -58,7 +58,7 @@ def test_lists_and_words_are_values_too():
 def test_a_trial_without_the_key_has_no_place():
     view = views.sweep([views.trial({"lr": 1}), views.trial({"seed": 2})])
     lr, seed = axes(view)
-    assert (lr.places, seed.places) == ([0, -1], [-1, 0])
+    assert (lr.positions, seed.positions) == ([0, -1], [-1, 0])
 
 
 def test_many_numbers_are_drawn_to_scale():

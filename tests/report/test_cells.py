@@ -12,7 +12,7 @@ from espnet3.report.cells import cell, colour_limits, direction_of, grid, line, 
 
 
 def shown(cells):
-    return [[one.why if one.value is None else round(one.value, 3) for one in row] for row in cells]
+    return [[one.reason if one.value is None else round(one.value, 3) for one in row] for row in cells]
 
 
 def test_a_place_without_a_value_says_why():
@@ -71,14 +71,14 @@ def test_a_trial_of_an_older_configuration_is_compared_with_none():
     trials += [views.trial({"lr": 2}, "done", 0.2, older=True), views.trial({"lr": 1}, "failed", older=True)]
     view = views.sweep(trials)
     cells = line(view, axes(view)[0], view.objective, "best")
-    assert [(one.value, one.why, one.failed) for one in cells] == [(0.3, "", 0), (None, "older", 0)]
+    assert [(one.value, one.reason, one.failed) for one in cells] == [(0.3, "", 0), (None, "older", 0)]
 
 
 def test_one_key_is_a_line():
     view = views.digits()
     cells = line(view, axes(view)[0], view.objective, "best")
     assert [one.value for one in cells] == [0.46, 0.088, 0.076, 0.13, None]
-    assert cells[-1].why == "failed"
+    assert cells[-1].reason == "failed"
 
 
 def test_the_objective_is_the_first_metric_and_gives_a_direction_to_its_other_splits():

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sweep_views as views
-from espnet3.report.curves import BUDGET, FEWEST, MOST, embedded_curves, points_each, thin
+from espnet3.report.curves import (
+    MAX_POINTS,
+    MAX_TOTAL_POINTS,
+    MIN_POINTS,
+    embedded_curves,
+    points_per_curve,
+    thin,
+)
 
 curves = st.lists(st.floats(allow_infinity=False, width=32), min_size=1, max_size=300).map(
     lambda values: [(float(epoch), value) for epoch, value in enumerate(values)]
@@ -37,10 +44,10 @@ def test_short_curves_are_kept_whole_and_share_their_epochs():
 
 
 def test_all_curves_together_keep_to_the_budget():
-    assert points_each([1000] * 10) == MOST
+    assert points_per_curve([1000] * 10) == MAX_POINTS
     many = [1000] * 8000
-    assert len(many) * points_each(many) <= BUDGET
-    assert points_each([1000] * 100_000) == FEWEST
+    assert len(many) * points_per_curve(many) <= MAX_TOTAL_POINTS
+    assert points_per_curve([1000] * 100_000) == MIN_POINTS
 
 
 def test_a_value_that_is_no_number_is_a_gap():

@@ -20,7 +20,7 @@ def test_the_heat_map_shows_any_two_keys_as_the_picture_does(open_report):
     page = open_report(view).page
     found = axes(view)
     script = """([x, y, metric, over]) => gridOf(x, y, metric, over).map(row =>
-        row.map(cell => [cell.value, cell.why, cell.trials, cell.failed]))"""
+        row.map(cell => [cell.value, cell.reason, cell.trials, cell.failed]))"""
     for x, y in [*permutations(range(3), 2), *((key, None) for key in range(3))]:
         for number, metric in enumerate(metric_names(view)):
             for over in ("best", "mean"):
@@ -31,7 +31,7 @@ def test_the_heat_map_shows_any_two_keys_as_the_picture_does(open_report):
                     else grid(view, found[x], found[y], metric, over)
                 )
                 made = [
-                    [[pytest.approx(one.value), one.why, one.trials, one.failed] for one in row]
+                    [[pytest.approx(one.value), one.reason, one.trials, one.failed] for one in row]
                     for row in cells
                 ]
                 assert shown == made, (x, y, metric, over)
@@ -56,15 +56,15 @@ def test_other_keys_another_metric_and_the_mean_change_what_is_drawn(open_report
         ]
 
     assert page.evaluate(drawn) == cells(0, 1, "valid/loss", "best")
-    assert "best trial over seed" in page.locator("#map .said").inner_text()
+    assert "best trial over seed" in page.locator("#map .description").inner_text()
     report.select("#map", "Where several", "take their mean")
     assert page.evaluate(drawn) == cells(0, 1, "valid/loss", "mean")
-    assert "mean of done trials over seed" in page.locator("#map .said").inner_text()
+    assert "mean of done trials over seed" in page.locator("#map .description").inner_text()
     report.select("#map", "Metric", "test/mel_l1")
     report.select("#map", "Up", "seed")
     report.select("#map", "Across", "discriminator.lr")
     assert page.evaluate(drawn) == cells(1, 2, "test/mel_l1", "mean")
-    assert "over generator.lr" in page.locator("#map .said").inner_text()
+    assert "over generator.lr" in page.locator("#map .description").inner_text()
     texts = page.locator("#map .plot").evaluate("plot => plot.layout.xaxis.ticktext")
     assert texts == ["5e-5", "1e-4", "2e-4"]
     report.select("#map", "Up", "nothing: a curve")

@@ -113,7 +113,7 @@ def test_a_search_that_loses_its_command_is_gone_on_with_and_cancelled_as_a_whol
     assert code == 0 and "cancelled the search, job" in output and "cancelled 2 jobs" in output, output
     assert not search.cluster("squeue", "--noheader")
     code, shown = search.run("status", search.sweep)
-    assert "2 trials: 2 " in shown and "nobody searches" in shown, shown
+    assert "2 trials: 2 " in shown and "not running" in shown, shown
 
     # What was cancelled goes on; a search that was killed finds its trials again.
     (search.directory / "begun").unlink()

@@ -1,9 +1,9 @@
-"""The heat map: two keys with few values each. A place without a value is grey, with a sign that says why."""
+"""The heat map: two keys with few values each. A cell without a value is grey, with a sign for the reason."""
 
 from typing import TYPE_CHECKING
 
 from espnet3.report.axes import Axis
-from espnet3.report.cells import Cell, grid, most_per_cell
+from espnet3.report.cells import Cell, grid, max_trials_per_cell
 from espnet3.report.choice import Choice
 from espnet3.report.picture.style import colour_bar, colours, plain, ticks
 from espnet3.sweep.show.view import SweepView
@@ -23,55 +23,59 @@ SIGNS = {
     "older": "older",
 }
 FAILED, HATCH, WAITING, MISSING = "#c3c9d1", "#a9b0ba", "#dfe3e8", "#f4f5f7"
-MOST_NUMBERS = 150
-"""Cells; in more there is no room for numbers."""
+MAX_LABELLED_CELLS = 150
+"""With more cells there is no room for numbers."""
 
 
-def draw_cells(figure: "Figure", panel: "Axes", view: SweepView, choice: Choice, up: Axis) -> int:
-    """Draw the grid; how many trials meet in one cell, at most."""
+def draw_cells(figure: "Figure", panel: "Axes", view: SweepView, choice: Choice, y: Axis) -> int:
+    """Draw the grid; returns the largest number of trials in a cell."""
     import numpy as np
 
-    cells = grid(view, choice.x, up, choice.metric, choice.over)
-    rows, columns = len(up.texts), len(choice.x.texts)
+    cells = grid(view, choice.x, y, choice.metric, choice.over)
+    rows, columns = len(y.texts), len(choice.x.texts)
     figure.set_size_inches(min(2.8 + 0.95 * columns, 11.0), min(max(1.5 + 0.65 * rows, 3.2), 9.0))
-    numbers = np.array([[np.nan if one.value is None else one.value for one in row] for row in cells])
-    values = [one.value for row in cells for one in row if one.value is not None]
+    numbers = np.array([[np.nan if cell.value is None else cell.value for cell in row] for row in cells])
+    values = [cell.value for row in cells for cell in row if cell.value is not None]
     image = panel.imshow(numbers, origin="lower", aspect="auto", **colours(view, choice, values))
     if values:
         colour_bar(figure, panel, image, view, choice, values)
     _mark_empty(panel, cells)
-    best = [(up.places[n], choice.x.places[n]) for n, one in enumerate(view.trials) if one.name == view.best]
+    best = [
+        (y.positions[n], choice.x.positions[n])
+        for n, trial in enumerate(view.trials)
+        if trial.name == view.best
+    ]
     size = 9 if max(rows, columns) <= 10 else 6
-    for row, across in enumerate(cells):
-        for column, one in enumerate(across):
-            text = _text(one, is_best=(row, column) in best, small=rows * columns > MOST_NUMBERS)
-            ink = "#333333" if one.value is None else _ink(*image.to_rgba(np.array([one.value]))[0, :3])
+    for row, row_cells in enumerate(cells):
+        for column, cell in enumerate(row_cells):
+            text = _text(cell, is_best=(row, column) in best, small=rows * columns > MAX_LABELLED_CELLS)
+            ink = "#333333" if cell.value is None else _ink(*image.to_rgba(np.array([cell.value]))[0, :3])
             panel.text(column, row, text, ha="center", va="center", fontsize=size, color=ink)
-    _axes(panel, choice.x, up)
-    return most_per_cell([one for row in cells for one in row])
+    _axes(panel, choice.x, y)
+    return max_trials_per_cell([cell for row in cells for cell in row])
 
 
 def _mark_empty(panel: "Axes", cells: list[list[Cell]]) -> None:
-    """Failed cells are hatched: no value looks like that."""
+    """Mark cells without a value; failed ones are hatched."""
     from matplotlib.patches import Rectangle
 
-    for row, across in enumerate(cells):
-        for column, one in enumerate(across):
-            if one.value is None:
-                failed = one.why in ("failed", "diverged")
-                colour = FAILED if failed else MISSING if one.why == "missing" else WAITING
+    for row, row_cells in enumerate(cells):
+        for column, cell in enumerate(row_cells):
+            if cell.value is None:
+                failed = cell.reason in ("failed", "diverged")
+                colour = FAILED if failed else MISSING if cell.reason == "missing" else WAITING
                 patch = Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, linewidth=0)
                 if failed:
                     patch.set(hatch="////", edgecolor=HATCH)
                 panel.add_patch(patch)
 
 
-def _text(one: Cell, *, is_best: bool, small: bool) -> str:
-    if one.value is None:
-        sign = SIGNS[one.why]
+def _text(cell: Cell, *, is_best: bool, small: bool) -> str:
+    if cell.value is None:
+        sign = SIGNS[cell.reason]
         return sign.split()[0] if small else sign
-    value = "" if small else f"{one.value:.3g}"
-    failed = f"\n({one.failed} failed)" if one.failed and not small else ""
+    value = "" if small else f"{cell.value:.3g}"
+    failed = f"\n({cell.failed} failed)" if cell.failed and not small else ""
     return (f"★ {value}".strip() if is_best else value) + failed
 
 
@@ -83,7 +87,7 @@ def _ink(*colour: float) -> str:
 
 
 def _axes(panel: "Axes", x: Axis, y: Axis) -> None:
-    """Values evenly spread, with white lines between the cells."""
+    """Label the axes with evenly spread values, and draw white lines between the cells."""
     long = sum(len(text) for text in ticks(x)) > 12 * len(x.texts)
     panel.set_xticks(
         range(len(x.texts)), ticks(x), rotation=30 if long else 0, ha="right" if long else "center"

@@ -1,9 +1,9 @@
-"""One key: each trial as a point, a line through the best or the mean, failures at the foot."""
+"""One key: each trial as a point, a line through the best or the mean, failures at the bottom."""
 
 import math
 from typing import TYPE_CHECKING
 
-from espnet3.report.cells import line, measured, most_per_cell
+from espnet3.report.cells import line, max_trials_per_cell, measured
 from espnet3.report.choice import Choice
 from espnet3.report.picture.style import meaning, scale, star
 from espnet3.sweep.show.view import SweepView
@@ -18,31 +18,31 @@ WIDE = 50
 
 
 def draw_curve(figure: "Figure", panel: "Axes", view: SweepView, choice: Choice) -> int:
-    """Draw the curve; how many trials meet at one value, at most."""
+    """Draw the curve; returns the largest number of trials at one value."""
     figure.set_size_inches(*SIZE_INCHES)
     axis = choice.x
     cells = line(view, axis, choice.metric, choice.over)
-    at = axis.numbers or [float(n) for n in range(len(axis.texts))]
-    panel.plot(at, [math.nan if one.value is None else one.value for one in cells], color="tab:blue")
+    x_values = axis.numbers or [float(n) for n in range(len(axis.texts))]
+    panel.plot(x_values, [math.nan if cell.value is None else cell.value for cell in cells], color="tab:blue")
     values, failed = [], []
-    for place, one in zip(at, cells, strict=True):
-        for trial in (view.trials[index] for index in one.trials):
+    for x, cell in zip(x_values, cells, strict=True):
+        for trial in (view.trials[index] for index in cell.trials):
             value = measured(view, trial, choice.metric)
             if value is not None and math.isfinite(value):
                 values.append(value)
-                panel.plot(place, value, marker="o", color="tab:blue", markersize=5)
+                panel.plot(x, value, marker="o", color="tab:blue", markersize=5)
                 if trial.name == view.best:
-                    star(panel, place, value)
+                    star(panel, x, value)
             elif value is not None or trial.state in ("failed", "killed"):
-                failed.append(place)
+                failed.append(x)
     if values and min(values) > 0 and max(values) > WIDE * min(values):
         panel.set_yscale("log")
     if failed:
-        foot = panel.get_xaxis_transform()
+        bottom = panel.get_xaxis_transform()
         height = [0.03] * len(failed)
-        panel.plot(failed, height, "x", color="tab:red", transform=foot, label="failed or diverged")
+        panel.plot(failed, height, "x", color="tab:red", transform=bottom, label="failed or diverged")
         panel.legend(frameon=False, fontsize=8)
     scale(panel, "x", axis)
     panel.set_ylabel(meaning(view, choice))
     panel.grid(alpha=0.3)
-    return most_per_cell(cells)
+    return max_trials_per_cell(cells)

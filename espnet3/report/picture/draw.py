@@ -1,4 +1,4 @@
-"""The kind of picture that a choice takes, its title, and its file."""
+"""Draw the picture of a choice: its kind, its title, and its file."""
 
 import warnings
 from pathlib import Path
@@ -24,20 +24,22 @@ def draw_picture(view: SweepView, choice: Choice, picture: Path) -> None:
     FigureCanvasAgg(figure)
     panel = figure.subplots()
     if choice.y is None:
-        most = draw_curve(figure, panel, view, choice)
+        max_trials = draw_curve(figure, panel, view, choice)
     elif choice.to_scale:
-        most = draw_points(figure, panel, view, choice, choice.y)
+        max_trials = draw_points(figure, panel, view, choice, choice.y)
     else:
-        most = draw_cells(figure, panel, view, choice, choice.y)
-    panel.set_title(plain(title(view, choice, most)), fontsize=10)
+        max_trials = draw_cells(figure, panel, view, choice, choice.y)
+    panel.set_title(plain(title(view, choice, max_trials)), fontsize=10)
     with warnings.catch_warnings(), replace_file(picture) as temporary:
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script the font has not
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing"
+        )  # characters that the font does not have
         figure.savefig(temporary, format="png", dpi=DPI)
 
 
-def title(view: SweepView, choice: Choice, most: int) -> str:
-    """The sweep's name, and what stands for trials where up to `most` of them meet."""
-    if most < 2:
+def title(view: SweepView, choice: Choice, max_trials: int) -> str:
+    """The sweep's name, and how up to `max_trials` trials in a cell are combined."""
+    if max_trials < 2:
         return view.name
     where = f"over {', '.join(choice.others)}" if choice.others else "of equal trials"
     if choice.over == "best" and choice.metric != view.objective:

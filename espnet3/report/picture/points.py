@@ -1,4 +1,4 @@
-"""Two keys, one of them with too many values for cells: each trial at its place, to scale."""
+"""Two keys, one of them with too many values for cells: each trial is a point, to scale."""
 
 import math
 from typing import TYPE_CHECKING
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 SIZE_INCHES = (6.4, 4.8)
 
 
-def draw_points(figure: "Figure", panel: "Axes", view: SweepView, choice: Choice, up: Axis) -> int:
-    """Draw the trials that have a value or failed; 1, for none are put together."""
+def draw_points(figure: "Figure", panel: "Axes", view: SweepView, choice: Choice, y_axis: Axis) -> int:
+    """Draw the trials that have a value or failed; returns 1, as no trials are combined."""
     figure.set_size_inches(*SIZE_INCHES)
     points: list[tuple[float, float, float]] = []
     failed: list[tuple[float, float]] = []
     for index, trial in enumerate(view.trials):
-        x, y = _at(choice.x, index), _at(up, index)
+        x, y = _at(choice.x, index), _at(y_axis, index)
         if x is None or y is None:
             continue
         value = measured(view, trial, choice.metric)
@@ -33,20 +33,22 @@ def draw_points(figure: "Figure", panel: "Axes", view: SweepView, choice: Choice
         elif value is not None or trial.state in ("failed", "killed"):
             failed.append((x, y))
     if failed:
-        at = ([x for x, _ in failed], [y for _, y in failed])
-        panel.scatter(*at, marker="x", s=18, linewidths=0.8, color="dimgray", label="failed or diverged")
+        coordinates = ([x for x, _ in failed], [y for _, y in failed])
+        panel.scatter(
+            *coordinates, marker="x", s=18, linewidths=0.8, color="dimgray", label="failed or diverged"
+        )
         panel.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
     if points:
-        across, upwards, values = (list(column) for column in zip(*points, strict=True))
-        drawn = panel.scatter(across, upwards, c=values, s=22, **colours(view, choice, values))
+        xs, ys, values = (list(column) for column in zip(*points, strict=True))
+        drawn = panel.scatter(xs, ys, c=values, s=22, **colours(view, choice, values))
         colour_bar(figure, panel, drawn, view, choice, values)
     scale(panel, "x", choice.x)
-    scale(panel, "y", up)
+    scale(panel, "y", y_axis)
     return 1
 
 
 def _at(axis: Axis, index: int) -> float | None:
-    place = axis.places[index]
-    if place < 0:
+    position = axis.positions[index]
+    if position < 0:
         return None
-    return axis.numbers[place] if axis.numbers else place
+    return axis.numbers[position] if axis.numbers else position

@@ -1,4 +1,4 @@
-"""What all pictures share: colours whose dark end is the better one, labels, axes."""
+"""Style that all pictures share: colours whose dark end is the better one, labels, axes."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HIGHLIGHT = "#d9480f"
-LONGEST = 18
-FEW = 12
+MAX_LABEL_LENGTH = 18
+MAX_TICKS = 12
 
 
 def plain(text: str) -> str:
-    """Text that Matplotlib does not read as mathematics."""
+    """Text that Matplotlib does not parse as mathematics."""
     return text.replace("$", r"\$").encode("utf-8", "replace").decode("utf-8")
 
 
 def shortened(text: str) -> str:
-    """A label that leaves room for the others."""
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    """A label of limited length."""
+    return text if len(text) <= MAX_LABEL_LENGTH else text[: MAX_LABEL_LENGTH - 1] + "…"
 
 
 def colours(view: SweepView, choice: Choice, values: Sequence[float]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def colours(view: SweepView, choice: Choice, values: Sequence[float]) -> dict[st
 def colour_bar(
     figure: "Figure", panel: "Axes", drawn: Any, view: SweepView, choice: Choice, values: Sequence[float]
 ) -> None:
-    """Say what the colours mean, and by a pointed end that worse values have the last one."""
+    """Add a colour bar; a pointed end means that values beyond it have the last colour."""
     beyond = (min(values) < drawn.norm.vmin, max(values) > drawn.norm.vmax)
     ends = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     figure.colorbar(drawn, ax=panel, label=meaning(view, choice), extend=ends[beyond])
@@ -60,10 +60,10 @@ def ticks(axis: Axis) -> list[str]:
 
 
 def scale(panel: "Axes", which: Literal["x", "y"], axis: Axis) -> None:
-    """An axis to scale, logarithmic for what is spread by factors; ticks at few values."""
+    """Set an axis to scale, linear or logarithmic; ticks at the values if they are few."""
     panel.set(**{f"{which}label": plain(axis.label), f"{which}scale": "log" if axis.log else "linear"})
-    places = axis.numbers or list(range(len(axis.texts)))
-    if len(places) <= FEW:
+    positions = axis.numbers or list(range(len(axis.texts)))
+    if len(positions) <= MAX_TICKS:
         side = panel.xaxis if which == "x" else panel.yaxis
-        side.set_ticks(places, ticks(axis))
+        side.set_ticks(positions, ticks(axis))
         side.set_ticks([], minor=True)

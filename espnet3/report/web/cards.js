@@ -1,4 +1,4 @@
-/* What is told in words: overview, the best and the selected trial, failures. */
+/* Texts: overview, the best and the selected trial, failures. */
 
 function stateMark(state, older = false) {
   return element("span", { class: `state ${state}` }, element("span", { "aria-hidden": "true" }, STATES[state] ?? "?"), ` ${state}${older ? ", older" : ""}`);
@@ -46,11 +46,11 @@ const cards = {
     find("#facts").replaceChildren(...facts([
       ["Objective", `${sweep.objective}, ${better}`],
       ["Best", sweep.best === null ? "none yet" : numberText(objectiveOf(sweep.trials[sweep.best]), 5)],
-      ["Trials", `${sweep.trials.length.toLocaleString("en")}, which ran ${durationText(spent)} in all`],
+      ["Trials", `${sweep.trials.length.toLocaleString("en")}, ${durationText(spent)} in total`],
       ["As of", element("time", { datetime: at.toISOString() }, `${at.toLocaleString("en-CA", { dateStyle: "medium", timeStyle: "short", hour12: false })} (${at.toISOString().slice(0, 16).replace("T", " ")} UTC)`)],
     ]));
     const values = sweep.axes.map((axis) => [element("code", {}, axis.key), axis.to_scale ? `${axis.texts.length.toLocaleString("en")} values from ${axis.texts[0]} to ${axis.texts.at(-1)}` : axis.texts.join(", ")]);
-    find("#command").append(element("dl", {}, ...facts([...values, ["in", element("code", {}, sweep.directory)]])), commandBox(sweep.command));
+    find("#command").append(element("dl", {}, ...facts([...values, ["directory", element("code", {}, sweep.directory)]])), commandBox(sweep.command));
   },
 
   selected(index) {
@@ -61,32 +61,32 @@ const cards = {
     }
   },
 
-  /** One entry for each message, with every distinct traceback folded in it. */
+  /** One entry for each message, which unfolds to its distinct tracebacks. */
   failures() {
     const groups = new Map();
     sweep.trials.forEach((trial, index) => {
       if (!FAILED.includes(trial.state)) return;
-      // what differs only by the trial's own name is one failure
+      // messages that differ only by the trial's name are one failure
       const message = (trial.message || trial.state).replaceAll(trial.name, "…");
       if (!groups.has(message)) groups.set(message, []);
       groups.get(message).push(index);
     });
     const section = find("#failures");
     section.hidden = !groups.size;
-    const sorted = [...groups].sort((one, other) => other[1].length - one[1].length);
+    const sorted = [...groups].sort((a, b) => b[1].length - a[1].length);
     section.append(...sorted.map(([message, indices]) => {
-      const folded = element("details", { class: "failure" }, element("summary", {}, element("b", {}, counted(indices.length, "trial")), " ", element("span", { class: "message" }, message)));
-      // made when it is opened: a thousand tracebacks would slow the page down
-      folded.addEventListener("toggle", () => { if (folded.children.length === 1) folded.append(...this.tracebacks(indices)); }, { once: true });
-      return folded;
+      const details = element("details", { class: "failure" }, element("summary", {}, element("b", {}, counted(indices.length, "trial")), " ", element("span", { class: "message" }, message)));
+      // created when opened: a thousand tracebacks would slow the page down
+      details.addEventListener("toggle", () => { if (details.children.length === 1) details.append(...this.tracebacks(indices)); }, { once: true });
+      return details;
     }));
   },
 
   tracebacks(indices) {
-    const by = Map.groupBy(indices, (index) => sweep.trials[index].traceback);
-    return [...by].flatMap(([traceback, of]) => [
-      element("ul", { class: "of" }, ...of.slice(0, 20).map((index) => element("li", {}, directoryLink(sweep.trials[index]))), of.length > 20 ? element("li", {}, `and ${of.length - 20} more`) : null),
-      traceback ? element("pre", { tabindex: "0", role: "group", "aria-label": "Traceback" }, element("code", {}, sweep.tracebacks[traceback])) : element("p", {}, "There is no traceback; the logs in its directory may tell more."),
+    const groups = Map.groupBy(indices, (index) => sweep.trials[index].traceback);
+    return [...groups].flatMap(([traceback, members]) => [
+      element("ul", { class: "of" }, ...members.slice(0, 20).map((index) => element("li", {}, directoryLink(sweep.trials[index]))), members.length > 20 ? element("li", {}, `and ${members.length - 20} more`) : null),
+      traceback ? element("pre", { tabindex: "0", role: "group", "aria-label": "Traceback" }, element("code", {}, sweep.tracebacks[traceback])) : element("p", {}, "There is no traceback; see the logs in its directory."),
     ]);
   },
 };

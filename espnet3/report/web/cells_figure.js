@@ -1,4 +1,4 @@
-/* The heat map: two keys with few values each. Places without a value are grey, with a sign that says why. */
+/* The heat map: two keys with few values each. Cells without a value are grey, with a sign for the reason. */
 
 const SIGNS = { diverged: "NaN", failed: "✗", missing: "–", older: "≠" };
 
@@ -20,8 +20,8 @@ function cellsFigure(choice, width) {
     showscale: values.length > 0, colorbar: colourBar(metricOf(choice), narrow),
   };
   const greys = { failed: 1, diverged: 1, missing: 0 };
-  const without = {
-    type: "heatmap", z: cells.map((row) => row.map((cell) => (cell.value === null ? greys[cell.why] ?? 0.5 : null))),
+  const emptyCells = {
+    type: "heatmap", z: cells.map((row) => row.map((cell) => (cell.value === null ? greys[cell.reason] ?? 0.5 : null))),
     zmin: 0, zmax: 1, xgap: 2, ygap: 2, hoverinfo: "text", text: hover, showscale: false,
     colorscale: [[0, theme.colour("missing")], [0.5, theme.colour("waiting")], [1, theme.colour("failed-cell")]],
   };
@@ -30,46 +30,46 @@ function cellsFigure(choice, width) {
   cells.forEach((row, r) => row.forEach((cell, c) => {
     labels.x.push(c);
     labels.y.push(r);
-    labels.text.push(cellText(cell, room, Boolean(best) && best.places[x] === c && best.places[y] === r));
-    labels.textfont.color.push(cell.value === null ? theme.colour("text") : inkOn(colourAt(cell.value, limits, direction)));
+    labels.text.push(cellText(cell, room, Boolean(best) && best.positions[x] === c && best.positions[y] === r));
+    labels.textfont.color.push(cell.value === null ? theme.colour("text") : textColourOn(colourAt(cell.value, limits, direction)));
   }));
 
   const height = Math.min(Math.max(up.texts.length * 58, narrow ? 180 : 270), 640) + (narrow ? 150 : 80);
-  const signs = [...new Set(cells.flat().map((cell) => cell.why).filter(Boolean))].map((why) => `${SIGNS[why] ?? STATES[why]} ${why}`);
+  const legend = [...new Set(cells.flat().map((cell) => cell.reason).filter(Boolean))].map((reason) => `${SIGNS[reason] ?? STATES[reason]} ${reason}`);
   return {
-    traces: [without, heat, labels],
-    layout: layoutOf({ height, shapes: chosenCell(x, y), xaxis: evenOf(across), yaxis: evenOf(up) }),
-    said: [overText(choice), signs.length ? `Grey: ${signs.join(", ")}.` : "", limitsText(values, limits, direction)],
+    traces: [emptyCells, heat, labels],
+    layout: layoutOf({ height, shapes: selectedCell(x, y), xaxis: categoryAxis(across), yaxis: categoryAxis(up) }),
+    description: [overText(choice), legend.length ? `Grey: ${legend.join(", ")}.` : "", limitsText(values, limits, direction)],
     trialOf: (point) => cells[point.y]?.[point.x]?.trials[0],
     table: cellTable(cells, across.texts, up.texts, `${up.label} \\ ${across.label}`),
   };
 }
 
-/** As much as there is room for, in pixels. */
+/** The text of a cell that is `room` pixels wide. */
 function cellText(cell, room, isBest) {
   const long = room > 52;
   if (cell.value === null) {
-    const sign = SIGNS[cell.why] ?? STATES[cell.why];
+    const sign = SIGNS[cell.reason] ?? STATES[cell.reason];
     if (room < 12) return "";
-    return long && !["missing", "diverged"].includes(cell.why) ? `${sign} ${cell.why}` : sign;
+    return long && !["missing", "diverged"].includes(cell.reason) ? `${sign} ${cell.reason}` : sign;
   }
   const value = room > 38 ? numberText(cell.value, 3) : "";
   const failed = cell.failed && long ? `<br><span style="font-size:0.8em">✗ ${cell.failed} failed</span>` : "";
   return (isBest ? `★ ${long ? value : ""}` : value) + failed;
 }
 
-function cellHover(cell, { metric, over }, place) {
-  const first = cell.value === null ? (cell.why === "diverged" ? "not a finite number" : cell.why) : `${plain(metric)} = ${numberText(cell.value)}`;
-  const lines = [`<b>${first}</b>`, place];
+function cellHover(cell, { metric, over }, position) {
+  const first = cell.value === null ? (cell.reason === "diverged" ? "not a finite number" : cell.reason) : `${plain(metric)} = ${numberText(cell.value)}`;
+  const lines = [`<b>${first}</b>`, position];
   if (cell.trials.length > 1) lines.push(`${counted(cell.trials.length, "trial")}, ${cell.failed} failed`);
   if (cell.trials.length && (over === "best" || cell.trials.length === 1)) lines.push(plain(shortened(sweep.trials[cell.trials[0]].name, 70)));
   return lines.join("<br>");
 }
 
-/** A frame around the place of the selected trial. */
-function chosenCell(x, y) {
+/** A frame around the cell of the selected trial. */
+function selectedCell(x, y) {
   const chosen = selection.index === null ? null : sweep.trials[selection.index];
-  if (!chosen || chosen.places[x] < 0 || chosen.places[y] < 0) return [];
-  const [column, row] = [chosen.places[x], chosen.places[y]];
+  if (!chosen || chosen.positions[x] < 0 || chosen.positions[y] < 0) return [];
+  const [column, row] = [chosen.positions[x], chosen.positions[y]];
   return [{ type: "rect", x0: column - 0.5, x1: column + 0.5, y0: row - 0.5, y1: row + 0.5, line: { color: theme.colour("highlight"), width: 4 } }];
 }

@@ -1,4 +1,4 @@
-/* Learning curves of all trials: a few traces, one for each class of the objective, whatever their number. */
+/* Learning curves of all trials: one trace per class of the objective, for any number of trials. */
 
 const CLASSES = 8;
 
@@ -36,7 +36,7 @@ const curves = {
     const shown = this.shown;
     const ranked = ranks.filter((rank) => rank !== null).length;
     const classes = Math.min(CLASSES, Math.max(ranked, 1));
-    // without a rank: not done, diverged, or older
+    // the last group has no rank: not done, diverged, or older
     const groups = Array.from({ length: classes + 1 }, () => []);
     for (const curve of shown) {
       const rank = ranks[curve[2]];
@@ -51,13 +51,13 @@ const curves = {
 
     const log = this.choice.log ?? spansFactors(shown.flatMap(([, values]) => values.filter((value) => value !== null)));
     this.logBox.checked = log;
-    const text = this.said(shown.length);
-    this.section.querySelector(".said").replaceChildren(...this.legend(), text);
+    const text = this.description(shown.length);
+    this.section.querySelector(".description").replaceChildren(...this.legend(), text);
     const layout = layoutOf({ height: 420, xaxis: axisOf("epoch", this.wholeEpochs()), yaxis: axisOf(this.choice.metric, { type: log ? "log" : "linear" }) });
     draw(this.plot, { traces, layout, trialOf: (point) => point.customdata }, `Learning curves: ${this.choice.metric} by epoch. ${text}`);
   },
 
-  /** Ticks at each epoch where they are few: there is no half epoch. */
+  /** Ticks at whole epochs if there are few. */
   wholeEpochs() {
     const last = this.shown.reduce((most, [epochs]) => Math.max(most, epochs.at(-1)), 0);
     return last < 12 ? { dtick: 1 } : {};
@@ -97,10 +97,10 @@ const curves = {
     return [element("span", { class: "legend" }, "worst", element("span", { class: "ramp", style: `background: linear-gradient(to right, ${colours})` }), `best by ${sweep.objective}`), " "];
   },
 
-  said(count) {
+  description(count) {
     const texts = [`${counted(count, "curve")}, coloured by rank.`];
     if (this.shown.some(([, , index]) => ranks[index] === null)) texts.push(`Dotted: trials without a result${sweep.trials.some((trial) => trial.older) ? ", or of an older configuration" : ""}.`);
-    if (sweep.curves.thinned_to) texts.push(`Long curves are thinned to ${sweep.curves.thinned_to} points, which keep the extremes; report.json has all.`);
+    if (sweep.curves.thinned_to) texts.push(`Long curves are thinned to ${sweep.curves.thinned_to} points, which keep the extremes; report.json has all points.`);
     texts.push("Click on a curve, a cell or a row to highlight the trial.");
     return texts.join(" ");
   },

@@ -1,18 +1,18 @@
-/* Elements, and numbers and texts as one reads them. Text is never parsed as HTML. */
+/* Create elements, and format numbers and texts. Text is never parsed as HTML. */
 
 function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
+  const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "function") made.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
+    if (typeof value === "function") node.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.filter((child) => child !== null));
-  return made;
+  node.append(...children.filter((child) => child !== null));
+  return node;
 }
 
 const find = (selector) => document.querySelector(selector);
 
-/** JSON has no NaN and no infinity: they came as texts. */
+/** JSON has no NaN or infinity: they are embedded as text. */
 const number = (value) => (value === null || value === undefined ? null : Number(value));
 
 /** `even`: with trailing zeros, for a column. */
@@ -36,7 +36,7 @@ function durationText(seconds) {
 
 const counted = (count, what) => `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
 
-/** Plotly reads texts as HTML and TeX: what is meant as text must look like text. */
+/** Plotly parses texts as HTML and TeX: escape them. */
 const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
 
 const shortened = (text, most = 24) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
@@ -47,22 +47,22 @@ function select(label, options, chosen, changed) {
   return element("label", {}, element("span", {}, label), box);
 }
 
-/** A command to copy, which wraps rather than scrolls. */
+/** A command with a copy button; long lines wrap. */
 function commandBox(command) {
-  const said = element("span", { role: "status" });
+  const status = element("span", { role: "status" });
   const code = element("code", { tabindex: "0" }, command);
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(command);
     } catch {
       getSelection().selectAllChildren(code);
-      if (!document.execCommand("copy")) { said.textContent = "selected: press Ctrl-C"; return; }
+      if (!document.execCommand("copy")) { status.textContent = "selected: press Ctrl-C"; return; }
       getSelection().removeAllRanges();
     }
-    said.textContent = "copied";
-    setTimeout(() => { said.textContent = ""; }, 2000);
+    status.textContent = "copied";
+    setTimeout(() => { status.textContent = ""; }, 2000);
   };
   return element("div", { class: "command" },
     element("pre", {}, code),
-    element("div", { class: "copy" }, element("button", { type: "button", onclick: copy }, "Copy command"), said));
+    element("div", { class: "copy" }, element("button", { type: "button", onclick: copy }, "Copy command"), status));
 }

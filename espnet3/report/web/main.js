@@ -1,11 +1,11 @@
-/* The page: words and table at once, plots as soon as Plotly is there. */
+/* The page: texts and table at once, plots when Plotly is loaded. */
 
 theme.start();
 cards.start();
 table.start();
 addEventListener("DOMContentLoaded", () => {
   for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
-  // a frame first, so that the table can be used before plots are computed
+  // after a frame, so that the table can be used before plots are computed
   requestAnimationFrame(() => setTimeout(() => {
     overKeys.start();
     curves.start();

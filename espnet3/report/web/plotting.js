@@ -1,9 +1,9 @@
-/* What all figures share: their look by the theme, axes, colour bar, and how they are drawn. */
+/* Shared by all figures: layout by the theme, axes, colour bar, and drawing. */
 
 const CONFIG = {
   displaylogo: false,
   responsive: true,
-  // named one by one: Plotly's own choice has a button that sends the data of a chart to its makers' server
+  // listed explicitly: Plotly's default has a button that uploads the chart's data
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
   showSendToCloud: false,
   plotlyServerURL: "",
@@ -41,13 +41,13 @@ function axisOf(title, more = {}) {
 }
 
 /** The axis of a swept key's numbers: to scale, with a tick at each value where there are few. */
-function scaleOf(axis) {
+function numberAxis(axis) {
   const few = axis.numbers.length <= 12 ? { tickvals: axis.numbers, ticktext: axis.texts.map(plain) } : {};
   return axisOf(axis.label, { type: axis.log ? "log" : "linear", ...few });
 }
 
 /** The axis of a swept key's values, evenly spread: value number n is at n. */
-function evenOf(axis) {
+function categoryAxis(axis) {
   const step = Math.ceil(axis.texts.length / 16);
   const shown = axis.texts.map((_, index) => index).filter((index) => index % step === 0);
   return axisOf(axis.label, {
@@ -56,7 +56,7 @@ function evenOf(axis) {
   });
 }
 
-/** How good the value at a share of a scale is; of a metric whose direction is not known, high stands out. */
+/** How good the value at a share of the scale is; if the direction is unknown, high values stand out. */
 const goodnessAt = (share, direction) => (direction === "minimize" ? 1 - share : share);
 
 const scaleColours = (direction) => VIRIDIS.map((_, index) => {
@@ -81,7 +81,7 @@ function colourBar({ name, direction }, narrow) {
   };
 }
 
-/** Whether a logarithmic axis shows more: on a linear one the end, which matters, would be a flat line. */
+/** Whether a logarithmic axis is better: on a linear one the interesting end would be a flat line. */
 function spansFactors(values) {
   const [low, high] = values.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
   return low > 0 && high > 50 * low;
@@ -96,10 +96,10 @@ function replaceForm(form, choices) {
   form.children[focused]?.querySelector("select, input")?.focus();
 }
 
-/** Draw a figure whose content is told in `said`; a click selects the trial. */
-function draw(plot, { traces, layout, trialOf }, said) {
+/** Draw a figure whose contents are described by `description`; a click selects the trial. */
+function draw(plot, { traces, layout, trialOf }, description) {
   plot.setAttribute("role", "figure");
-  plot.setAttribute("aria-label", said);
+  plot.setAttribute("aria-label", description);
   Plotly.react(plot, traces, layout, CONFIG);
   plot.removeAllListeners("plotly_click");
   plot.on("plotly_click", ({ points: [point] }) => {

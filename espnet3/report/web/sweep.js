@@ -1,4 +1,4 @@
-/* The sweep: what the page embeds, and what is chosen in it. */
+/* The sweep: the embedded data, and the selected trial. */
 
 const sweep = JSON.parse(find("#data").textContent);
 
@@ -11,34 +11,34 @@ const metricIndex = new Map(sweep.metrics.map((metric, index) => [metric.name, i
 const objectiveOf = (trial) => number(trial.metrics[0]);
 const better = sweep.direction === "maximize" ? "higher is better" : "lower is better";
 
-/** A done trial's value of a metric; null where there is none to compare. */
+/** A done trial's value of a metric; null if it is not to be compared. */
 const measured = (trial, metric) => (trial.state === "done" && !trial.older ? number(trial.metrics[metric]) : null);
 
-/** Sorts the best trial first. */
-function badness(trial) {
+/** Sort key: the best trial first. */
+function sortValue(trial) {
   const value = objectiveOf(trial);
   if (value === null || !Number.isFinite(value)) return Infinity;
   return sweep.direction === "maximize" ? -value : value;
 }
 
-/** Rank of each done trial by the objective, from 1; null for the others. */
+/** Rank of each done trial by the objective, from 1; null for the other trials. */
 const ranks = (() => {
   const found = sweep.trials.map(() => null);
   sweep.trials
-    .map((trial, index) => [badness(trial), index])
+    .map((trial, index) => [sortValue(trial), index])
     .filter(([bad, index]) => bad !== Infinity && measured(sweep.trials[index], 0) !== null)
-    .sort((one, other) => one[0] - other[0])
+    .sort((a, b) => a[0] - b[0])
     .forEach(([, index], rank) => { found[index] = rank + 1; });
   return found;
 })();
 
 const valueOf = (trial, axis) => {
-  const place = trial.places[axis];
-  return place < 0 ? "–" : sweep.axes[axis].texts[place];
+  const position = trial.positions[axis];
+  return position < 0 ? "–" : sweep.axes[axis].texts[position];
 };
 const valuesText = (trial) => sweep.axes.map((axis, index) => `${axis.label}=${valueOf(trial, index)}`).join(", ");
 
-/** Which trial is looked at: table, heat map, curves and card follow. */
+/** The selected trial; table, heat map, curves and card show it. */
 const selection = {
   index: null,
   listeners: [],

@@ -7,7 +7,7 @@ const table = {
   columns: [],
   rows: [],
   sorted: { by: "rank", down: false },
-  filters: { text: "", states: null, places: new Map() },
+  filters: { text: "", states: null, positions: new Map() },
 
   start() {
     this.columns = this.allColumns();
@@ -25,8 +25,8 @@ const table = {
       { id: "state", label: "State", text: (index) => trials[index].state, cell: (index) => stateMark(trials[index].state, trials[index].older) },
       ...sweep.axes.map((axis, at) => ({
         id: `key ${axis.key}`, label: axis.label, title: axis.key, names: [axis.label, axis.key], swept: true,
-        number: (index) => (trials[index].places[at] < 0 ? null : trials[index].places[at]),
-        compared: axis.numbers && ((index) => (trials[index].places[at] < 0 ? null : axis.numbers[trials[index].places[at]])),
+        number: (index) => (trials[index].positions[at] < 0 ? null : trials[index].positions[at]),
+        compared: axis.numbers && ((index) => (trials[index].positions[at] < 0 ? null : axis.numbers[trials[index].positions[at]])),
         cell: (index) => valueOf(trials[index], at),
       })),
       ...sweep.metrics.map((metric, at) => ({
@@ -59,15 +59,15 @@ const table = {
       const box = element("input", { type: "checkbox", checked: true, value: state, onchange: () => { this.filters.states[box.checked ? "add" : "delete"](state); this.show(); } });
       return element("label", { class: "check" }, box, stateMark(state));
     });
-    const keys = sweep.axes.map((axis, at) => (axis.to_scale || axis.texts.length > 60 ? null : select(axis.label, [["", "any"], ...axis.texts.map((text, place) => [String(place), shortened(text, 40)])], "",
-      (value) => { if (value === "") this.filters.places.delete(at); else this.filters.places.set(at, Number(value)); this.show(); })));
+    const keys = sweep.axes.map((axis, at) => (axis.to_scale || axis.texts.length > 60 ? null : select(axis.label, [["", "any"], ...axis.texts.map((text, position) => [String(position), shortened(text, 40)])], "",
+      (value) => { if (value === "") this.filters.positions.delete(at); else this.filters.positions.set(at, Number(value)); this.show(); })));
     form.replaceChildren(
       element("label", { class: "wide" }, element("span", {}, "Search"), search),
       ...keys.filter((key) => key !== null),
       element("fieldset", {}, element("legend", {}, "State"), ...states),
       this.columnChooser(),
       element("button", { type: "reset", onclick: () => setTimeout(() => this.reset(present)) }, "Reset"),
-      element("p", { class: "hint", id: "search-help" }, "Words must all occur in a row; ", element("code", {}, "name<number"), " (also ", element("code", {}, "<= >= > ="), ") compares a column."),
+      element("p", { class: "hint", id: "search-help" }, "A row must contain all words; ", element("code", {}, "name<number"), " (also ", element("code", {}, "<= >= > ="), ") compares a column."),
     );
   },
 
@@ -76,12 +76,12 @@ const table = {
       const box = element("input", { type: "checkbox", checked: !column.hidden, onchange: () => { column.hidden = !box.checked; this.build(); } });
       return element("label", { class: "check" }, box, column.label);
     });
-    // its boxes are no part of the form: a reset is of filters
+    // its boxes are not filters, so a reset does not change them
     return element("details", { class: "columns" }, element("summary", {}, "Columns"), element("div", {}, ...boxes));
   },
 
   reset(present) {
-    this.filters = { text: "", states: new Set(present), places: new Map() };
+    this.filters = { text: "", states: new Set(present), positions: new Map() };
     for (const column of this.columns) column.hidden = false;
     this.columns = this.allColumns();
     this.build();
@@ -89,25 +89,25 @@ const table = {
 
   /** Whether a row is shown, as a function of its index. */
   test() {
-    const { states, places } = this.filters;
+    const { states, positions } = this.filters;
     const terms = this.filters.text.trim().split(/\s+/).filter(Boolean).map((word) => this.term(word));
     return (index) => {
       const trial = sweep.trials[index];
-      return states.has(trial.state) && [...places].every(([at, place]) => trial.places[at] === place) && terms.every((term) => term(index));
+      return states.has(trial.state) && [...positions].every(([at, position]) => trial.positions[at] === position) && terms.every((term) => term(index));
     };
   },
 
   term(word) {
     const [, name, sign, text] = word.match(/^(.+?)(<=|>=|<|>|=)(.+)$/) ?? [];
-    const column = name && this.columns.find((one) => (one.names ?? []).some((known) => known.toLowerCase() === name.toLowerCase() || known.toLowerCase().endsWith(`.${name.toLowerCase()}`) || known.toLowerCase().endsWith(`/${name.toLowerCase()}`)));
+    const column = name && this.columns.find((column) => (column.names ?? []).some((known) => known.toLowerCase() === name.toLowerCase() || known.toLowerCase().endsWith(`.${name.toLowerCase()}`) || known.toLowerCase().endsWith(`/${name.toLowerCase()}`)));
     const bound = Number(text);
     const value = column && (column.compared === undefined ? column.number : column.compared);
     if (value && text && !Number.isNaN(bound)) {
-      const compare = { "<": (one) => one < bound, "<=": (one) => one <= bound, ">": (one) => one > bound, ">=": (one) => one >= bound, "=": (one) => one === bound }[sign];
+      const compare = { "<": (value) => value < bound, "<=": (value) => value <= bound, ">": (value) => value > bound, ">=": (value) => value >= bound, "=": (value) => value === bound }[sign];
       return (index) => value(index) !== null && compare(value(index));
     }
-    const wanted = word.toLowerCase();
-    return (index) => this.text(index).includes(wanted);
+    const lowered = word.toLowerCase();
+    return (index) => this.text(index).includes(lowered);
   },
 
   text(index) {
@@ -148,16 +148,16 @@ const table = {
   show() {
     const test = this.test();
     const indices = sweep.trials.map((_, index) => index).filter(test);
-    const column = this.columns.find((one) => one.id === this.sorted.by);
+    const column = this.columns.find((column) => column.id === this.sorted.by);
     const sign = this.sorted.down ? -1 : 1;
     const key = column.number ?? column.text;
     const keys = new Map(indices.map((index) => [index, key(index)]));
-    // what a trial has not, or is no number, is always last
+    // missing values and NaN are always last
     const empty = (value) => value === null || value === "" || Number.isNaN(value);
-    indices.sort((one, other) => {
-      const [first, second] = [keys.get(one), keys.get(other)];
-      if (empty(first) || empty(second)) return empty(first) - empty(second) || one - other;
-      return sign * (column.number ? first - second : first.localeCompare(second, "en", { numeric: true })) || one - other;
+    indices.sort((a, b) => {
+      const [first, second] = [keys.get(a), keys.get(b)];
+      if (empty(first) || empty(second)) return empty(first) - empty(second) || a - b;
+      return sign * (column.number ? first - second : first.localeCompare(second, "en", { numeric: true })) || a - b;
     });
     this.body.replaceChildren(...indices.map((index) => this.rows[index]));
     for (const head of this.section.querySelectorAll("th[data-column]")) {

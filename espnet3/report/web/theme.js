@@ -1,4 +1,4 @@
-/* Dark and light: as the system says, until the button says otherwise. */
+/* Dark and light: by the system, or by the button. */
 
 const theme = {
   listeners: [],
@@ -10,7 +10,7 @@ const theme = {
   colour: (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim(),
   choose(name) {
     document.documentElement.dataset.theme = name;
-    try { localStorage.setItem("espnet3-report-theme", name); } catch { /* a browser may forbid it for files */ }
+    try { localStorage.setItem("espnet3-report-theme", name); } catch { /* some browsers forbid it for files */ }
     this.changed();
   },
   changed() {
@@ -34,17 +34,17 @@ const VIRIDIS = ["#440154", "#482475", "#414487", "#355f8d", "#2a788e", "#21918c
 
 /** Red, green and blue of a share from 0 to 1: Viridis, which colour-blind readers can order too. */
 function viridis(share) {
-  const place = Math.min(Math.max(share, 0), 1) * (VIRIDIS.length - 1);
-  const [before, after] = [VIRIDIS[Math.floor(place)], VIRIDIS[Math.ceil(place)]];
-  return before.map((value, index) => Math.round(value + (after[index] - value) * (place % 1)));
+  const position = Math.min(Math.max(share, 0), 1) * (VIRIDIS.length - 1);
+  const [before, after] = [VIRIDIS[Math.floor(position)], VIRIDIS[Math.ceil(position)]];
+  return before.map((value, index) => Math.round(value + (after[index] - value) * (position % 1)));
 }
 
-/** The better, the more it stands out from the background. */
+/** Better values stand out more from the background. */
 const shareOf = (goodness) => (theme.dark ? 0.12 + 0.88 * goodness : 0.92 * (1 - goodness));
 const colourOf = (goodness) => `rgb(${viridis(shareOf(goodness)).join(",")})`;
 
 /** Black or white, whichever is easier to read on a colour. */
-function inkOn([red, green, blue]) {
+function textColourOn([red, green, blue]) {
   const light = [red, green, blue].map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
   return 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] > 0.18 ? "#000" : "#fff";
 }

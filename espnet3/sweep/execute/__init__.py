@@ -1,4 +1,4 @@
-"""Where trials run: an element of an array on its node, or a process on this machine for each.
+"""Run trials: in an array element on its node, or in a process each on this machine.
 
 Imports `trials`, `jobs` and `show`; what commands call, and `search`, may import it.
 """

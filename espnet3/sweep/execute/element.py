@@ -1,4 +1,4 @@
-"""The batch process of one element of an array: runs its trials in turn, each as any other job is run."""
+"""The batch process of one array element: runs its trials one after the other, each as its own job."""
 
 import os
 import sys
@@ -36,12 +36,12 @@ from espnet3.sweep.trials.folder import trial_dir
 from espnet3.sweep.trials.trial import Trial, read_trial, trial_config
 from espnet3.terminal.screen import Screen
 
-Own = tuple[Trial, SubmittedJob]
-"""A trial and its job, which is this element."""
+ElementTrial = tuple[Trial, SubmittedJob]
+"""A trial, and its job, which this element runs."""
 
 
 def main(folder: str) -> int:
-    """Run the element that Slurm has started of the array in `folder`; returns the element's exit code."""
+    """Run the element that Slurm started of the array in `folder`; returns the exit code."""
     try:
         return _run(Path(folder))
     except UserError as error:
@@ -58,56 +58,56 @@ def _run(folder: Path) -> int:
     if other := duplicate_of(folder, os.environ["SLURM_ARRAY_JOB_ID"]):
         print(f"ends: this array was submitted twice, and is job {other}")
         return 0
-    own = []
+    trials = []
     for name in array.elements[element]:
         job, trial = own_job(sweep, name, array, element), read_trial(sweep, name)
         if job is None or trial is None:
-            print(f"trial {name} is another job's by now, or gone")
+            print(f"trial {name} was removed, or moved to another job")
         else:
-            own.append((trial, job))
+            trials.append((trial, job))
     if len(array.elements[element]) > 1:
-        return _run_in_turn(sweep, folder / "logs" / f"{element}-warm", own)
-    for one in own:
-        _describe(sweep, *one)
-        return batch.main(str(_folder(sweep, *one)))
+        return _run_sequentially(sweep, folder / "logs" / f"{element}-warm", trials)
+    for trial, job in trials:
+        _prepare(sweep, trial, job)
+        return batch.main(str(_job_folder(sweep, trial, job)))
     return 0
 
 
-def _run_in_turn(sweep: Path, log: Path, own: Sequence[Own]) -> int:
-    """Run several trials, of which none ends the others; what an earlier start has ended is left alone."""
-    ends = [read_job_end(_folder(sweep, *one)) for one in own]
-    bad = any(end is not None and end.outcome != "done" for end in ends)
-    left = [one for one, end in zip(own, ends, strict=True) if end is None]
-    if not left:
-        return int(bad)
-    resources = main_job(plan(trial_config(sweep, left[0][0]), left[0][1].stages)).resources
-    limit = stop_at(resources.signal_delay_s)
-    steps = WarmSteps(resources, log)
+def _run_sequentially(sweep: Path, log: Path, trials: Sequence[ElementTrial]) -> int:
+    """Run several trials; a failure does not end the others. Skips those that ended before a restart."""
+    ends = [read_job_end(_job_folder(sweep, trial, job)) for trial, job in trials]
+    any_failed = any(end is not None and end.outcome != "done" for end in ends)
+    unfinished = [entry for entry, end in zip(trials, ends, strict=True) if end is None]
+    if not unfinished:
+        return int(any_failed)
+    resources = main_job(plan(trial_config(sweep, unfinished[0][0]), unfinished[0][1].stages)).resources
+    stops_at = stop_at(resources.signal_delay_s)
+    warm_steps = WarmSteps(resources, log)
     try:
         with StopSignals(insistent=False) as interrupts:
-            for number, one in enumerate(left):
-                if number and limit is not None and time.time() >= limit:
+            for number, (trial, job) in enumerate(unfinished):
+                if number and stops_at is not None and time.time() >= stops_at:
                     interrupts.stop.set(TIME_LIMIT)
                 if interrupts.stop.is_set():  # between two trials
                     decision = decide_restart(End("stopped", interrupts.stop.reason or ""))
                 else:
-                    decision = _run_to_its_end(sweep, *one, steps.start)
+                    decision = _run_until_ended(sweep, trial, job, warm_steps.start)
                 if decision.after != "exit":
-                    return batch.leave(_folder(sweep, *one), decision, Screen())
-                bad |= decision.exit_code != 0
+                    return batch.leave(_job_folder(sweep, trial, job), decision, Screen())
+                any_failed |= decision.exit_code != 0
     finally:
-        steps.end()
-    return int(bad)
+        warm_steps.end()
+    return int(any_failed)
 
 
-def _run_to_its_end(sweep: Path, trial: Trial, job: SubmittedJob, start: StartStep) -> RestartDecision:
-    """Run a trial; one whose rank was killed starts again in place: the job is not its alone."""
-    folder = _folder(sweep, trial, job)
+def _run_until_ended(sweep: Path, trial: Trial, job: SubmittedJob, start: StartStep) -> RestartDecision:
+    """Run a trial; after a killed rank it restarts in this job, which other trials share."""
+    folder = _job_folder(sweep, trial, job)
     while True:
         try:
-            _describe(sweep, trial, job)
+            _prepare(sweep, trial, job)
             decision = batch.run_job(folder, Screen(), start)
-        except Exception as error:  # a bug, which the other trials may not meet
+        except Exception as error:  # a bug, which may not affect the other trials
             traceback.print_exc()
             decision = RestartDecision(End("failed", error_summary(error)))
             with suppress(OSError):
@@ -116,15 +116,15 @@ def _run_to_its_end(sweep: Path, trial: Trial, job: SubmittedJob, start: StartSt
             return decision
 
 
-def _describe(sweep: Path, trial: Trial, job: SubmittedJob) -> None:
-    """Give a trial's job its configuration; from now on this process prints into the trial's log."""
+def _prepare(sweep: Path, trial: Trial, job: SubmittedJob) -> None:
+    """Write the configuration of a trial's job, and redirect this process's output to the trial's log."""
     redirect_output(job_log(trial_dir(sweep, trial.name), job.stage, own_slurm_job_id()))
-    config = _folder(sweep, trial, job) / CONFIG
+    config = _job_folder(sweep, trial, job) / CONFIG
     if not config.exists():
         write_text(config, saved_text(trial_config(sweep, trial)))
 
 
-def _folder(sweep: Path, trial: Trial, job: SubmittedJob) -> Path:
+def _job_folder(sweep: Path, trial: Trial, job: SubmittedJob) -> Path:
     return jobs_dir(trial_dir(sweep, trial.name)) / job.name
 
 

@@ -1,4 +1,4 @@
-"""Run trials on this machine, or in the allocation we are in: each in a process of its own."""
+"""Run trials on this machine, or in the current allocation, each in its own process."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 from subprocess import Popen
 
 from espnet3.launcher.rank.interrupts import SecondInterrupt, StopSignals
-from espnet3.outcomes.exit_code import ENDED_AT_ONCE, end_without_result, exit_code_of_all
+from espnet3.outcomes.exit_code import KILLED_BY_CTRL_C, end_without_result, exit_code_of_all
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.execute.trial_process import start_trial, trial_log
 from espnet3.sweep.show.results import read_sweep_status
@@ -22,13 +22,13 @@ POLL_S = 0.1
 
 @dataclass(frozen=True)
 class LocalTrial:
-    """A trial that is to be run here."""
+    """A trial to run on this machine."""
 
     name: str
     stages: list[str]
 
 
-def run_here(
+def run_local_trials(
     sweep: Path,
     trials: Iterable[LocalTrial],
     tracker: Tracker,
@@ -36,73 +36,73 @@ def run_here(
     at_once: int,
     force: bool,
     command: str,
-    ended: Callable[[str], None] = lambda name: None,
+    on_end: Callable[[str], None] = lambda name: None,
 ) -> int:
-    """Run trials in order, `at_once` at a time, while the caller holds the sweep.
+    """Run trials in order, `at_once` at a time; the caller holds the sweep.
 
-    One that fails does not end the others. Ctrl-C asks those that run to stop, and starts no more.
+    A failed trial does not end the others. Ctrl-C asks the running ones to stop, and starts no more.
 
     Args:
         sweep: its directory.
-        trials: which; the next one is asked for when there is room for it.
-        tracker: is told how they are.
+        trials: which; the next one is taken when fewer than `at_once` run.
+        tracker: is updated with their states.
         at_once: how many run at the same time.
-        force: run stages that are done, too.
-        command: as it was typed.
-        ended: is called with the name of each that has ended, when the tracker knows its state.
+        force: run finished stages again.
+        command: the command line, for the records.
+        on_end: called with the name of each trial that has ended, after the tracker was updated.
 
     Returns:
-        0; 75 when it was asked to stop; 130 after a second Ctrl-C.
+        0; 75 if it was asked to stop; 130 after a second Ctrl-C.
     """
-    waiting, running = iter(trials), dict[str, "Popen[bytes]"]()
+    pending, running = iter(trials), dict[str, "Popen[bytes]"]()
     with StopSignals() as interrupts:
         try:
-            asked, more = False, True
+            stop_sent, more = False, True
             while running or (more and not interrupts.stop.is_set()):
                 while more and len(running) < at_once and not interrupts.stop.is_set():
-                    one = next(waiting, None)
-                    if one is None:
+                    trial = next(pending, None)
+                    if trial is None:
                         more = False
                         break
-                    running[one.name] = start_trial(
+                    running[trial.name] = start_trial(
                         sweep,
-                        one.name,
-                        one.stages,
+                        trial.name,
+                        trial.stages,
                         force=force,
                         command=command,
                     )
-                    tracker.note(one.name, TrialState("running"))
-                if interrupts.stop.is_set() and not asked:
-                    asked = True
+                    tracker.update(trial.name, TrialState("running"))
+                if interrupts.stop.is_set() and not stop_sent:
+                    stop_sent = True
                     for process in running.values():
                         process.send_signal(signal.SIGTERM)
                 for name, process in list(running.items()):
                     if process.poll() is not None:
                         del running[name]
                         _note_end(sweep, name, process.returncode, tracker)
-                        ended(name)
+                        on_end(name)
                 time.sleep(POLL_S)
         except SecondInterrupt:
             _kill(running)
-            return ENDED_AT_ONCE
+            return KILLED_BY_CTRL_C
         except BaseException:
             _kill(running)
             raise
         return exit_code_of_all(["stopped"] if interrupts.stop.is_set() else [])
 
 
-def _note_end(sweep: Path, name: str, code: int, tracker: Tracker) -> None:
+def _note_end(sweep: Path, name: str, exit_code: int, tracker: Tracker) -> None:
     (row,) = read_sweep_status(sweep, names=[name], queue=QueueSnapshot()).rows
     state = row.state
-    if state.state in ("missing", "running"):
+    if state.state in ("missing", "running"):  # it recorded no end
         output = trial_log(sweep, name).read_text(errors="replace").strip().splitlines()
-        end = end_without_result(code, output)
+        end = end_without_result(exit_code, output)
         state = TrialState(end.outcome, end.reason)
-    tracker.note(name, state, row.objective)
+    tracker.update(name, state, row.objective)
 
 
 def _kill(running: dict[str, "Popen[bytes]"]) -> None:
-    """End processes, and the tasks below them, at once."""
+    """Kill processes and their tasks."""
     for process in running.values():
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

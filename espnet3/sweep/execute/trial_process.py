@@ -1,4 +1,4 @@
-"""One trial in a process of its own, on this machine or in the allocation we are in."""
+"""One trial in its own process, on this machine or in the current allocation."""
 
 import argparse
 import os
@@ -15,18 +15,18 @@ from espnet3.sweep.trials.folder import trial_dir
 
 
 def trial_log(sweep: Path, name: str) -> Path:
-    """What the processes of a trial print, besides what its stages do."""
+    """The log of a trial's process, apart from the logs of its stages."""
     return trial_dir(sweep, name) / "logs" / "sweep.log"
 
 
 def start_trial(sweep: Path, name: str, stages: list[str], *, force: bool, command: str) -> "Popen[bytes]":
     """Start a trial's stages; returns at once.
 
-    It is asked to stop, and saves, when this process is gone.
+    It is asked to stop, and saves, when this process ends.
     """
     log = trial_log(sweep, name)
     log.parent.mkdir(parents=True, exist_ok=True)
-    words = [str(sweep), name, "--stages", *stages, "--command", command, *(["--force"] if force else [])]
+    arguments = [str(sweep), name, "--stages", *stages, "--command", command, *(["--force"] if force else [])]
     with log.open("ab") as output:
         return Popen(
             [
@@ -34,7 +34,7 @@ def start_trial(sweep: Path, name: str, stages: list[str], *, force: bool, comma
                 "-u",
                 "-m",
                 "espnet3.sweep.execute.trial_process",
-                *words,
+                *arguments,
                 "--parent",
                 str(os.getpid()),
             ],
@@ -42,7 +42,7 @@ def start_trial(sweep: Path, name: str, stages: list[str], *, force: bool, comma
             stdout=output,
             stderr=STDOUT,
             start_new_session=True,  # Ctrl-C on the terminal is for the sweep, which passes it on
-            preexec_fn=block,  # until it hears
+            preexec_fn=block,  # until it handles signals
         )
 
 

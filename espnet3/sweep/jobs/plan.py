@@ -17,7 +17,7 @@ from espnet3.rundir.layout import stage_home
 from espnet3.slurm.allocation import Allocation
 from espnet3.stages import label
 from espnet3.sweep.trials.folder import shared_dir, trial_dir
-from espnet3.sweep.trials.trial import Base, Trial, configured
+from espnet3.sweep.trials.trial import Base, Trial, build_trial_config
 
 SHARED_STAGES = ("prepare", "collect_stats")
 _HOMES = {"prepare": "data_dir", "collect_stats": "stats_dir"}
@@ -108,9 +108,9 @@ def plan_batches(
             continue
         base, shared = bases[trial.config], None
         if name:
-            config = configured(sweep, trial, base, name, shared_dir(sweep, name))
+            config = build_trial_config(sweep, trial, base, name, shared_dir(sweep, name))
             shared = SharedStages(name, tuple(plan(config, before, allocation)), trial)
-        config = configured(sweep, trial, base, trial.name, trial_dir(sweep, trial.name))
+        config = build_trial_config(sweep, trial, base, trial.name, trial_dir(sweep, trial.name))
         jobs = plan(config, [stage for stage in stages if not name or stage not in before], allocation)
         batches[key] = Batch(tuple(jobs), shared, (trial,))
     for batch in batches.values():
@@ -137,7 +137,7 @@ def _shared_by(
         about = {key: v for key, v in trial.changes.items() if any(overlap(key, one) for one in seen)}
         key = _text([trial.config, about])
         if key not in homes_of:
-            config = configured(sweep, trial, base, trial.name, trial_dir(sweep, trial.name))
+            config = build_trial_config(sweep, trial, base, trial.name, trial_dir(sweep, trial.name))
             homes_of[key] = tuple(str(stage_home(config, stage)) for stage in stages)
             for stage, home in zip(stages, homes_of[key], strict=True):
                 part = stage_part(config, stage)

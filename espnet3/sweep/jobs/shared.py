@@ -11,7 +11,7 @@ from espnet3.launcher.submit.chain import submitting
 from espnet3.launcher.submit.queued import find_queued
 from espnet3.sweep.jobs.plan import SharedStages
 from espnet3.sweep.trials.folder import shared_dir
-from espnet3.sweep.trials.trial import Base, configured
+from espnet3.sweep.trials.trial import Base, build_trial_config
 from espnet3.terminal.screen import Screen
 
 
@@ -27,7 +27,7 @@ def run_shared(
         UserError: an input is missing, or Slurm refuses.
     """
     exp_dir = shared_dir(sweep, shared.name)
-    config = configured(sweep, shared.trial, base, shared.name, exp_dir)
+    config = build_trial_config(sweep, shared.trial, base, shared.name, exp_dir)
     queued = find_queued(exp_dir)
     if queued:
         return 0, [queued[-1].job_id]

@@ -1,4 +1,4 @@
-"""What a search would do, as lines of text; touches nothing."""
+"""Describe a search without starting it; writes nothing."""
 
 from espnet3.errors import short_path
 from espnet3.slurm.allocation import Allocation
@@ -9,26 +9,26 @@ from espnet3.sweep.search.planned import corners, plan_search
 from espnet3.sweep.trials.search_record import SearchRequest
 
 
-def describe(wanted: SearchRequest, allocation: Allocation | None, *, detach: bool) -> list[str]:
-    """The plan: the space, how it is searched, what is known, and what a trial asks for.
+def describe(request: SearchRequest, allocation: Allocation | None, *, detach: bool) -> list[str]:
+    """The plan in lines: space, sampler, finished trials, and the resources of a trial.
 
     Raises:
         UserError: see `plan_search`.
     """
-    search = plan_search(wanted, allocation)
+    search = plan_search(request, allocation)
     settings, name = search.settings, str(search.settings.sampler["_target_"]).rpartition(".")[2]
-    known = len(search.known())
+    n_known = len(search.known_trials())
     lines = [
         f"sweep {short_path(search.sweep)}: a search for {settings.n_trials} trials by {name},"
-        f" {search.at_once} at once{f'; {known} are there' if known else ''}",
+        f" {search.at_once} at once{f'; {n_known} exist' if n_known else ''}",
         f"    objective: {search.objective.direction} {search.objective.metric}",
         *(f"    {dimension}" for dimension in search.space),
     ]
     if detach:
         check_detached(search)
         script = searcher_request(search, "espnet3:TOKEN").script
-        lines += ["the job that searches:"]
+        lines += ["the searching job:"]
         lines += [f"    | {line}".rstrip() for line in script.splitlines()]
     planned = search.plan(corners(search.space)[:1])
-    batches = plan_batches(search.sweep, planned.trials, planned.bases, wanted.stages, allocation)
+    batches = plan_batches(search.sweep, planned.trials, planned.bases, request.stages, allocation)
     return [*lines, *describe_batches(planned, batches, force=False)]

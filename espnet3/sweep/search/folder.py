@@ -1,4 +1,4 @@
-"""The folder of a search: private, as a job runs what it says, and gone again where nothing came of it."""
+"""The folder of a search: private, because a job runs its script, and removed if the search is refused."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from espnet3.sweep.trials.search_record import search_dir
 
 
 @contextmanager
-def made(sweep: Path) -> Iterator[None]:
-    """Make the folder; a command that is refused before there is a sweep leaves nothing behind.
+def search_folder(sweep: Path) -> Iterator[None]:
+    """Create the folder; remove it if the command is refused before there is a sweep.
 
     Raises:
-        UserError: it can't be made, or others can write to it.
+        UserError: it can't be created, or others can write to it.
     """
     folder = search_dir(sweep)
     try:

@@ -1,4 +1,4 @@
-"""`espnet3 logs -f` of a search that is a job: what it says, until it is over."""
+"""`espnet3 logs -f` of a search that runs as a job: its output, until it has ended."""
 
 import time
 from pathlib import Path
@@ -15,10 +15,10 @@ _POLL_S = 0.2
 
 
 def follow_search(sweep: Path, screen: Screen) -> int | None:
-    """Show what the job says while it is in the queue, then how the trials are.
+    """Show the job's output while it is in the queue, then follow the trials.
 
     Returns:
-        The exit code; None where no job searches.
+        The exit code; None if there is no searching job.
 
     Raises:
         UserError: Slurm can't be asked.

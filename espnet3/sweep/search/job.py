@@ -24,10 +24,10 @@ from espnet3.rundir.private import check_private
 from espnet3.slurm.own_job import own_slurm_job_id, requeue, stop_at, wait_for_slurm
 from espnet3.slurm.sbatch_options import ABOUT_HARDWARE, option_name
 from espnet3.sweep.run import SweepOptions, how_to_follow, plan_and_check
-from espnet3.sweep.search.folder import made
+from espnet3.sweep.search.folder import search_folder
 from espnet3.sweep.search.loop import run_search
 from espnet3.sweep.search.planned import PlannedSearch, corners, plan_search
-from espnet3.sweep.show.searcher import LOG, SEARCHER, Searcher, at_work, read_searcher
+from espnet3.sweep.show.searcher import LOG, SEARCHER, Searcher, describe_searcher, read_searcher
 from espnet3.sweep.trials.search_record import (
     SearchRecord,
     SearchRequest,
@@ -50,11 +50,11 @@ def submit_search(wanted: SearchRequest, screen: Screen, *, again: bool = False)
     planned = plan_search(wanted)
     check_detached(planned)
     sweep = planned.sweep
-    who = at_work(sweep)
+    who = describe_searcher(sweep)
     if who:
         screen.line(f"the search is under way already, by {who}")
     else:
-        with made(sweep), hold_directory(search_dir(sweep), screen, wait=False):
+        with search_folder(sweep), hold_directory(search_dir(sweep), screen, wait=False):
             job_id = _submit(planned, search_dir(sweep), again=again)
         screen.line(f"search for {planned.settings.n_trials} trials: submitted as job {job_id}")
     screen.line(how_to_follow(sweep))
@@ -108,7 +108,10 @@ def _submit(planned: PlannedSearch, folder: Path, *, again: bool) -> str:
     """Check a trial, and submit the job, while its folder is held; Slurm's id."""
     trial = planned.plan(corners(planned.space)[:1])
     plan_and_check(
-        planned.sweep, trial.trials, trial.bases, SweepOptions(planned.wanted.stages, planned.wanted.command)
+        planned.sweep,
+        trial.trials,
+        trial.bases,
+        SweepOptions(planned.request.stages, planned.request.command),
     )
     searcher = Searcher(new_token(), again)
     request = searcher_request(planned, searcher.token)
@@ -117,7 +120,7 @@ def _submit(planned: PlannedSearch, folder: Path, *, again: bool) -> str:
     (folder / SUBMISSION).unlink(missing_ok=True)
     write_search(
         planned.sweep,
-        SearchRecord(planned.wanted, planned.settings.n_trials, before.trials if before else []),
+        SearchRecord(planned.request, planned.settings.n_trials, before.trials if before else []),
     )
     write_json(folder / SEARCHER, asdict(searcher))
     return submit(request).job_id
@@ -138,7 +141,7 @@ def main(folder: str) -> int:
         if other := duplicate_of(own, job_id):
             screen.line(f"ends: the search was submitted twice, and is job {other}")
             return 0
-        return _search(record.wanted, screen, job_id, again=searcher.again and _is_first_start())
+        return _search(record.request, screen, job_id, again=searcher.retry_failed and _is_first_start())
     except UserError as error:
         screen.line(str(error))
         return 1
@@ -159,7 +162,7 @@ def _search(wanted: SearchRequest, screen: Screen, job_id: str, *, again: bool) 
         left = ends_at - time.time()
         signal.alarm(max(1, int(left - min(_ENDS_BEFORE_S, left / 4))))
     try:
-        return run_search(wanted, screen, again=again, wait=True)
+        return run_search(wanted, screen, retry_failed=again, wait=True)
     except _StopRequested as asked:
         if str(asked) == "SIGTERM":  # preempted or cancelled: what follows is Slurm's to decide
             screen.line("asked to end; the trials go on")

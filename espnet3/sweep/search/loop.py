@@ -1,4 +1,4 @@
-"""The search itself: has the trials that its ledger chooses run, here or on Slurm, until all are there."""
+"""Run a search: start the trials that the sampler chooses, locally or on Slurm, until all have ended."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -12,44 +12,44 @@ from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.patience import Patience
 from espnet3.sweep.command import messages, write_planned
-from espnet3.sweep.execute.local_trials import LocalTrial, run_here
+from espnet3.sweep.execute.local_trials import LocalTrial, run_local_trials
 from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.jobs.shared import run_shared
-from espnet3.sweep.run import SweepOptions, choose, how_to_follow, plan_and_check, start
-from espnet3.sweep.search.folder import made
-from espnet3.sweep.search.ledger import FAILED, Ledger
+from espnet3.sweep.run import SweepOptions, how_to_follow, plan_and_check, select_trials, start
+from espnet3.sweep.search.folder import search_folder
 from espnet3.sweep.search.planned import PlannedSearch, plan_search
 from espnet3.sweep.search.space import Point
+from espnet3.sweep.search.state import FAILED, SearchState
 from espnet3.sweep.show.results import read_sweep_status
-from espnet3.sweep.show.searcher import at_work
+from espnet3.sweep.show.searcher import describe_searcher
 from espnet3.sweep.show.states import TrialState
 from espnet3.sweep.show.table import sweep_table
 from espnet3.sweep.show.tracker import Tracker
 from espnet3.sweep.show.watch import watch_trials
-from espnet3.sweep.trials.search_record import SearchRequest, how_to_go_on, search_dir
+from espnet3.sweep.trials.search_record import SearchRequest, how_to_continue, search_dir
 from espnet3.sweep.trials.trial import Base
 from espnet3.terminal.screen import Screen
 
-_AGAIN_AFTER_S = 15.0
-"""While Slurm is away, or has no room."""
+_RETRY_AFTER_S = 15.0
+"""Pause while Slurm is away or takes no more jobs."""
 
 
 def run_search(
-    wanted: SearchRequest,
+    request: SearchRequest,
     screen: Screen,
     *,
     allocation: Allocation | None = None,
-    again: bool = False,
+    retry_failed: bool = False,
     wait: bool = False,
 ) -> int:
-    """Search until as many trials have ended as are wanted.
+    """Search until the requested number of trials has ended.
 
     Args:
-        wanted: what the command asks for.
-        screen: where it is shown.
+        request: the search that the command asks for.
+        screen: where progress is shown.
         allocation: the one this process is in.
-        again: run once more what has failed before.
-        wait: for another process that searches here, which is about to end.
+        retry_failed: run failed trials again.
+        wait: wait for another searching process, which is about to end.
 
     Returns:
         The exit code.
@@ -57,70 +57,72 @@ def run_search(
     Raises:
         UserError: for what can be known before anything is started, or Slurm refuses.
     """
-    planned = plan_search(wanted, allocation)
-    who = "" if wait else Patience().until_answered(lambda: at_work(planned.sweep))
-    if who:
+    planned = plan_search(request, allocation)
+    searcher = "" if wait else Patience().until_answered(lambda: describe_searcher(planned.sweep))
+    if searcher:
         where = short_path(planned.sweep)
         raise UserError(
-            f"the search is under way, by {who}: `espnet3 logs -f {where}` follows it, and"
+            f"the search is under way, by {searcher}: `espnet3 logs -f {where}` follows it, and"
             f" `espnet3 cancel {where}` ends it"
         )
-    with made(planned.sweep), hold_directory(search_dir(planned.sweep), screen, wait=wait):
-        return Search(planned, screen, again=again).run()
+    with search_folder(planned.sweep), hold_directory(search_dir(planned.sweep), screen, wait=wait):
+        return Search(planned, screen, retry_failed=retry_failed).run()
 
 
 class Search:
-    """One process's search, while it holds `search/`."""
+    """A running search; this process holds the claim on `search/`."""
 
-    def __init__(self, planned: PlannedSearch, screen: Screen, *, again: bool) -> None:
+    def __init__(self, planned: PlannedSearch, screen: Screen, *, retry_failed: bool) -> None:
         self._search, self._screen = planned, screen
         self._sweep = planned.sweep
-        self._asked = SweepOptions(
-            planned.wanted.stages, planned.wanted.command, allocation=planned.allocation
+        self._options = SweepOptions(
+            planned.request.stages, planned.request.command, allocation=planned.allocation
         )
-        self._trials = Ledger(planned, screen, again=again)
+        self._state = SearchState(planned, screen, retry_failed=retry_failed)
 
     def run(self) -> int:
-        """Search; returns the exit code."""
-        trials = self._trials
+        """Run the search; returns the exit code."""
+        state = self._state
         try:
             if not self._search.on_slurm:
                 with hold_directory(self._sweep, self._screen, wait=False):
-                    trials.read_back()
-                    return self._end(self._here())
+                    state.restore()
+                    return self._end(self._run_locally())
             with hold_directory(self._sweep, self._screen, wait=True):
-                Patience().until_answered(trials.read_back)
+                Patience().until_answered(state.restore)
             return self._end(self._on_slurm())
         except KeyboardInterrupt:
-            open_ones = f"{len(trials.open)} trials go on" if trials.open else "no trial is under way"
-            self._screen.line(f"detached: {open_ones}, but the search does not: {how_to_go_on(self._sweep)}")
+            remaining = f"{len(state.under_way)} trials go on" if state.under_way else "no trial is under way"
+            self._screen.line(
+                f"detached: {remaining}, but the search does not: {how_to_continue(self._sweep)}"
+            )
             self._screen.line(how_to_follow(self._sweep))
             return DETACHED_BY_CTRL_C
         except UserError:
-            if trials.points:
-                self._screen.line(f"the search has ended early: {how_to_go_on(self._sweep)}")
+            if state.points:
+                self._screen.line(f"the search has ended early: {how_to_continue(self._sweep)}")
             raise
 
     def _plan(self, points: list[Point]) -> tuple[list[Batch], Mapping[str, Base]]:
-        """Make trials of points, written down and checked; the caller holds the sweep."""
+        """Create and check the trials of points, and write their files; the caller holds the sweep."""
         planned = self._search.plan(points)
-        if not self._trials.points:
+        if not self._state.points:
             for line in messages(planned):
                 self._screen.line(line)
-        chosen = choose(self._sweep, planned.trials, planned.extended.record, force=False)
-        batches = plan_and_check(self._sweep, chosen.to_run, planned.bases, self._asked)
+        chosen = select_trials(self._sweep, planned.trials, planned.extended.record, force=False)
+        batches = plan_and_check(self._sweep, chosen.to_run, planned.bases, self._options)
         write_planned(planned, [trial.name for trial in chosen.to_run])
-        self._trials.enter(points, planned.trials)
-        self._trials.open += chosen.under_way
+        self._state.add_trials(points, planned.trials)
+        self._state.under_way += chosen.under_way
         for name in chosen.done:
-            self._trials.tell(name, TrialState("done"))
+            self._state.tell(name, TrialState("done"))
         return batches, planned.bases
 
     # --- on this machine
 
-    def _here(self) -> int:
-        """Run trials here until there is none left to run."""
-        first = self._trials.next(self._trials.at_once)
+    def _run_locally(self) -> int:
+        """Run trials on this machine until none is left; returns the exit code."""
+        first = self._state.next_points(self._state.at_once)
         if not first:
             return 0
         batches, bases = self._plan(first)
@@ -128,29 +130,29 @@ class Search:
             if batch.shared is not None:
                 code, _ = run_shared(
                     self._sweep, batch.shared, bases[batch.shared.trial.config],
-                    force=False, command=[self._asked.command], screen=self._screen,
+                    force=False, command=[self._options.command], screen=self._screen,
                 )  # fmt: skip
                 if code:
                     return code
         with self._tracker() as tracker:
-            return run_here(
+            return run_local_trials(
                 self._sweep,
-                self._to_run(batches, tracker),
+                self._next_local_trials(batches, tracker),
                 tracker,
-                at_once=self._trials.at_once,
+                at_once=self._state.at_once,
                 force=False,
-                command=self._asked.command,
-                ended=lambda name: self._trials.tell(name, tracker.states[name]),
+                command=self._options.command,
+                on_end=lambda name: self._state.tell(name, tracker.states[name]),
             )
 
-    def _to_run(self, batches: list[Batch], tracker: Tracker) -> Iterator[LocalTrial]:
-        """The trials of `batches`, and then one after the other whatever is to be tried next."""
+    def _next_local_trials(self, batches: list[Batch], tracker: Tracker) -> Iterator[LocalTrial]:
+        """The trials of `batches`, then the next points of the search, one at a time."""
         while True:
             for batch in batches:
                 for trial in batch.trials:
                     tracker.add(trial.name)
                     yield LocalTrial(trial.name, batch.stages)
-            points = self._trials.next(1)
+            points = self._state.next_points(1)
             if not points:
                 return
             batches, _ = self._plan(points)
@@ -158,77 +160,85 @@ class Search:
     # --- on Slurm
 
     def _on_slurm(self) -> int:
-        """Submit trials, and follow them until none is left to run."""
-        trials = self._trials
+        """Submit trials and follow them until none is left; returns the exit code."""
+        state = self._state
         with self._tracker() as tracker:
             while True:
-                code = self._submit(trials.next(trials.at_once - len(trials.open)), tracker)
+                code = self._submit(state.next_points(state.at_once - len(state.under_way)), tracker)
                 if code:
                     return code
-                if trials.open:
-                    for name in watch_trials(self._sweep, trials.open, tracker, self._screen, one=True):
-                        trials.open.remove(name)
-                        trials.tell(name, tracker.states[name])
-                elif trials.is_over:
+                if state.under_way:
+                    for name in watch_trials(
+                        self._sweep, state.under_way, tracker, self._screen, until_first_end=True
+                    ):
+                        state.under_way.remove(name)
+                        state.tell(name, tracker.states[name])
+                elif state.is_over:
                     return 0
-                elif trials.has_left:
-                    time.sleep(_AGAIN_AFTER_S)
+                elif state.has_unfinished:
+                    time.sleep(_RETRY_AFTER_S)
 
     def _submit(self, points: list[Point], tracker: Tracker) -> int:
-        """Hand the trials at `points` to Slurm; those that it does not take now are left for later.
+        """Submit the trials at `points`; those that Slurm does not take now are postponed.
 
         Raises:
-            SubmissionRefused: while nothing is under way that could make room.
+            SubmissionRefused: Slurm takes no trial, and none is under way.
         """
         if not points:
             return 0
-        trials = self._trials
+        state = self._state
         try:
             with hold_directory(self._sweep, self._screen, wait=True):
                 batches, bases = self._plan(points)
-                started = start(self._sweep, batches, bases, self._asked, self._screen)
+                started = start(self._sweep, batches, bases, self._options, self._screen)
         except SlurmAway as error:
-            if not trials.points:
+            if not state.points:
                 raise
             self._screen.line(f"Slurm is away: {error}; the search goes on when it is back")
-            trials.put_off(points)
+            state.postpone(points)
             return 0
         except SubmissionRefused as error:
-            if not trials.open:
+            if not state.under_way:
                 raise
-            self._screen.line(f"Slurm takes no more trials: {error}; {len(trials.open)} at once from now on")
-            trials.at_once = len(trials.open)
-            trials.put_off(points)
+            self._screen.line(
+                f"Slurm takes no more trials: {error}; {len(state.under_way)} at once from now on"
+            )
+            state.at_once = len(state.under_way)
+            state.postpone(points)
             return 0
         if started.code:
             return started.code
-        waiting = {name for one in started.queued.waiting for name in one.part.trials}
-        trials.put_off(trials.points[name] for name in waiting)
-        trials.open += started.queued.names
-        for name in trials.open:
+        waiting = {name for array in started.queued.waiting for name in array.part.trials}
+        state.postpone(state.points[name] for name in waiting)
+        state.under_way += started.queued.names
+        for name in state.under_way:
             if name not in tracker.states or name in started.queued.names:
                 tracker.add(name)
         return 0
 
-    # --- how it goes, and ends
+    # --- progress and end
 
     def _tracker(self) -> Tracker:
-        objective, wanted = self._search.objective, self._search.settings.n_trials
-        return Tracker(self._screen, list(self._trials.open), objective.metric, total=wanted)
+        objective, n_trials = self._search.objective, self._search.settings.n_trials
+        return Tracker(self._screen, list(self._state.under_way), objective.metric, total=n_trials)
 
     def _end(self, code: int) -> int:
-        """Show the table, and say what is left; the exit code."""
-        seen = read_sweep_status(self._sweep)
-        for line in sweep_table(seen):
+        """Show the table and what is left to do; returns the exit code."""
+        status = read_sweep_status(self._sweep)
+        for line in sweep_table(status):
             self._screen.styled(line)
-        states = [row.state.state for row in seen.rows if row.name in self._trials.points]
-        if self._trials.why:
-            self._screen.line(f"the search ends here: {self._trials.why}")
-        if code or self._trials.has_left or any(one in ("stopped", "missing", "cancelled") for one in states):
-            self._screen.line(how_to_go_on(self._sweep))
-        elif any(one in FAILED for one in states):
+        states = [row.state.state for row in status.rows if row.name in self._state.points]
+        if self._state.stop_reason:
+            self._screen.line(f"the search ends here: {self._state.stop_reason}")
+        if (
+            code
+            or self._state.has_unfinished
+            or any(state in ("stopped", "missing", "cancelled") for state in states)
+        ):
+            self._screen.line(how_to_continue(self._sweep))
+        elif any(state in FAILED for state in states):
             where = short_path(self._sweep)
-            self._screen.line(f"`espnet3 resume {where}` runs once more what has failed")
+            self._screen.line(f"`espnet3 resume {where}` runs the failed trials again")
         if code:
             return code
-        return exit_code_of_all(states) or int(not self._trials.succeeded)
+        return exit_code_of_all(states) or int(not self._state.succeeded)

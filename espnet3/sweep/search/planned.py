@@ -1,4 +1,4 @@
-"""A search before anything is started: what its command means, and what the files of the sweep know of it."""
+"""Plan a search: compose and check its command, and find its trials in the sweep."""
 
 import shlex
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from espnet3.errors import UserError
 from espnet3.slurm.allocation import Allocation
 from espnet3.sweep.command import PlannedSweep, plan_sweep, sweep_directory, sweep_settings
 from espnet3.sweep.jobs.plan import plan_batches
-from espnet3.sweep.search.settings import Settings, read_settings, refuse_unknown
+from espnet3.sweep.search.settings import Settings, check_sweeper_keys, read_settings
 from espnet3.sweep.search.space import Dimension, Point, dimension_of
 from espnet3.sweep.search.study import sampler_of
 from espnet3.sweep.trials.expand import Expansion, expand_trials
-from espnet3.sweep.trials.grid import for_one_alone, split_swept
+from espnet3.sweep.trials.grid import single_trial_overrides, split_swept
 from espnet3.sweep.trials.objective import Objective, read_objective
 from espnet3.sweep.trials.record import read_sweep_record
 from espnet3.sweep.trials.search_record import SearchRequest
@@ -25,9 +25,9 @@ from espnet3.sweep.trials.trial import read_trial
 
 @dataclass(frozen=True)
 class PlannedSearch:
-    """What a command means."""
+    """A search, composed and checked, before anything is started."""
 
-    wanted: SearchRequest
+    request: SearchRequest
     recipe: Recipe
     space: list[Dimension]
     fixed: list[str]
@@ -35,7 +35,7 @@ class PlannedSearch:
     settings: Settings
     sweep: Path
     config: DictConfig
-    """That of one of its trials."""
+    """The configuration of one of its trials."""
     objective: Objective
     on_slurm: bool
     allocation: Allocation | None = None
@@ -53,10 +53,12 @@ class PlannedSearch:
             UserError: as `expand_trials`.
         """
         trials = [[*self.fixed, *point] for point in points]
-        return expand_trials(self.recipe, trials, self.allocation, keys=[one.key for one in self.space])
+        return expand_trials(
+            self.recipe, trials, self.allocation, keys=[dimension.key for dimension in self.space]
+        )
 
     def plan(self, points: Sequence[Point]) -> PlannedSweep:
-        """The sweep with the trials at `points`; nothing is written.
+        """The sweep with the trials at `points`; writes nothing.
 
         Raises:
             UserError: as `plan_sweep`.
@@ -64,15 +66,17 @@ class PlannedSearch:
 
         def single_trial_command(name: str, own: Sequence[str]) -> str:
             return shlex.join(
-                [*self.wanted.single_trial_command, *for_one_alone(self.fixed), *own, f"tag={name}"]
+                [*self.request.single_trial_command, *single_trial_overrides(self.fixed), *own, f"tag={name}"]
             )
 
-        return plan_sweep(self.expand(points), self.wanted.stages, self.wanted.command, single_trial_command)
+        return plan_sweep(
+            self.expand(points), self.request.stages, self.request.command, single_trial_command
+        )
 
-    def known(self) -> dict[str, Point]:
-        """The trials of the sweep that are points of the search: name -> point, in the order they were made.
+    def known_trials(self) -> dict[str, Point]:
+        """The trials of the sweep that are points of the search: name -> point, in order of creation.
 
-        A trial whose configuration or code is not what this command would give it now is none.
+        Trials with another configuration or code than this command gives them are left out.
 
         Raises:
             UserError: the sweep's record can't be read.
@@ -95,27 +99,29 @@ class PlannedSearch:
         }
 
     def _point(self, overrides: Sequence[str]) -> Point | None:
-        """The point of a trial that has these; None: it is none of the space."""
+        """The point of a trial with these overrides; None if it is outside of the space."""
         texts = {text.partition("=")[0] + "=": text for text in overrides}
-        if set(texts) != {one.prefix for one in self.space}:
+        if set(texts) != {dimension.prefix for dimension in self.space}:
             return None
-        point = tuple(texts[one.prefix] for one in self.space)
-        inside = all(one.value(text) is not None for one, text in zip(self.space, point, strict=True))
+        point = tuple(texts[dimension.prefix] for dimension in self.space)
+        inside = all(
+            dimension.value(text) is not None for dimension, text in zip(self.space, point, strict=True)
+        )
         return point if inside else None
 
 
-def plan_search(wanted: SearchRequest, allocation: Allocation | None = None) -> PlannedSearch:
-    """Compose and check what a command asks for, at the ends of its space.
+def plan_search(request: SearchRequest, allocation: Allocation | None = None) -> PlannedSearch:
+    """Compose and check a search at the ends of its space.
 
     Raises:
         UserError: a mistake in it, or Optuna is not installed.
     """
-    recipe = Recipe(Path(wanted.recipe))
-    refuse_unknown(wanted.overrides)
-    fixed, _ = split_swept(wanted.overrides, {})
+    recipe = Recipe(Path(request.recipe))
+    check_sweeper_keys(request.overrides)
+    fixed, _ = split_swept(request.overrides, {})
     _, sweeper = open_with_sweeper(recipe, fixed, allocation)
     settings = read_settings(sweeper)
-    fixed, swept = split_swept(wanted.overrides, swept_by(sweeper))
+    fixed, swept = split_swept(request.overrides, swept_by(sweeper))
     if not swept:
         raise UserError(
             "hydra/sweeper=optuna: nothing is searched: give a key several values, such as"
@@ -127,22 +133,24 @@ def plan_search(wanted: SearchRequest, allocation: Allocation | None = None) -> 
     texts = [override.input_line or "" for override in fixed]
     ends = corners(space)
     expansion = expand_trials(
-        recipe, [[*texts, *point] for point in ends], allocation, keys=[one.key for one in space]
+        recipe, [[*texts, *point] for point in ends], allocation, keys=[dimension.key for dimension in space]
     )
     config = sweep_settings(expansion)
     search = PlannedSearch(
-        wanted, recipe, space, texts, settings, sweep_directory(expansion), config, read_objective(config),
+        request, recipe, space, texts, settings, sweep_directory(expansion), config, read_objective(config),
         on_slurm=False, allocation=allocation,
     )  # fmt: skip
     planned = search.plan(ends)
-    batches = plan_batches(search.sweep, planned.trials, planned.bases, wanted.stages, allocation)
+    batches = plan_batches(search.sweep, planned.trials, planned.bases, request.stages, allocation)
     where = {batch.on_slurm for batch in batches}
     if len(where) > 1:
-        raise UserError("hydra/sweeper=optuna: all trials of a search run in one place: here or on Slurm")
+        raise UserError(
+            "hydra/sweeper=optuna: all trials of a search must run on this machine, or all on Slurm"
+        )
     return PlannedSearch(**{**vars(search), "on_slurm": where.pop()})
 
 
 def corners(space: Sequence[Dimension]) -> list[Point]:
-    """As few points as have both ends of every interval, and every value of every choice."""
-    ends = [one.ends for one in space]
+    """The fewest points that cover both ends of every interval and every value of every choice."""
+    ends = [dimension.ends for dimension in space]
     return [tuple(each[turn % len(each)] for each in ends) for turn in range(max(map(len, ends)))]

@@ -1,4 +1,4 @@
-"""How a search is done: `hydra.sweeper`, whose keys conf/hydra/sweeper/optuna.yaml explains."""
+"""The settings of a search: `hydra.sweeper`, whose keys conf/hydra/sweeper/optuna.yaml explains."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from espnet3.config.compose import Recipe, open_with_sweeper
 from espnet3.config.overrides import parse_overrides
 from espnet3.errors import UserError, suggestion
 
-NAME = "optuna"
+OPTUNA = "optuna"
 GROUP = "hydra/sweeper"
 AT_ONCE_ON_SLURM = 4
 KEYS = ("n_trials", "n_jobs", "params", "sampler")
-OTHERS = {
+REPLACEMENTS = {
     "direction": "give sweep.direction=minimize or maximize",
-    "storage": "leave it out: the folder of the sweep is all that is kept",
+    "storage": "leave it out: a search is stored in the sweep directory",
     "study_name": "leave it out: tag=NAME names the sweep",
     "max_failure_rate": "leave it out: a failed trial does not end the search",
     "search_space": "give hydra.sweeper.params",
     "custom_search_space": "give hydra.sweeper.params",
 }
-"""What Hydra's own Optuna sweeper has besides, and what stands for it here."""
+"""Further keys of Hydra's own Optuna sweeper, and what to use instead."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How trials are chosen, and how many."""
+    """How many trials, and the sampler that chooses them."""
 
     n_trials: int
     n_jobs: int | None
@@ -34,43 +34,43 @@ class Settings:
 
     def at_once(self, *, on_slurm: bool, max_parallel: int | None) -> int:
         """How many trials are under way at once."""
-        wanted = self.n_jobs or (AT_ONCE_ON_SLURM if on_slurm else 1)
-        return min(wanted, max_parallel or wanted)
+        n_jobs = self.n_jobs or (AT_ONCE_ON_SLURM if on_slurm else 1)
+        return min(n_jobs, max_parallel or n_jobs)
 
 
-def asks_for_search(recipe: Recipe, overrides: Sequence[str]) -> bool:
+def is_search_requested(recipe: Recipe, overrides: Sequence[str]) -> bool:
     """Whether a command line with --multirun, or else the recipe, chooses hydra/sweeper=optuna.
 
     Raises:
-        UserError: an override that does not parse, or another sweeper.
+        UserError: an override that does not parse, or an unknown sweeper.
     """
     given = parse_overrides(overrides, several=True)
     typed = [override.value() for override in given if override.key_or_group == GROUP]
     if typed:
-        if typed[-1] not in ("basic", NAME):
-            there_are = f"there are: basic (a grid), {NAME} (a search)"
-            hint = suggestion(str(typed[-1]), ["basic", NAME], otherwise=there_are)
+        if typed[-1] not in ("basic", OPTUNA):
+            there_are = f"there are: basic (a grid), {OPTUNA} (a search)"
+            hint = suggestion(str(typed[-1]), ["basic", OPTUNA], otherwise=there_are)
             raise UserError(f"{GROUP}={typed[-1]}: there is no such sweeper here; {hint}")
-        return bool(typed[-1] == NAME)
+        return bool(typed[-1] == OPTUNA)
     if not any(GROUP in path.read_text(errors="replace") for path in recipe.conf.rglob("*.yaml")):
         return False
-    single = [one for one in given if not one.is_sweep_override()]
+    single = [override for override in given if not override.is_sweep_override()]
     return "n_trials" in open_with_sweeper(recipe, single)[1]
 
 
-def refuse_unknown(overrides: Sequence[str]) -> None:
-    """Refuse keys of `hydra.sweeper` that a search here does not have, before Hydra does in its own words.
+def check_sweeper_keys(overrides: Sequence[str]) -> None:
+    """Refuse keys of `hydra.sweeper` that a search does not have, before Hydra refuses them.
 
     Raises:
-        UserError: naming what stands for it, or the nearest one.
+        UserError: an unknown key; names its replacement or the nearest key.
     """
     for override in parse_overrides(overrides, several=True):
         whole, _, name = override.key_or_group.partition("hydra.sweeper.")
         name = name.partition(".")[0]
         if whole or not name or name in KEYS:
             continue
-        hint = suggestion(name, KEYS)
-        raise UserError(f"{override.input_line}: {NAME} here has no key {name}; {OTHERS.get(name, hint)}")
+        hint = REPLACEMENTS.get(name) or suggestion(name, KEYS)
+        raise UserError(f"{override.input_line}: {OPTUNA} here has no key {name}; {hint}")
 
 
 def read_settings(sweeper: Mapping[str, Any]) -> Settings:
@@ -80,7 +80,7 @@ def read_settings(sweeper: Mapping[str, Any]) -> Settings:
         UserError: Optuna is not installed, or a value is not what its key takes.
     """
     if find_spec("optuna") is None:
-        raise UserError(f"{GROUP}={NAME}: Optuna is not installed here: pip install optuna")
+        raise UserError(f"{GROUP}={OPTUNA}: Optuna is not installed here: pip install optuna")
     n_trials, n_jobs, sampler = (sweeper.get(key) for key in ("n_trials", "n_jobs", "sampler"))
     if not _is_count(n_trials):
         raise UserError(f"hydra.sweeper.n_trials={n_trials}: takes a whole number, 1 or more")
@@ -88,8 +88,8 @@ def read_settings(sweeper: Mapping[str, Any]) -> Settings:
         raise UserError(f"hydra.sweeper.n_jobs={n_jobs}: takes a whole number, 1 or more, or null")
     if not isinstance(sampler, dict) or "_target_" not in sampler:
         raise UserError(
-            f"hydra.sweeper.sampler={sampler}: a sampler is chosen as hydra/sweeper/sampler=tpe or random,"
-            " and hydra.sweeper.sampler.KEY=… sets its options"
+            f"hydra.sweeper.sampler={sampler}: choose a sampler by hydra/sweeper/sampler=tpe or random;"
+            " hydra.sweeper.sampler.KEY=… sets its options"
         )
     assert isinstance(n_trials, int)
     return Settings(n_trials, n_jobs, sampler)

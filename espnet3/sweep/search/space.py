@@ -1,4 +1,4 @@
-"""What is searched: spaces in Hydra's syntax, as distributions of Optuna, and their values as overrides."""
+"""Search spaces: from Hydra's override syntax to Optuna's distributions, and from values to overrides."""
 
 import math
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 Point = tuple[str, ...]
 """One override for each dimension: ("optimizer.lr=0.0003745", "model.layers=4")."""
-_FIGURES = 4
-"""So much of a sampled number is kept: a finer one changes no training, and nobody could read its name."""
+_DIGITS = 4
+"""Significant digits of a sampled number: more would only make names of trials unreadable."""
 
 
 @dataclass(frozen=True)
@@ -27,27 +27,27 @@ class Dimension:
 
     key: str
     prefix: str
-    """What comes before the value in an override: "+callbacks.x=" of a key that is added."""
+    """What precedes the value in an override, such as "+callbacks.x=" for an added key."""
     texts: tuple[str, ...] = ()
-    """The overrides to choose from; empty: it is an interval."""
-    ordered: bool = False
-    """They have an order."""
+    """The overrides to choose from; empty for an interval."""
+    is_ordered: bool = False
+    """The choices have an order."""
     low: float = 0
     high: float = 0
-    """Included."""
+    """Inclusive."""
     log: bool = False
-    whole: bool = False
+    is_integer: bool = False
 
     @property
     def size(self) -> float:
-        """How many values it has."""
+        """Number of values."""
         if self.texts:
             return len(self.texts)
-        return self.high - self.low + 1 if self.whole else math.inf
+        return self.high - self.low + 1 if self.is_integer else math.inf
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """Overrides that are checked before anything runs: every one of a choice, the ends of an interval."""
+        """The overrides to check before anything runs: all choices, or the ends of an interval."""
         return self.texts or (self.text(self.low), self.text(self.high))
 
     def __str__(self) -> str:
@@ -55,18 +55,18 @@ class Dimension:
             shown = [text.removeprefix(self.prefix) for text in self.texts]
             some = ", ".join(shown[:5]) + (f", … ({len(shown)} values)" if len(shown) > 5 else "")
             return f"{self.key}: {some}"
-        kind = " ".join([*(["whole"] if self.whole else []), *(["log"] if self.log else [])])
+        kind = " ".join([*(["whole"] if self.is_integer else []), *(["log"] if self.log else [])])
         return f"{self.key}: {self.low!r} to {self.high!r}{f', {kind}' if kind else ''}"
 
     def distribution(self) -> "BaseDistribution":
-        """The same to Optuna; of values that have an order their positions."""
+        """The distribution for Optuna; for ordered choices, one over their indices."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        if self.texts and not self.ordered:
+        if self.texts and not self.is_ordered:
             return CategoricalDistribution(self.texts)
         if self.texts:
             return IntDistribution(0, len(self.texts) - 1)
-        if self.whole:
+        if self.is_integer:
             return IntDistribution(int(self.low), int(self.high), log=self.log)
         return FloatDistribution(self.low, self.high, log=self.log)
 
@@ -75,35 +75,35 @@ class Dimension:
         if self.texts:
             return self.texts[value] if isinstance(value, int) else str(value)
         assert isinstance(value, int | float)
-        if self.whole:
+        if self.is_integer:
             return f"{self.prefix}{int(value)}"
         return f"{self.prefix}{self._rounded(float(value))!r}"
 
     def value(self, text: str) -> object | None:
-        """The value of the distribution for an override; None: it lies outside."""
+        """The value of the distribution for an override; None if it is outside of the space."""
         if self.texts:
             found = text in self.texts
-            return (self.texts.index(text) if self.ordered else text) if found else None
+            return (self.texts.index(text) if self.is_ordered else text) if found else None
         value = parse_overrides([text])[0].value()
-        if not isinstance(value, int if self.whole else int | float) or isinstance(value, bool):
+        if not isinstance(value, int if self.is_integer else int | float) or isinstance(value, bool):
             return None
         assert isinstance(value, int | float)
         if not self.low <= value <= self.high:
             return None
-        return value if self.whole else float(value)
+        return value if self.is_integer else float(value)
 
     def _rounded(self, value: float) -> float:
-        """`value` as precise as the interval deserves, and still in it."""
+        """`value` rounded to the precision of the interval, and still inside it."""
         width = math.log10(self.high / self.low) * abs(value) if self.log else self.high - self.low
-        places = _FIGURES - math.floor(math.log10(width)) if width else 17
+        places = _DIGITS - math.floor(math.log10(width)) if width else 17
         return min(max(round(value, places), self.low), self.high)
 
 
 def dimension_of(override: Override, conf: Sequence[Path]) -> Dimension:
-    """What an override of several values searches.
+    """The dimension of an override with several values.
 
     Raises:
-        UserError: it can't be swept, has no values, or a scale that it can't have.
+        UserError: it can't be swept, has no values, or its scale is not possible.
     """
     text, value = override.input_line, override._value
     prefix = f"{override.get_key_element()}="
@@ -125,10 +125,10 @@ def dimension_of(override: Override, conf: Sequence[Path]) -> Dimension:
         assert value.start is not None and value.end is not None
         return _interval(override, prefix, value.start, value.end, log=False)
     axis = axis_of(override, conf)
-    texts = tuple(dict.fromkeys(one.input_line or "" for one in axis.values))
+    texts = tuple(dict.fromkeys(choice.input_line or "" for choice in axis.values))
     if not texts:
         raise UserError(f"{text}: there is no value to choose")
-    return Dimension(axis.key, prefix, texts, ordered=isinstance(value, RangeSweep))
+    return Dimension(axis.key, prefix, texts, is_ordered=isinstance(value, RangeSweep))
 
 
 def _interval(override: Override, prefix: str, low: float, high: float, *, log: bool) -> Dimension:
@@ -136,5 +136,5 @@ def _interval(override: Override, prefix: str, low: float, high: float, *, log: 
         raise UserError(f"{override.input_line}: an interval goes from a number to a larger one")
     if log and low <= 0:
         raise UserError(f"{override.input_line}: on a logarithmic scale an interval begins above 0")
-    whole = isinstance(low, int) and isinstance(high, int)
-    return Dimension(override.key_or_group, prefix, low=low, high=high, log=log, whole=whole)
+    is_integer = isinstance(low, int) and isinstance(high, int)
+    return Dimension(override.key_or_group, prefix, low=low, high=high, log=log, is_integer=is_integer)

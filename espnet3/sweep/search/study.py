@@ -1,4 +1,4 @@
-"""Optuna's study of a search: lives in memory, and is told at each start what is known from files."""
+"""Optuna's study of a search: kept in memory, and rebuilt from the sweep's files at each start."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,72 +6,72 @@ from typing import Any
 from espnet3.errors import UserError
 from espnet3.sweep.search.space import Dimension, Point
 
-_IN_A_ROW = 100
-"""So often a point that is known already may be asked for before there seems to be no other."""
+_MAX_REPEATS = 100
+"""After so many repeated points the space counts as exhausted."""
 
 
 class Study:
-    """Says which point is to be tried next, and is told what came of it.
+    """Optuna's ask-and-tell interface over points.
 
     Attributes:
-        points: every point that it was told of, or has asked for.
+        points: every point with a result or running.
     """
 
     def __init__(self, space: Sequence[Dimension], sampler: Mapping[str, Any], direction: str) -> None:
-        """A study that knows nothing yet.
+        """An empty study.
 
         Args:
-            space: what is searched.
+            space: the dimensions.
             sampler: `hydra.sweeper.sampler`.
             direction: minimize or maximize.
         """
         self._space = list(space)
         self._sampler, self._direction = dict(sampler), direction
         self._results: dict[Point, float | None] = {}
-        self._open: list[Point] = []
+        self._running: list[Point] = []
         self._study: Any = None
         self._numbers: dict[Point, list[int]] = {}
         self._distributions: dict[str, Any] = {}
 
     @property
     def points(self) -> list[Point]:
-        """Every point that it was told of, or has asked for."""
-        return [*self._results, *self._open]
+        """Every point with a result or running."""
+        return [*self._results, *self._running]
 
-    def know(self, point: Point) -> None:
-        """A point is being tried, by whomever."""
-        if point not in self._open and point not in self._results:
-            self._open.append(point)
+    def add_running(self, point: Point) -> None:
+        """Add a point that is running already."""
+        if point not in self._running and point not in self._results:
+            self._running.append(point)
 
     def tell(self, point: Point, value: float | None) -> None:
-        """What came of a point; None: it failed."""
+        """Set the result of a point; None if it failed."""
         self._results[point] = value
-        if point in self._open:
-            self._open.remove(point)
+        if point in self._running:
+            self._running.remove(point)
         for number in self._numbers.pop(point, []):
             self._tell(number, value)
 
     def ask(self) -> Point | None:
-        """A point that nobody has tried or is trying; None: there seems to be no further one."""
-        for _ in range(_IN_A_ROW):
+        """A new point; None if the space seems to be exhausted."""
+        for _ in range(_MAX_REPEATS):
             if len(self.points) >= self._size:
                 return None
-            trial = self._begun().ask(self._distributions)
-            point = tuple(one.text(trial.params[one.key]) for one in self._space)
+            trial = self._optuna_study().ask(self._distributions)
+            point = tuple(dimension.text(trial.params[dimension.key]) for dimension in self._space)
             if point in self._results:
                 self._tell(trial.number, self._results[point])
                 continue
             self._numbers.setdefault(point, []).append(trial.number)
-            if point not in self._open:
-                self._open.append(point)
+            if point not in self._running:
+                self._running.append(point)
                 return point
         return None
 
     @property
     def _size(self) -> float:
         size = 1.0
-        for one in self._space:
-            size *= one.size
+        for dimension in self._space:
+            size *= dimension.size
         return size
 
     def _tell(self, number: int, value: float | None) -> None:
@@ -79,21 +79,21 @@ class Study:
 
         self._study.tell(number, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
 
-    def _begun(self) -> Any:
-        """Optuna's own study, made when the first point is asked for, of all that is known then."""
+    def _optuna_study(self) -> Any:
+        """Optuna's own study, created from all points so far when the first point is asked for."""
         if self._study is not None:
             return self._study
         import optuna
         from optuna.trial import TrialState, create_trial
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._distributions = {one.key: one.distribution() for one in self._space}
-        # A seed that began anew would give the same points again.
-        sampler = sampler_of(self._sampler, further=len(self.points))
+        self._distributions = {dimension.key: dimension.distribution() for dimension in self._space}
+        # The same seed again would give the same points again.
+        sampler = sampler_of(self._sampler, seed_offset=len(self.points))
         self._study = optuna.create_study(sampler=sampler, direction=self._direction)  # type: ignore[arg-type]
         for point in self.points:
-            values = [one.value(text) for one, text in zip(self._space, point, strict=True)]
-            params = {one.key: value for one, value in zip(self._space, values, strict=True)}
+            values = [dimension.value(text) for dimension, text in zip(self._space, point, strict=True)]
+            params = {dimension.key: value for dimension, value in zip(self._space, values, strict=True)}
             state, value = TrialState.RUNNING, self._results.get(point)
             if point in self._results:
                 state = TrialState.FAIL if value is None else TrialState.COMPLETE
@@ -105,20 +105,20 @@ class Study:
         return self._study
 
 
-def sampler_of(settings: Mapping[str, Any], *, further: int = 0) -> Any:
-    """Optuna's sampler from `hydra.sweeper.sampler`; a seed is raised by `further`.
+def sampler_of(settings: Mapping[str, Any], *, seed_offset: int = 0) -> Any:
+    """Optuna's sampler from `hydra.sweeper.sampler`; `seed_offset` is added to its seed.
 
     Raises:
-        UserError: it can't be made from these options.
+        UserError: the options do not fit the sampler.
     """
     from hydra.errors import HydraException
     from hydra.utils import instantiate
 
     seed = settings.get("seed")
-    given = {**settings, "seed": seed + further} if isinstance(seed, int) else dict(settings)
+    settings_with_seed = {**settings, "seed": seed + seed_offset} if isinstance(seed, int) else dict(settings)
     try:
-        return instantiate(given)
+        return instantiate(settings_with_seed)
     except HydraException as error:
         name = str(settings.get("_target_", "")).rpartition(".")[2]
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise UserError(f"hydra.sweeper.sampler: {name} can't be made so: {reason}") from error
+        raise UserError(f"hydra.sweeper.sampler: {name} does not take these options: {reason}") from error

@@ -1,4 +1,4 @@
-"""How the trials of a sweep are: their states, results, tables and logs. Only reads.
+"""The status of a sweep: states, results, tables and logs of its trials. Only reads.
 
 Imports `trials`; all other folders of `sweep`, and `report`, may import it.
 """

@@ -1,4 +1,4 @@
-"""`espnet3 logs` of a sweep: what one of its trials printed, or how all of them go on."""
+"""`espnet3 logs` of a sweep: choose the trials whose logs are shown or followed."""
 
 from pathlib import Path
 
@@ -10,45 +10,49 @@ from espnet3.sweep.trials.record import read_sweep_record
 from espnet3.terminal.screen import Screen
 
 
-def trial_named(sweep: Path, given: str) -> Path:
-    """The run directory of a trial, by its number in the table, or by how its name or its hash begins.
+def find_trial(sweep: Path, given: str) -> Path:
+    """The run directory of a trial, by its number in the table, or by a prefix of its name or hash.
 
     Raises:
-        UserError: there is none, or there are several.
+        UserError: no trial matches, or several do.
     """
     record = read_sweep_record(sweep)
     names = list(record.trials) if record else []
     if given.isdigit() and 0 < int(given) <= len(names):
         return trial_dir(sweep, names[int(given) - 1])
-    fitting = [name for name in names if name.startswith(given) or name.rpartition("__")[2].startswith(given)]
-    if given in names or len(fitting) == 1:
-        return trial_dir(sweep, given if given in names else fitting[0])
-    found = f"{len(fitting)} trials fit, the first is {fitting[0]}" if fitting else "there is no such trial"
+    matching = [
+        name for name in names if name.startswith(given) or name.rpartition("__")[2].startswith(given)
+    ]
+    if given in names or len(matching) == 1:
+        return trial_dir(sweep, given if given in names else matching[0])
+    problem = (
+        f"{len(matching)} trials match, the first is {matching[0]}" if matching else "there is no such trial"
+    )
     raise UserError(
-        f"--trial {given}: {found}; give a number from 1 to {len(names)}, as `espnet3 status"
+        f"--trial {given}: {problem}; give a number from 1 to {len(names)}, as `espnet3 status"
         f" {short_path(sweep)}` shows it, or a name"
     )
 
 
-def first_failed(sweep: Path, screen: Screen) -> Path:
-    """The run directory of the first trial that failed, which is said.
+def find_first_failed(sweep: Path, screen: Screen) -> Path:
+    """The run directory of the first trial that failed; prints which one it is.
 
     Raises:
-        UserError: none failed, so that one must be named.
+        UserError: no trial has failed.
     """
-    seen = read_sweep_status(sweep)
-    for number, row in enumerate(seen.rows, start=1):
+    status = read_sweep_status(sweep)
+    for number, row in enumerate(status.rows, start=1):
         if row.state.state in ("failed", "killed"):
-            more = sum(other.state.state in ("failed", "killed") for other in seen.rows) - 1
+            more = sum(other.state.state in ("failed", "killed") for other in status.rows) - 1
             others = f"; {more} more failed" if more else ""
             screen.line(f"trial {number} {row.name}: {row.state.state}: {row.state.message}{others}")
             return trial_dir(sweep, row.name)
     raise UserError(
-        f"no trial of {short_path(sweep)} has failed: give --trial, a number from 1 to {len(seen.rows)}, as"
+        f"no trial of {short_path(sweep)} has failed: give --trial, a number from 1 to {len(status.rows)}, as"
         f" `espnet3 status {short_path(sweep)}` shows it, or a name"
     )
 
 
-def under_way(sweep: Path) -> list[str]:
-    """The trials that are queued or running."""
+def trials_under_way(sweep: Path) -> list[str]:
+    """Names of the trials that are queued or running."""
     return [row.name for row in read_sweep_status(sweep).rows if row.state.state in UNDER_WAY]

@@ -1,4 +1,4 @@
-"""How a sweep is and what came out: its trials with their states, objectives, metrics and failures."""
+"""The status of a sweep: its trials with their states, objectives, metrics and failures."""
 
 import math
 import time
@@ -21,14 +21,14 @@ from espnet3.sweep.show.states import (
 )
 from espnet3.sweep.show.view import SweepView, TrialView
 from espnet3.sweep.trials.folder import trial_dir
-from espnet3.sweep.trials.objective import Objective, value_of
+from espnet3.sweep.trials.objective import Objective, objective_from_metrics
 from espnet3.sweep.trials.record import ListedTrial, SweepRecord, read_sweep_record
 from espnet3.sweep.trials.trial import read_trial
 
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A trial at one moment."""
+    """The status of a trial."""
 
     name: str
     listed: ListedTrial
@@ -39,30 +39,30 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """A sweep at one moment."""
+    """The status of a sweep."""
 
     directory: Path
     record: SweepRecord
     rows: list[TrialRow]
     """In the order the trials were asked for."""
     queue: QueueSnapshot
-    """What Slurm said."""
+    """Slurm's answer."""
 
     @property
     def objective(self) -> Objective:
-        """What the trials are compared by."""
+        """The metric that trials are compared by."""
         return Objective(self.record.objective, self.record.direction)
 
     @property
     def best(self) -> TrialRow | None:
-        """The best of those that are done, leaving out what is of an older configuration."""
+        """The best done trial, leaving out those of an older configuration."""
         best: TrialRow | None = None
         for row in self.rows:
             if row.state.state != "done" or row.listed.older:
                 continue
             if row.objective is None or not math.isfinite(row.objective):
                 continue
-            if best is None or self.objective.better(row.objective, best.objective or 0.0):
+            if best is None or self.objective.is_better(row.objective, best.objective or 0.0):
                 best = row
         return best
 
@@ -70,12 +70,12 @@ class SweepStatus:
 def read_sweep_status(
     sweep: Path, *, names: Sequence[str] | None = None, queue: QueueSnapshot | None = None
 ) -> SweepStatus:
-    """Read a sweep's files, and ask Slurm once if there is need to.
+    """Read a sweep's files, and ask Slurm at most once.
 
     Args:
         sweep: its directory.
-        names: trials to look at; None: all.
-        queue: what Slurm said, if it was asked already.
+        names: trials to read; None: all.
+        queue: an earlier answer of Slurm, used instead of asking.
 
     Raises:
         UserError: there is no sweep.
@@ -85,39 +85,39 @@ def read_sweep_status(
         raise UserError(f"{short_path(sweep)} holds no sweep: it has no sweep.json")
     listed = record.listed
     chosen = list(listed) if names is None else list(names)
-    files = [read_trial_files(sweep, name, listed[name].stages) for name in chosen]
+    trials = [read_trial_files(sweep, name, listed[name].stages) for name in chosen]
     if queue is None:
-        queue = query_trial_jobs(files)
+        queue = query_trial_jobs(trials)
     rows = []
-    for one in files:
-        stages = listed[one.name].stages
-        state = state_of(one, stages, queue)
-        rows.append(TrialRow(one.name, listed[one.name], one, state, objective_value(record.objective, one)))
+    for files in trials:
+        entry = listed[files.name]
+        state = state_of(files, entry.stages, queue)
+        rows.append(TrialRow(files.name, entry, files, state, objective_value(record.objective, files)))
     return SweepStatus(sweep, record, rows, queue)
 
 
 def objective_value(metric: str, trial: TrialFiles) -> float | None:
-    """The objective of a trial, as far as its finished stages give it."""
-    found = {stage: record.metrics if record.done else {} for stage, record in trial.records.items()}
-    return value_of(metric, found.get("train", {}), found.get("validate", {}))
+    """The objective of a trial, from the metrics of its finished stages."""
+    metrics = {stage: record.metrics if record.done else {} for stage, record in trial.records.items()}
+    return objective_from_metrics(metric, metrics.get("train", {}), metrics.get("validate", {}))
 
 
 def read_sweep(directory: Path, queue: QueueSnapshot | None = None) -> SweepView:
-    """Everything there is to tell of the sweep in `directory`; Slurm is asked once, if there is need to.
+    """Read everything about the sweep in `directory`; Slurm is asked at most once.
 
     Raises:
         UserError: there is no sweep.
     """
-    seen = read_sweep_status(directory, queue=queue)
+    status = read_sweep_status(directory, queue=queue)
     return SweepView(
         name=directory.name,
         directory=str(directory),
-        keys=list(seen.record.keys),
-        objective=seen.record.objective,
-        direction=seen.record.direction,
-        trials=[_view(directory, row) for row in seen.rows],
-        best=seen.best.name if seen.best else None,
-        command=seen.record.given[-1].command if seen.record.commands else "",
+        keys=list(status.record.keys),
+        objective=status.record.objective,
+        direction=status.record.direction,
+        trials=[_view(directory, row) for row in status.rows],
+        best=status.best.name if status.best else None,
+        command=status.record.command_history[-1].command if status.record.commands else "",
         generated_at=time.time(),
     )
 
@@ -146,7 +146,7 @@ def _view(sweep: Path, row: TrialRow) -> TrialView:
 
 
 def _curves(directory: Path) -> dict[str, Curve]:
-    """The metrics of a training by epoch; none where they can't be read."""
+    """The metrics of a training by epoch; empty if they can't be read."""
     try:
         return read_curves(directory / "csv" / "metrics.csv", by="epoch")
     except OSError:
@@ -154,11 +154,11 @@ def _curves(directory: Path) -> dict[str, Curve]:
 
 
 def _seconds(directory: Path) -> float | None:
-    """How long its attempts have run, all together; of one that did not tell its end nothing counts."""
-    ran = [
+    """Total run time of its attempts, in seconds; attempts without a recorded end don't count."""
+    durations = [
         attempt.end.ended_at - attempt.begin.started_at for attempt in read_attempts(directory) if attempt.end
     ]
-    return sum(ran) if ran else None
+    return sum(durations) if durations else None
 
 
 def _is_number(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The job that searches, as `search/` of the sweep and Slurm show it, and whether anybody searches at all."""
+"""The searcher of a sweep: a job or a process, as `search/` of the sweep and Slurm show it."""
 
 import time
 from collections.abc import Sequence
@@ -19,26 +19,26 @@ SEARCHER, LOG = "searcher.json", "searcher.log"
 
 @dataclass(frozen=True)
 class Searcher:
-    """What is known before the job is submitted."""
+    """The contents of `searcher.json`, written before the job is submitted."""
 
     token: str
-    """Our own id, which Slurm keeps as its comment."""
-    again: bool
-    """Whether trials that have failed before are run once more, when it starts for the first time."""
+    """Our own id, which the job has as its comment in Slurm."""
+    retry_failed: bool
+    """Whether the job's first start runs failed trials again."""
     written_at: float = field(default_factory=time.time)
 
 
 def read_searcher(folder: Path) -> Searcher | None:
-    """The job that is described in `folder`; None: the search has never been one."""
+    """Read `searcher.json` in `folder`; None if the search was never submitted as a job."""
     return read_as(Searcher, folder / SEARCHER)
 
 
 def find_searcher(sweep: Path, jobs: Sequence[SlurmJob] | None = None) -> SlurmJob | None:
-    """The job that searches, if it is in Slurm's queue.
+    """The searching job, if it is in Slurm's queue.
 
     Args:
         sweep: its directory.
-        jobs: what `own_jobs` gives, if it was asked already.
+        jobs: the result of `own_jobs`, if it was called already.
 
     Raises:
         SlurmAway, UserError: Slurm can't be asked.
@@ -46,15 +46,15 @@ def find_searcher(sweep: Path, jobs: Sequence[SlurmJob] | None = None) -> SlurmJ
     searcher = read_searcher(search_dir(sweep))
     if searcher is None:
         return None
-    found = [job for job in (own_jobs() if jobs is None else jobs) if job.in_queue]
-    return find_job(found, read_job_id(search_dir(sweep)) or "", searcher.token)
+    queued = [job for job in (own_jobs() if jobs is None else jobs) if job.in_queue]
+    return find_job(queued, read_job_id(search_dir(sweep)) or "", searcher.token)
 
 
-def at_work(sweep: Path) -> str:
-    """Who searches, or is about to: a process or a job, in words; empty if nobody does.
+def describe_searcher(sweep: Path) -> str:
+    """The process or job that runs the search, as text; empty if there is none.
 
     Raises:
-        SlurmAway, UserError: Slurm can't be asked; it is where the search was made a job that may still run.
+        SlurmAway, UserError: Slurm can't be asked; it is asked only if the search was submitted as a job.
     """
     owner = claim.owner(search_dir(sweep))
     if owner is not None and owner.is_alive():
@@ -64,9 +64,9 @@ def at_work(sweep: Path) -> str:
 
 
 def search_line(sweep: Path) -> str:
-    """How far a search is, and who is at it, in one line; empty for a sweep that is none.
+    """The progress of a search and who runs it, in one line; empty if the sweep is not a search.
 
-    Slurm is asked only where the search was made a job.
+    Slurm is asked only if the search was submitted as a job.
     """
     record = read_search(sweep)
     if record is None:
@@ -75,11 +75,11 @@ def search_line(sweep: Path) -> str:
     if owner is not None and owner == ProcessName.own():
         return str(record)
     try:
-        who = at_work(sweep)
+        searcher = describe_searcher(sweep)
     except (SlurmAway, UserError) as error:
-        return f"{record}; Slurm does not say whether it goes on: {error}"
-    if who:
-        return f"{record}; under way, by {who}"
+        return f"{record}; Slurm does not say whether it is running: {error}"
+    if searcher:
+        return f"{record}; under way, by {searcher}"
     if len(record.trials) >= record.n_trials:
         return str(record)
-    return f"{record}; nobody searches: `espnet3 resume {short_path(sweep)}` goes on"
+    return f"{record}; not running: `espnet3 resume {short_path(sweep)}` continues it"

@@ -1,4 +1,4 @@
-"""`espnet3 status` of sweeps: one line per trial, once or again and again, or as JSON."""
+"""`espnet3 status` of sweeps: one line per trial, once or repeatedly, or as JSON."""
 
 import json
 import time
@@ -17,22 +17,28 @@ from espnet3.sweep.trials.folder import SWEEP
 from espnet3.sweep.trials.record import read_sweep_record
 from espnet3.terminal.screen import Screen
 
-_BELOW = ("exp/sweeps/*", "*/exp/sweeps/*", "*/*/exp/sweeps/*", "egs/*/exp/sweeps/*", "egs/*/*/exp/sweeps/*")
-"""Where sweeps lie below a recipe, a corpus, egs/ and a clone."""
+_SWEEP_PATTERNS = (
+    "exp/sweeps/*",
+    "*/exp/sweeps/*",
+    "*/*/exp/sweeps/*",
+    "egs/*/exp/sweeps/*",
+    "egs/*/*/exp/sweeps/*",
+)
+"""Where sweeps are, seen from a recipe, a corpus, egs/ and a clone."""
 
 
 def show_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
-    """Print how each is, now."""
+    """Print the current status of each."""
     for sweep in sweeps:
         for line in sweep_table(read_sweep_status(sweep)):
             screen.styled(line)
 
 
 def watch_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
-    """Show how sweeps are, again and again, until Ctrl-C.
+    """Show the status of sweeps, redrawn until Ctrl-C.
 
     Raises:
-        KeyboardInterrupt: it was ended.
+        KeyboardInterrupt: Ctrl-C.
     """
     queues: dict[Path, Any] = {}
     asked_at = float("-inf")
@@ -42,22 +48,25 @@ def watch_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
                 queues, asked_at = {}, time.monotonic()
             lines: list[Line] = []
             for sweep in sweeps:
-                seen = read_sweep_status(sweep, queue=queues.get(sweep))
-                queues[sweep] = seen.queue
-                lines += sweep_table(seen)
+                status = read_sweep_status(sweep, queue=queues.get(sweep))
+                queues[sweep] = status.queue
+                lines += sweep_table(status)
             redraw(lines)
             time.sleep(FILES_EVERY_S)
 
 
 def print_document(sweeps: Sequence[Path]) -> None:
-    """Everything that is told of sweeps, for a program."""
+    """Print everything about sweeps as JSON."""
     print(json.dumps([without_nan(asdict(read_sweep(sweep))) for sweep in sweeps], indent=2, default=str))
 
 
-def mention_sweeps(here: Path, screen: Screen) -> None:
-    """A line for each sweep of the recipe that `here` is in, or below `here`; trials are not looked at."""
-    recipe = next((one for one in (here, *here.parents) if (one / "conf" / "config.yaml").is_file()), here)
-    for file in sorted({path for pattern in _BELOW for path in recipe.glob(f"{pattern}/{SWEEP}")}):
+def mention_sweeps(directory: Path, screen: Screen) -> None:
+    """Print a line for each sweep of the recipe around `directory`, or below it; reads no trial."""
+    recipe = next(
+        (path for path in (directory, *directory.parents) if (path / "conf" / "config.yaml").is_file()),
+        directory,
+    )
+    for file in sorted({path for pattern in _SWEEP_PATTERNS for path in recipe.glob(f"{pattern}/{SWEEP}")}):
         record = read_sweep_record(file.parent)
         count = len(record.trials) if record else 0
         where = short_path(file.parent)

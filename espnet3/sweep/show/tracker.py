@@ -1,4 +1,4 @@
-"""What the screen shows while trials run: a line when one changes its state, and a bar over all of them."""
+"""Shows the progress of running trials: a line per change of state, and one progress bar."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,12 +13,12 @@ class Tracker:
     """Follows the states of some trials."""
 
     def __init__(self, screen: Screen, names: Iterable[str], metric: str, *, total: int = 0) -> None:
-        """Follow `names`, of which there will be `total`, if others are added later."""
+        """Follow `names`; `total` counts those added later, too."""
         self.states: dict[str, TrialState] = {name: TrialState("missing") for name in names}
         self._total = total
         self._screen, self._metric = screen, metric
         self._bar = ProgressBar(screen, "sweep")
-        self._over: set[State] = {"done", "failed", "killed", "cancelled", "stopped"}
+        self._ended: set[State] = {"done", "failed", "killed", "cancelled", "stopped"}
 
     def __enter__(self) -> "Tracker":
         self._bar.__enter__()
@@ -30,20 +30,20 @@ class Tracker:
         self._bar.__exit__(kind, error, trace)
 
     def add(self, name: str) -> None:
-        """Follow another trial, too, or one that begins once more."""
+        """Follow another trial, or one that starts again."""
         self.states[name] = TrialState("missing")
 
-    def note(self, name: str, state: TrialState, objective: float | None = None) -> None:
-        """A trial is in this state now; says so if it was in another."""
+    def update(self, name: str, state: TrialState, objective: float | None = None) -> None:
+        """Set the state of a trial; prints a line if it has changed."""
         before, total = self.states[name], max(self._total, len(self.states))
         self.states[name] = state
-        if state.state != before.state and (state.state in self._over or state.state == "running"):
-            over = sum(one.state in self._over for one in self.states.values())
+        if state.state != before.state and (state.state in self._ended or state.state == "running"):
+            ended = sum(trial_state.state in self._ended for trial_state in self.states.values())
             value = f", {self._metric} {show(objective)}" if objective is not None else ""
             why = f": {state.message}" if state.message and state.state not in ("running", "done") else ""
-            count = f" ({over} of {total})" if state.state in self._over else ""
+            count = f" ({ended} of {total})" if state.state in self._ended else ""
             self._screen.line(f"trial {name}: {state.state}{value}{why}{count}")
-        counts = Counter(one.state for one in self.states.values())
-        done = sum(counts[state] for state in self._over)
+        counts = Counter(trial_state.state for trial_state in self.states.values())
+        done = sum(counts[state] for state in self._ended)
         self._bar.show({"done": done, "total": total})
         self._bar.say(counted(counts))

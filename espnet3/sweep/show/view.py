@@ -1,4 +1,4 @@
-"""A sweep as whoever looks at it sees it: plain data, read from its files or made in a test."""
+"""A sweep as plain data, for reports and JSON."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TrialView:
-    """One trial: what was swept in it, how it is, and what came out."""
+    """One trial: its swept values, state and results."""
 
     name: str
     directory: str
@@ -16,25 +16,25 @@ class TrialView:
     state: str
     """queued, running, done, failed, stopped, cancelled, killed or missing (its folder is gone)."""
     objective: float | None
-    """The value of the sweep's objective, None while there is none."""
+    """The value of the sweep's objective; None if there is none yet."""
     metrics: dict[str, float]
     curves: dict[str, list[tuple[float, float]]]
     """Metric -> [(epoch, value)], by epoch."""
     message: str
-    """One line that says why it failed or stopped."""
+    """Why it failed or stopped, in one line."""
     traceback: str
-    """Of a failure, the first failing rank's."""
+    """The first failing rank's, if the trial failed."""
     command: str
-    """Reproduces this trial alone."""
+    """The command that reproduces this trial alone."""
     seconds: float | None
-    """How long it ran, all attempts together."""
+    """Run time of all attempts together."""
     older: bool = False
-    """Of a configuration or code that the sweep has left: shown, and compared with no other trial."""
+    """Has an older configuration or code of the sweep: shown, but not compared with other trials."""
 
 
 @dataclass(frozen=True)
 class SweepView:
-    """A sweep at one moment."""
+    """The status of a sweep."""
 
     name: str
     directory: str
@@ -48,6 +48,6 @@ class SweepView:
     best: str | None
     """Name of the best done trial, by the objective."""
     command: str
-    """What the sweep was started with."""
+    """The sweep's last command."""
     generated_at: float
     """When it was read, in seconds since the epoch."""

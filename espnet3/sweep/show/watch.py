@@ -1,4 +1,4 @@
-"""Follow trials on Slurm from the login node until all are over."""
+"""Follow trials on Slurm from the login node until all have ended."""
 
 import time
 from collections.abc import Sequence
@@ -19,39 +19,39 @@ _POLL_S = 0.2
 
 
 def watch_trials(
-    sweep: Path, names: Sequence[str], tracker: Tracker, screen: Screen, *, one: bool = False
+    sweep: Path, names: Sequence[str], tracker: Tracker, screen: Screen, *, until_first_end: bool = False
 ) -> list[str]:
-    """Show the states of trials until none, or with `one` at least one no more, is queued or running.
+    """Show the states of trials until all have ended; with `until_first_end`, until at least one has.
 
     Returns:
-        Those that are over.
+        Names of those that have ended.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; nothing happens to the trials.
+        KeyboardInterrupt: Ctrl-C; the trials are not affected.
     """
     jobs = {name: _newest_job(sweep, name) for name in names}
-    open_ones, began, problem = list(names), time.monotonic(), ""
-    while open_ones:
-        queue = query_queue([jobs[name] for name in open_ones])
+    unfinished, started_at, problem = list(names), time.monotonic(), ""
+    while unfinished:
+        queue = query_queue([jobs[name] for name in unfinished])
         if queue.problem and queue.problem != problem:
             screen.line(f"Slurm is away: {queue.problem}; the trials go on")
         problem = queue.problem
-        waiting = [name for name in open_ones if _waits(queue, jobs[name])]
-        for name in waiting:
-            tracker.note(name, TrialState("queued"))
-        others = [name for name in open_ones if name not in set(waiting)]
+        pending = [name for name in unfinished if _is_pending(queue, jobs[name])]
+        for name in pending:
+            tracker.update(name, TrialState("queued"))
+        others = [name for name in unfinished if name not in set(pending)]
         for row in read_sweep_status(sweep, names=others, queue=queue).rows if others else ():
-            tracker.note(row.name, row.state, row.objective)
+            tracker.update(row.name, row.state, row.objective)
             if row.state.state not in UNDER_WAY:
-                open_ones.remove(row.name)
-        if one and len(open_ones) < len(names):
+                unfinished.remove(row.name)
+        if until_first_end and len(unfinished) < len(names):
             break
         first, later = QUEUE_EVERY_S
-        pause = first if time.monotonic() - began < 60 else later
+        pause = first if time.monotonic() - started_at < 60 else later
         until = time.monotonic() + pause
-        while open_ones and time.monotonic() < until:
+        while unfinished and time.monotonic() < until:
             time.sleep(_POLL_S)
-    return [name for name in names if name not in open_ones]
+    return [name for name in names if name not in unfinished]
 
 
 def _newest_job(sweep: Path, name: str) -> tuple[str, str]:
@@ -61,7 +61,7 @@ def _newest_job(sweep: Path, name: str) -> tuple[str, str]:
     return (read_job_id(jobs_dir(exp_dir) / jobs[-1].name) or "", jobs[-1].token) if jobs else ("", "")
 
 
-def _waits(queue: QueueSnapshot, job: tuple[str, str]) -> bool:
-    """Whether it has not begun, so that its files have no news."""
-    found: SlurmJob | None = queue.find(*job)
-    return found is not None and found.state == "PENDING"
+def _is_pending(queue: QueueSnapshot, job: tuple[str, str]) -> bool:
+    """Whether it has not started, so that its files need not be read."""
+    slurm_job: SlurmJob | None = queue.find(*job)
+    return slurm_job is not None and slurm_job.state == "PENDING"

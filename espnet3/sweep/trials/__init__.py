@@ -1,4 +1,4 @@
-"""What the trials of a sweep are: the grid, identities, names, configurations and their records.
+"""The trials of a sweep: grid, identities, names, configurations and records.
 
 Imports nothing else of `sweep`; all of it may import this.
 """

@@ -1,4 +1,4 @@
-"""From a command line with --multirun to the trials it asks for: their configurations and identities."""
+"""Expand a command line with --multirun into trials: their configurations and identities."""
 
 import hashlib
 import json
@@ -22,16 +22,16 @@ WORLD_SIZE = "world size of train"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A point of a grid as a trial that could be run."""
+    """A point of a grid, as a trial that may be run."""
 
     digest: str
-    """Its identity: the SHA-256 of all that can change its result."""
+    """Its identity: the SHA-256 of everything that can change its result."""
     values: dict[str, Any]
     """Swept key -> value."""
     overrides: list[str]
-    """The same as one would type it."""
-    family: int
-    """Which of `Expansion.bases` it varies."""
+    """The same as overrides."""
+    base_index: int
+    """Index of its base configuration in `Expansion.bases`."""
     changes: Changes
     code: dict[str, str]
     """The recipe's own Python files -> SHA-256."""
@@ -39,7 +39,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Expansion:
-    """What a command line asks for."""
+    """The trials that a command line asks for."""
 
     recipe: Recipe
     keys: list[str]
@@ -47,26 +47,26 @@ class Expansion:
     fixed: list[str]
     """The other overrides."""
     candidates: list[Candidate]
-    """One for each identity, in the order of the grid."""
+    """One per identity, in the order of the grid."""
     digests: list[str]
-    """The identity of each point, in the order of the grid; several may be one trial."""
+    """The identity of each point, in the order of the grid; several points may be the same trial."""
     bases: list[dict[str, Any]] = field(default_factory=list)
-    """Configurations that the candidates vary; see Family.base."""
+    """Base configurations of the candidates; see Family.base."""
 
 
 def expand(recipe: Recipe, overrides: Sequence[str], allocation: Allocation | None = None) -> Expansion:
-    """Compose and check what `overrides`, in Hydra's syntax for several values, ask for.
+    """Compose and check the trials of `overrides`, which are in Hydra's multirun syntax.
 
     Raises:
         UserError: as `compose` and `parse_grid`.
     """
     conf = (recipe.conf, shared_conf())
     grid = parse_grid(overrides, *conf)
-    opened, sweeper = open_with_sweeper(recipe, _for_files(grid, first=True), allocation)
+    opened, sweeper = open_with_sweeper(recipe, _common_overrides(grid, first=True), allocation)
     params = swept_by(sweeper)
     if params:
         grid = parse_grid(overrides, *conf, params=params)
-        opened, _ = open_with_sweeper(recipe, _for_files(grid, first=True), allocation)
+        opened, _ = open_with_sweeper(recipe, _common_overrides(grid, first=True), allocation)
     return _expand(recipe, grid, opened, allocation)
 
 
@@ -77,33 +77,33 @@ def expand_trials(
     *,
     keys: Collection[str] = (),
 ) -> Expansion:
-    """As `expand`, for trials that somebody else has chosen: the overrides of each, one value a key.
+    """As `expand`, for trials given by their overrides, one value per key.
 
     Raises:
         UserError: as `compose` and `grid_of`.
     """
     grid = grid_of(trials, recipe.conf, shared_conf(), keys=keys)
-    opened, _ = open_with_sweeper(recipe, _for_files(grid, first=True), allocation)
+    opened, _ = open_with_sweeper(recipe, _common_overrides(grid, first=True), allocation)
     return _expand(recipe, grid, opened, allocation)
 
 
 def _expand(recipe: Recipe, grid: Grid, opened: DictConfig, allocation: Allocation | None) -> Expansion:
-    """As `expand`; `opened` has the first value of each group of files that is swept."""
+    """As `expand`; `opened` has the first choice of each swept config group."""
     groups = [number for number, axis in enumerate(grid.axes) if axis.is_group]
     bases: list[dict[str, Any]] = []
-    found: dict[Point, Candidate] = {}
+    by_point: dict[Point, Candidate] = {}
     by_choice: dict[Point, list[Point]] = {}
     for point in grid.points():
         by_choice.setdefault(tuple(point[number] for number in groups), []).append(point)
     for choice, points in by_choice.items():
         chosen = [grid.axes[number].values[index] for number, index in zip(groups, choice, strict=True)]
         if any(choice):
-            opened, _ = open_with_sweeper(recipe, [*_for_files(grid), *chosen], allocation)
-        found |= _members(recipe, opened, grid, points, bases)
+            opened, _ = open_with_sweeper(recipe, [*_common_overrides(grid), *chosen], allocation)
+        by_point |= _candidates(recipe, opened, grid, points, bases)
     by_digest: dict[str, Candidate] = {}
-    digests = [found[point].digest for point in grid.points()]
+    digests = [by_point[point].digest for point in grid.points()]
     for point in grid.points():
-        by_digest.setdefault(found[point].digest, found[point])
+        by_digest.setdefault(by_point[point].digest, by_point[point])
     return Expansion(
         recipe,
         keys=[axis.key for axis in grid.axes],
@@ -114,37 +114,37 @@ def _expand(recipe: Recipe, grid: Grid, opened: DictConfig, allocation: Allocati
     )
 
 
-def identity(part: Flat, code: Mapping[str, str]) -> str:
-    """The SHA-256 of what decides a result, in hexadecimal digits."""
-    text = json.dumps([part, code], sort_keys=True, default=str)
+def identity(config: Flat, code: Mapping[str, str]) -> str:
+    """The SHA-256 of the configuration and code that decide a result, in hexadecimal digits."""
+    text = json.dumps([config, code], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _for_files(grid: Grid, *, first: bool = False) -> list[Override]:
-    """What is composed for all trials: of keys that are added a first value, which others replace."""
+def _common_overrides(grid: Grid, *, first: bool = False) -> list[Override]:
+    """The overrides composed for all trials; an added key has its first value, which each trial replaces."""
     added = [axis.values[0] for axis in grid.axes if axis.values[0].is_add() and not axis.is_group]
     chosen = [axis.values[0] for axis in grid.axes if axis.is_group and first]
     return [*grid.fixed, *added, *chosen]
 
 
-def _members(
+def _candidates(
     recipe: Recipe, opened: DictConfig, grid: Grid, points: Sequence[Point], bases: list[dict[str, Any]]
 ) -> dict[Point, Candidate]:
-    """The candidates of `points`, which have all chosen the same files, as in `opened`."""
+    """The candidates of `points`, which all have the config group choices of `opened`."""
     plain = [number for number, axis in enumerate(grid.axes) if not axis.is_group]
     axes = [grid.axes[number] for number in plain]
     added = [axis.key for axis in axes if axis.values[0].is_add() or axis.values[0].is_force_add()]
-    family = Family(recipe, opened, axes, added=added)
-    bases.append(family.base)
+    base_index = Family(recipe, opened, axes, added=added)
+    bases.append(base_index.base)
     inner = [tuple(point[number] for number in plain) for point in points]
-    identify = _identifier(recipe, family)
+    identify = _identifier(recipe, base_index)
     found = {}
-    for point, changes in zip(points, family.changes(inner), strict=True):
+    for point, changes in zip(points, base_index.changes(inner), strict=True):
         digest, code = identify(changes)
         found[point] = Candidate(
             digest,
             _values(grid.axes, point, changes),
-            _texts(grid.axes, point),
+            _override_texts(grid.axes, point),
             len(bases) - 1,
             changes,
             code,
@@ -153,42 +153,42 @@ def _members(
 
 
 def _values(axes: Sequence[Axis], point: Point, changes: Changes) -> dict[str, Any]:
-    """What each swept key is, resolved; of a group of files the choice."""
+    """The resolved value of each swept key; for a config group, the choice."""
     return {
         axis.key: changes.get(axis.key, axis.values[number].value())
         for axis, number in zip(axes, point, strict=True)
     }
 
 
-def _texts(axes: Sequence[Axis], point: Point) -> list[str]:
+def _override_texts(axes: Sequence[Axis], point: Point) -> list[str]:
     return [axis.values[number].input_line or "" for axis, number in zip(axes, point, strict=True)]
 
 
-def _identifier(recipe: Recipe, family: Family) -> Callable[[Changes], tuple[str, dict[str, str]]]:
-    """A function from a trial's changes to its identity and the code it runs; what all share is done once."""
+def _identifier(recipe: Recipe, base_index: Family) -> Callable[[Changes], tuple[str, dict[str, str]]]:
+    """A function from a trial's changes to its identity and the hashes of its code."""
     recipe_dir = str(recipe.directory)
-    common = trial_part(family.base_flat, recipe_dir)
-    targets = _targets(family.base_flat)
+    common = trial_part(base_index.base_flat, recipe_dir)
+    targets = _target_keys(base_index.base_flat)
     codes: dict[tuple[tuple[str, Any], ...], dict[str, str]] = {}
 
     def identify(changes: Changes) -> tuple[str, dict[str, str]]:
         flat: Flat = {}
         for key, value in changes.items():
             flat |= flatten(value, key)
-        own = _targets(flat)
-        wanted = tuple(sorted(own.items()))
-        if wanted not in codes:
-            files = code_files({**targets, **own}, (recipe.directory, recipe.directory.parent))
-            codes[wanted] = hash_files(files, recipe.directory)
+        trial_targets = _target_keys(flat)
+        targets_key = tuple(sorted(trial_targets.items()))
+        if targets_key not in codes:
+            files = code_files({**targets, **trial_targets}, (recipe.directory, recipe.directory.parent))
+            codes[targets_key] = hash_files(files, recipe.directory)
         ranks = 1
         for name in ("nodes", "tasks_per_node"):
             key = f"resources.train.{name}"
-            ranks *= int(flat.get(key) or family.base_flat.get(key) or 1)
-        part = {**common, **trial_part(flat, recipe_dir), WORLD_SIZE: ranks}
-        return identity(part, codes[wanted]), codes[wanted]
+            ranks *= int(flat.get(key) or base_index.base_flat.get(key) or 1)
+        config = {**common, **trial_part(flat, recipe_dir), WORLD_SIZE: ranks}
+        return identity(config, codes[targets_key]), codes[targets_key]
 
     return identify
 
 
-def _targets(flat: Flat) -> Flat:
+def _target_keys(flat: Flat) -> Flat:
     return {key: value for key, value in flat.items() if key.rsplit(".", 1)[-1] == "_target_"}

@@ -12,13 +12,13 @@ def is_sweep(directory: Path) -> bool:
 
 
 def sweep_of(trial: Path) -> Path | None:
-    """The sweep that a run directory is a trial of; None where it is of none."""
+    """The sweep that a run directory is a trial of; None if it is not a trial."""
     sweep = trial.resolve().parent.parent
     return sweep if trial.resolve().parent.name == "trials" and is_sweep(sweep) else None
 
 
-def sort_out(directories: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The sweeps among `directories`, and the others; a folder of sweeps (exp/sweeps) stands for those."""
+def split_sweeps(directories: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The sweeps among `directories`, and the rest; a folder of sweeps (exp/sweeps) stands for its sweeps."""
     sweeps: dict[Path, None] = {}
     others = []
     for directory in directories:
@@ -38,12 +38,12 @@ def trial_dir(sweep: Path, name: str) -> Path:
 
 
 def config_file(sweep: Path, name: str) -> Path:
-    """A configuration that trials vary."""
+    """A base configuration of trials."""
     return sweep / "configs" / f"{name}.yaml"
 
 
 def diff_file(sweep: Path, name: str) -> Path:
-    """What the working tree had changed when a command was given."""
+    """The uncommitted changes of the working tree at a command."""
     return sweep / "code" / f"{name}.diff"
 
 
@@ -53,10 +53,10 @@ def shared_dir(sweep: Path, name: str) -> Path:
 
 
 def array_dir(sweep: Path, number: int) -> Path:
-    """What is known of one array that was handed to Slurm."""
+    """The folder of one array that was submitted to Slurm."""
     return sweep / "arrays" / str(number)
 
 
 def array_numbers(sweep: Path) -> list[int]:
-    """Those of a sweep, in the order they were made."""
+    """Numbers of a sweep's arrays, in the order of submission."""
     return sorted(int(path.name) for path in (sweep / "arrays").glob("*") if path.name.isdigit())

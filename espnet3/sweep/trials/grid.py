@@ -12,10 +12,10 @@ from espnet3.config.references import overlap
 from espnet3.errors import UserError
 
 NOT_SWEPT = ("tag", "exp_dir", "recipe_dir", "sweep", "launcher", "hydra")
-"""What all trials of a sweep have in common."""
+"""Keys that all trials of a sweep have in common."""
 
 Point = tuple[int, ...]
-"""Which value it has on each axis, by number."""
+"""Index of its value on each axis."""
 
 
 @dataclass(frozen=True)
@@ -23,25 +23,25 @@ class Axis:
     """A swept key."""
 
     key: str
-    """Without the + of one that is added."""
+    """Without the + of an added key."""
     values: tuple[Override, ...]
-    """Each as if it had been given alone."""
+    """One override per value."""
     is_group: bool
-    """Its values choose files: each needs a composition of its own."""
+    """Its values choose files of a config group: each needs a composition of its own."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What a command with --multirun asks for."""
+    """The points that a command with --multirun asks for."""
 
     fixed: tuple[Override, ...]
-    """What all trials have."""
+    """The overrides that all trials have."""
     axes: tuple[Axis, ...]
     chosen: tuple[Point, ...] | None = None
-    """Its only points; None: all."""
+    """The points to run; None: all combinations."""
 
     def points(self) -> Iterator[Point]:
-        """Those chosen, or every combination; the last key changes fastest."""
+        """The chosen points, or every combination; the last key changes fastest."""
         return iter(self.chosen) if self.chosen is not None else self._all()
 
     def _all(self) -> Iterator[Point]:
@@ -49,12 +49,12 @@ class Grid:
 
 
 def parse_grid(overrides: Sequence[str], *conf: Path, params: Mapping[str, str] | None = None) -> Grid:
-    """The grid that a command line spans.
+    """The grid of a command line.
 
     Args:
-        overrides: as they are typed: `a,b`, `choice(a,b)`, `range(1,4)`, `glob(*)` (of a group) are swept.
-        conf: folders in which groups of files are looked for.
-        params: the recipe's own `hydra.sweeper.params`, over which the command line lies.
+        overrides: as typed: `a,b`, `choice(a,b)`, `range(1,4)`, `glob(*)` (of a config group) are swept.
+        conf: folders that hold config groups.
+        params: the recipe's own `hydra.sweeper.params`; the command line overrides them.
 
     Raises:
         UserError: an override that does not parse, can't be swept, or is swept within another.
@@ -64,17 +64,17 @@ def parse_grid(overrides: Sequence[str], *conf: Path, params: Mapping[str, str] 
 
 
 def split_swept(overrides: Sequence[str], params: Mapping[str, str]) -> tuple[list[Override], list[Override]]:
-    """What has one value, and what has several; see `parse_grid`.
+    """The overrides with one value, and those with several; see `parse_grid`.
 
     Raises:
         UserError: an override that does not parse, or is swept within another.
     """
     given = parse_overrides(overrides, several=True)
     typed = {_name(override) for override in given}
-    recipes_own = parse_overrides([f"{key}={values}" for key, values in params.items()], several=True)
+    recipe_params = parse_overrides([f"{key}={values}" for key, values in params.items()], several=True)
     fixed: list[Override] = []
     swept: dict[str, Override] = {}
-    for override in [*(one for one in recipes_own if _name(one) not in typed), *given]:
+    for override in [*(param for param in recipe_params if _name(param) not in typed), *given]:
         name = _name(override)
         swept.pop(name, None)  # as in Hydra, the last one counts
         if override.is_sweep_override():
@@ -85,7 +85,7 @@ def split_swept(overrides: Sequence[str], params: Mapping[str, str]) -> tuple[li
     for number, key in enumerate(keys):
         inside = next((other for other in keys[:number] if overlap(key, other)), None)
         if inside:
-            raise UserError(f"{inside} and {key} can't both be swept: one holds the other")
+            raise UserError(f"{inside} and {key} can't both be swept: one contains the other")
     return fixed, list(swept.values())
 
 
@@ -93,12 +93,12 @@ def grid_of(trials: Sequence[Sequence[str]], *conf: Path, keys: Collection[str] 
     """The grid whose only points are these trials.
 
     Args:
-        trials: the overrides of each, one value a key; at least one trial.
-        conf: folders in which groups of files are looked for.
-        keys: those that are swept; besides, every key whose value differs between trials.
+        trials: the overrides of each, one value per key; at least one trial.
+        conf: folders that hold config groups.
+        keys: keys to treat as swept, besides those whose value differs between trials.
 
     Raises:
-        UserError: an override that does not parse, can't be swept, or is not there for every trial.
+        UserError: an override that does not parse, can't be swept, or is missing for a trial.
     """
     parsed = [{_name(override): override for override in parse_overrides(trial)} for trial in trials]
     names = list(dict.fromkeys(name for trial in parsed for name in trial))
@@ -125,8 +125,8 @@ def grid_of(trials: Sequence[Sequence[str]], *conf: Path, keys: Collection[str] 
     return Grid(tuple(fixed), tuple(axes), tuple(points))
 
 
-def for_one_alone(fixed: Sequence[str]) -> list[str]:
-    """Of the overrides that all trials of a sweep have, those that count for a trial run alone."""
+def single_trial_overrides(fixed: Sequence[str]) -> list[str]:
+    """Of the overrides common to a sweep, those that also apply to a trial run outside of it."""
     return [text for text in fixed if not text.startswith(("tag=", "exp_dir=", "sweep.", "hydra"))]
 
 
@@ -138,7 +138,7 @@ def check_swept(override: Override) -> None:
     """Refuse to sweep what all trials have in common.
 
     Raises:
-        UserError: it is that.
+        UserError: the key is one of NOT_SWEPT.
     """
     key = override.key_or_group
     if key.replace("/", ".").split(".")[0] in NOT_SWEPT:
@@ -148,16 +148,16 @@ def check_swept(override: Override) -> None:
 
 
 def _folders(override: Override, conf: Sequence[Path]) -> list[Path]:
-    """The folders of the group that is swept; none, where a value is."""
+    """The folders of the swept config group; empty where a plain value is swept."""
     check_swept(override)
     return [folder / override.key_or_group for folder in conf if (folder / override.key_or_group).is_dir()]
 
 
 def axis_of(override: Override, conf: Sequence[Path]) -> Axis:
-    """The values of an override that has several.
+    """The axis of an override with several values.
 
     Raises:
-        UserError: it can't be swept, or has no values that could be counted.
+        UserError: it can't be swept, or its values can't be enumerated.
     """
     key, text = override.key_or_group, override.input_line
     folders = _folders(override, conf)
@@ -167,16 +167,16 @@ def axis_of(override: Override, conf: Sequence[Path]) -> Axis:
             " or give range(…) or values"
         )
     if isinstance(override._value, Glob):
-        found = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-        elements = override._value.filter(found)
+        choices = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+        elements = override._value.filter(choices)
         if not elements:
             raise UserError(
-                f"{text}: no file of the group {key} matches; there are: {', '.join(found) or 'none'}"
+                f"{text}: no file of the group {key} matches; there are: {', '.join(choices) or 'none'}"
             )
     else:
         elements = list(override.sweep_iterator(transformer=Transformer.identity))
     values = []
     for element in elements:
-        shown = f"{override.get_key_element()}={Transformer.str(element)}"
-        values.append(replace(override, value_type=ValueType.ELEMENT, _value=element, input_line=shown))
+        line = f"{override.get_key_element()}={Transformer.str(element)}"
+        values.append(replace(override, value_type=ValueType.ELEMENT, _value=element, input_line=line))
     return Axis(key, tuple(values), is_group=bool(folders))

@@ -6,45 +6,45 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-LONGEST = 120
-_LONGEST_VALUE = 24
-_HASH = 8
+MAX_LENGTH = 120
+_MAX_VALUE_LENGTH = 24
+_HASH_LENGTH = 8
 
 
 def labels(keys: Sequence[str]) -> dict[str, str]:
-    """A short name for each key that fits none of the others: its last part, with one before it if need be.
+    """A short unique label for each key: its last part, preceded by another part where that is ambiguous.
 
-    `optimizers.generator.optimizer.lr` is `lr` alone, and `generator.lr` beside the discriminator's.
+    `optimizers.generator.optimizer.lr` is `lr`, or `generator.lr` if the discriminator's is swept, too.
     """
     return {key: _label(key, [other for other in keys if other != key]) for key in keys}
 
 
-def trial_name(values: Mapping[str, Any], digest: str, *, hash_length: int = _HASH) -> str:
+def trial_name(values: Mapping[str, Any], digest: str, *, hash_length: int = _HASH_LENGTH) -> str:
     """`generator.lr-1e-4__discriminator.lr-2e-4__<hash>`.
 
     Args:
-        values: swept key -> value; None of them: `trial__<hash>`.
+        values: swept key -> value; if empty, the name is `trial__<hash>`.
         digest: the trial's identity in hexadecimal digits.
-        hash_length: how many of them are shown.
+        hash_length: how many digits the name has.
     """
     short = labels(list(values))
-    shown = [f"{_safe(short[key]) or 'key'}-{value_text(value)}" for key, value in values.items()]
-    longest = LONGEST - hash_length - 2
-    text = "__".join(shown or ["trial"])[:longest].rstrip("_-.")
+    parts = [f"{_safe(short[key]) or 'key'}-{value_text(value)}" for key, value in values.items()]
+    max_length = MAX_LENGTH - hash_length - 2
+    text = "__".join(parts or ["trial"])[:max_length].rstrip("_-.")
     return f"{text}__{digest[:hash_length]}"
 
 
 def value_text(value: Any) -> str:
-    """A value in letters that a folder's name may have: 0.0001 is 1e-4, [3, 7] is 3-7."""
+    """A value in characters that are safe in a folder's name: 0.0001 is 1e-4, [3, 7] is 3-7."""
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
     if isinstance(value, float):
         return number_text(value)
     if isinstance(value, list):
-        return _cut("-".join(value_text(inner) for inner in value) or "empty")
+        return _truncated("-".join(value_text(inner) for inner in value) or "empty")
     if isinstance(value, dict):
-        return _cut("-".join(f"{_safe(str(k))}-{value_text(v)}" for k, v in value.items()) or "empty")
-    return _cut(_safe(str(value)) or "empty")
+        return _truncated("-".join(f"{_safe(str(k))}-{value_text(v)}" for k, v in value.items()) or "empty")
+    return _truncated(_safe(str(value)) or "empty")
 
 
 def number_text(value: float) -> str:
@@ -53,9 +53,9 @@ def number_text(value: float) -> str:
         return str(value)
     sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
     assert isinstance(exponent, int)
-    figures = "".join(map(str, digits))
-    power = exponent + len(figures) - 1
-    mantissa = figures[0] + (f".{figures[1:]}" if len(figures) > 1 else "")
+    significant = "".join(map(str, digits))
+    power = exponent + len(significant) - 1
+    mantissa = significant[0] + (f".{significant[1:]}" if len(significant) > 1 else "")
     scientific = f"{'-' * sign}{mantissa}e{power}"
     plain = repr(value)
     return plain if len(plain) <= len(scientific) else scientific
@@ -63,20 +63,20 @@ def number_text(value: float) -> str:
 
 def _label(key: str, others: Sequence[str]) -> str:
     *before, last = re.split(r"[./]", key)
-    rivals = [re.split(r"[./]", other) for other in others]
-    rivals = [parts[:-1] for parts in rivals if parts[-1] == last]
-    if not rivals:
+    split = [re.split(r"[./]", other) for other in others]
+    same_last = [parts[:-1] for parts in split if parts[-1] == last]
+    if not same_last:
         return last
     for part in reversed(before):
-        if not any(part in parts for parts in rivals):
+        if not any(part in parts for parts in same_last):
             return f"{part}.{last}"
     return key
 
 
 def _safe(text: str) -> str:
-    """No blank, slash, or letter that Hydra's overrides or a shell take for their own; no `__` either."""
+    """Without blanks, slashes, `__`, and characters that are special in Hydra's overrides or a shell."""
     return re.sub(r"_{2,}", "_", re.sub(r"[^A-Za-z0-9._+-]+", "-", text)).strip("-_.")
 
 
-def _cut(text: str) -> str:
-    return text[:_LONGEST_VALUE].rstrip("-_.")
+def _truncated(text: str) -> str:
+    return text[:_MAX_VALUE_LENGTH].rstrip("-_.")

@@ -1,4 +1,4 @@
-"""What the trials of a sweep are compared by: a metric of the valid split, never one of test."""
+"""The objective of a sweep: a metric of the valid split, never of the test split."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ DIRECTIONS = {"min": "minimize", "max": "maximize"}
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric, and which way it is better."""
+    """The metric that trials are compared by, and its direction."""
 
     metric: str
     direction: str
     """minimize or maximize."""
 
-    def better(self, one: float, other: float) -> bool:
-        """Whether `one` is better than `other`."""
-        return one < other if self.direction == "minimize" else one > other
+    def is_better(self, value: float, reference: float) -> bool:
+        """Whether `value` is better than `reference`."""
+        return value < reference if self.direction == "minimize" else value > reference
 
 
 def read_objective(config: DictConfig) -> Objective:
     """As `sweep.objective` and `sweep.direction` say, or else `checkpoint`.
 
     Raises:
-        UserError: an objective of which nobody says which way it is better.
+        UserError: no direction is given.
     """
     metric, direction = config.sweep.objective, config.sweep.direction
     monitor = str(config.checkpoint.monitor)
@@ -42,8 +42,10 @@ def read_objective(config: DictConfig) -> Objective:
     return Objective(str(metric), str(direction))
 
 
-def value_of(metric: str, train: Mapping[str, Any], validate: Mapping[str, Any]) -> float | None:
-    """The objective of a trial from what its stages measured: of the best checkpoint, where there is one.
+def objective_from_metrics(
+    metric: str, train: Mapping[str, Any], validate: Mapping[str, Any]
+) -> float | None:
+    """The objective of a trial from what its stages measured: of the best checkpoint, if there is one.
 
     Args:
         metric: its name.

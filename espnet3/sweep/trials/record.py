@@ -1,4 +1,4 @@
-"""What is kept of a sweep as a whole, `sweep.json`: the commands that were given, and every trial."""
+"""The record of a whole sweep, `sweep.json`: its commands and its trials."""
 
 import hashlib
 import os
@@ -16,21 +16,21 @@ from espnet3.sweep.trials.folder import SWEEP, diff_file
 
 @dataclass(frozen=True)
 class Code:
-    """The working tree that a command was given in."""
+    """The state of the working tree at a command."""
 
     revision: str = ""
     """The git revision; empty outside of a working tree."""
     diff: str = ""
-    """What was changed there: `code/<diff>.diff`; empty where nothing was."""
+    """Names the uncommitted changes, `code/<diff>.diff`; empty where there are none."""
 
 
 @dataclass(frozen=True)
 class SweepCommand:
-    """A command that made or extended the sweep."""
+    """A command that created or extended the sweep."""
 
     command: str
     keys: list[str]
-    """What it swept."""
+    """The keys that it swept."""
     stages: list[str]
     code: dict[str, Any]
     """See Code."""
@@ -39,7 +39,7 @@ class SweepCommand:
 
 @dataclass(frozen=True)
 class ListedTrial:
-    """A trial, as the sweep lists it."""
+    """A trial's entry in `sweep.json`."""
 
     digest: str
     values: dict[str, Any]
@@ -50,7 +50,7 @@ class ListedTrial:
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """The whole of `sweep.json`."""
+    """The contents of `sweep.json`."""
 
     recipe: str
     """The recipe's folder."""
@@ -59,9 +59,9 @@ class SweepRecord:
     objective: str
     direction: str
     commands: list[dict[str, Any]]
-    """See SweepCommand, the first one first."""
+    """See SweepCommand; oldest first."""
     trials: dict[str, dict[str, Any]]
-    """Name -> see ListedTrial, in the order they were asked for."""
+    """Name -> ListedTrial, in the order they were asked for."""
 
     @property
     def listed(self) -> dict[str, ListedTrial]:
@@ -69,8 +69,8 @@ class SweepRecord:
         return {name: ListedTrial(**fields) for name, fields in self.trials.items()}
 
     @property
-    def given(self) -> list[SweepCommand]:
-        """The commands."""
+    def command_history(self) -> list[SweepCommand]:
+        """The commands, oldest first."""
         return [SweepCommand(**fields) for fields in self.commands]
 
 
@@ -78,7 +78,7 @@ def read_sweep_record(sweep: Path) -> SweepRecord | None:
     """The record in a sweep directory; None where there is no sweep yet.
 
     Raises:
-        UserError: what is there can't be read.
+        UserError: `sweep.json` can't be read.
     """
     if not (sweep / SWEEP).exists():
         return None
@@ -89,20 +89,20 @@ def read_sweep_record(sweep: Path) -> SweepRecord | None:
 
 
 def write_sweep_record(sweep: Path, record: SweepRecord) -> None:
-    """Replace it."""
+    """Write the record, replacing an older one."""
     write_json(sweep / SWEEP, asdict(record))
 
 
 def read_code(recipe: Path) -> tuple[Code, str]:
-    """The working tree that a recipe is in, and what is changed there, without secrets."""
+    """The state of a recipe's working tree, and its uncommitted changes without secrets."""
     revision = git(recipe, "rev-parse", "HEAD") or ""
     diff = hide_secrets(git(recipe, "diff", "HEAD") or "", os.environ) if revision else ""
     return Code(revision, hashlib.sha256(diff.encode()).hexdigest()[:12] if diff else ""), diff
 
 
-def keep_diff(sweep: Path, given: SweepCommand, diff: str) -> None:
-    """Keep what was changed in the working tree beside the sweep."""
+def write_diff(sweep: Path, command: SweepCommand, diff: str) -> None:
+    """Write the uncommitted changes of the working tree into the sweep directory."""
     if diff:
-        file = diff_file(sweep, given.code["diff"])
+        file = diff_file(sweep, command.code["diff"])
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, diff + "\n")

@@ -1,4 +1,4 @@
-"""What is kept of a search in `search/` of the sweep: the command that goes on with it, and how far it is."""
+"""The record of a search, `search/search.json` in the sweep: its command and its progress."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,53 +11,53 @@ SEARCH = "search.json"
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """What a command asks for: enough to search from any shell, or from a job."""
+    """The search that a command asks for: enough to run it from any shell, or from a job."""
 
     recipe: str
-    """Its folder."""
+    """The recipe's folder."""
     overrides: list[str]
     stages: list[str]
-    """What each trial runs."""
+    """The stages of each trial."""
     command: str
-    """As it was typed."""
+    """The command line of the search."""
     single_trial_command: list[str]
-    """Words of the command that makes a trial alone, before its overrides."""
+    """Words of the command that runs one trial outside of the sweep, before its overrides."""
 
 
 @dataclass(frozen=True)
 class SearchRecord:
-    """The whole of `search.json`."""
+    """The contents of `search.json`."""
 
-    wanted: SearchRequest
+    request: SearchRequest
     n_trials: int
     trials: list[str] = field(default_factory=list)
-    """Names of those that were begun, in their order."""
+    """Names of the trials begun so far, in order."""
 
     def __str__(self) -> str:
         return f"search: {len(self.trials)} of {self.n_trials} trials"
 
 
 def search_dir(sweep: Path) -> Path:
-    """What is kept of the search of a sweep; whoever searches holds it."""
+    """The folder of a sweep's search; the searching process holds its claim."""
     return sweep / "search"
 
 
 def is_search(sweep: Path) -> bool:
-    """Whether the trials of a sweep are those of a search."""
+    """Whether a sweep is a search."""
     return (search_dir(sweep) / SEARCH).is_file()
 
 
 def read_search(sweep: Path) -> SearchRecord | None:
-    """The record of the search in a sweep; None where there is none."""
+    """The record of a sweep's search; None if it is not a search."""
     record = read_as(SearchRecord, search_dir(sweep) / SEARCH)
-    return SearchRecord(SearchRequest(**record.wanted), record.n_trials, record.trials) if record else None  # type: ignore[arg-type]
+    return SearchRecord(SearchRequest(**record.request), record.n_trials, record.trials) if record else None  # type: ignore[arg-type]
 
 
 def write_search(sweep: Path, record: SearchRecord) -> None:
-    """Replace it."""
+    """Write the record, replacing an older one."""
     write_json(search_dir(sweep) / SEARCH, asdict(record))
 
 
-def how_to_go_on(sweep: Path) -> str:
-    """How a search that has ended too early is continued."""
-    return f"the same command, or `espnet3 resume {short_path(sweep)}`, goes on with the search"
+def how_to_continue(sweep: Path) -> str:
+    """A message: how to continue a search that ended early."""
+    return f"the same command, or `espnet3 resume {short_path(sweep)}`, continues the search"

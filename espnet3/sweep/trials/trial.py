@@ -1,4 +1,4 @@
-"""One trial of a sweep: what it is, as a file in its run directory, and its configuration."""
+"""One trial of a sweep: its description `trial.json`, and its configuration."""
 
 import copy
 import hashlib
@@ -12,17 +12,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.secrets import secrets_named
 from espnet3.rundir.atomic import read_as, write_json, write_text
-from espnet3.sweep.trials.family import Changes, place
+from espnet3.sweep.trials.family import Changes, set_nested
 from espnet3.sweep.trials.folder import config_file, trial_dir
 
 TRIAL = "trial.json"
 Base = dict[str, Any]
-"""What trials vary: see `Family.base`."""
+"""The configuration that trials change: see `Family.base`."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial is made from: `trial.json` in its folder."""
+    """The contents of `trial.json` in a trial's folder."""
 
     name: str
     """Its folder in `trials/`."""
@@ -31,21 +31,21 @@ class Trial:
     values: dict[str, Any]
     """Swept key -> value."""
     overrides: list[str]
-    """The same as one would type it."""
+    """The same as overrides."""
     config: str
-    """The file in `configs/` that it varies."""
+    """The file in `configs/` with its base configuration."""
     changes: Changes
-    """Dotted key -> value: what is different there."""
+    """Dotted key -> value that differs from the base configuration."""
     code: dict[str, str]
     """The recipe's own Python files -> SHA-256, when it was planned."""
     stages: list[str]
-    """What it runs."""
+    """The stages it runs."""
     command: str
-    """Makes the same training in a run directory of its own."""
+    """The command that runs the same training in a run directory outside of the sweep."""
 
 
 def write_trial(sweep: Path, trial: Trial) -> None:
-    """Make the trial's folder and describe it there."""
+    """Create the trial's folder and write its `trial.json`."""
     trial_dir(sweep, trial.name).mkdir(parents=True, exist_ok=True)
     write_json(trial_dir(sweep, trial.name) / TRIAL, asdict(trial), durable=False)
 
@@ -57,14 +57,16 @@ def read_trial(sweep: Path, name: str) -> Trial | None:
 
 def trial_config(sweep: Path, trial: Trial) -> DictConfig:
     """The configuration of a trial, resolved except for secrets, with its own folder as run directory."""
-    return configured(sweep, trial, read_base(sweep, trial.config), trial.name, trial_dir(sweep, trial.name))
+    return build_trial_config(
+        sweep, trial, read_base(sweep, trial.config), trial.name, trial_dir(sweep, trial.name)
+    )
 
 
-def configured(sweep: Path, trial: Trial, base: Base, tag: str, exp_dir: Path) -> DictConfig:
-    """The configuration of a trial, which varies `base`, under this tag in this run directory."""
+def build_trial_config(sweep: Path, trial: Trial, base: Base, tag: str, exp_dir: Path) -> DictConfig:
+    """The configuration of a trial, from its base, with this tag and run directory."""
     plain = copy.deepcopy(base)
     for key, value in trial.changes.items():
-        place(plain, key, value)
+        set_nested(plain, key, value)
     plain |= {"tag": tag, "exp_dir": str(exp_dir)}
     plain["sweep"]["dir"] = str(sweep)
     config = OmegaConf.create(plain)
@@ -75,30 +77,30 @@ def configured(sweep: Path, trial: Trial, base: Base, tag: str, exp_dir: Path) -
 
 
 def value_at(base: Base, changes: Changes, key: str) -> Any:
-    """What a trial has at a dotted key; None where there is no such key."""
-    at: Any = base
-    done, rest = "", key.split(".")
+    """A trial's value at a dotted key; None if there is no such key."""
+    value: Any = base
+    prefix, rest = "", key.split(".")
     while True:
-        if done in changes:
-            at = changes[done]
+        if prefix in changes:
+            value = changes[prefix]
         if not rest:
-            return at
+            return value
         name, *rest = rest
-        done = f"{done}.{name}" if done else name
+        prefix = f"{prefix}.{name}" if prefix else name
         try:
-            at = at[int(name)] if isinstance(at, list) else at[name]
+            value = value[int(name)] if isinstance(value, list) else value[name]
         except (KeyError, IndexError, ValueError, TypeError):
-            if done not in changes:
+            if prefix not in changes:
                 return None
 
 
 def base_name(base: Base) -> str:
-    """What the file of a base is called: by its content."""
+    """The name of a base configuration's file: a hash of its content."""
     return hashlib.sha256(json.dumps(base, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def write_base(sweep: Path, base: Base) -> None:
-    """Keep what trials vary, if it is not there yet."""
+    """Write a base configuration, unless its file exists."""
     file = config_file(sweep, base_name(base))
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -107,6 +109,6 @@ def write_base(sweep: Path, base: Base) -> None:
 
 @cache
 def read_base(sweep: Path, name: str) -> Base:
-    """What trials vary, from its file, which is named by its content; nobody may change it."""
+    """Read a base configuration. The result is cached: callers must not change it."""
     base: Any = OmegaConf.to_container(OmegaConf.load(config_file(sweep, name)), resolve=False)
     return dict(base)

@@ -8,7 +8,7 @@ import pytest
 from espnet3.config.overrides import parse_overrides
 from espnet3.errors import UserError
 from espnet3.sweep.search.planned import corners, plan_search
-from espnet3.sweep.search.settings import asks_for_search
+from espnet3.sweep.search.settings import is_search_requested
 from espnet3.sweep.search.space import Dimension, dimension_of
 from espnet3.sweep.search.study import Study
 from espnet3.sweep.trials.search_record import SearchRequest
@@ -91,7 +91,7 @@ def test_no_point_is_given_twice_and_a_space_has_an_end():
     space = [dimension("a=1,2"), dimension("b=range(0,3)")]
     study = Study(space, TPE, "minimize")
     study.tell(("a=1", "b=2"), 0.5)
-    study.know(("a=2", "b=2"))
+    study.add_running(("a=2", "b=2"))
     asked = [study.ask() for _ in range(4)]
     assert len({("a=1", "b=2"), ("a=2", "b=2"), *asked}) == 6
     assert study.ask() is None
@@ -130,7 +130,7 @@ def test_a_study_that_begins_again_asks_for_other_points():
     again = Study(space, RANDOM, "minimize")
     for point in begun:
         assert point is not None
-        again.know(point)
+        again.add_running(point)
     assert again.ask() not in begun
 
 
@@ -147,13 +147,13 @@ def test_a_recipe_may_say_by_itself_what_is_searched_and_how(small_recipe: Path)
     from espnet3.config.compose import find_recipe
 
     file, recipe = small_recipe / "conf" / "config.yaml", find_recipe(small_recipe)
-    assert not asks_for_search(recipe, ["seed=1,2"])
-    assert asks_for_search(recipe, ["seed=1,2", "hydra/sweeper=optuna"])
+    assert not is_search_requested(recipe, ["seed=1,2"])
+    assert is_search_requested(recipe, ["seed=1,2", "hydra/sweeper=optuna"])
     own = "hydra: {sweeper: {n_trials: 7, params: {optimizer.lr: 'interval(0,1)', seed: '1,2'}}}\n"
     defaults = "defaults: [base, {override hydra/sweeper: optuna}, _self_]"
     file.write_text(file.read_text().replace("defaults: [base, _self_]", defaults) + own)
-    assert asks_for_search(recipe, ["seed=1,2"])
-    assert not asks_for_search(recipe, ["seed=1,2", "hydra/sweeper=basic"])
+    assert is_search_requested(recipe, ["seed=1,2"])
+    assert not is_search_requested(recipe, ["seed=1,2", "hydra/sweeper=basic"])
     search = plan_search(
         SearchRequest(str(small_recipe), ["seed=3,4", "sweep.max_parallel=2"], ["train"], "", [])
     )
@@ -181,13 +181,13 @@ def test_how_many_run_at_once(small_recipe: Path):
         (["seed=1,2", "hydra.sweeper.n_jobs=-1"], "hydra.sweeper.n_jobs=-1: takes a whole number, 1"),
         (["seed=1,2", "hydra.sweeper.n_trial=1"], "has no key n_trial; did you mean n_trials?"),
         (["seed=1,2", "hydra.sweeper.direction=x"], "give sweep.direction=minimize or maximize"),
-        (["seed=1,2", "hydra.sweeper.storage=x"], "the folder of the sweep is all that is kept"),
+        (["seed=1,2", "hydra.sweeper.storage=x"], "a search is stored in the sweep directory"),
         (
             ["seed=1,2", "hydra/sweeper/sampler=tpf"],
             "Available options in 'hydra/sweeper/sampler': random tpe",
         ),
-        (["seed=1,2", "hydra.sweeper.sampler=tpe"], "a sampler is chosen as hydra/sweeper/sampler=tpe"),
-        (["seed=1,2", "+hydra.sweeper.sampler.x=1"], "TPESampler can't be made so"),
+        (["seed=1,2", "hydra.sweeper.sampler=tpe"], "choose a sampler by hydra/sweeper/sampler=tpe"),
+        (["seed=1,2", "+hydra.sweeper.sampler.x=1"], "TPESampler does not take these options"),
         (["optimizer.lrr=interval(0,1)"], "has no key optimizer.lrr; did you mean optimizer.lr?"),
         (["seed=interval(0,1)"], "seed=0.0: takes a whole number, 0 or more"),
         (["seed=int(interval(-1,4))"], "seed=-1: takes a whole number, 0 or more"),

@@ -80,7 +80,7 @@ def test_a_search_survives_a_failed_trial_and_goes_on_to_its_number(recipe: Path
 
     (recipe / "high-bad").unlink()
     code, output = verb("resume", sweep)
-    assert code == 0 and "to go on with, 0 to be chosen" in output, output
+    assert code == 0 and "to continue, 0 to be chosen" in output, output
     assert "4 trials: 4 done" in output and "search: 4 of 4 trials" in output
     assert set(trained(sweep).values()) == {1, 2} and len(trained(sweep)) == 4
 
@@ -106,13 +106,13 @@ def test_a_search_that_is_killed_or_stopped_goes_on_with_the_same_command(
     assert len(begun) == 2  # no other ones
     command.interrupt_terminal()
     code, output = command.finish()
-    assert code == 75 and "goes on with the search" in output, output
+    assert code == 75 and "continues the search" in output, output
     code, shown = verb("status", sweep)
-    assert "search: 2 of 3 trials; nobody searches: `espnet3 resume" in shown, shown
+    assert "search: 2 of 3 trials; not running: `espnet3 resume" in shown, shown
 
     (recipe / "wait").unlink()
     code, output = run(recipe, *two)
-    assert code == 0 and "2 to go on with, 1 to be chosen" in output, output
+    assert code == 0 and "2 to continue, 1 to be chosen" in output, output
     assert "3 trials: 3 done" in output and set(begun) < set(trained(sweep))
     record = read_search(sweep)
     assert record is not None and set(record.trials) == set(trained(sweep))
@@ -136,14 +136,14 @@ def test_a_search_whose_first_trials_all_fail_gives_up(recipe: Path, run):
 def test_an_objective_that_no_trial_reports_ends_the_search(recipe: Path, run):
     code, output = run(recipe, *TRAINED, "sweep.objective=valid/wer", "sweep.direction=minimize")
     assert code == 1, output
-    assert "is done, and has no valid/wer: sweep.objective takes one of valid/" in output
+    assert "is done, but has no valid/wer: sweep.objective takes one of valid/" in output
     assert "valid/loss" in output and len(trained(recipe / "exp" / "sweeps" / "default")) == 1
 
 
 def test_a_mistake_leaves_nothing_behind(recipe: Path, run):
     for words, message in (
         (("--detach",), "--detach: trials run here; only those on Slurm go on by themselves"),
-        (("--force",), "--force: a search runs no finished trial again"),
+        (("--force",), "--force: a search never runs finished trials again"),
         (("--stage", "2"), "is missing: stage 0 prepare makes it, use --stage 0"),
         (("hydra/sweeper=optuno",), "there is no such sweeper here; did you mean optuna?"),
     ):

@@ -12,10 +12,10 @@ from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.record import Record, write_record
 from espnet3.status.snapshot import QueueSnapshot
-from espnet3.sweep.show.logs import first_failed, trial_named
+from espnet3.sweep.show.logs import find_first_failed, find_trial
 from espnet3.sweep.show.results import read_sweep, read_sweep_status
 from espnet3.sweep.show.table import sweep_table
-from espnet3.sweep.trials.folder import sort_out, sweep_of, trial_dir
+from espnet3.sweep.trials.folder import split_sweeps, sweep_of, trial_dir
 from espnet3.sweep.trials.record import (
     ListedTrial,
     SweepCommand,
@@ -124,22 +124,22 @@ def test_the_table_has_a_line_for_each_trial_and_marks_the_best(sweep: Path):
 
 def test_a_trial_is_named_by_number_name_or_hash(sweep: Path):
     for given in ("2", "b__22", "b_", "22"):
-        assert trial_named(sweep, given) == trial_dir(sweep, "b__22")
+        assert find_trial(sweep, given) == trial_dir(sweep, "b__22")
     for given, message in (("9", "there is no such trial"), ("x", "give a number from 1 to 6")):
         with pytest.raises(UserError, match=message):
-            trial_named(sweep, given)
+            find_trial(sweep, given)
 
 
 def test_logs_show_the_first_failure(sweep: Path):
     screen = Screen()
-    assert first_failed(sweep, screen) == trial_dir(sweep, "bad__55")
+    assert find_first_failed(sweep, screen) == trial_dir(sweep, "bad__55")
     assert screen.lines == ["trial 5 bad__55: failed: rank 1: ValueError: 1"]
 
 
 def test_a_sweep_is_told_from_a_run(sweep: Path, tmp_path: Path):
     trial = trial_dir(sweep, "a__11")
-    assert sort_out([sweep, trial]) == ([sweep.resolve()], [trial])
-    assert sort_out([sweep.parent]) == ([sweep.resolve()], [])
+    assert split_sweeps([sweep, trial]) == ([sweep.resolve()], [trial])
+    assert split_sweeps([sweep.parent]) == ([sweep.resolve()], [])
     assert sweep_of(trial) == sweep and sweep_of(sweep) is None
 
 

@@ -13,7 +13,7 @@ from espnet3.config.flat import flatten
 from espnet3.config.secrets import saved_text
 from espnet3.errors import UserError
 from espnet3.sweep.trials.expand import expand, expand_trials
-from espnet3.sweep.trials.trial import Trial, configured
+from espnet3.sweep.trials.trial import Trial, build_trial_config
 
 EXTRA = """
 defaults: [base, _self_]
@@ -76,8 +76,8 @@ def test_a_trial_has_the_configuration_that_its_overrides_compose(recipe, keys, 
         )
         fields = {"name": "one", "digest": candidate.digest, "values": {}, "overrides": [], "config": ""}
         rest = {"changes": candidate.changes, "code": {}, "stages": [], "command": ""}
-        base = expansion.bases[candidate.family]
-        config = configured(Path("/elsewhere"), Trial(**fields, **rest), base, "one", Path(exp_dir))
+        base = expansion.bases[candidate.base_index]
+        config = build_trial_config(Path("/elsewhere"), Trial(**fields, **rest), base, "one", Path(exp_dir))
         expected, found = (flatten(OmegaConf.to_container(one, resolve=True)) for one in (composed, config))
         for flat in (expected, found):
             del flat["sweep.dir"]
@@ -210,7 +210,7 @@ def test_a_secret_stays_the_name_of_its_variable(recipe, monkeypatch):
     assert "s3cr3t" not in str(grid.bases) + str(grid.candidates)
     first, rest = grid.candidates[0], {"overrides": [], "config": "", "code": {}, "stages": [], "command": ""}
     trial = Trial(name="x", digest=first.digest, values={}, changes=first.changes, **rest)
-    config = configured(Path("/s"), trial, grid.bases[0], "x", Path("/s/trials/x"))
+    config = build_trial_config(Path("/s"), trial, grid.bases[0], "x", Path("/s/trials/x"))
     assert "${oc.env:SOME_API_KEY}" in saved_text(config) and "s3cr3t" not in saved_text(config)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from espnet3.sweep.trials.expand import Expansion
-from espnet3.sweep.trials.extend import Extended, extend, other_code
+from espnet3.sweep.trials.extend import ExtendedSweep, code_difference, extend
 from espnet3.sweep.trials.objective import Objective
 from espnet3.sweep.trials.record import SweepCommand
 from espnet3.sweep.trials.trial import base_name
@@ -14,17 +14,17 @@ TRAIN = ["train", "validate"]
 
 
 @pytest.fixture
-def asked(expanded: Callable[..., Expansion]) -> Callable[..., Extended]:
+def asked(expanded: Callable[..., Expansion]) -> Callable[..., ExtendedSweep]:
     """Give a command to a sweep, which is that of an earlier result or a new one."""
 
     def ask(
-        before: Extended | None, *overrides: str, stages=TRAIN, revision="r1", others_of=None
-    ) -> Extended:
+        before: ExtendedSweep | None, *overrides: str, stages=TRAIN, revision="r1", read_values=None
+    ) -> ExtendedSweep:
         expansion = expanded(*overrides)
         given = SweepCommand(" ".join(overrides), expansion.keys, stages, {"revision": revision, "diff": ""})
         record = before.record if before else None
         configs = [base_name(base) for base in expansion.bases]
-        further = {} if others_of is None else {"others_of": others_of}
+        further = {} if read_values is None else {"read_values": read_values}
         return extend(
             record,
             expansion,
@@ -52,7 +52,7 @@ def test_added_values_extend_a_sweep_and_the_same_ones_change_nothing(asked):
 
 def test_a_key_that_is_swept_later_is_known_of_the_earlier_trials_too(asked):
     one = asked(None, "optimizer.lr=1e-3,1e-4")
-    two = asked(one, "optimizer.lr=1e-3", "seed=1,2", others_of=lambda name, keys: dict.fromkeys(keys, 1))
+    two = asked(one, "optimizer.lr=1e-3", "seed=1,2", read_values=lambda name, keys: dict.fromkeys(keys, 1))
     assert two.record.keys == ["optimizer.lr", "seed"]
     assert len(two.new) == 1  # seed=1 is what the first ones have
     values = [trial["values"] for trial in two.record.trials.values()]
@@ -84,11 +84,11 @@ def test_stages_that_are_asked_for_later_belong_to_the_trial_too(asked):
 def test_other_code_is_said(asked):
     one = asked(None, "seed=1", revision="a" * 40)
     given = SweepCommand("", [], [], {"revision": "b" * 40, "diff": ""})
-    assert other_code(one.record, given) == f"revision {'a' * 10} → {'b' * 10}"
+    assert code_difference(one.record, given) == f"revision {'a' * 10} → {'b' * 10}"
     same = SweepCommand("", [], [], {"revision": "a" * 40, "diff": ""})
-    assert other_code(one.record, same) == ""
+    assert code_difference(one.record, same) == ""
     changed = SweepCommand("", [], [], {"revision": "a" * 40, "diff": "0123"})
-    assert other_code(one.record, changed) == "other changes in the working tree"
+    assert code_difference(one.record, changed) == "other changes in the working tree"
 
 
 def test_trials_whose_hashes_begin_alike_have_names_of_their_own(asked, monkeypatch):

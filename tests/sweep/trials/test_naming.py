@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espnet3.sweep.trials.naming import LONGEST, labels, number_text, trial_name, value_text
+from espnet3.sweep.trials.naming import MAX_LENGTH, labels, number_text, trial_name, value_text
 
 LR = ("optimizers.generator.optimizer.lr", "optimizers.discriminator.optimizer.lr")
 
@@ -67,6 +67,6 @@ KEYS = st.lists(
 def test_any_name_is_a_folder_an_override_and_bounded(keys: list[str], data: st.DataObject):
     values = {key: data.draw(VALUES) for key in keys}
     name = trial_name(values, "f" * 64)
-    assert len(name) <= LONGEST
+    assert len(name) <= MAX_LENGTH
     assert re.fullmatch(r"[A-Za-z0-9._+-]+", name)
     assert name.endswith("__ffffffff") and not name.startswith((".", "-"))

@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from espnet3.errors import UserError
-from espnet3.sweep.trials.objective import Objective, read_objective, value_of
+from espnet3.sweep.trials.objective import Objective, objective_from_metrics, read_objective
 
 
 def config(mode: str = "min", objective: str | None = None, direction: str | None = None):
@@ -30,12 +30,16 @@ def test_a_metric_of_which_nobody_says_which_way_it_is_better_is_refused():
 
 def test_the_value_is_that_of_the_best_checkpoint():
     train = {"valid/loss": 3.0, "best valid/loss": 2.0, "valid/acc": 0.5}
-    assert value_of("valid/loss", train, {}) == 2.0
-    assert value_of("valid/loss", train, {"valid/loss": 1.5}) == 1.5  # stage 3 scores the best checkpoint
-    assert value_of("valid/acc", train, {"test/acc": 0.9}) == 0.5
-    assert value_of("valid/wer", train, {}) is None
+    assert objective_from_metrics("valid/loss", train, {}) == 2.0
+    assert (
+        objective_from_metrics("valid/loss", train, {"valid/loss": 1.5}) == 1.5
+    )  # stage 3 scores the best checkpoint
+    assert objective_from_metrics("valid/acc", train, {"test/acc": 0.9}) == 0.5
+    assert objective_from_metrics("valid/wer", train, {}) is None
 
 
 def test_better_is_as_the_direction_says():
-    assert Objective("m", "minimize").better(1.0, 2.0) and not Objective("m", "minimize").better(2.0, 1.0)
-    assert Objective("m", "maximize").better(2.0, 1.0)
+    assert Objective("m", "minimize").is_better(1.0, 2.0) and not Objective("m", "minimize").is_better(
+        2.0, 1.0
+    )
+    assert Objective("m", "maximize").is_better(2.0, 1.0)

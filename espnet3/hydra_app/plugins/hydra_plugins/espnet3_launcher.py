@@ -1,6 +1,6 @@
-"""`hydra/launcher=espnet3`: whatever a sweeper of Hydra's asks for becomes trials of a durable sweep.
+"""`hydra/launcher=espnet3`: runs the trials of any Hydra sweeper as an espnet3 sweep.
 
-Hydra takes launchers only from the namespace `hydra_plugins`; espnet3.hydra_app puts this folder on the path.
+Hydra finds launchers only in the namespace `hydra_plugins`; espnet3.hydra_app adds this folder to the path.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 @dataclass
 class Espnet3Conf:
-    """What espnet3.hydra_app is asked for besides the trials; where they run is the recipe's `launcher`."""
+    """Options of espnet3.hydra_app; where trials run is set by the recipe's `launcher`."""
 
     _target_: str = "hydra_plugins.espnet3_launcher.Espnet3Launcher"
     stages: list[str] = field(default_factory=lambda: ["train", "validate"])
@@ -31,16 +31,16 @@ ConfigStore.instance().store(group="hydra/launcher", name="espnet3", node=Espnet
 class Espnet3Launcher(Launcher):
     """Runs trials as `run.sh --multirun` does."""
 
-    def __init__(self, **asked: Any) -> None:
-        self._asked = asked
+    def __init__(self, **options: Any) -> None:
+        self._options = options
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Note the configuration: of it the recipe and the swept keys count."""
+        """Keep the configuration, for the recipe and the swept keys."""
         self._config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the trials, or with `detach` submit them: then nothing is returned."""
-        from espnet3.hydra_app.launched import launch
+        """Run the trials; with `detach` submit them and return nothing."""
+        from espnet3.hydra_app.launch import launch
 
         swept: Any = OmegaConf.to_container(self._config.hydra.overrides.task, resolve=False)
-        return launch(str(self._config.recipe_dir), swept, job_overrides, **self._asked)
+        return launch(str(self._config.recipe_dir), swept, job_overrides, **self._options)

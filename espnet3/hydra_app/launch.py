@@ -1,4 +1,4 @@
-"""What our launcher in Hydra does: it runs the trials that a sweeper asks for as a sweep of ours."""
+"""Run the trials of a Hydra sweeper as an espnet3 sweep, for the launcher `espnet3`."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from espnet3.__main__ import exiting
 from espnet3.commands.run import single_trial_command
 from espnet3.config.compose import find_recipe
 from espnet3.config.overrides import parse_overrides
-from espnet3.hydra_app.trial import is_ours
+from espnet3.hydra_app.trial import is_application_key
 from espnet3.slurm.allocation import read_allocation
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.command import plan_sweep, run_sweep, sweep_directory
@@ -34,52 +34,52 @@ def launch(
     force: bool,
     detach: bool,
 ) -> list[JobReturn]:
-    """Run trials to their end, or with `detach` only submit them.
+    """Run trials to their end; with `detach` only submit them.
 
     Args:
         recipe_dir: the recipe's folder.
-        swept: the overrides of the multirun: those of several values say which keys are swept.
+        swept: the overrides of the multirun; those with several values name the swept keys.
         trials: the overrides of each trial.
-        stages: what each runs.
-        command: as it was typed.
-        force: run those too that are done.
-        detach: return when they are submitted.
+        stages: the stages of each trial.
+        command: the command line.
+        force: run finished trials again.
+        detach: return when the trials are submitted.
 
     Returns:
-        One for each trial, with its objective; none with `detach`.
+        One per trial, with its objective; empty with `detach`.
 
     Raises:
-        SystemExit: a mistake of the user's, which was told; or the trials were stopped or left alone.
+        SystemExit: a reported mistake of the user, or the trials were stopped or detached from.
     """
     recipe, allocation = find_recipe(Path(recipe_dir)), read_allocation(os.environ)
-    single = argparse.Namespace(stage=stages[0], stop_stage=stages[-1])
-    asked = SweepOptions(list(stages), command, force, detach, allocation)
-    found: list[JobReturn] = []
+    stage_options = argparse.Namespace(stage=stages[0], stop_stage=stages[-1])
+    options = SweepOptions(list(stages), command, force, detach, allocation)
+    returns: list[JobReturn] = []
 
     def run() -> int:
-        own = [[word for word in trial if not is_ours(word)] for trial in trials]
-        expansion = expand_trials(recipe, own, allocation, keys=_keys(swept))
+        overrides = [[word for word in trial if not is_application_key(word)] for trial in trials]
+        expansion = expand_trials(recipe, overrides, allocation, keys=_swept_keys(swept))
         sweep = sweep_directory(expansion)
-        make = partial(
+        plan = partial(
             plan_sweep,
             expansion,
             stages,
             command,
-            partial(single_trial_command, single, expansion.fixed, recipe),
+            partial(single_trial_command, stage_options, expansion.fixed, recipe),
         )
-        code = run_sweep(make, sweep, asked, Screen())
+        code = run_sweep(plan, sweep, options, Screen())
         if not detach:
-            found.extend(_returns(sweep, expansion, trials))
+            returns.extend(_returns(sweep, expansion, trials))
         return code
 
     code = exiting(run)
     if code not in (0, 1):
         sys.exit(code)
-    return found
+    return returns
 
 
-def _keys(swept: Sequence[str]) -> list[str]:
-    parsed = parse_overrides([word for word in swept if not is_ours(word)], several=True)
+def _swept_keys(swept: Sequence[str]) -> list[str]:
+    parsed = parse_overrides([word for word in swept if not is_application_key(word)], several=True)
     return [override.key_or_group for override in parsed if override.is_sweep_override()]
 
 
