@@ -128,7 +128,7 @@ def test_after_a_kill_the_workers_are_gone_and_only_the_rest_is_made(make, tmp_p
         f"    folder, sizes = Path({str(killed)!r}), {sizes!r}\n"
         "    manifests = {split: str(folder / f'{split}.jsonl') for split in sizes}\n"
         "    settings = {**SETTINGS, 'utterances': sizes}\n"
-        "    prepare(manifests=manifests, **settings, task=Task.alone('prepare'))\n"
+        "    prepare(manifests=manifests, **settings, task=Task.single('prepare'))\n"
     )
     (tmp_path / "prepare_killed.py").write_text(script)
     process = subprocess.Popen([sys.executable, str(tmp_path / "prepare_killed.py")], start_new_session=True)
