@@ -72,7 +72,7 @@ def begin_with_whole_epoch(trainer: Trainer) -> None:
 
 def set_max_steps(trainer: Trainer, steps: int) -> None:
     """Move the end of training: a validation that follows the last step is left out where it is reached."""
-    _replace(trainer.fit_loop, "max_steps", steps)
+    _replace(trainer.fit_loop.epoch_loop, "max_steps", steps)
 
 
 def count_step(trainer: Trainer) -> None:

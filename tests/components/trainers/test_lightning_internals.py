@@ -30,7 +30,7 @@ NAMES = {
     "Trainer.fit_loop._should_accumulate": "accumulates",
     f"{EPOCH_LOOP}.total_batch_idx": "batch_number",
     "lightning.pytorch.loops.loop:_Loop.restarting.fset": "begin_with_whole_epoch",
-    "Trainer.fit_loop.max_steps": "set_max_steps",
+    f"{EPOCH_LOOP}.max_steps": "set_max_steps",
     f"{EPOCH_LOOP}.manual_optimization.optim_step_progress.increment_ready": "count_step",
     f"{EPOCH_LOOP}.manual_optimization.optim_step_progress.increment_completed": "count_step",
     f"{EPOCH_LOOP}.val_loop.batch_progress.total.reset_on_restart": "forget_cut_validation",
@@ -129,7 +129,7 @@ def test_the_table_names_every_private_name_in_use():
         ("_accelerator_connector", leave_samplers_alone),
         ("_accelerator_connector.use_distributed_sampler", leave_samplers_alone),
         ("fit_loop._combined_loader", ask_for_training_data_again),
-        ("fit_loop.max_steps", lambda trainer: set_max_steps(trainer, 3)),
+        ("fit_loop.epoch_loop.max_steps", lambda trainer: set_max_steps(trainer, 3)),
     ],
 )
 def test_what_would_be_set_in_vain_after_a_renaming_fails_at_once(name, needs, monkeypatch):
@@ -141,3 +141,9 @@ def test_what_would_be_set_in_vain_after_a_renaming_fails_at_once(name, needs, m
     monkeypatch.delattr(owner if last in vars(owner) else type(owner), last)
     with pytest.raises(RuntimeError, match=rf"^lightning {lightning.__version__} has no \w+\.{last},"):
         needs(trainer)
+
+
+def test_the_end_of_training_moves():
+    trainer = make_trainer(max_steps=1)
+    set_max_steps(trainer, 3)
+    assert trainer.max_steps == 3
