@@ -1,25 +1,27 @@
 #!/usr/bin/env bash
 # Install espnet3 with every pinned dependency; without root. Needs Python >= 3.11, pip and git.
 #
-#   tools/install.sh [--dev] [--torch cpu|cu126|...]
+#   tools/install.sh [--dev] [--torch cpu|cu126|...] [--lowest]
 #
 #   --dev          also what the checks and the tests need
 #   --torch BUILD  take PyTorch's own build for this platform (cpu, cu126, ...) instead of the registry's
+#   --lowest       into .venv-lowest, with the lowest versions that pyproject.toml allows: for tools/test.sh --lowest
 #
 # Installs into the active virtual or conda environment, or into .venv, which it makes. A torch that is installed
 # there is kept. Does nothing when the same was installed before.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-extras=recipes,search torch=
+extras=recipes,search torch= lowest=
 while [ $# -gt 0 ]; do
     case $1 in
         --dev) extras=dev ;;
+        --lowest) lowest=yes ;;
         --torch) [ $# -gt 1 ] || { echo "tools/install.sh: --torch needs a build: cpu or cu..." >&2; exit 2; }
             torch=$2; shift ;;
         --torch=*) torch=${1#*=} ;;
         -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-        *) echo "tools/install.sh: $1: unknown option (known: --dev, --torch BUILD)" >&2; exit 2 ;;
+        *) echo "tools/install.sh: $1: unknown option (known: --dev, --torch BUILD, --lowest)" >&2; exit 2 ;;
     esac
     shift
 done
@@ -31,25 +33,27 @@ esac
 exec 9> .install.lock
 if command -v flock > /dev/null; then flock 9; fi
 
-if [ -n "${VIRTUAL_ENV:-}" ]; then
+if [ -n "$lowest" ]; then
+    environment=$PWD/.venv-lowest
+elif [ -n "${VIRTUAL_ENV:-}" ]; then
     environment=$VIRTUAL_ENV
 elif [ -n "${CONDA_PREFIX:-}" ] && [ "${CONDA_DEFAULT_ENV:-base}" != base ]; then
     environment=$CONDA_PREFIX
 else
     environment=$PWD/.venv
-    if [ ! -x "$environment/bin/python" ]; then
-        for python in python3 python3.13 python3.12 python3.11 none; do
-            if [ $python = none ]; then
-                echo "tools/install.sh: no Python >= 3.11 on PATH; install one and try again" >&2; exit 2
-            fi
-            if $python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then break; fi
-        done
-        echo "making the virtual environment .venv with $($python --version)"
-        if ! $python -m venv "$environment"; then
-            rm -rf "$environment"
-            echo "tools/install.sh: $python can't make a virtual environment (on Debian: install python3-venv)" >&2
-            exit 2
+fi
+if [ "${environment%/*}" = "$PWD" ] && [ ! -x "$environment/bin/python" ]; then
+    for python in python3 python3.13 python3.12 python3.11 none; do
+        if [ $python = none ]; then
+            echo "tools/install.sh: no Python >= 3.11 on PATH; install one and try again" >&2; exit 2
         fi
+        if $python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then break; fi
+    done
+    echo "making the virtual environment ${environment##*/} with $($python --version)"
+    if ! $python -m venv "$environment"; then
+        rm -rf "$environment"
+        echo "tools/install.sh: $python can't make a virtual environment (on Debian: install python3-venv)" >&2
+        exit 2
     fi
 fi
 python=$environment/bin/python
@@ -69,7 +73,9 @@ if [ -n "$torch" ]; then
     "$python" -m pip install --quiet --index-url "https://download.pytorch.org/whl/$torch" "torch==$version"
     installed=$version
 fi
-if [ -n "$installed" ]; then
+if [ -n "$lowest" ]; then
+    "$python" tools/lowest_versions.py > "$constraints"
+elif [ -n "$installed" ]; then
     sed "s/^torch==.*/torch==$installed/" tools/constraints.txt > "$constraints"
     echo "keeping torch $installed"
 else

@@ -125,15 +125,15 @@ def set_value(config: DictConfig, override: Override, *, force_add: bool = False
 def is_empty_group(config: DictConfig, key: str) -> bool:
     """Whether `key` is a group of keys that has none, such as further options: it takes any."""
     old = OmegaConf.select(config, key, throw_on_missing=False)
-    return isinstance(old, DictConfig) and not old._is_none() and len(old) == 0
+    return isinstance(old, DictConfig) and len(old) == 0
 
 
 def flat_keys(node: Any, prefix: str = "") -> list[str]:
-    """Every dotted key below `node`, inner ones included; interpolations are not resolved."""
-    if isinstance(node, DictConfig):
-        children: list[tuple[str, Any]] = [(str(key), node._get_node(key)) for key in node]
-    elif isinstance(node, ListConfig) and not node._is_none() and not node._is_interpolation():
-        children = [(str(index), node._get_node(index)) for index in range(len(node))]
+    """Every dotted key below the plain value `node`, inner ones included."""
+    if isinstance(node, dict):
+        children: Iterable[tuple[Any, Any]] = node.items()
+    elif isinstance(node, list):
+        children = enumerate(node)
     else:
         return []
     keys = []
@@ -145,7 +145,7 @@ def flat_keys(node: Any, prefix: str = "") -> list[str]:
 
 def _unknown_key(config: DictConfig, key: str) -> str | None:
     """What to write instead of `key`, when `config` does not have it; else None."""
-    known = flat_keys(config)
+    known = flat_keys(OmegaConf.to_container(config, resolve=False))
     if key in known:
         return None
     return suggestion(key, known, otherwise=f"a new key is written +{key}=…")

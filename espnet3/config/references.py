@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, OmegaConf
 
 _PLAIN = re.compile(r"\$\{([^{}:$]*)\}")
 """`${key}`, `${.key}`, `${key[0]}` with nothing else inside."""
@@ -41,7 +41,7 @@ def dependents(config: DictConfig, keys: Iterable[str]) -> set[str]:
 
 def interpolations(config: DictConfig) -> Iterator[tuple[str, str]]:
     """Key and text of every value that holds an interpolation."""
-    yield from _interpolations(config, "")
+    yield from _interpolations(config, OmegaConf.to_container(config, resolve=False), "")
 
 
 def overlap(one: str, other: str) -> bool:
@@ -60,17 +60,13 @@ def outermost(keys: Iterable[str]) -> set[str]:
     }
 
 
-def _interpolations(node: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    if node is None:
-        return
-    if node._is_interpolation():
-        yield prefix, str(node._value())
-    elif isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-        for key in node:
-            yield from _interpolations(node._get_node(key), _below(prefix, key))
-    elif isinstance(node, ListConfig) and not node._is_none() and not node._is_missing():
-        for index in range(len(node)):
-            yield from _interpolations(node._get_node(index), _below(prefix, index))
+def _interpolations(node: Any, plain: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    """Those below `node`, of which `plain` is the unresolved content."""
+    for key, value in plain.items() if isinstance(plain, dict) else enumerate(plain):
+        if isinstance(value, dict | list):
+            yield from _interpolations(node[key], value, _below(prefix, key))
+        elif isinstance(value, str) and OmegaConf.is_interpolation(node, key):
+            yield _below(prefix, key), value
 
 
 def _below(prefix: str, name: Any) -> str:

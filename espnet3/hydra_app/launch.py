@@ -91,7 +91,10 @@ def _returns(sweep: Path, expansion: Expansion, trials: Sequence[Sequence[str]])
 
 
 def _return(row: TrialRow, overrides: Sequence[str]) -> JobReturn:
+    returned = JobReturn(list(overrides))
     if row.state.state == "done":
-        return JobReturn(list(overrides), status=JobStatus.COMPLETED, _return_value=row.objective)
-    error = CompactHydraException(f"trial {row.name} is {row.state.state}: {row.state.message}")
-    return JobReturn(list(overrides), status=JobStatus.FAILED, _return_value=error)
+        returned.status, returned.return_value = JobStatus.COMPLETED, row.objective
+    else:
+        error = CompactHydraException(f"trial {row.name} is {row.state.state}: {row.state.message}")
+        returned.status, returned.return_value = JobStatus.FAILED, error
+    return returned

@@ -4,9 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -51,17 +54,29 @@ def test_help_is_the_comment_at_the_top(script: str):
     assert f"tools/{script}" in done.stdout and "set -euo" not in done.stdout
 
 
-def test_every_dependency_is_pinned():
-    import importlib.metadata
+def requirements() -> dict[str, Requirement]:
+    project = tomllib.loads((TOOLS.parent / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    found = map(Requirement, [*project["dependencies"], *(one for extra in extras for one in extra)])
+    return {canonicalize_name(one.name): one for one in found if one.name != "espnet3"}
 
-    pinned = {
-        line.split("==")[0].lower().replace("_", "-")
-        for line in (TOOLS / "constraints.txt").read_text().splitlines()
-        if "==" in line
-    }
-    required = importlib.metadata.requires("espnet3") or []
-    names = {requirement.split(">")[0].split("[")[0].strip().lower() for requirement in required}
-    assert names - {"espnet3"} <= pinned
+
+def versions(lines: str) -> dict[str, str]:
+    pairs = [line.split("==") for line in lines.splitlines() if "==" in line]
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def test_every_dependency_is_pinned_at_a_version_that_is_allowed():
+    pinned = versions((TOOLS / "constraints.txt").read_text())
+    assert [str(one) for name, one in requirements().items() if pinned.get(name) not in one.specifier] == []
+
+
+def test_the_lowest_versions_are_allowed_and_none_below_them():
+    script = [sys.executable, str(TOOLS / "lowest_versions.py")]
+    lowest = versions(subprocess.run(script, capture_output=True, text=True, check=True).stdout)
+    assert lowest.keys() == requirements().keys()
+    for name, one in requirements().items():
+        assert lowest[name] in one.specifier and f">={lowest[name]}" in str(one.specifier)
 
 
 @pytest.fixture

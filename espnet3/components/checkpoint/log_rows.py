@@ -8,8 +8,9 @@ written after its last checkpoint are written again by the resumed run: they are
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch import Trainer
+
+from espnet3.components.trainers.lightning_internals import batch_has_row, batches_that_stepped, row_to_come
 
 KEY = "espnet3_logs"
 
@@ -40,10 +41,9 @@ def log_state(trainer: Trainer, *, batch_to_come: bool, epoch_to_come: bool) -> 
         batch_to_come: the row of the batch that was run, if it gets one, is still to be written.
         epoch_to_come: the row of the epoch is.
     """
-    loop = trainer.fit_loop.epoch_loop
-    step = loop._batches_that_stepped
+    step = batches_that_stepped(trainer)
     row: dict[str, Any] | None = None
-    if epoch_to_come or (batch_to_come and _batch_has_row(trainer)):
+    if epoch_to_come or (batch_to_come and batch_has_row(trainer)):
         # Lightning logs the epoch's means at the step of its last batch.
         metrics = _row(trainer)
         row = {"metrics": metrics, "step": step - epoch_to_come} if metrics else None
@@ -72,13 +72,6 @@ def _continued(trainer: Trainer) -> dict[str, ContinuedLogger]:
     return {str(logger.name): logger for logger in trainer.loggers if isinstance(logger, ContinuedLogger)}
 
 
-def _batch_has_row(trainer: Trainer) -> bool:
-    """Whether Lightning's logger connector will write the row of the batch that was run."""
-    accumulates = trainer.fit_loop.epoch_loop._should_accumulate()
-    automatic = trainer.lightning_module.automatic_optimization
-    return not (accumulates and automatic) and trainer._logger_connector.should_update_logs
-
-
 def _row(trainer: Trainer) -> dict[str, Any]:
-    metrics: dict[str, Any] = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])
+    metrics = row_to_come(trainer)
     return {"epoch": trainer.current_epoch, **metrics} if metrics else {}

@@ -19,7 +19,6 @@ from espnet3.components.checkpoint.held_gradients import (
 )
 from espnet3.components.checkpoint.log_rows import KEY as LOGS
 from espnet3.components.checkpoint.log_rows import continue_rows, log_state
-from espnet3.components.checkpoint.loop_state import before_validation
 from espnet3.components.checkpoint.ranking import Ranked, Ranking, read_ranking, write_ranking
 from espnet3.components.checkpoint.run_state import (
     KEY,
@@ -31,6 +30,15 @@ from espnet3.components.checkpoint.run_state import (
 from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.monitored_metric import NeverLogged, monitored_value
+from espnet3.components.trainers.lightning_internals import (
+    batch_number,
+    forget_cut_validation,
+    is_last_batch,
+    is_training_done,
+    set_max_steps,
+    state_before_validation,
+    validation_follows,
+)
 from espnet3.rundir.stop import Stopped
 
 log = logging.getLogger(__name__)
@@ -123,7 +131,7 @@ class RunCheckpoint(Checkpoint):
         checkpoint[CANDIDATE] = None if self._candidate is None else vars(self._candidate)
         checkpoint[VALIDATION] = moment.validation
         if moment.validation:
-            before_validation(checkpoint["loops"]["fit_loop"], self._batches_before_validation)
+            state_before_validation(checkpoint["loops"]["fit_loop"], self._batches_before_validation)
         save_held(
             checkpoint,
             self._writing,
@@ -148,10 +156,11 @@ class RunCheckpoint(Checkpoint):
         continue_rows(trainer, self._loaded[LOGS] if self._loaded else None)
         if self._loaded:
             restore_metrics(self._loaded[KEY], trainer)
-            loop, steps = trainer.fit_loop.epoch_loop, self._loaded["global_step"]
-            if self._loaded[VALIDATION] and 0 <= loop.max_steps <= steps:
+            steps = self._loaded["global_step"]
+            if self._loaded[VALIDATION] and 0 <= trainer.max_steps <= steps:
                 # Lightning would call it finished, and leave out the validation that is still to come.
-                self._max_steps, loop.max_steps = loop.max_steps, steps + 1
+                self._max_steps = trainer.max_steps
+                set_max_steps(trainer, steps + 1)
         if trainer.is_global_zero:
             self._restore_ranking(module)
 
@@ -183,15 +192,12 @@ class RunCheckpoint(Checkpoint):
     ) -> None:
         """Save, if it is due, or if the ranks have agreed to stop, or if max_steps ends training here."""
         module = _ours(module)
-        loop = trainer.fit_loop.epoch_loop
-        fetcher = trainer.fit_loop._data_fetcher
-        assert fetcher is not None
         every = self.every_n_batches
-        self._is_due |= module.save_agreed or (every is not None and (loop.total_batch_idx + 1) % every == 0)
-        is_last, validates = loop._num_ready_batches_reached(), loop._should_check_val_fx(fetcher)
-        if is_last and not validates:
+        self._is_due |= module.save_agreed or (every is not None and batch_number(trainer) % every == 0)
+        validates = validation_follows(trainer)
+        if is_last_batch(trainer) and not validates:
             return  # the end of the epoch comes next
-        is_end = loop._is_training_done and not validates
+        is_end = is_training_done(trainer) and not validates
         if module.stop_agreed or self._is_due or is_end:
             self._save(trainer, module, _Moment(batch_row=True, validation=validates))
         if module.stop_agreed:
@@ -203,11 +209,9 @@ class RunCheckpoint(Checkpoint):
             return
         self._random_before_validation = random_state()
         if self._max_steps is not None:
-            trainer.fit_loop.epoch_loop.max_steps, self._max_steps = self._max_steps, None
-        # A validation that a stop has cut off has left a batch behind in Lightning's counts.
-        total = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
-        total.reset_on_restart()
-        self._batches_before_validation = total.completed
+            set_max_steps(trainer, self._max_steps)
+            self._max_steps = None
+        self._batches_before_validation = forget_cut_validation(trainer)
 
     def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Stop, if any rank was asked to since the last batch; saves the state from before the validation."""
@@ -226,17 +230,16 @@ class RunCheckpoint(Checkpoint):
         if trainer.sanity_checking:
             return
         module = _ours(module)
-        loop = trainer.fit_loop.epoch_loop
-        if loop._num_ready_batches_reached():
+        if is_last_batch(trainer):
             return
         candidate = self._weigh(trainer, module) if self.monitor.startswith("valid/") else None
-        if candidate is not None or loop._is_training_done:
+        if candidate is not None or is_training_done(trainer):
             self._save(trainer, module, _Moment(), candidate)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Save; then stop, if asked to on any rank since the last batch."""
         module = _ours(module)
-        if not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+        if not is_last_batch(trainer):
             return  # max_steps ended the training inside the epoch, and that was saved
         self._save(trainer, module, _Moment(epoch_row=True), self._weigh(trainer, module))
         stop = {"stop": module.stop_agreed or module.stop_requested()}

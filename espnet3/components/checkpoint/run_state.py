@@ -18,6 +18,7 @@ from torch.nn import Module
 
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.metric_sums import MetricSums
+from espnet3.components.trainers.lightning_internals import restore_callback_metrics
 
 KEY = "espnet3_ranks"
 
@@ -56,7 +57,7 @@ def restore_metrics(states: list[dict[str, Any]], trainer: Trainer) -> None:
     """Make the last logged metrics those of the checkpoint; training need not go on from it."""
     if trainer.global_rank < len(states):
         metrics = states[trainer.global_rank]["metrics"]
-        trainer._logger_connector._callback_metrics.update(metrics)
+        restore_callback_metrics(trainer, metrics)
 
 
 def restore_run_state(states: list[dict[str, Any]], trainer: Trainer, module: ESPnetLightningModule) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from espnet3.components.trainers.lightning_internals import attached_trainer, replace_logged
+
 
 def log_batch(module: LightningModule, stats: Mapping[str, Tensor], weight: Tensor | float) -> None:
     """Log scalars as `train/<key>` for this batch, inside `training_step`; nothing is read from a device.
@@ -12,11 +14,9 @@ def log_batch(module: LightningModule, stats: Mapping[str, Tensor], weight: Tens
     The first time, a key goes through `self.log`. After that only its value is replaced: the checks and
     copies of `self.log` cost about 0.3 ms for each key and batch, as much as a small network's backward pass.
     """
-    trainer = module._trainer
-    known = {} if trainer is None else trainer.fit_loop.epoch_loop._results
+    trainer = attached_trainer(module)
     for key, value in stats.items():
-        metric = known.get(f"training_step.train/{key}")
-        if metric is None:
+        if trainer is None or not replace_logged(trainer, f"train/{key}", value):
             module.log(
                 f"train/{key}",
                 value,
@@ -25,9 +25,6 @@ def log_batch(module: LightningModule, stats: Mapping[str, Tensor], weight: Tens
                 prog_bar=_is_on_bar(module),
                 batch_size=weight,  # type: ignore[arg-type]  # a tensor stays one: nothing is read back
             )
-        else:
-            metric.forward(value, 1)
-            metric.has_reset = False
 
 
 def _is_on_bar(module: LightningModule) -> bool:
@@ -36,5 +33,5 @@ def _is_on_bar(module: LightningModule) -> bool:
     It reads each of them from the device for every batch. That costs nothing on the CPU; elsewhere only a
     bar that shows them is worth it.
     """
-    trainer = module._trainer
+    trainer = attached_trainer(module)
     return module.device.type == "cpu" or trainer is None or trainer.progress_bar_callback is not None

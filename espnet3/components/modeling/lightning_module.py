@@ -9,7 +9,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from espnet3.components.checkpoint.epoch_start import begin_with_whole_epoch
 from espnet3.components.data.rank_data import RankData
 from espnet3.components.modeling.data_position import DataPosition
 from espnet3.components.modeling.epoch_metrics import EpochMetrics
@@ -20,6 +19,13 @@ from espnet3.components.modeling.single_training import SingleTraining
 from espnet3.components.modeling.skippable_optimization import SkippableOptimization
 from espnet3.components.modeling.training_length import TrainingLength, training_length
 from espnet3.components.modeling.training_summary import training_summary
+from espnet3.components.trainers.lightning_internals import (
+    ask_for_training_data_again,
+    attached_trainer,
+    begin_with_whole_epoch,
+    is_last_batch,
+    leave_samplers_alone,
+)
 from espnet3.config.given import given
 from espnet3.config.optimizers import is_named
 
@@ -80,12 +86,13 @@ class ESPnetLightningModule(SkippableOptimization):
 
     def setup(self, stage: str) -> None:
         """Keep Lightning from putting a sampler of its own into loaders that deal the data over the ranks."""
-        self.trainer._accelerator_connector.use_distributed_sampler = False
+        leave_samplers_alone(self.trainer)
 
     def train_dataloader(self) -> DataLoader[Any] | list[Any]:
         """The training data of this rank; on a resumed run it begins where the run had stopped."""
-        if not self.place.batch and self._trainer is not None:
-            begin_with_whole_epoch(self._trainer)
+        trainer = attached_trainer(self)
+        if not self.place.batch and trainer is not None:
+            begin_with_whole_epoch(trainer)
         return self._loader(
             "train",
             epoch=self.place.epoch,
@@ -98,7 +105,8 @@ class ESPnetLightningModule(SkippableOptimization):
         return self._loader("valid")
 
     def _loader(self, split: str, **begin: Any) -> DataLoader[Any] | list[Any]:
-        rank = self._trainer.global_rank if self._trainer is not None else 0
+        trainer = attached_trainer(self)
+        rank = trainer.global_rank if trainer is not None else 0
         return self.data.loader(split, rank=rank, world_size=self._world_size, **begin)
 
     def collect_stats(self) -> None:
@@ -159,7 +167,7 @@ class ESPnetLightningModule(SkippableOptimization):
             RuntimeError: named optimizers with a strategy that cannot run them.
         """
         is_named(self.config)  # raises where the keys of both are mixed
-        return self.optimization.configure(self.model, self._trainer, self._length)
+        return self.optimization.configure(self.model, attached_trainer(self), self._length)
 
     def _length(self) -> TrainingLength:
         return training_length(self.trainer, len(self._loader("train")))
@@ -193,7 +201,9 @@ class ESPnetLightningModule(SkippableOptimization):
         uids, data = read_batch(batch)
         returned = self.model(**data)
         flags = {"stop": self.stop_requested(), "save": self.save_requested()}
-        output, verdict = self.optimization.agree(returned, len(uids), flags, self.device, self._trainer)
+        output, verdict = self.optimization.agree(
+            returned, len(uids), flags, self.device, attached_trainer(self)
+        )
         self.stop_agreed, self.save_agreed = bool(verdict["stop"]), bool(verdict["save"])
         self.place.after_batch(self.current_epoch, batch_idx)
         if self.skip_if(bool(verdict["nonfinite"]), batch_idx):
@@ -204,9 +214,9 @@ class ESPnetLightningModule(SkippableOptimization):
 
     def on_train_epoch_end(self) -> None:
         """Step epoch-based schedulers, after the means over the epoch are logged."""
-        is_whole = self.trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+        is_whole = is_last_batch(self.trainer)
         if is_whole and self.place.after_epoch(self.current_epoch):
-            self.trainer.fit_loop._combined_loader = None  # Lightning is to ask for the data again
+            ask_for_training_data_again(self.trainer)
         self.metrics.end_epoch(self._world_size, is_whole=is_whole)
         self.optimization.end_epoch(self.metrics.new_value)
 
@@ -227,7 +237,8 @@ class ESPnetLightningModule(SkippableOptimization):
         A request to stop ends the loop here: the state from before the validation is saved, and the
         resumed run repeats the whole validation.
         """
-        trains = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        trainer = attached_trainer(self)
+        trains = trainer is not None and trainer.state.fn == TrainerFn.FITTING
         if trains and self.stop_requested():
             raise StopIteration
         uids, data = read_batch(batch)
@@ -240,4 +251,5 @@ class ESPnetLightningModule(SkippableOptimization):
 
     @property
     def _world_size(self) -> int:
-        return self._trainer.world_size if self._trainer is not None else 1
+        trainer = attached_trainer(self)
+        return trainer.world_size if trainer is not None else 1

@@ -17,6 +17,7 @@ from espnet3.components.modeling.named.routing import Router, all_finite, read_s
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.components.modeling.training_length import TrainingLength
+from espnet3.components.trainers.lightning_internals import count_step
 from espnet3.components.trainers.named_optimizers import check_trainer
 from espnet3.config.named_optimizers import NamedConfig, read_named_config
 
@@ -164,9 +165,7 @@ class NamedTraining:
         world_size = 1 if trainer is None else trainer.world_size
         routed = self._router.route(read, flags, device=device, world_size=world_size)
         if trainer is not None:  # max_steps and the names of checkpoints mean batches, whatever they update
-            progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-            progress.increment_ready()
-            progress.increment_completed()
+            count_step(trainer)
         return outputs[0], {**routed.flags, "nonfinite": int(routed.nonfinite)}
 
     def run(self, steps: list[OptimizationStep]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from espnet3.components.modeling.kept_buffers import KeptBuffers
 from espnet3.components.modeling.named.reduction import GradientReduction, default_bucket_bytes
 from espnet3.components.modeling.update_window import UpdateWindow
+from espnet3.components.trainers.lightning_internals import accumulates, attached_trainer, forget_logged
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
 
 log = logging.getLogger(__name__)
@@ -68,8 +69,9 @@ class SkippableOptimization(LightningModule):
         self._skipping = skip
         if skip:
             self._buffers_before.restore()
-            if self._trainer is not None:  # the loggers' next row must not repeat the batch before
-                self._trainer.fit_loop.epoch_loop._results.reset(fx="training_step")
+            trainer = attached_trainer(self)
+            if trainer is not None:  # the loggers' next row must not repeat the batch before
+                forget_logged(trainer)
             log.warning(
                 "epoch %d, batch %d: the loss is NaN or Inf; the batch is skipped on all ranks",
                 self.current_epoch + 1,
@@ -87,7 +89,7 @@ class SkippableOptimization(LightningModule):
         if self.window.hold():
             for optimizer in self.trainer.optimizers:
                 optimizer.zero_grad()
-        if self._reduction is None or self.trainer.fit_loop._should_accumulate():
+        if self._reduction is None or accumulates(self.trainer):
             super().backward(loss, *args, **kwargs)
             return
         with self._reduction.during_backward():

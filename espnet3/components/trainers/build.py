@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning.fabric.utilities.rank_zero
-import lightning.pytorch.utilities.rank_zero
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
@@ -15,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
 from espnet3.components.trainers.cluster_environment import TaskEnvironment
+from espnet3.components.trainers.lightning_internals import leave_signals_alone, set_rank
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
 from espnet3.components.trainers.quiet import quieten_lightning
 from espnet3.config.trainer_keys import UNUSED, check_trainer_keys
@@ -38,9 +37,7 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
     arguments = trainer_arguments(config)
     arguments["accelerator"] = _accelerator(arguments.get("accelerator", "auto"), config)
     _check_ranks(arguments, task)
-    # Lightning guesses the rank from Slurm's variables at import; who logs must not depend on that.
-    for module in (lightning.fabric.utilities.rank_zero, lightning.pytorch.utilities.rank_zero):
-        module.rank_zero_only.rank = task.rank  # type: ignore[attr-defined]
+    set_rank(task.rank)  # decides who logs
     everything = [*callbacks, *build_callbacks(config)]
     trainer = Trainer(
         **{
@@ -58,7 +55,7 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
         default_root_dir=Path(config.exp_dir),
         use_distributed_sampler=False,
     )
-    _leave_signals_alone(trainer)
+    leave_signals_alone(trainer)
     return trainer
 
 
@@ -116,13 +113,3 @@ def _strategy(arguments: dict[str, Any], task: Task) -> Any:
         if accelerator in ("gpu", "cuda") and torch.cuda.is_available()
         else "gloo",
     )
-
-
-def _leave_signals_alone(trainer: Trainer) -> None:
-    """The launcher owns the signals of a task; the module's control collective carries a request to stop.
-
-    Lightning would add a handler for SIGTERM, requeue Slurm jobs by itself, and broadcast, with a read from
-    the device, before every batch.
-    """
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]

@@ -1,9 +1,9 @@
 """Which Trainers can run named optimizers, and the DDP that leaves gradients alone."""
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.overrides.distributed import _sync_module_states
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 
+from espnet3.components.trainers.lightning_internals import broadcast_weights
 from espnet3.config.trainer_keys import check_trainer_for_named
 
 
@@ -16,7 +16,7 @@ class DDPWithoutReducer(DDPStrategy):
     def configure_ddp(self) -> None:
         """Give all ranks the weights of rank 0."""
         assert self.model is not None
-        _sync_module_states(self.model)
+        broadcast_weights(self.model)
 
 
 def check_trainer(trainer: Trainer) -> None:

@@ -2,6 +2,8 @@
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from espnet3.components.trainers.lightning_internals import purge_from
+
 
 class ContinuedTensorBoardLogger(TensorBoardLogger):
     """Tells TensorBoard, at the first row of a resumed run, which steps of earlier attempts to leave out.
@@ -16,4 +18,4 @@ class ContinuedTensorBoardLogger(TensorBoardLogger):
 
     def continue_from(self, position: int) -> None:
         """Leave out what earlier attempts logged at `position` and after."""
-        self._kwargs["purge_step"] = position
+        purge_from(self, position)

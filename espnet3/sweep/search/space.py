@@ -105,7 +105,7 @@ def dimension_of(override: Override, conf: Sequence[Path]) -> Dimension:
     Raises:
         UserError: it can't be swept, has no values, or its scale is not possible.
     """
-    text, value = override.input_line, override._value
+    text, value = override.input_line, override.value()
     prefix = f"{override.get_key_element()}="
     if isinstance(value, IntervalSweep | RangeSweep) and "log" in value.tags:
         check_swept(override)

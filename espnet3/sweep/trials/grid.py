@@ -1,12 +1,13 @@
 """The grid of a sweep: the swept keys and their values, in Hydra's syntax, and the points they span."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Transformer, ValueType
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Transformer
 
+from espnet3.config.hydra_internals import with_element
 from espnet3.config.overrides import parse_overrides
 from espnet3.config.references import overlap
 from espnet3.errors import UserError
@@ -161,14 +162,14 @@ def axis_of(override: Override, conf: Sequence[Path]) -> Axis:
     """
     key, text = override.key_or_group, override.input_line
     folders = _folders(override, conf)
-    if isinstance(override._value, IntervalSweep):
+    if isinstance(override.value(), IntervalSweep):
         raise UserError(
             f"{text}: an interval is searched, not enumerated: take a search such as hydra/sweeper=optuna,"
             " or give range(…) or values"
         )
-    if isinstance(override._value, Glob):
+    if isinstance(pattern := override.value(), Glob):
         choices = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-        elements = override._value.filter(choices)
+        elements = pattern.filter(choices)
         if not elements:
             raise UserError(
                 f"{text}: no file of the group {key} matches; there are: {', '.join(choices) or 'none'}"
@@ -178,5 +179,5 @@ def axis_of(override: Override, conf: Sequence[Path]) -> Axis:
     values = []
     for element in elements:
         line = f"{override.get_key_element()}={Transformer.str(element)}"
-        values.append(replace(override, value_type=ValueType.ELEMENT, _value=element, input_line=line))
+        values.append(with_element(override, element, line))
     return Axis(key, tuple(values), is_group=bool(folders))
