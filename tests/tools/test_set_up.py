@@ -86,7 +86,7 @@ def stubs(tmp_path: Path) -> Path:
     (tools / "slurm").mkdir(parents=True)
     shutil.copy(TOOLS / "test.sh", tools)
     called = tmp_path / "called"
-    for name in ("install.sh", "chromium.sh", "slurm/cluster", "lint.sh", "pytest"):
+    for name in ("install.sh", "chromium.sh", "slurm/cluster", "pytest"):
         (tools / name).write_text(f'#!/bin/sh\necho "{name} $*" >> "{called}"\n')
         (tools / name).chmod(0o755)
     (tools / "python.sh").write_text(f'#!/bin/sh\necho "{tools}/pytest"\n')
