@@ -13,7 +13,7 @@ from espnet3.rundir.layout import heartbeat_path, jobs_dir
 from espnet3.rundir.outcome import TaskState
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.record import Record, read_record
-from espnet3.stages import STAGES
+from espnet3.stage_table import STAGES
 
 
 @dataclass(frozen=True)

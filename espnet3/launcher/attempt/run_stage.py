@@ -25,7 +25,7 @@ from espnet3.rundir.provenance import provenance
 from espnet3.rundir.record import Record, read_record, write_record
 from espnet3.slurm.own_job import own_slurm_job_id
 from espnet3.slurm.step import allocated_nodes
-from espnet3.stages import label
+from espnet3.stage_table import STAGES, label
 from espnet3.terminal.screen import Screen
 
 KEPT_IN_PLACE = ("claim", "logs", "attempts", "jobs")
@@ -181,7 +181,7 @@ def start_record(job: Job, config: DictConfig, decision: Decision, command: list
         old = read_record(home, job.stage)
         record.files = (old.files if old else {}) | record.files
     write_record(home, job.stage, record)
-    if job.stage == "train":
+    if STAGES[job.stage].trains:
         write_text(home / "config.yaml", saved_text(config))
         write_json(home / "run.json", provenance(command, Path(config.recipe_dir)))
 

@@ -28,7 +28,7 @@ from espnet3.rundir.job import (
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.process import ProcessName
 from espnet3.slurm.queue import TOKEN
-from espnet3.stages import STAGES
+from espnet3.stage_table import STAGES
 from espnet3.terminal.screen import Screen
 
 
@@ -137,7 +137,7 @@ def submitting(exp_dir: Path, screen: Screen) -> Iterator[None]:
 
 def job_name(config: DictConfig, stage: str) -> str:
     """What the job is called in squeue: "asr.default.2-train"."""
-    return f"{Path(config.recipe_dir).name}.{config.tag}.{STAGES.index(stage)}-{stage}".replace(" ", "_")
+    return f"{Path(config.recipe_dir).name}.{config.tag}.{STAGES[stage].number}-{stage}".replace(" ", "_")
 
 
 def script_of(job: Job, config: DictConfig, folder: Path, token: str, after: Sequence[str]) -> str:

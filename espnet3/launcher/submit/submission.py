@@ -12,7 +12,7 @@ from espnet3.slurm.command import SlurmAway, ask
 from espnet3.slurm.partitions import parse_partitions
 from espnet3.slurm.patience import Patience
 from espnet3.slurm.queue import own_jobs
-from espnet3.stages import label
+from espnet3.stage_table import label
 
 
 class Refused(UserError):
