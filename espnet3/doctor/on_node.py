@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from platform import python_version
 
 from espnet3.doctor.report import BATCH, PROBE, Batch, ProbeRequest
 from espnet3.errors import UserError
-from espnet3.rundir.atomic import read_as, write_json
+from espnet3.rundir.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.private import check_private
 from espnet3.slurm.step import allocated_nodes, node_address
 
@@ -17,7 +16,7 @@ def main(folder: str) -> int:
     """Run the probe described in `folder`; srun's exit code is its own."""
     directory = Path(folder)
     check_private(directory)
-    described = read_as(ProbeRequest, directory / PROBE)
+    described = read_dataclass(ProbeRequest, directory / PROBE)
     assert described is not None, f"{directory} describes no probe"
     nodes, addresses = allocated_nodes(), {}
     for node in nodes:
@@ -25,7 +24,7 @@ def main(folder: str) -> int:
             addresses[node] = node_address(node)
         except UserError as error:
             print(error, flush=True)
-    write_json(directory / BATCH, asdict(Batch(nodes, addresses, python_version())))
+    write_dataclass(directory / BATCH, Batch(nodes, addresses, python_version()))
     return subprocess.run(described.srun, stdin=subprocess.DEVNULL, check=False).returncode
 
 

@@ -9,9 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-Record = TypeVar("Record")
+from typing import Any
 
 
 @contextmanager
@@ -66,14 +64,6 @@ def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def read_as(kind: type[Record], path: Path) -> Record | None:
-    """The dataclass `kind` from what `write_json(path, asdict(...))` wrote; None where that can't be read."""
-    try:
-        return kind(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from espnet3.rundir import claim
 from espnet3.rundir.attempt import Attempt, End, read_attempts
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.job import SubmittedJob, read_job_end, read_job_id, read_jobs
+from espnet3.rundir.json_file import from_plain
 from espnet3.rundir.layout import heartbeat_path, jobs_dir
 from espnet3.rundir.outcome import TaskState
 from espnet3.rundir.process import ProcessName
@@ -111,7 +112,7 @@ def _read_job(exp_dir: Path, job: SubmittedJob, attempts: Sequence[Attempt]) -> 
         job_id,
         read_job_end(folder),
         has_log=bool(job_id) and (exp_dir / "logs" / job.stage / f"job-{job_id}.log").exists(),
-        submitter_lives=False if job_id else lives(ProcessName(**job.submitted_by)),
+        submitter_lives=False if job_id else lives(from_plain(ProcessName, job.submitted_by)),
     )
 
 
@@ -146,7 +147,7 @@ def _read_stage(
         record,
         launcher_lives=lives(attempt.launcher) if attempt and not attempt.end else False,
         tasks_live=not (attempt and attempt.end)
-        and any(lives(ProcessName(**task.process)) for task in tasks if task.outcome is None),
+        and any(lives(from_plain(ProcessName, task.process)) for task in tasks if task.outcome is None),
     )
 
 

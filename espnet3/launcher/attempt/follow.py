@@ -7,6 +7,7 @@ from espnet3.errors import short_path
 from espnet3.launcher.start.tasks import RunningTasks
 from espnet3.rundir.attempt import End
 from espnet3.rundir.heartbeat import read_heartbeat
+from espnet3.rundir.json_file import from_plain
 from espnet3.rundir.layout import heartbeat_path
 from espnet3.rundir.log_tail import LogTail
 from espnet3.rundir.outcome import TaskState, attempt_outcome, first_failure, read_task_states
@@ -67,7 +68,7 @@ def any_failed(directory: Path, world_size: int) -> bool:
         state.outcome == "failed"
         or (
             state.outcome is None
-            and (process := ProcessName(**state.process)).is_here
+            and (process := from_plain(ProcessName, state.process)).is_here
             and not process.is_alive()
         )
         for state in read_task_states(directory)

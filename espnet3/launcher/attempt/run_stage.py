@@ -19,6 +19,7 @@ from espnet3.launcher.start.step import start_step, step_environment
 from espnet3.launcher.start.tasks import RunningTasks
 from espnet3.rundir.atomic import remove_torn, write_json, write_text
 from espnet3.rundir.attempt import Begin, End, attempt_dirs, progress_mark, write_begin, write_end
+from espnet3.rundir.json_file import with_format
 from espnet3.rundir.layout import attempt_dir, new_attempt, stage_home
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.provenance import provenance
@@ -183,7 +184,7 @@ def start_record(job: Job, config: DictConfig, decision: Decision, command: list
     write_record(home, job.stage, record)
     if STAGES[job.stage].trains:
         write_text(home / "config.yaml", saved_text(config))
-        write_json(home / "run.json", provenance(command, Path(config.recipe_dir)))
+        write_json(home / "run.json", with_format(provenance(command, Path(config.recipe_dir))))
 
 
 def _say_why(name: str, decision: Decision, screen: Screen) -> None:

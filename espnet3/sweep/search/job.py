@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 import uuid
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
@@ -19,8 +18,9 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.submit.script import job_script
 from espnet3.launcher.submit.submission import sbatch, try_out
 from espnet3.resources import Resources
-from espnet3.rundir.atomic import write_json, write_text
+from espnet3.rundir.atomic import write_text
 from espnet3.rundir.job import SCRIPT, SUBMISSION, read_job_id, write_submission
+from espnet3.rundir.json_file import write_dataclass
 from espnet3.rundir.private import check_private
 from espnet3.slurm.own_job import own_slurm_job_id, requeue, stop_at, wait_for_slurm
 from espnet3.slurm.queue import TOKEN
@@ -113,7 +113,7 @@ def _submit(planned: PlannedSearch, folder: Path, *, again: bool) -> str:
         planned.sweep,
         SearchRecord(planned.wanted, planned.settings.n_trials, before.trials if before else []),
     )
-    write_json(folder / SEARCHER, asdict(searcher))
+    write_dataclass(folder / SEARCHER, searcher)
     job_id = sbatch(folder / SCRIPT, searcher.token)
     write_submission(folder, job_id)
     return job_id
