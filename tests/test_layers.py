@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "espnet3"
 
-GROUND = {"errors", "resources", "parent_death"}
+GROUND = {"errors", "resources", "parent_death", "stage_table"}
 FILES = GROUND | {"slurm", "rundir"}
 LAUNCHER = FILES | {"config", "stages", "terminal"}
 SWEEP = LAUNCHER | {"outcomes", "status", "launcher"}
@@ -18,12 +18,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "parent_death": set(),
     "resources": {"errors"},
+    "stage_table": set(),
     "terminal": {"errors"},
-    "slurm": GROUND,
+    "slurm": {"errors", "resources"},
     "rundir": GROUND | {"slurm"},
     "config": FILES,
     "components": {"errors", "rundir", "config"},
-    "stages": {"errors", "rundir", "config", "components"},
+    "stages": {"errors", "stage_table", "rundir", "config", "components"},
     "outcomes": FILES,
     "status": FILES | {"outcomes", "stages", "terminal"},
     "launcher": LAUNCHER | {"outcomes", "status"},

@@ -69,7 +69,7 @@ def main(options: argparse.Namespace, overrides: list[str]) -> int:
     from espnet3.config.shared_resources import compose_resources
     from espnet3.doctor.examine import examine
     from espnet3.resources import Resources
-    from espnet3.stages import STAGES
+    from espnet3.stage_table import STAGES
 
     if (options.recipe / "conf" / "config.yaml").is_file() or options.recipe != Path():
         recipe = find_recipe(options.recipe)

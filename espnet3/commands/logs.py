@@ -43,13 +43,12 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
     if options.follow and options.attempt is not None:
         raise UserError("--attempt and -f don't go together: -f shows the attempts from the last one on")
     from espnet3.launcher.follow.logs import follow_logs, print_logs
-    from espnet3.launcher.planning.plan import stage_number
-    from espnet3.stages import STAGES
+    from espnet3.launcher.planning.plan import find_stage
     from espnet3.status.run_dirs import one_run_dir
     from espnet3.sweep.trials.folder import is_sweep
     from espnet3.terminal.screen import Screen
 
-    stage = None if options.stage is None else STAGES[stage_number(options.stage, "--stage")]
+    stage = None if options.stage is None else find_stage(options.stage, "--stage").name
     if is_sweep(options.dir):
         from espnet3.sweep.show.logs import find_first_failed, find_trial, trials_under_way
 

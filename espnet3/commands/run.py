@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from espnet3 import __version__
 from espnet3.commands.parser import EXIT_CODES
 from espnet3.errors import UserError, suggestion
+from espnet3.stage_table import STAGES, numbered
 
 if TYPE_CHECKING:
     from espnet3.config.compose import Recipe
 
-DESCRIPTION = "Run numbered stages of a recipe: 0 prepare, 1 collect_stats, 2 train, 3 validate"
 EPILOG = f"""\
 Everything else is a Hydra override of the recipe's configuration:
   optimizer.lr=1e-3      set a key (see --cfg job for all of them)
@@ -35,15 +35,20 @@ FLAGS = (
 
 def add(verbs: Any) -> None:
     """Add the parser to argparse's subparsers."""
+    first, *_, last = STAGES.values()
     run = verbs.add_parser(
-        "run", prog="run.sh", description=DESCRIPTION, epilog=EPILOG, help="run or submit stages of a recipe"
+        "run",
+        prog="run.sh",
+        description=f"Run numbered stages of a recipe: {numbered()}",
+        epilog=EPILOG,
+        help="run or submit stages of a recipe",
     )
     run.add_argument("--version", action="version", version=f"espnet3 {__version__}")
     run.add_argument(
         "--recipe", default=".", type=Path, metavar="DIR", help="the recipe's folder (set by run.sh)"
     )
-    run.add_argument("--stage", metavar="S", help="first stage, by number or name (default: 0)")
-    run.add_argument("--stop-stage", "--stop_stage", metavar="S", help="last stage (default: 3)")
+    run.add_argument("--stage", metavar="S", help=f"first stage, by number or name (default: {first.number})")
+    run.add_argument("--stop-stage", "--stop_stage", metavar="S", help=f"last stage (default: {last.number})")
     run.add_argument("--multirun", "-m", action="store_true", help="a sweep: one trial per combination")
     run.add_argument("--dry-run", action="store_true", help="print the plan and scripts; write nothing")
     run.add_argument("--force", action="store_true", help="run finished stages again; old trainings are kept")

@@ -4,8 +4,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from espnet3.config.schema import MULTI_TASK_STAGES
 from espnet3.slurm.allocation import Allocation
+from espnet3.stage_table import STAGES
 
 OmegaConf.register_new_resolver("share", lambda whole, parts: max(1, whole // parts), replace=True)
 
@@ -13,7 +13,7 @@ OmegaConf.register_new_resolver("share", lambda whole, parts: max(1, whole // pa
 def allocated_resources(allocation: Allocation, stage: str) -> dict[str, Any]:
     """Values of `resources.<stage>`: all that is there, or for a stage that is one task its part."""
     tasks = allocation.tasks_per_node or max(1, allocation.gpus_per_node)
-    if stage not in MULTI_TASK_STAGES:
+    if not STAGES[stage].many_tasks:
         share = allocation.cpus_per_task or max(1, allocation.cpus_per_node // tasks)
         return {
             "nodes": 1,

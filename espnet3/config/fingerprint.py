@@ -11,19 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.flat import Flat, flatten
 from espnet3.config.secrets import secrets_named
+from espnet3.stage_table import NO_RESULT, STAGES
 
 Part = Flat
 """What decides a stage: dotted key -> plain value."""
 
-SPEED_ONLY = (
-    *("collect_stats.batch_size", "collect_stats.num_workers", "prepare.workers"),
-    *("checkpoint.keep_last", "checkpoint.every_minutes", "checkpoint.every_n_batches"),
-)
-"""Keys that change how fast a stage is, or how much a kill costs, and nothing else."""
-NO_RESULT = ("recipe_dir", "tag", "exp_dir", "resources", "launcher", "logger", "sweep")
-"""Keys at the top level that nothing depends on that a stage makes."""
-NOT_TRAINING = (*NO_RESULT, "prepare", "validate")
-"""Those that no weight depends on."""
 WORLD = ("trainer.devices", "trainer.num_nodes")
 """Follow from resources: a training may go on with another number of ranks."""
 
@@ -32,28 +24,17 @@ def stage_part(config: DictConfig, stage: str) -> Part:
     """The part of `config` (resolved) that decides what `stage` makes, with paths relative to the recipe.
 
     Neither resources, launcher nor tag are in it: they don't change a result. A secret is in it by its name.
+
+    Raises:
+        KeyError: the table has no such stage.
     """
-    recipe_dir = str(config.recipe_dir)
-    if stage == "prepare":
-        keys: Iterable[str] = ("prepare", "manifests")
-    elif stage == "collect_stats":
-        keys = tuple(config.collect_stats.depends_on)
-    elif stage == "train":
-        keys = tuple(str(key) for key in config if key not in NOT_TRAINING)
-    else:
-        keys = ("validate", "model", "dataset", "manifests")
     part: Part = {}
     with secrets_named(config):
-        for key in keys:
+        for key in STAGES[stage].fingerprint(config):
             node = OmegaConf.select(config, key)
             value = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
             part |= flatten(value, key)
-    excluded = (*SPEED_ONLY, *WORLD)
-    return {
-        key: value.replace(f"{recipe_dir}/", "./") if isinstance(value, str) else value
-        for key, value in part.items()
-        if not key.startswith(excluded)
-    }
+    return _results_only(part, str(config.recipe_dir))
 
 
 def trial_part(flat: Flat, recipe_dir: str) -> Part:
@@ -61,11 +42,17 @@ def trial_part(flat: Flat, recipe_dir: str) -> Part:
 
     Numbers of nodes and tasks are left out: what counts of them is their product, the world size.
     """
-    excluded = (*SPEED_ONLY, *WORLD)
+    some = {key: value for key, value in flat.items() if key.partition(".")[0] not in NO_RESULT}
+    return _results_only(some, recipe_dir)
+
+
+def _results_only(part: Flat, recipe_dir: str) -> Part:
+    """`part` without what changes speed only, with paths relative to the recipe."""
+    excluded = (*WORLD, *(key for stage in STAGES.values() for key in stage.speed_only))
     return {
         key: value.replace(f"{recipe_dir}/", "./") if isinstance(value, str) else value
-        for key, value in flat.items()
-        if key.partition(".")[0] not in NO_RESULT and not key.startswith(excluded)
+        for key, value in part.items()
+        if not key.startswith(excluded)
     }
 
 

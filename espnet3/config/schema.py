@@ -13,6 +13,7 @@ from espnet3.config.target_keys import check_target_keys
 from espnet3.config.trainer_keys import check_trainer_keys
 from espnet3.errors import UserError, nearest, suggestion
 from espnet3.slurm.sbatch_options import check_sbatch_options
+from espnet3.stage_table import STAGES
 
 Check = tuple[Callable[[Any], bool], str]
 
@@ -29,8 +30,6 @@ FOLDER_NAME: Check = (
     "a folder name (not 'stats', which holds the statistics)",
 )
 
-MULTI_TASK_STAGES = ("collect_stats", "train")
-"""Stages that run as several ranks; the others are one task."""
 LAUNCHERS = ("local", "slurm", "allocation", "debug")
 LAUNCHER: Check = (lambda value: value in LAUNCHERS, "one of " + ", ".join(LAUNCHERS))
 NAME: Check = (
@@ -135,12 +134,12 @@ KEYS: dict[str, Check] = {
 
 
 KNOWN = (
-    *("recipe_dir", "tag", "data_dir", "exp_dir", "stats_dir", "manifests", "prepare", "collect_stats"),
+    *("recipe_dir", "tag", "data_dir", "exp_dir", "stats_dir", "manifests", "collect_stats"),
     *("seed", "init_from", "checkpoint", "callbacks", "dataset", "dataloader", "model", "trainer"),
     *("optimizer", "scheduler", "scheduler_interval", "scheduler_monitor", "optimizers", "schedulers"),
-    *("logger", "validate", "resources", "launcher", "sweep", "num_device"),
+    *("logger", "resources", "launcher", "sweep", "num_device"),
 )
-"""Keys at the top level that have a meaning; a recipe may add names of its own to interpolate."""
+"""Keys at the top level that have a meaning, besides settings of stages; a recipe may add others."""
 GROUPS = {
     "checkpoint": ("monitor", "mode", "save_top_k", "keep_last", "every_minutes", "every_n_batches"),
     "collect_stats": ("depends_on", "batch_size", "num_workers"),
@@ -159,9 +158,10 @@ def check_config(config: DictConfig) -> None:
         UserError: naming the first key whose value is not what it takes, that is no key of resources, or
             that looks like a mistyped one.
     """
+    known = (*KNOWN, *(key for stage in STAGES.values() for key in stage.settings))
     for key in map(str, config):
-        guess = nearest(key, KNOWN, cutoff=_LOOKS_MISTYPED)
-        if key not in KNOWN and guess:
+        guess = nearest(key, known, cutoff=_LOOKS_MISTYPED)
+        if key not in known and guess:
             raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess}?")
     check_trainer_keys(map(str, config.trainer))
     check_dataloader_config(config.get("dataloader"))

@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from platform import python_version
 
 from espnet3.doctor.report import BATCH, PROBE, Batch, ProbeRequest
 from espnet3.errors import UserError
-from espnet3.rundir.atomic import read_as, write_json
 from espnet3.rundir.job import duplicate_of
+from espnet3.rundir.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.private import check_private
 from espnet3.slurm.own_job import own_slurm_job_id
 from espnet3.slurm.step import allocated_nodes, node_address
@@ -22,7 +21,7 @@ def main(folder: str) -> int:
     if other := duplicate_of(directory, own_slurm_job_id()):
         print(f"ends: the probe was submitted twice, and is job {other}")
         return 0
-    described = read_as(ProbeRequest, directory / PROBE)
+    described = read_dataclass(ProbeRequest, directory / PROBE)
     assert described is not None, f"{directory} describes no probe"
     nodes, addresses = allocated_nodes(), {}
     for node in nodes:
@@ -30,7 +29,7 @@ def main(folder: str) -> int:
             addresses[node] = node_address(node)
         except UserError as error:
             print(error, flush=True)
-    write_json(directory / BATCH, asdict(Batch(nodes, addresses, python_version())))
+    write_dataclass(directory / BATCH, Batch(nodes, addresses, python_version()))
     return subprocess.run(described.srun, stdin=subprocess.DEVNULL, check=False).returncode
 
 

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -33,7 +33,8 @@ from espnet3.launcher.start.tasks import last_lines
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import new_token, submit
 from espnet3.resources import Resources
-from espnet3.rundir.atomic import read_as, write_json, write_text
+from espnet3.rundir.atomic import write_text
+from espnet3.rundir.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.private import make_private
 from espnet3.rundir.provenance import installed_versions
 from espnet3.slurm.accounting import past_jobs
@@ -104,7 +105,7 @@ def _submit(probe: Probe, files: Sequence[Path]) -> None:
         tasks = srun_command(
             probe.resources, folder, folder / "early-%t.log", program=["espnet3.doctor.probe_task"]
         )
-        write_json(folder / PROBE, asdict(ProbeRequest(tasks, states(map(str, files)))))
+        write_dataclass(folder / PROBE, ProbeRequest(tasks, states(map(str, files))))
     except OSError as error:
         raise cannot_write(error, folder) from error
     request = JobRequest(
@@ -143,12 +144,12 @@ def _wait(probe: Probe, deadline: float, say: Callable[[str], None]) -> None:
 def _read(probe: Probe) -> bool:
     """Take in what has come; True when all nodes have answered."""
     seen, folder = probe.seen, probe.folder
-    batch = seen.batch or read_as(Batch, folder / BATCH)
+    batch = seen.batch or read_dataclass(Batch, folder / BATCH)
     reports = read_reports(folder)
     asked_at = seen.asked_at
     if batch and not asked_at and len(reports) == len(batch.nodes):
         asked_at = time.time()
-        write_json(folder / PING, asdict(Ping(asked_at)))
+        write_dataclass(folder / PING, Ping(asked_at))
     answers = read_answers(folder)
     now = time.time()
     seen_at = {rank: seen.seen_at.get(rank, now) for rank in answers}

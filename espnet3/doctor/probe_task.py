@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from platform import python_version
 from typing import TypeVar
@@ -27,7 +26,7 @@ from espnet3.doctor.report import (
 )
 from espnet3.errors import UserError
 from espnet3.launcher.start.tasks import free_port
-from espnet3.rundir.atomic import read_as, write_json
+from espnet3.rundir.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.private import check_private
 from espnet3.rundir.provenance import installed_versions
 
@@ -42,9 +41,9 @@ def main(folder: str) -> None:
     directory = Path(folder)
     rank = int(os.environ["SLURM_PROCID"])
     node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
-    batch = _awaited(lambda: read_as(Batch, directory / BATCH)) or Batch([], {})
+    batch = _awaited(lambda: read_dataclass(Batch, directory / BATCH)) or Batch([], {})
     token = _read(directory / TOKEN)
-    described = read_as(ProbeRequest, directory / PROBE) or ProbeRequest([])
+    described = read_dataclass(ProbeRequest, directory / PROBE) or ProbeRequest([])
     here = states(described.files)
     if rank == 0:
         _listen(directory, node, token)
@@ -62,9 +61,9 @@ def main(folder: str) -> None:
         gpus=gpus,
         torch_gpus=_torch_gpus() if gpus else None,
     )
-    write_json(directory / f"report-{rank}.json", asdict(report))
-    if _awaited(lambda: read_as(Ping, directory / PING)):
-        write_json(directory / f"answer-{rank}.json", asdict(Answer(rank, time.time())))
+    write_dataclass(directory / f"report-{rank}.json", report)
+    if _awaited(lambda: read_dataclass(Ping, directory / PING)):
+        write_dataclass(directory / f"answer-{rank}.json", Answer(rank, time.time()))
 
 
 def _awaited(look: Callable[[], Found | None]) -> Found | None:
@@ -108,12 +107,12 @@ def _listen(folder: Path, node: str, token: str) -> None:
                 connection.sendall(token.encode())
 
     threading.Thread(target=serve, name="meeting", daemon=True).start()
-    write_json(folder / MEETING, asdict(Meeting(node, port)))
+    write_dataclass(folder / MEETING, Meeting(node, port))
 
 
 def _reach(folder: Path, batch: Batch, token: str) -> str:
     """Connect to the first node as the ranks of a training would; why that does not work, if so."""
-    meeting = _awaited(lambda: read_as(Meeting, folder / MEETING))
+    meeting = _awaited(lambda: read_dataclass(Meeting, folder / MEETING))
     if meeting is None:
         return "it wrote nothing that can be seen here"
     host = meeting.node if _resolves(meeting.node) else batch.addresses.get(meeting.node, meeting.node)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet3.rundir.atomic import read_as
+from espnet3.rundir.json_file import read_dataclass
 
 TOKEN, PROBE, BATCH, MEETING, PING = "token", "probe.json", "batch.json", "meeting.json", "ping.json"
 OUTPUT = "batch.log"
@@ -96,11 +96,11 @@ def states(paths: Iterable[str]) -> dict[str, list[int]]:
 
 def read_reports(folder: Path) -> dict[int, Report]:
     """Those that are there, by rank."""
-    found = (read_as(Report, path) for path in folder.glob("report-*.json"))
+    found = (read_dataclass(Report, path) for path in folder.glob("report-*.json"))
     return {report.rank: report for report in found if report is not None}
 
 
 def read_answers(folder: Path) -> dict[int, Answer]:
     """Those that are there, by rank."""
-    found = (read_as(Answer, path) for path in folder.glob("answer-*.json"))
+    found = (read_dataclass(Answer, path) for path in folder.glob("answer-*.json"))
     return {answer.rank: answer for answer in found if answer is not None}

@@ -20,7 +20,7 @@ from espnet3.outcomes.exit_code import exit_code
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.record import read_record
 from espnet3.slurm.own_job import own_slurm_job_id
-from espnet3.stages import label
+from espnet3.stage_table import label
 from espnet3.terminal.screen import Screen
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from espnet3.launcher.submit.submission import cancel
 from espnet3.rundir.job import CONFIG, read_job_id, write_submission
 from espnet3.rundir.layout import jobs_dir
 from espnet3.slurm.queue import SHOWN_AFTER_S
-from espnet3.stages import label
+from espnet3.stage_table import label
 from espnet3.status.run_files import JobFiles
 from espnet3.status.stage_states import owner_is_at_work
 from espnet3.status.stage_status import UNDER_WAY, StageStatus

@@ -10,9 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-Record = TypeVar("Record")
+from typing import Any
 
 
 @contextmanager
@@ -76,14 +74,6 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def read_as(kind: type[Record], path: Path) -> Record | None:
-    """The dataclass `kind` from what `write_json(path, asdict(...))` wrote; None where that can't be read."""
-    try:
-        return kind(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,11 +2,11 @@
 
 import re
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet3.rundir.atomic import read_as, write_json
+from espnet3.rundir.json_file import from_plain, read_dataclass, write_dataclass
 from espnet3.rundir.outcome import Outcome, TaskState, read_task_states
 from espnet3.rundir.private import make_private
 from espnet3.rundir.process import ProcessName
@@ -76,24 +76,24 @@ class Attempt:
     @property
     def launcher(self) -> ProcessName:
         """The process that watches it."""
-        return ProcessName(**self.begin.launched_by)
+        return from_plain(ProcessName, self.begin.launched_by)
 
 
 def write_begin(directory: Path, begin: Begin) -> None:
     """Make the attempt's directory (0700: who can write there can run code as the user) and describe it."""
     make_private(directory)
-    write_json(directory / BEGIN, asdict(begin))
+    write_dataclass(directory / BEGIN, begin)
 
 
 def write_end(directory: Path, end: End) -> None:
     """Say how it ended."""
-    write_json(directory / END, asdict(end))
+    write_dataclass(directory / END, end)
 
 
 def read_attempt(directory: Path) -> Attempt | None:
     """The attempt in `directory`; None where nothing readable is."""
-    begin, end = read_as(Begin, directory / BEGIN), read_as(End, directory / END)
-    return None if begin is None else Attempt(directory, begin, end)
+    begin = read_dataclass(Begin, directory / BEGIN)
+    return None if begin is None else Attempt(directory, begin, read_dataclass(End, directory / END))
 
 
 def attempt_dirs(exp_dir: Path, stage: str | None = None) -> list[Path]:

@@ -5,15 +5,13 @@ task of its job (`rank-0.json`). A claim whose processes are all gone is stale, 
 of any number of starters, the one whose marker stands first inside the stale claim.
 """
 
-import json
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
-from espnet3.rundir.atomic import write_json
+from espnet3.rundir.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.process import ProcessName
 
 OWNER = "owner.json"
@@ -52,7 +50,7 @@ def join(directory: Path, name: str) -> None:
     """Add this process to the claim on `directory` as `name`: it is not stale before this one is gone too."""
     claim = directory / "claim"
     if claim.is_dir():
-        write_json(claim / f"{name}.json", asdict(ProcessName.own()))
+        write_dataclass(claim / f"{name}.json", ProcessName.own())
 
 
 def leave(directory: Path, name: str) -> None:
@@ -62,7 +60,7 @@ def leave(directory: Path, name: str) -> None:
 
 def owner(directory: Path) -> ProcessName | None:
     """The process that claimed `directory`, alive or not; None without a claim."""
-    return _read(directory / "claim" / OWNER)
+    return read_dataclass(ProcessName, directory / "claim" / OWNER)
 
 
 def _take(claim: Path) -> None:
@@ -85,16 +83,16 @@ def _staged(claim: Path) -> Path:
     """A folder beside `claim` that names this process: complete before it is renamed into place."""
     staged = claim.with_name(f".claim-{uuid.uuid4().hex}")
     staged.mkdir()
-    write_json(staged / OWNER, asdict(ProcessName.own()))
+    write_dataclass(staged / OWNER, ProcessName.own())
     return staged
 
 
 def _raise_if_held(claim: Path) -> None:
-    first = _read(claim / OWNER)
+    first = read_dataclass(ProcessName, claim / OWNER)
     if first is not None and first.is_alive():
         raise HeldError(f"{claim.parent} is in use by {first}")
     for path in sorted(claim.glob("rank-*.json")):
-        task = _read(path)
+        task = read_dataclass(ProcessName, path)
         if task is not None and task.is_alive():
             raise HeldError(f"{claim.parent} is in use by {path.stem}, {task}", orphaned=True)
 
@@ -110,7 +108,7 @@ def _remove_stale(claim: Path) -> None:
         marker.rename(claim / MARKER)
     except OSError:
         shutil.rmtree(marker, ignore_errors=True)
-        rival = _read(claim / MARKER / OWNER)
+        rival = read_dataclass(ProcessName, claim / MARKER / OWNER)
         if rival is not None and not rival.is_alive():
             shutil.rmtree(claim / MARKER, ignore_errors=True)
         return
@@ -130,10 +128,3 @@ def _bury(claim: Path) -> None:
     except OSError:
         return
     shutil.rmtree(grave, ignore_errors=True)
-
-
-def _read(path: Path) -> ProcessName | None:
-    try:
-        return ProcessName(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None

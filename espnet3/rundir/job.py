@@ -7,12 +7,13 @@ dies in between leaves a token by which the job is found. `end.json` says how it
 
 import re
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet3.rundir.atomic import read_as, write_json, write_text
+from espnet3.rundir.atomic import write_text
 from espnet3.rundir.attempt import END, End
+from espnet3.rundir.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.private import make_private
 
@@ -75,12 +76,12 @@ def write_job(folder: Path, job: SubmittedJob, config: str) -> None:
     """Make the folder of a job (0700) and describe it there; last what makes it one that can be read."""
     make_private(folder)
     write_text(folder / CONFIG, config)
-    write_json(folder / JOB, asdict(job))
+    write_dataclass(folder / JOB, job)
 
 
 def read_job(folder: Path) -> SubmittedJob | None:
     """The job that is described in `folder`; None where nothing readable is."""
-    return read_as(SubmittedJob, folder / JOB)
+    return read_dataclass(SubmittedJob, folder / JOB)
 
 
 def read_jobs(exp_dir: Path) -> list[SubmittedJob]:
@@ -91,16 +92,16 @@ def read_jobs(exp_dir: Path) -> list[SubmittedJob]:
 
 def write_submission(folder: Path, job_id: str) -> None:
     """Keep Slurm's id of the job in `folder`."""
-    write_json(folder / SUBMISSION, asdict(Submission(job_id)))
+    write_dataclass(folder / SUBMISSION, Submission(job_id))
 
 
 def read_job_id(folder: Path) -> str | None:
     """Slurm's id of the job in `folder`; None when it was not noted, nor that of the array it belongs to."""
-    submission = read_as(Submission, folder / SUBMISSION)
+    submission = read_dataclass(Submission, folder / SUBMISSION)
     if submission is not None:
         return submission.job_id
     job = read_job(folder)
-    of_array = read_as(Submission, Path(job.array) / SUBMISSION) if job and job.array else None
+    of_array = read_dataclass(Submission, Path(job.array) / SUBMISSION) if job and job.array else None
     return f"{of_array.job_id}_{job.element}" if job and of_array else None
 
 
@@ -121,9 +122,9 @@ def write_job_end(folder: Path, end: End | None) -> None:
     if end is None:
         (folder / END).unlink(missing_ok=True)
     else:
-        write_json(folder / END, asdict(end))
+        write_dataclass(folder / END, end)
 
 
 def read_job_end(folder: Path) -> End | None:
     """How the job in `folder` ended; None: it waits, runs, or was ended from outside."""
-    return read_as(End, folder / END)
+    return read_dataclass(End, folder / END)

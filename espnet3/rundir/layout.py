@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from espnet3.stage_table import STAGES, own_stages
+
 
 def stage_home(config: Any, stage: str) -> Path:
     """The directory whose content `stage` makes, and which it must hold alone while it runs.
@@ -10,8 +12,7 @@ def stage_home(config: Any, stage: str) -> Path:
     Data and statistics are shared by run directories; what training and validation make is the run
     directory's own.
     """
-    key = {"prepare": "data_dir", "collect_stats": "stats_dir"}.get(stage, "exp_dir")
-    return Path(config[key]).resolve()
+    return Path(config[STAGES[stage].directory]).resolve()
 
 
 def new_attempt(exp_dir: Path, stage: str) -> int:
@@ -48,5 +49,6 @@ def heartbeat_path(attempt: Path, rank: int) -> Path:
 
 def is_run_dir(path: Path) -> bool:
     """Whether something was run or submitted in the directory `path`, or runs there now."""
-    signs = ("attempts/*-*", "jobs/[!.]*-*", "claim/owner.json", "stages/train.json", "stages/validate.json")
+    records = (f"stages/{stage}.json" for stage in own_stages())
+    signs = ("attempts/*-*", "jobs/[!.]*-*", "claim/owner.json", *records)
     return any(any(path.glob(sign)) for sign in signs)

@@ -1,12 +1,11 @@
 """How an attempt of a task ended, as a small file that anybody may read."""
 
-import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from espnet3.rundir.atomic import write_json
+from espnet3.rundir.json_file import read_dataclass, write_dataclass
 
 Outcome = Literal["done", "failed", "stopped", "killed"]
 
@@ -44,15 +43,10 @@ def task_state_path(attempt: Path, rank: int) -> Path:
 
 def write_task_state(attempt: Path, state: TaskState) -> None:
     """Replace the state file of one rank, atomically."""
-    write_json(task_state_path(attempt, state.rank), asdict(state))
+    write_dataclass(task_state_path(attempt, state.rank), state)
 
 
 def read_task_states(attempt: Path) -> list[TaskState]:
     """The states of all ranks that have written one, by rank."""
-    states = []
-    for path in attempt.glob("rank-*.json"):
-        try:
-            states.append(TaskState(**json.loads(path.read_text())))
-        except (OSError, ValueError, TypeError):
-            continue
-    return sorted(states, key=lambda state: state.rank)
+    found = (read_dataclass(TaskState, path) for path in attempt.glob("rank-*.json"))
+    return sorted((state for state in found if state), key=lambda state: state.rank)

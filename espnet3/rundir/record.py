@@ -1,15 +1,14 @@
 """What a stage was made from: written when it starts and when it is done, compared before the next start."""
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet3.rundir.atomic import write_json
+from espnet3.rundir.json_file import read_dataclass, write_dataclass
 
 CONTENT_UP_TO_BYTES = 4 << 20
 """Files up to this size are compared by content, larger ones by size and time of change; ..."""
@@ -43,17 +42,14 @@ def record_path(home: Path, stage: str) -> Path:
 
 def read_record(home: Path, stage: str) -> Record | None:
     """The record of `stage` in `home`; None when there is none that can be read."""
-    try:
-        return Record(**json.loads(record_path(home, stage).read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
+    return read_dataclass(Record, record_path(home, stage))
 
 
 def write_record(home: Path, stage: str, record: Record) -> None:
     """Replace the record of `stage` in `home`, atomically."""
     path = record_path(home, stage)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, asdict(record))
+    write_dataclass(path, record)
 
 
 def finish(record: Record, result: Any, seconds: float, root: Path) -> Record:

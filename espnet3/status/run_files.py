@@ -9,11 +9,12 @@ from espnet3.rundir import claim
 from espnet3.rundir.attempt import Attempt, End, read_attempts
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.job import SubmittedJob, read_job_end, read_job_id, read_jobs
+from espnet3.rundir.json_file import from_plain
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir
 from espnet3.rundir.outcome import TaskState
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.record import Record, read_record
-from espnet3.stages import STAGES
+from espnet3.stage_table import STAGES
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _read_job(exp_dir: Path, job: SubmittedJob, attempts: Sequence[Attempt]) -> 
         job_id,
         read_job_end(folder),
         has_log=bool(job_id) and job_log(exp_dir, job.stage, job_id).exists(),
-        submitter_lives=False if job_id else lives(ProcessName(**job.submitted_by)),
+        submitter_lives=False if job_id else lives(from_plain(ProcessName, job.submitted_by)),
     )
 
 
@@ -167,7 +168,7 @@ def _read_stage(
         record,
         launcher_lives=lives(attempt.launcher) if attempt and not attempt.end else False,
         tasks_live=not (attempt and attempt.end)
-        and any(lives(ProcessName(**task.process)) for task in tasks if task.outcome is None),
+        and any(lives(from_plain(ProcessName, task.process)) for task in tasks if task.outcome is None),
     )
 
 

@@ -9,7 +9,7 @@ from espnet3.outcomes.attempt import unwatched_end
 from espnet3.outcomes.job import is_cancelled, job_end, may_come_back, may_restart
 from espnet3.rundir.attempt import End
 from espnet3.slurm.queue import SlurmJob
-from espnet3.stages import STAGES
+from espnet3.stage_table import STAGES
 from espnet3.status.run_files import JobFiles, RunFiles, StageFiles
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, SAVED, UNDER_WAY, StageStatus, State
@@ -55,7 +55,7 @@ def stage_statuses(run: RunFiles, queue: QueueSnapshot, now: float) -> list[Stag
         if earlier is not None and earlier.state != "done" and stage.attempt is None:
             # One job runs both, and has not come so far.
             if earlier.state in UNDER_WAY:
-                one = replace(one, state="queued", reason=f"after stage {STAGES.index(earlier.stage)}")
+                one = replace(one, state="queued", reason=f"after stage {STAGES[earlier.stage].number}")
             elif earlier.state == "not started":
                 one = replace(one, state="not started", reason=earlier.reason)
             else:
@@ -197,7 +197,7 @@ def _in_queue(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) ->
     if slurm.reason == _NEVER_STARTED:
         return "blocked", _after(before)
     if slurm.reason == "Dependency" and before is not None:
-        return "queued", f"after stage {STAGES.index(before.stage)}"
+        return "queued", f"after stage {STAGES[before.stage].number}"
     return "restarting" if attempt is not None else "queued", slurm.reason or slurm.state.lower()
 
 
@@ -249,7 +249,7 @@ def _after(before: StageStatus | None) -> str:
         return "what it waits for failed"
     if before.state == "blocked":
         return before.reason
-    return f"stage {STAGES.index(before.stage)} {before.state}"
+    return f"stage {STAGES[before.stage].number} {before.state}"
 
 
 def _seconds(stamp: str) -> float:

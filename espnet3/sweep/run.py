@@ -13,7 +13,7 @@ from espnet3.launcher.planning.decide import check_inputs
 from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.limits import read_limits
-from espnet3.stages import label
+from espnet3.stage_table import STAGES, label
 from espnet3.sweep.execute.local_trials import LocalTrial, run_local_trials
 from espnet3.sweep.jobs.plan import Batch, plan_batches
 from espnet3.sweep.jobs.queueing import SubmissionResult, WaitingArray, submit_some
@@ -251,10 +251,10 @@ def _settings(batch: Batch, bases: Mapping[str, Base]) -> dict[str, Any]:
 
 def _check_inputs(sweep: Path, batch: Batch, bases: Mapping[str, Base], stages: Sequence[str]) -> None:
     """Check the inputs of the first stage; those of a training are the same for all trials."""
-    considered = batch.trials if stages[0] == "validate" else batch.trials[:1]
-    for trial in considered:
+    needs_training = "training" in STAGES[stages[0]].reads
+    for trial in batch.trials if needs_training else ():
         exp_dir = trial_dir(sweep, trial.name)
-        if stages[0] == "validate" and not (exp_dir / "stages" / "train.json").exists():
+        if not (exp_dir / "stages" / "train.json").exists():
             raise UserError(f"trial {trial.name} has no training: {label('train')} makes one, use --stage 2")
     first = batch.trials[0]
     config = build_trial_config(sweep, first, bases[first.config], first.name, trial_dir(sweep, first.name))

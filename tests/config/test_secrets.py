@@ -15,7 +15,7 @@ from espnet3.config.secrets import (
     secret_values,
 )
 from espnet3.errors import UserError
-from espnet3.stages import STAGES
+from espnet3.stage_table import STAGES
 
 SECRET = "b7e4-sentinel-0f3a"
 

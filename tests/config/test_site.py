@@ -11,7 +11,7 @@ from espnet3.config.compose import compose, find_recipe
 from espnet3.config.fingerprint import stage_part
 from espnet3.config.site import SIZE, site_path
 from espnet3.errors import UserError
-from espnet3.stages import STAGES
+from espnet3.stage_table import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = """

@@ -1,13 +1,12 @@
 """The ranking of the best checkpoints of a run directory, in a small file beside them."""
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from espnet3.errors import UserError
-from espnet3.rundir.atomic import write_json
+from espnet3.rundir.json_file import from_plain, read_plain, write_dataclass
 
 LAST = "last.ckpt"
 RANKING = "best.json"
@@ -61,16 +60,16 @@ class Ranking:
 def read_ranking(directory: Path) -> Ranking | None:
     """The ranking in `directory`, or None when no epoch was ranked yet."""
     try:
-        content = json.loads((directory / RANKING).read_text(encoding="utf-8"))
+        content = read_plain(directory / RANKING)
     except FileNotFoundError:
         return None
     best: Sequence[dict[str, object]] = content["best"]
-    return Ranking(content["monitor"], content["mode"], tuple(Ranked(**entry) for entry in best))  # type: ignore[arg-type]
+    return Ranking(content["monitor"], content["mode"], tuple(from_plain(Ranked, entry) for entry in best))
 
 
 def write_ranking(directory: Path, ranking: Ranking) -> None:
     """Replace the ranking in `directory`, atomically."""
-    write_json(directory / RANKING, asdict(ranking))
+    write_dataclass(directory / RANKING, ranking)
 
 
 def best_checkpoint(directory: Path) -> Path:

@@ -9,6 +9,7 @@ from espnet3.launcher.start.tasks import RunningTasks
 from espnet3.outcomes.attempt import attempt_end, killed_ranks, missing_ranks, own_failure
 from espnet3.rundir.attempt import End
 from espnet3.rundir.heartbeat import read_heartbeat
+from espnet3.rundir.json_file import from_plain
 from espnet3.rundir.layout import heartbeat_path
 from espnet3.rundir.log_tail import LogTail
 from espnet3.rundir.outcome import TaskState, read_task_states
@@ -70,7 +71,7 @@ def any_failed(directory: Path, world_size: int) -> bool:
         state.outcome == "failed"
         or (
             state.outcome is None
-            and (process := ProcessName(**state.process)).is_here
+            and (process := from_plain(ProcessName, state.process)).is_here
             and not process.is_alive()
         )
         for state in read_task_states(directory)

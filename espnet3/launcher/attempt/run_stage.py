@@ -21,13 +21,14 @@ from espnet3.outcomes.attempt import attempt_end
 from espnet3.outcomes.rank import error_summary
 from espnet3.rundir.atomic import remove_torn, write_json, write_text
 from espnet3.rundir.attempt import Begin, End, attempt_dirs, progress_mark, write_begin, write_end
+from espnet3.rundir.json_file import with_format
 from espnet3.rundir.layout import attempt_dir, new_attempt, stage_home
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.provenance import provenance
 from espnet3.rundir.record import Record, read_record, write_record
 from espnet3.slurm.own_job import own_slurm_job_id
 from espnet3.slurm.step import allocated_nodes
-from espnet3.stages import label
+from espnet3.stage_table import STAGES, label
 from espnet3.terminal.screen import Screen
 
 KEPT_IN_PLACE = ("claim", "logs", "attempts", "jobs")
@@ -183,9 +184,9 @@ def start_record(job: Job, config: DictConfig, decision: Decision, command: list
         old = read_record(home, job.stage)
         record.files = (old.files if old else {}) | record.files
     write_record(home, job.stage, record)
-    if job.stage == "train":
+    if STAGES[job.stage].trains:
         write_text(home / "config.yaml", saved_text(config))
-        write_json(home / "run.json", provenance(command, Path(config.recipe_dir)))
+        write_json(home / "run.json", with_format(provenance(command, Path(config.recipe_dir))))
 
 
 def _say_why(name: str, decision: Decision, screen: Screen) -> None:

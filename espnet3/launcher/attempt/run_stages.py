@@ -14,6 +14,7 @@ from espnet3.launcher.planning.plan import Job
 from espnet3.rundir.attempt import End
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.record import read_record
+from espnet3.stage_table import STAGES
 from espnet3.terminal.screen import Screen
 
 
@@ -25,9 +26,10 @@ def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> Non
     """
     stages = [job.stage for job in jobs]
     check_inputs(config, stages)
-    if "train" in stages:
-        decide(config, "train", force=force)
-    elif "validate" in stages:
+    training = next((stage for stage in stages if STAGES[stage].trains), None)
+    if training is not None:
+        decide(config, training, force=force)
+    elif any("training" in STAGES[stage].reads for stage in stages):
         check_model_unchanged(config)
 
 

@@ -15,7 +15,7 @@ from espnet3.rundir.log_tail import LogTail
 from espnet3.slurm.accounting import past_jobs
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.queue import SlurmJob, own_jobs
-from espnet3.stages import label
+from espnet3.stage_table import label
 from espnet3.terminal.screen import ProgressBar, Screen
 
 if TYPE_CHECKING:

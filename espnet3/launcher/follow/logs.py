@@ -16,7 +16,7 @@ from espnet3.rundir.attempt import Attempt, read_attempts
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir, log_path
 from espnet3.rundir.log_tail import LogTail
-from espnet3.stages import label
+from espnet3.stage_table import label
 from espnet3.status.run_files import RunFiles, read_run
 from espnet3.status.snapshot import QueueSnapshot, query_queue
 from espnet3.status.stage_states import jobs_to_query, owner_is_at_work, stage_statuses

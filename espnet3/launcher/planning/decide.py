@@ -19,7 +19,7 @@ from espnet3.rundir.record import (
     missing_outputs,
     read_record,
 )
-from espnet3.stages import label
+from espnet3.stage_table import STAGES, label
 
 LONGER = ("trainer.max_epochs", "trainer.max_steps")
 """The only keys of a training that may grow in place."""
@@ -40,8 +40,9 @@ def new_record(config: DictConfig, stage: str) -> Record:
     recipe_dir = Path(config.recipe_dir)
     part = stage_part(config, stage)
     code = code_files(part, (recipe_dir, recipe_dir.parent))
-    inputs = [] if stage == "prepare" else [Path(path) for path in config.manifests.values()]
-    if stage == "train":
+    reads = STAGES[stage].reads
+    inputs = [Path(path) for path in config.manifests.values()] if "manifests" in reads else []
+    if "statistics" in reads:
         statistics = stage_home(config, "collect_stats")
         inputs += [*statistics.glob("*/*_stats.npz"), *statistics.glob("*/*_shape")]
     return Record(part=part, code=hash_files(code, recipe_dir), files=file_states(inputs, recipe_dir))
@@ -53,11 +54,11 @@ def decide(config: DictConfig, stage: str, *, force: bool = False) -> Decision:
     Raises:
         UserError: when the training in the run directory was started with another configuration.
     """
-    home = stage_home(config, stage)
+    home, trains = stage_home(config, stage), STAGES[stage].trains
     old, new = read_record(home, stage), new_record(config, stage)
-    if old is None or (stage == "train" and not any(home.glob("checkpoints/*.ckpt"))):
+    if old is None or (trains and not any(home.glob("checkpoints/*.ckpt"))):
         return Decision("run", "forced" if force else "")
-    if stage == "train":
+    if trains:
         return _decide_training(config, old, new, force)
     if force:
         return Decision("run", "forced")
@@ -92,19 +93,20 @@ def check_inputs(config: DictConfig, stages: list[str]) -> None:
     Raises:
         UserError: naming the missing file and the stage that makes it.
     """
-    if "prepare" not in stages:
+    if "prepare" not in stages and any("manifests" in STAGES[stage].reads for stage in stages):
         for path in config.manifests.values():
             if not Path(path).is_file():
                 raise UserError(f"{short_path(path)} is missing: {label('prepare')} makes it, use --stage 0")
-    if "train" in stages and "collect_stats" not in stages:
+    reader = next((stage for stage in stages if "statistics" in STAGES[stage].reads), None)
+    if reader is not None and "collect_stats" not in stages:
         folder = stage_home(config, "collect_stats")
         used = _relative(config, folder) in "\n".join(
-            str(value) for key, value in stage_part(config, "train").items() if key != "stats_dir"
+            str(value) for key, value in stage_part(config, reader).items() if key != "stats_dir"
         )
         record = read_record(folder, "collect_stats")
         if used and (record is None or not record.done):
             raise UserError(f"no statistics in {folder}: {label('collect_stats')} makes them, use --stage 1")
-    if stages[0] == "validate" and read_record(stage_home(config, "train"), "train") is None:
+    if "training" in STAGES[stages[0]].reads and read_record(stage_home(config, "train"), "train") is None:
         raise UserError(
             f"{short_path(config.exp_dir)} has no training: {label('train')} makes one, use --stage 2, "
             "or give its tag="

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from espnet3.config.schema import MULTI_TASK_STAGES
 from espnet3.errors import UserError
 from espnet3.resources import Resources
 from espnet3.slurm.allocation import Allocation
-from espnet3.stages import STAGES, label
+from espnet3.stage_table import STAGES, Stage, label, numbered
 
 ONE_MACHINE = ("local", "debug")
 """Launchers whose jobs stay on this machine."""
@@ -43,11 +42,12 @@ def stage_range(first: str | None, last: str | None) -> list[str]:
     Raises:
         UserError: for a stage that does not exist, or a range that is empty.
     """
-    start = 0 if first is None else stage_number(first, "--stage")
-    stop = len(STAGES) - 1 if last is None else stage_number(last, "--stop-stage")
+    numbers = [stage.number for stage in STAGES.values()]
+    start = min(numbers) if first is None else find_stage(first, "--stage").number
+    stop = max(numbers) if last is None else find_stage(last, "--stop-stage").number
     if stop < start:
         raise UserError(f"--stop-stage {last} lies before --stage {first}: no stage is left to run")
-    return list(STAGES[start : stop + 1])
+    return [name for name, stage in STAGES.items() if start <= stage.number <= stop]
 
 
 def plan(config: DictConfig, stages: Sequence[str], allocation: Allocation | None = None) -> list[Job]:
@@ -67,22 +67,20 @@ def plan(config: DictConfig, stages: Sequence[str], allocation: Allocation | Non
             stage=stage,
             launcher=str(config.resources[stage].get("launcher") or config.launcher.name),
             resources=Resources.of(config, stage),
-            directory=str(
-                config[{"prepare": "data_dir", "collect_stats": "stats_dir"}.get(stage, "exp_dir")]
-            ),
+            directory=str(config[STAGES[stage].directory]),
         )
         _check(job)
         if job.launcher == "allocation":
             _check_fits(job, allocation)
+        if STAGES[stage].trains:
+            _check_trainer(config, job)
         jobs.append(job)
-    if "train" in stages:
-        _check_trainer(config, next(job for job in jobs if job.stage == "train"))
     return jobs
 
 
 def main_job(jobs: Sequence[Job]) -> Job:
     """Of stages that run in one job, the one that it is about: its time limit and restarts are the job's."""
-    return next((job for job in jobs if job.stage == "train"), jobs[-1])
+    return next((job for job in jobs if STAGES[job.stage].trains), jobs[-1])
 
 
 def on_slurm(job: Job) -> bool:
@@ -94,7 +92,7 @@ def _check(job: Job) -> None:
     where, asked = f"resources.{job.stage}", job.resources
     if asked.nodes > 1 and job.launcher in ONE_MACHINE:
         raise UserError(f"{where}.nodes={asked.nodes}: launcher={job.launcher} has one node, this machine")
-    if job.world_size > 1 and job.stage not in MULTI_TASK_STAGES:
+    if job.world_size > 1 and not STAGES[job.stage].many_tasks:
         key = "nodes" if asked.nodes > 1 else "tasks_per_node"
         raise UserError(f"{where}.{key}={getattr(asked, key)}: {label(job.stage)} is one task")
     if job.world_size > 1 and job.launcher == "debug":
@@ -141,20 +139,18 @@ def _check_trainer(config: DictConfig, job: Job) -> None:
         given, asked = trainer.get(key), getattr(job.resources, resource)
         if given not in (None, "auto", asked):
             raise UserError(
-                f"trainer.{key}={given} contradicts resources.train.{resource}={asked}, from which it"
+                f"trainer.{key}={given} contradicts resources.{job.stage}.{resource}={asked}, from which it"
                 f" follows: leave trainer.{key} out"
             )
 
 
-def stage_number(text: str, flag: str) -> int:
-    """The number of the stage that `text` calls by number or name.
+def find_stage(text: str, flag: str) -> Stage:
+    """The stage that `text` calls by number or name.
 
     Raises:
         UserError: naming the `flag` that it was given for, and the stages there are.
     """
-    known = ", ".join(f"{number} {name}" for number, name in enumerate(STAGES))
-    if text in STAGES:
-        return STAGES.index(text)
-    if text.isdigit() and int(text) < len(STAGES):
-        return int(text)
-    raise UserError(f"{flag} {text}: there is no such stage; known are {known}")
+    for stage in STAGES.values():
+        if text == stage.name or (text.isdigit() and int(text) == stage.number):
+            return stage
+    raise UserError(f"{flag} {text}: there is no such stage; known are {numbered()}")

@@ -13,6 +13,7 @@ from espnet3.launcher.planning.plan import Job
 from espnet3.launcher.rank.task import main_in_submitit
 from espnet3.launcher.start.tasks import free_port, last_lines, task_environment
 from espnet3.rundir.attempt import Begin
+from espnet3.rundir.json_file import from_plain
 from espnet3.rundir.layout import log_path
 from espnet3.rundir.outcome import read_task_states
 from espnet3.rundir.private import check_private
@@ -46,7 +47,7 @@ class LocalTasks:
         """Kill every task that still lives, and name them; the controller ends by itself then."""
         ended = set()
         for state in read_task_states(self.directory):
-            process = ProcessName(**state.process)
+            process = from_plain(ProcessName, state.process)
             if process.is_alive():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)

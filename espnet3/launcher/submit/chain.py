@@ -19,7 +19,7 @@ from espnet3.rundir.job import SubmittedJob, new_job_name, read_job_id, write_jo
 from espnet3.rundir.layout import job_log, jobs_dir
 from espnet3.rundir.process import ProcessName
 from espnet3.slurm.queue import TOKEN
-from espnet3.stages import STAGES
+from espnet3.stage_table import STAGES
 from espnet3.terminal.screen import Screen
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def submitting(exp_dir: Path, screen: Screen) -> Iterator[None]:
 
 def job_name(config: DictConfig, stage: str) -> str:
     """What the job is called in squeue: "asr.default.2-train"."""
-    return f"{Path(config.recipe_dir).name}.{config.tag}.{STAGES.index(stage)}-{stage}".replace(" ", "_")
+    return f"{Path(config.recipe_dir).name}.{config.tag}.{STAGES[stage].number}-{stage}".replace(" ", "_")
 
 
 def stage_request(

@@ -22,7 +22,7 @@ from espnet3.rundir.job import CONFIG, SCRIPT, SubmittedJob, read_job, read_job_
 from espnet3.rundir.layout import job_log, jobs_dir, log_path, stage_home
 from espnet3.rundir.record import read_record
 from espnet3.slurm.queue import SlurmJob as QueueEntry
-from espnet3.stages import label
+from espnet3.stage_table import label
 from espnet3.status.run_files import read_run, read_run_of_job
 from espnet3.status.snapshot import QueueSnapshot, query_queue
 from espnet3.status.stage_states import stage_statuses

@@ -21,7 +21,7 @@ from espnet3.slurm.command import SlurmAway, ask
 from espnet3.slurm.partitions import parse_partitions
 from espnet3.slurm.patience import Patience
 from espnet3.slurm.queue import TOKEN
-from espnet3.stages import label
+from espnet3.stage_table import label
 
 if TYPE_CHECKING:
     from espnet3.launcher.submit.job_handle import JobHandle

@@ -7,12 +7,12 @@ starts. Each trial has a job of its own in its run directory, that names the arr
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from espnet3.rundir.atomic import read_as, write_json
 from espnet3.rundir.job import JOB, SubmittedJob, new_job_name, read_jobs
+from espnet3.rundir.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.private import make_private
 from espnet3.slurm.queue import element_token
@@ -50,7 +50,7 @@ def write_array(sweep: Path, folder: Path, array: SubmittedArray) -> None:
     """Describe the array in its folder (made, 0700), and the job of every trial in the trial's own."""
     make_private(folder)
     (folder / "logs").mkdir()
-    write_json(folder / ARRAY, asdict(array))
+    write_dataclass(folder / ARRAY, array)
     for element, names in enumerate(array.elements):
         for name in names:
             _write_element_job(trial_dir(sweep, name), folder, array, element)
@@ -58,7 +58,7 @@ def write_array(sweep: Path, folder: Path, array: SubmittedArray) -> None:
 
 def read_array(folder: Path) -> SubmittedArray | None:
     """The array in `folder`; None where nothing readable is."""
-    return read_as(SubmittedArray, folder / ARRAY)
+    return read_dataclass(SubmittedArray, folder / ARRAY)
 
 
 def own_job(sweep: Path, name: str, array: SubmittedArray, element: int) -> SubmittedJob | None:
@@ -92,4 +92,4 @@ def _write_element_job(exp_dir: Path, folder: Path, array: SubmittedArray, eleme
     )
     own = jobs_dir(exp_dir) / job.name
     make_private(own)
-    write_json(own / JOB, asdict(job), durable=False)  # array.json has it, too
+    write_dataclass(own / JOB, job, durable=False)  # array.json has it, too

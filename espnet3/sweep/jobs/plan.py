@@ -15,12 +15,10 @@ from espnet3.launcher.planning.plan import Job, main_job, on_slurm, plan
 from espnet3.resources import Resources
 from espnet3.rundir.layout import stage_home
 from espnet3.slurm.allocation import Allocation
-from espnet3.stages import label
+from espnet3.stage_table import STAGES, label, own_stages
 from espnet3.sweep.trials.folder import shared_dir, trial_dir
 from espnet3.sweep.trials.trial import Base, Trial, build_trial_config
 
-SHARED_STAGES = ("prepare", "collect_stats")
-_HOMES = {"prepare": "data_dir", "collect_stats": "stats_dir"}
 _DECIDE_JOBS = ("resources.", "launcher.", "trainer.devices", "trainer.num_nodes")
 _LAUNCHERS = ("slurm", "local", "allocation")
 
@@ -94,9 +92,10 @@ def plan_batches(
     Raises:
         UserError: resources and launcher contradict each other, or trials that differ share a directory.
     """
-    if not any(stage in stages for stage in ("train", "validate")):
-        raise UserError("--multirun: a trial trains or validates: give stages that include 2 or 3")
-    before = [stage for stage in stages if stage in SHARED_STAGES]
+    if all(STAGES[stage].is_shared for stage in stages):
+        own = " or ".join(str(STAGES[stage].number) for stage in own_stages())
+        raise UserError(f"--multirun: a trial trains or validates: give stages that include {own}")
+    before = [stage for stage in stages if STAGES[stage].is_shared]
     names = _shared_by(sweep, trials, bases, before)
     batches: dict[tuple[str, str], Batch] = {}
     for trial in trials:
@@ -133,7 +132,12 @@ def _shared_by(
     groups: dict[tuple[str, ...], list[str]] = {}
     for trial in trials:
         base = bases[trial.config]
-        seen = ("prepare", "manifests", "data_dir", "stats_dir", *base["collect_stats"]["depends_on"])
+        seen = [
+            key
+            for stage in STAGES.values()
+            if stage.is_shared
+            for key in (stage.directory, *stage.fingerprint(base))
+        ]
         about = {key: v for key, v in trial.changes.items() if any(overlap(key, one) for one in seen)}
         key = _text([trial.config, about])
         if key not in homes_of:
@@ -146,7 +150,7 @@ def _shared_by(
                     changed = next(k for k in sorted({*first, *part}) if first.get(k) != part.get(k))
                     raise UserError(
                         f"{changed} is swept, and {label(stage)} of all trials fills {home}: sweep"
-                        f" {_HOMES[stage]}, too, or leave that stage out"
+                        f" {STAGES[stage].directory}, too, or leave that stage out"
                     )
         groups.setdefault(homes_of[key], []).append(trial.name)
     return {

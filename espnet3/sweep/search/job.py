@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
@@ -18,8 +17,8 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import new_token, submit, try_out
 from espnet3.resources import Resources
-from espnet3.rundir.atomic import write_json
 from espnet3.rundir.job import SUBMISSION, duplicate_of
+from espnet3.rundir.json_file import write_dataclass
 from espnet3.rundir.private import check_private
 from espnet3.slurm.own_job import own_slurm_job_id, requeue, stop_at, wait_for_slurm
 from espnet3.slurm.sbatch_options import ABOUT_HARDWARE, option_name
@@ -122,7 +121,7 @@ def _submit(planned: PlannedSearch, folder: Path, *, again: bool) -> str:
         planned.sweep,
         SearchRecord(planned.request, planned.settings.n_trials, before.trials if before else []),
     )
-    write_json(folder / SEARCHER, asdict(searcher))
+    write_dataclass(folder / SEARCHER, searcher)
     return submit(request).job_id
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from espnet3.errors import UserError, short_path
 from espnet3.rundir import claim
-from espnet3.rundir.atomic import read_as
 from espnet3.rundir.job import read_job_id
+from espnet3.rundir.json_file import read_dataclass
 from espnet3.rundir.process import ProcessName
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.queue import SlurmJob, find_job, own_jobs
@@ -30,7 +30,7 @@ class Searcher:
 
 def read_searcher(folder: Path) -> Searcher | None:
     """Read `searcher.json` in `folder`; None if the search was never submitted as a job."""
-    return read_as(Searcher, folder / SEARCHER)
+    return read_dataclass(Searcher, folder / SEARCHER)
 
 
 def find_searcher(sweep: Path, jobs: Sequence[SlurmJob] | None = None) -> SlurmJob | None:

@@ -9,7 +9,7 @@ from typing import Literal
 from espnet3.outcomes.attempt import first_failure
 from espnet3.rundir.outcome import TaskState
 from espnet3.rundir.record import Record, read_record
-from espnet3.stages import STAGES
+from espnet3.stage_table import STAGES, own_stages
 from espnet3.status.run_files import RunFiles, read_run
 from espnet3.status.snapshot import QueueSnapshot, query_queue
 from espnet3.status.stage_states import jobs_to_query, owner_is_at_work, stage_statuses
@@ -20,8 +20,6 @@ from espnet3.sweep.trials.folder import trial_dir
 State = Literal["queued", "running", "done", "failed", "stopped", "cancelled", "killed", "missing"]
 """missing: nothing has run it, and nothing will before the same command, or `espnet3 resume`, is given."""
 UNDER_WAY: tuple[State, ...] = ("queued", "running")
-OWN_STAGES = ("train", "validate")
-"""Those that fill the trial's own folder; what the others make is shared."""
 _STATES: dict[StageState, State] = {
     "not started": "missing",
     "queued": "queued",
@@ -62,7 +60,7 @@ def read_trial_files(sweep: Path, name: str, stages: Sequence[str]) -> TrialFile
     """What there is of a trial that has these stages."""
     directory = trial_dir(sweep, name)
     records = {}
-    for stage in OWN_STAGES:
+    for stage in own_stages():
         record = read_record(directory, stage)
         if record is not None:
             records[stage] = record
@@ -74,7 +72,7 @@ def read_trial_files(sweep: Path, name: str, stages: Sequence[str]) -> TrialFile
 
 def decisive_stages(stages: Sequence[str]) -> list[str]:
     """Those of a trial's stages whose end is the trial's."""
-    own = [stage for stage in stages if stage in OWN_STAGES]
+    own = [stage for stage in stages if not STAGES[stage].is_shared]
     return own or list(stages)
 
 

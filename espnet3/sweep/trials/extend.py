@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from espnet3.stages import STAGES
+from espnet3.stage_table import STAGES
 from espnet3.sweep.trials.expand import Candidate, Expansion
 from espnet3.sweep.trials.naming import trial_name
 from espnet3.sweep.trials.objective import Objective

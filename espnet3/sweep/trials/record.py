@@ -3,13 +3,14 @@
 import hashlib
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from espnet3.config.secrets import hide_secrets
 from espnet3.errors import UserError, short_path
-from espnet3.rundir.atomic import read_as, write_json, write_text
+from espnet3.rundir.atomic import write_text
+from espnet3.rundir.json_file import from_plain, read_dataclass, write_dataclass
 from espnet3.rundir.provenance import git
 from espnet3.sweep.trials.folder import SWEEP, diff_file
 
@@ -66,12 +67,12 @@ class SweepRecord:
     @property
     def listed(self) -> dict[str, ListedTrial]:
         """The trials by name."""
-        return {name: ListedTrial(**fields) for name, fields in self.trials.items()}
+        return {name: from_plain(ListedTrial, fields) for name, fields in self.trials.items()}
 
     @property
     def command_history(self) -> list[SweepCommand]:
         """The commands, oldest first."""
-        return [SweepCommand(**fields) for fields in self.commands]
+        return [from_plain(SweepCommand, fields) for fields in self.commands]
 
 
 def read_sweep_record(sweep: Path) -> SweepRecord | None:
@@ -82,7 +83,7 @@ def read_sweep_record(sweep: Path) -> SweepRecord | None:
     """
     if not (sweep / SWEEP).exists():
         return None
-    record = read_as(SweepRecord, sweep / SWEEP)
+    record = read_dataclass(SweepRecord, sweep / SWEEP)
     if record is None:
         raise UserError(f"{short_path(sweep / SWEEP)} can't be read as the record of a sweep")
     return record
@@ -90,7 +91,7 @@ def read_sweep_record(sweep: Path) -> SweepRecord | None:
 
 def write_sweep_record(sweep: Path, record: SweepRecord) -> None:
     """Write the record, replacing an older one."""
-    write_json(sweep / SWEEP, asdict(record))
+    write_dataclass(sweep / SWEEP, record)
 
 
 def read_code(recipe: Path) -> tuple[Code, str]:

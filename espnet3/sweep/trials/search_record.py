@@ -1,10 +1,10 @@
 """The record of a search, `search/search.json` in the sweep: its command and its progress."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet3.errors import short_path
-from espnet3.rundir.atomic import read_as, write_json
+from espnet3.rundir.json_file import from_plain, read_dataclass, write_dataclass
 
 SEARCH = "search.json"
 
@@ -49,13 +49,13 @@ def is_search(sweep: Path) -> bool:
 
 def read_search(sweep: Path) -> SearchRecord | None:
     """The record of a sweep's search; None if it is not a search."""
-    record = read_as(SearchRecord, search_dir(sweep) / SEARCH)
-    return SearchRecord(SearchRequest(**record.request), record.n_trials, record.trials) if record else None  # type: ignore[arg-type]
+    record = read_dataclass(SearchRecord, search_dir(sweep) / SEARCH)
+    return replace(record, request=from_plain(SearchRequest, record.request)) if record else None  # type: ignore[arg-type]
 
 
 def write_search(sweep: Path, record: SearchRecord) -> None:
     """Write the record, replacing an older one."""
-    write_json(search_dir(sweep) / SEARCH, asdict(record))
+    write_dataclass(search_dir(sweep) / SEARCH, record)
 
 
 def how_to_continue(sweep: Path) -> str:

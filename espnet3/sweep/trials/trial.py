@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.secrets import secrets_named
-from espnet3.rundir.atomic import read_as, write_json, write_text
+from espnet3.rundir.atomic import write_text
+from espnet3.rundir.json_file import read_dataclass, write_dataclass
 from espnet3.sweep.trials.family import Changes, set_nested
 from espnet3.sweep.trials.folder import config_file, trial_dir
 
@@ -47,12 +48,12 @@ class Trial:
 def write_trial(sweep: Path, trial: Trial) -> None:
     """Create the trial's folder and write its `trial.json`."""
     trial_dir(sweep, trial.name).mkdir(parents=True, exist_ok=True)
-    write_json(trial_dir(sweep, trial.name) / TRIAL, asdict(trial), durable=False)
+    write_dataclass(trial_dir(sweep, trial.name) / TRIAL, trial, durable=False)
 
 
 def read_trial(sweep: Path, name: str) -> Trial | None:
     """The trial of this name; None where its folder is gone."""
-    return read_as(Trial, trial_dir(sweep, name) / TRIAL)
+    return read_dataclass(Trial, trial_dir(sweep, name) / TRIAL)
 
 
 def trial_config(sweep: Path, trial: Trial) -> DictConfig:

@@ -13,13 +13,15 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from espnet3.stage_table import own_stages
+
 
 @dataclass
 class Espnet3Conf:
     """Options of espnet3.hydra_app; where trials run is set by the recipe's `launcher`."""
 
     _target_: str = "hydra_plugins.espnet3_launcher.Espnet3Launcher"
-    stages: list[str] = field(default_factory=lambda: ["train", "validate"])
+    stages: list[str] = field(default_factory=own_stages)
     command: str = "python -m espnet3.hydra_app"
     force: bool = False
     detach: bool = False
