@@ -11,7 +11,7 @@ import pytest
 
 from espnet3.report.write import PAGE, write_report
 
-TOOL = Path(__file__).resolve().parents[3] / "tools" / "chromium.sh"
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "chromium.sh"
 
 
 @pytest.fixture(scope="module")
