@@ -91,6 +91,7 @@ def test_a_failed_trial_ends_no_other_and_alone_is_run_again(recipe: Path, run, 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fresh_ranks")
 def test_ctrl_c_stops_the_running_trial_and_leaves_the_rest_to_be_done(
     recipe: Path, start, until: Until, verb
 ):
@@ -116,6 +117,7 @@ def test_ctrl_c_stops_the_running_trial_and_leaves_the_rest_to_be_done(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fresh_ranks")
 def test_a_trial_ends_with_the_command_that_is_killed(recipe: Path, start, until: Until, verb):
     sweep = recipe / "exp" / "sweeps" / "default"
     (recipe / "wait").touch()
