@@ -3,8 +3,10 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+FORKSERVER = ROOT / "tests" / "forkserver"
 
 SMALL_CONFIG = """
 defaults: [base, _self_]
@@ -113,6 +116,44 @@ def nowhere_special() -> Iterator[None]:
             if name.startswith("SLURM_") and name != "SLURM_CONF":
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def forkserver(nowhere_special: None) -> Iterator[None]:
+    """Ranks that tests start are forks of a process of this worker that has imported torch and Lightning.
+
+    What a rank costs is its imports. Quick tests, whose ranks import little, have none of that, nor have
+    those that ask for `fresh_ranks`: of how processes start, what they start with, and how they are killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="espnet3-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/socket")
+        listener.listen(128)
+        with pytest.MonkeyPatch.context() as patch:
+            before = filter(None, [os.environ.get("PYTHONPATH")])
+            patch.setenv("PYTHONPATH", os.pathsep.join([str(FORKSERVER), *before]))
+            server = subprocess.Popen(
+                [sys.executable, "-u", "-c", "import serving; serving.main()"],
+                cwd=ROOT,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stdin=listener,
+                start_new_session=True,
+            )
+            patch.setenv("ESPNET3_FORKSERVER", f"{folder}/socket")
+            yield
+            server.kill()
+            server.wait()
+
+
+@pytest.fixture
+def fresh_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every process that the test starts is started, and imports what it needs, as outside of tests."""
+    monkeypatch.delenv("ESPNET3_FORKSERVER", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _ranks_of_quick_tests(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("slow") is None:
+        request.getfixturevalue("fresh_ranks")
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,7 @@ def test_the_commands_of_the_readme_work_one_after_the_other(clone: Path):
         assert (exp / "sweeps" / "small" / "report" / name).exists(), name
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_template_make_a_recipe_that_trains(clone: Path):
     copy, train = commands(ROOT / "egs" / "TEMPLATE" / "README.md")
     run(clone, copy)

@@ -42,7 +42,7 @@ def hydra(tmp_path: Path) -> Hydra:
         done = subprocess.run(
             [sys.executable, "-m", "espnet3.hydra_app", "--recipe", str(recipe), *words],
             capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path / "here",
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{os.environ['PYTHONPATH']}:{ROOT}"},
         )  # fmt: skip
         assert not list((tmp_path / "here").iterdir()), "it leaves nothing where it was called"
         return done.returncode, done.stdout + done.stderr

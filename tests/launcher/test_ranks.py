@@ -50,6 +50,7 @@ def test_two_ranks_train_and_each_has_its_log(prepared: Path, run):
     ("target", "said"),
     [("failing.FailingModel", "rank one has no more memory"), ("failing.DyingModel", "rank 1 was killed")],
 )
+@pytest.mark.usefixtures("fresh_ranks")
 def test_a_rank_that_fails_ends_all_and_is_the_one_that_is_named(prepared: Path, run, target: str, said: str):
     code, output = run(prepared, "--stage", "1", TWO_RANKS, f"model._target_={target}")
     assert code == 1

@@ -50,12 +50,16 @@ class Slurm:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For commands, and so for jobs: with this cluster, and as the test has it."""
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SBATCH_"))}
-        self.environment = {
+        return {
             **clean,
-            "ESPNET3_SLURM_DIR": str(folder),
-            "SLURM_CONF": str(folder / "etc" / "slurm.conf"),
-            "PYTHONPATH": str(ROOT),  # in jobs, too
+            "ESPNET3_SLURM_DIR": str(self.folder),
+            "SLURM_CONF": str(self.folder / "etc" / "slurm.conf"),
+            "PYTHONPATH": f"{ROOT / 'tests' / 'forkserver'}{os.pathsep}{ROOT}",
         }
 
     def tool(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -121,7 +121,7 @@ class Terminal:
 
 
 @pytest.fixture
-def small(cluster, small_recipe: Path) -> Allocated:
+def small(fresh_ranks: None, cluster, small_recipe: Path) -> Allocated:
     """A recipe whose stage 0 does what a test asks for."""
     return Allocated(cluster, small_recipe)
 

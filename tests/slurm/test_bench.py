@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
 
 BENCH = Path(__file__).resolve().parents[2] / "tools" / "bench" / "launch.py"
 

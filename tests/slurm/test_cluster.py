@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
 
 Until = Callable[[Callable[[], object], str], None]
 # A child that leaves the job's session, as daemons do; the script goes on when it has noted its pid.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
 
 Until = Callable[[Callable[[], object], str], None]
 HELD = "resources.train.additional_parameters={hold: true}"

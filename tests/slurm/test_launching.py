@@ -110,6 +110,7 @@ def test_stages_may_run_here_and_there(cluster, template: Path, launch):
     assert "--detach: stage 3 validate runs here" in output
 
 
+@pytest.mark.usefixtures("fresh_ranks")
 def test_a_cancelled_job_ends_when_its_tasks_have_saved_and_does_not_wait_to_be_killed(
     cluster, small_recipe: Path, launch, until: Until
 ):

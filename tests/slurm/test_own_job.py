@@ -12,7 +12,7 @@ import pytest
 from espnet3.rundir.attempt import read_attempts
 from espnet3.slurm import own_job
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
 
 Until = Callable[[Callable[[], object], str], None]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
 
 ROOT = Path(__file__).resolve().parents[2]
 Until = Callable[[Callable[[], object], str], None]

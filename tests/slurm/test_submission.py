@@ -36,7 +36,7 @@ def submit(cluster, run) -> Callable[..., tuple[int, str]]:
 
 
 @pytest.fixture
-def telling(small_recipe: Path) -> Path:
+def telling(fresh_ranks: None, small_recipe: Path) -> Path:
     """A recipe whose stage 0 keeps the environment that it had."""
     (small_recipe / "telling.py").write_text(TELLING)
     config = small_recipe / "conf" / "config.yaml"
@@ -188,6 +188,7 @@ def test_a_secret_reaches_the_training_on_the_nodes_and_no_file(secret_recipe, s
     assert f"{recipe.VARIABLE} is not set here, and callbacks.probe.api_key takes it" in output
 
 
+@pytest.mark.usefixtures("fresh_ranks")
 def test_a_job_whose_folder_others_could_have_filled_does_not_run(cluster, small_recipe: Path, submit, until):
     exp_dir = small_recipe / "exp" / "default"
     code, output = submit(

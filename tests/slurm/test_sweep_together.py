@@ -44,6 +44,7 @@ def weights(sweep: Path, name: str) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.usefixtures("fresh_ranks")
 def test_a_trial_that_fails_or_is_killed_harms_no_other_and_results_are_those_of_trials_alone(
     sweeps, until: Until
 ):
@@ -82,6 +83,7 @@ def test_a_trial_that_fails_or_is_killed_harms_no_other_and_results_are_those_of
     assert code == 0 and "4 trials: 2 to run, 2 done" in output, output
 
 
+@pytest.mark.usefixtures("fresh_ranks")
 def test_warm_ranks_on_two_nodes_that_are_killed_are_followed_by_fresh_ones(sweeps):
     (sweeps.directory / "bad-1").write_text("raise")
     (sweeps.directory / "bad-2").write_text("once")  # kills its warm rank

@@ -12,7 +12,7 @@ import pytest
 
 from espnet3.rundir.job import read_job_id, read_jobs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
 
 ROOT = Path(__file__).resolve().parents[2]
 Until = Callable[[Callable[[], object], str], None]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
 
 EGS = Path(__file__).resolve().parents[2] / "egs"
 OVERRIDES = {

@@ -115,6 +115,7 @@ def test_noise_falls_with_frequency_as_its_kind_does(kind: str, octave_db: float
     assert 10 * np.log10(bands[1] / bands[0]) == pytest.approx(octave_db, abs=0.7)
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_workers_are_gone_and_only_the_rest_is_made(make, tmp_path: Path, until):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     sizes = {"train": 150, "valid": 1, "test": 1}

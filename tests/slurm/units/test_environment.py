@@ -51,6 +51,7 @@ def test_ranks_are_forgotten_and_nothing_else():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fresh_ranks")
 def test_a_training_here_is_one_of_its_own_wherever_it_is_started(template: Path, run):
     code, output = run(template, "trainer.max_epochs=1", **{**LEFT_BY_A_JOB, "SLURM_JOB_ID": ""})
     assert code == 0, output
