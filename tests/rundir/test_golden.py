@@ -169,7 +169,7 @@ def test_a_sweep_and_a_search_are_read(either: Golden):
     first, second = (jobs_dir(trial_dir(either.sweep, name)) / "train-1" for name in array.trials)
     assert (read_job_id(first), read_job_id(second)) == ("104_0", "104_1")
     search, searcher = read_search(either.search), read_searcher(search_dir(either.search))
-    assert search is not None and (search.n_trials, search.wanted.stages) == (20, ["train"])
+    assert search is not None and (search.n_trials, search.request.stages) == (20, ["train"])
     assert searcher is not None and searcher.token == "espnet3:abc"
 
 
