@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "resources": {"errors"},
     "stage_table": set(),
     "terminal": {"errors"},
-    "slurm": {"errors", "resources"},
+    "slurm": {"errors", "resources", "parent_death"},
     "rundir": GROUND | {"slurm"},
     "config": FILES,
     "components": {"errors", "rundir", "config"},
@@ -113,6 +113,32 @@ def test_relative_imports_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     file = tmp_path / "slurm" / "queue.py"
     file.write_text("from ..launcher.planning import plan\nfrom . import command\n")
     assert {"espnet3.launcher.planning.plan", "espnet3.slurm.command"} <= imports(file)
+
+
+SLURMS_COMMANDS = {"sbatch", "srun", "salloc", "scancel", "scontrol", "squeue", "sacct", "sacctmgr", "sinfo"}
+SUBMITITS = "launcher/submit/executor.py"
+"""It gives the environment of sbatch and the command that submitit has made to `slurm.command.ask`."""
+
+
+def slurm_texts(tree: ast.AST) -> set[str]:
+    """Names of Slurm's variables, and of its commands where they stand alone, as in a list of arguments."""
+    texts = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return {
+        text for text in texts if text in SLURMS_COMMANDS or text.startswith(("SLURM_", "SLURMD_", "SBATCH_"))
+    }
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_one_room_runs_slurms_commands_and_reads_its_environment(path: Path):
+    name = path.relative_to(PACKAGE).as_posix()
+    if name.startswith("slurm/") or name == SUBMITITS:
+        return
+    assert slurm_texts(ast.parse(path.read_text())) == set()
+    assert "espnet3.slurm.command.ask" not in imports(path)
 
 
 FOLDERS = sorted({path.parent for path in SOURCES})

@@ -92,8 +92,8 @@ def main(options: argparse.Namespace, overrides: list[str]) -> int:
 
 def _write_site(*, to_stdout: bool) -> int:
     from espnet3.config.site import site_path
-    from espnet3.doctor.cluster import COMMANDS, ask_cluster
     from espnet3.doctor.site_text import site_text
+    from espnet3.slurm.site.cluster import COMMANDS, ask_cluster
 
     path = site_path(os.environ)
     if not to_stdout and path.exists():

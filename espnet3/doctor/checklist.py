@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from espnet3.doctor.cluster import COMMANDS, Cluster
 from espnet3.doctor.finding import Finding, note, right, wrong
 from espnet3.resources import Resources
-from espnet3.slurm.partitions import Partition
+from espnet3.slurm.environment import sbatch_defaults, sbatch_variable, surrounding_job
+from espnet3.slurm.site.cluster import COMMANDS, Cluster
+from espnet3.slurm.site.partitions import Partition
 
 SHARED_FILE_SYSTEMS = (
     *("nfs", "nfs4", "lustre", "gpfs", "beegfs", "fhgfs", "ceph", "cephfs", "glusterfs", "wekafs", "panfs"),
@@ -65,16 +66,14 @@ def about_resources(resources: Resources, cluster: Cluster) -> Iterator[Finding]
 
 def about_environment(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Variables that decide what sbatch does for others, and not for us."""
-    if "SLURM_JOB_ID" in environment:
-        yield note(f"this shell is inside Slurm job {environment['SLURM_JOB_ID']}")
+    if job_id := surrounding_job(environment):
+        yield note(f"this shell is inside Slurm job {job_id}")
         return
-    for name in sorted(environment):
-        if name.startswith("SBATCH_"):
-            key = name.removeprefix("SBATCH_").lower()
-            yield note(
-                f"{name}={environment[name]} is not used, so that only the configuration decides",
-                f"say it in a site file (resources.all.{key}: {environment[name]})",
-            )
+    for name, value in sorted(sbatch_defaults(environment).items()):
+        yield note(
+            f"{sbatch_variable(name)}={value} is not used, so that only the configuration decides",
+            f"say it in a site file (resources.all.{name}: {value})",
+        )
 
 
 def about_places(places: Mapping[str, Path], mounts: str) -> Iterator[Finding]:
@@ -129,8 +128,8 @@ def _about_partition(partition: Partition, cluster: Cluster) -> Finding:
 
 
 def _about_accounting(cluster: Cluster) -> Iterator[Finding]:
-    if cluster.no_sacctmgr or "sacctmgr" in cluster.missing:
-        yield note(f"accounts are not known ({cluster.no_sacctmgr or 'no sacctmgr'})")
+    if cluster.no_sacctmgr:
+        yield note(f"accounts are not known ({cluster.no_sacctmgr})")
     elif cluster.associations:
         shown = []
         for one in cluster.associations:
@@ -142,9 +141,9 @@ def _about_accounting(cluster: Cluster) -> Iterator[Finding]:
         yield wrong("you have no account here, and jobs need one", "ask the site for an association")
     else:
         yield right("no account is needed")
-    if cluster.no_sacct or "sacct" in cluster.missing:
+    if cluster.no_sacct:
         yield note(
-            f"sacct does not answer ({cluster.no_sacct or 'it is not on PATH'})",
+            f"sacct does not answer ({cluster.no_sacct})",
             "states of jobs that ended some minutes ago come from the run directory alone",
         )
     else:

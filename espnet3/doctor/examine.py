@@ -10,12 +10,12 @@ from platform import python_version
 import espnet3
 from espnet3.config.site import read_site
 from espnet3.doctor.checklist import about_cluster, about_environment, about_places, about_resources
-from espnet3.doctor.cluster import ask_cluster
 from espnet3.doctor.finding import Finding, note, right
 from espnet3.doctor.probe import run_probe
 from espnet3.doctor.requests import about_requests
 from espnet3.resources import Resources
-from espnet3.slurm.partitions import asked_for
+from espnet3.slurm.site.cluster import ask_cluster
+from espnet3.slurm.site.partitions import asked_for
 
 DEFAULT_NODES = 2
 """Of the probe, where there are so many."""

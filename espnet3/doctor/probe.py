@@ -1,6 +1,5 @@
 """The probe job from where it is submitted: sent, waited for, and gone afterwards, whatever happens."""
 
-import os
 import shutil
 import signal
 import sys
@@ -38,7 +37,8 @@ from espnet3.rundir.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.private import make_private
 from espnet3.rundir.provenance import installed_versions
 from espnet3.slurm.accounting import past_jobs
-from espnet3.slurm.command import SlurmAway, ask
+from espnet3.slurm.command import SlurmAway
+from espnet3.slurm.jobs import cancel_jobs_named
 from espnet3.slurm.queue import SlurmJob, own_jobs
 from espnet3.slurm.srun import srun_command
 
@@ -198,7 +198,7 @@ def _end(probe: Probe) -> None:
             ):
                 time.sleep(FILES_EVERY_S)
         # by name: a Ctrl-C may have come between the submission and its id
-        ask(["scancel", "--quiet", f"--user={os.geteuid()}", f"--name={probe.name}"])
+        cancel_jobs_named(probe.name)
     shutil.rmtree(probe.folder, ignore_errors=True)
     signal.signal(signal.SIGINT, before)
 

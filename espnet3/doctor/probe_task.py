@@ -1,6 +1,5 @@
 """The probe's task on one node: looks around, reports, and answers the ping."""
 
-import os
 import socket
 import sys
 import threading
@@ -29,6 +28,7 @@ from espnet3.launcher.start.tasks import free_port
 from espnet3.rundir.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.private import check_private
 from espnet3.rundir.provenance import installed_versions
+from espnet3.slurm.step import given_gpus, own_task
 
 PATIENCE_S = 90.0
 """How long a file of another machine may take to be seen here."""
@@ -39,15 +39,15 @@ Found = TypeVar("Found")
 def main(folder: str) -> None:
     """Look around on this node, for the probe in `folder`."""
     directory = Path(folder)
-    rank = int(os.environ["SLURM_PROCID"])
-    node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+    task = own_task()
+    rank, node = task.rank, task.node or socket.gethostname()
     batch = _awaited(lambda: read_dataclass(Batch, directory / BATCH)) or Batch([], {})
     token = _read(directory / TOKEN)
     described = read_dataclass(ProbeRequest, directory / PROBE) or ProbeRequest([])
     here = states(described.files)
     if rank == 0:
         _listen(directory, node, token)
-    gpus = _given_gpus()
+    gpus = given_gpus()
     report = Report(
         rank=rank,
         node=node,
@@ -122,15 +122,6 @@ def _reach(folder: Path, batch: Batch, token: str) -> str:
     except OSError as error:
         return f"{host}, port {meeting.port}: {error}"
     return "" if said == token else f"{host}, port {meeting.port}: somebody else answers there"
-
-
-def _given_gpus() -> int:
-    for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
-        given = os.environ.get(name, "")
-        if given and given != "NoDevFiles":
-            return len(given.split(","))
-    number = os.environ.get("SLURM_GPUS_ON_NODE", "")
-    return int(number) if number.isdigit() else 0
 
 
 def _torch_gpus() -> int | None:

@@ -11,8 +11,8 @@ from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import new_token
 from espnet3.resources import Resources
 from espnet3.rundir.job import SCRIPT
-from espnet3.slurm.command import ask
-from espnet3.slurm.partitions import Partition
+from espnet3.slurm.jobs import test_script
+from espnet3.slurm.site.partitions import Partition
 
 
 def about_requests(stages: Mapping[str, Resources], partitions: tuple[Partition, ...]) -> Iterator[Finding]:
@@ -46,4 +46,4 @@ def _try_out(resources: Resources, partitions: tuple[Partition, ...], where: str
         script = folder / SCRIPT
         script.write_text(request.script)
         check_script(script, resources, where)
-        ask(["sbatch", "--test-only", str(script)])
+        test_script(script)

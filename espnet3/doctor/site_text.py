@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from espnet3.doctor.cluster import Cluster
 from espnet3.resources import Resources
-from espnet3.slurm.partitions import Partition, asked_for
+from espnet3.slurm.environment import sbatch_defaults
+from espnet3.slurm.site.cluster import Cluster
+from espnet3.slurm.site.partitions import Partition, asked_for
 
 COLUMN = 44
 
@@ -28,11 +29,7 @@ def site_text(cluster: Cluster, environment: Mapping[str, str], *, date: str) ->
         "resources:",
         "  all:" + " " * (COLUMN - 6) + "# every stage",
     ]
-    user = {
-        key.removeprefix("SBATCH_").lower(): value
-        for key, value in environment.items()
-        if key.startswith("SBATCH_") and "SLURM_JOB_ID" not in environment
-    }
+    user = sbatch_defaults(environment)
     default = next((part for part in cluster.partitions if part.is_default), None)
     first = default or next(iter(cluster.partitions), None)
     partition = user.get("partition") or (first.name if first else "NAME")

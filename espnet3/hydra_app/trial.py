@@ -18,7 +18,8 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import plan
 from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.outcomes.exit_code import exit_code
-from espnet3.slurm.allocation import Allocation, in_step, read_allocation
+from espnet3.slurm.allocation import Allocation, read_allocation
+from espnet3.slurm.step import is_first_task
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.command import plan_sweep, record_sweep, sweep_directory
 from espnet3.sweep.show.results import read_sweep_status
@@ -77,7 +78,7 @@ def run_trial(recipe_dir: Path, stages: Sequence[str], command: str, *, force: b
     """
     from hydra.core.hydra_config import HydraConfig
 
-    if in_step(os.environ) and os.environ.get("SLURM_PROCID", "0") != "0":
+    if not is_first_task():
         return None
     recipe = find_recipe(recipe_dir)
     task_overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)

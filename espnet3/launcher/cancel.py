@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.submit.queued import find_queued
-from espnet3.launcher.submit.submission import cancel
 from espnet3.rundir import claim
 from espnet3.rundir.job import read_job_id, read_jobs
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.process import ProcessName
 from espnet3.slurm.command import SlurmAway
+from espnet3.slurm.jobs import cancel_jobs
 from espnet3.slurm.queue import own_jobs
 from espnet3.terminal.screen import Screen
 
@@ -55,7 +55,7 @@ def cancel_runs(runs: Sequence[Path], screen: Screen, *, wait: bool) -> None:
                     f"{short_path(run)} shares job {one.job_id} with {others} others, which would"
                     f" end with it: `scancel {one.job_id}` ends all, and `espnet3 resume` runs them again"
                 )
-        cancel([one.job_id for _, one in queued])
+        cancel_jobs([one.job_id for _, one in queued])
         for run, one in queued:
             state = one.seen.state.lower() if one.seen else "queued"
             saves = "; it saves first, if Slurm leaves it the time" if state == "running" else ""

@@ -13,9 +13,9 @@ from espnet3.launcher.follow.jobs import detached
 from espnet3.launcher.follow.logs import RunStatus, described, follow_logs, read_run_status
 from espnet3.launcher.planning.plan import plan
 from espnet3.launcher.submit.chain import submit_chain, submit_described, submitting
-from espnet3.launcher.submit.submission import cancel
 from espnet3.rundir.job import CONFIG, read_job_id, write_submission
 from espnet3.rundir.layout import jobs_dir
+from espnet3.slurm.jobs import cancel_jobs
 from espnet3.slurm.queue import SHOWN_AFTER_S
 from espnet3.stage_table import label
 from espnet3.status.run_files import JobFiles
@@ -169,7 +169,7 @@ def _submit(
     force = [first.force and stage not in began for stage in stages]
     if after is None:
         check_before(jobs, config, force=any(force))
-    cancel([link.status.job_id for link in rest if link.is_in_slurm])
+    cancel_jobs([link.status.job_id for link in rest if link.is_in_slurm])
     return submit_chain(jobs, config, force=force, command=first.command, after=after)
 
 

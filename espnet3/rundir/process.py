@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet3.slurm.own_job import _running_start, own_slurm_job
+from espnet3.slurm.own_job import own_slurm_job, running_start
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ProcessName:
         own, (job, _, start) = own_slurm_job(), self.slurm_job.partition(".")
         if own.partition(".")[0] == job:
             return own == self.slurm_job  # an earlier start of the same job is over
-        running = _running_start(job)
+        running = running_start(job)
         return running is None or running == start
 
     def __str__(self) -> str:

@@ -36,3 +36,24 @@ def forget_ranks(environment: MutableMapping[str, str]) -> None:
     """Take from `environment` what says which rank a process is: it may be another's."""
     for name in RANKS & environment.keys():
         del environment[name]
+
+
+def surrounding_job(environment: Mapping[str, str]) -> str:
+    """Id of the Slurm job whose variables are in `environment`; empty without one."""
+    return environment.get("SLURM_JOB_ID", "")
+
+
+def sbatch_defaults(environment: Mapping[str, str]) -> dict[str, str]:
+    """The user's defaults for options of sbatch (SBATCH_PARTITION), in small letters; none inside a job."""
+    if surrounding_job(environment):
+        return {}
+    return {
+        name.removeprefix("SBATCH_").lower(): value
+        for name, value in environment.items()
+        if name.startswith("SBATCH_")
+    }
+
+
+def sbatch_variable(option: str) -> str:
+    """The variable that sets an option of sbatch: SBATCH_PARTITION."""
+    return f"SBATCH_{option.upper()}"

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 from espnet3.errors import UserError
 from espnet3.slurm.command import SlurmAway, ask
-from espnet3.slurm.partitions import parse_partitions
 from espnet3.slurm.patience import ask_patiently
 from espnet3.slurm.scontrol import fields
+from espnet3.slurm.site.partitions import parse_partitions
 
 ENDED_WITHIN_S = 600.0
 """How long a job that was sent SIGTERM waits, at least, for Slurm to end it."""
@@ -96,7 +96,17 @@ def own_slurm_job_id() -> str:
     return own_slurm_job().partition(".")[0]
 
 
-def _running_start(job: str) -> str | None:
+def is_first_start() -> bool:
+    """Whether the job that this process is in was not started before."""
+    return os.environ.get("SLURM_RESTART_COUNT", "0") == "0"
+
+
+def own_array_element() -> tuple[str, int]:
+    """Id of the array that this job is an element of, and which one."""
+    return os.environ["SLURM_ARRAY_JOB_ID"], int(os.environ["SLURM_ARRAY_TASK_ID"])
+
+
+def running_start(job: str) -> str | None:
     """Which start of a Slurm job runs; "" when none does, None when Slurm does not answer."""
     try:
         done = subprocess.run(

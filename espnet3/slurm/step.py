@@ -1,15 +1,17 @@
-"""Nodes of the allocation that this process is in, and the environment of an srun in it."""
+"""Steps: nodes and tasks of the allocation that this process is in, and the environment of an srun in it."""
 
 import os
 import re
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from espnet3.errors import UserError
 from espnet3.slurm.allocation import in_step
 from espnet3.slurm.command import ask
 from espnet3.slurm.scontrol import fields
 
+_VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 _SHAPE = re.compile(r"SLURM_(NPROCS|NTASKS(_PER_\w+)?|CPUS_PER_\w+|GPUS(_PER_\w+)?|TRES_PER_TASK)")
 """Variables by which sbatch's and salloc's options reach srun."""
 
@@ -42,3 +44,59 @@ def node_address(node: str) -> str:
             f"node {node} can't be reached: neither its name nor Slurm's NodeAddr={address} resolves here;"
             " ask the site for /etc/hosts or DNS entries of the nodes"
         ) from None
+
+
+@dataclass(frozen=True)
+class StepTask:
+    """Which task of its step a process is; the step may have fewer nodes and tasks than its job."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    node_rank: int
+    num_nodes: int
+    node: str
+
+
+def own_task(environment: Mapping[str, str] = os.environ) -> StepTask:
+    """What srun has started this process as."""
+    names = ("PROCID", "STEP_NUM_TASKS", "LOCALID", "NODEID", "STEP_NUM_NODES")
+    rank, world_size, local_rank, node_rank, num_nodes = (int(environment[f"SLURM_{name}"]) for name in names)
+    node = environment.get("SLURMD_NODENAME", "")
+    return StepTask(rank, world_size, local_rank, node_rank, num_nodes, node)
+
+
+def is_first_task(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is its step's first task, or in no step at all."""
+    return not in_step(environment) or environment.get("SLURM_PROCID", "0") == "0"
+
+
+def given_gpus(environment: Mapping[str, str] = os.environ) -> int:
+    """How many GPUs Slurm has given to this process."""
+    for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+        visible = environment.get(name, "")
+        if visible and visible != "NoDevFiles":
+            return len(visible.split(","))
+    number = environment.get("SLURM_GPUS_ON_NODE", "")
+    return int(number) if number.isdigit() else 0
+
+
+def forked_task_environment(pid: int) -> dict[str, str]:
+    """What Slurm would say to a task whose process is `pid`."""
+    return {"SLURM_TASK_PID": str(pid)}
+
+
+def smaller_step_environment(
+    rank: int, *, nodes: int, tasks_per_node: int, gpus_per_node: int
+) -> dict[str, str]:
+    """What Slurm would say to `rank` of a step that has only so many nodes, tasks and GPUs."""
+    tasks = str(nodes * tasks_per_node)
+    each = f"{tasks_per_node}(x{nodes})" if nodes > 1 else str(tasks_per_node)
+    smaller = {f"SLURM_{name}": tasks for name in ("NTASKS", "NPROCS", "STEP_NUM_TASKS")}
+    smaller |= {f"SLURM_{name}": str(nodes) for name in ("NNODES", "STEP_NUM_NODES")}
+    smaller |= {f"SLURM_{name}": each for name in ("TASKS_PER_NODE", "STEP_TASKS_PER_NODE")}
+    smaller["SLURM_PROCID"] = str(rank)
+    for name in _VISIBLE:
+        if name in os.environ:
+            smaller[name] = ",".join(os.environ[name].split(",")[:gpus_per_node])
+    return smaller

@@ -6,10 +6,10 @@ from pathlib import Path
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.cancel import LOOK_EVERY_S, ask_to_stop
 from espnet3.launcher.submit.queued import find_queued
-from espnet3.launcher.submit.submission import cancel
 from espnet3.rundir import claim
 from espnet3.rundir.job import read_job_id, read_jobs
 from espnet3.slurm.command import SlurmAway
+from espnet3.slurm.jobs import cancel_jobs
 from espnet3.slurm.queue import SlurmJob, own_jobs
 from espnet3.sweep.jobs.array import read_array
 from espnet3.sweep.show.searcher import find_searcher
@@ -40,7 +40,7 @@ def cancel_sweep(sweep: Path, screen: Screen, *, wait: bool) -> None:
         ask_to_stop(sweep, process, screen)
     try:
         queued = _queued(sweep)
-        cancel(sorted({job.job_id.partition("_")[0] for job in queued}))
+        cancel_jobs(sorted({job.job_id.partition("_")[0] for job in queued}))
         if queued:
             running = sum(job.state == "RUNNING" for job in queued)
             saves = f"; {running} running, which save first if Slurm leaves them the time" if running else ""
@@ -63,7 +63,7 @@ def _cancel_search(sweep: Path, screen: Screen) -> None:
         return
     job, owner = find_searcher(sweep), claim.owner(search_dir(sweep))
     if job is not None:
-        cancel([job.job_id])
+        cancel_jobs([job.job_id])
         screen.line(f"{short_path(sweep)}: cancelled the search, job {job.job_id}")
         deadline = time.monotonic() + _SEARCH_ENDS_S
         while claim.owner(search_dir(sweep)) is not None and time.monotonic() < deadline:

@@ -12,7 +12,7 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs
 from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.slurm.allocation import Allocation
-from espnet3.slurm.limits import read_limits
+from espnet3.slurm.site.limits import read_limits
 from espnet3.stage_table import STAGES, label
 from espnet3.sweep.execute.local_trials import LocalTrial, run_local_trials
 from espnet3.sweep.jobs.plan import Batch, plan_batches

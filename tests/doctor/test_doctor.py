@@ -14,7 +14,11 @@ from espnet3.doctor.checklist import (
     about_resources,
     file_system,
 )
-from espnet3.doctor.cluster import (
+from espnet3.doctor.diagnosis import ProbeResults, diagnose
+from espnet3.doctor.report import Answer, Batch, Report
+from espnet3.doctor.site_text import site_text
+from espnet3.resources import Resources
+from espnet3.slurm.site.cluster import (
     Association,
     Cluster,
     NodeKind,
@@ -22,11 +26,7 @@ from espnet3.doctor.cluster import (
     parse_hardware,
     parse_settings,
 )
-from espnet3.doctor.diagnosis import ProbeResults, diagnose
-from espnet3.doctor.report import Answer, Batch, Report
-from espnet3.doctor.site_text import site_text
-from espnet3.resources import Resources
-from espnet3.slurm.partitions import asked_for, parse_minutes, parse_partitions
+from espnet3.slurm.site.partitions import asked_for, parse_minutes, parse_partitions
 
 SETTINGS = """Configuration data as of 2026-01-01T00:00:00
 AccountingStorageEnforce = associations,limits,qos,safe,wckeys

@@ -1,7 +1,8 @@
 """Which task of an attempt a process is: rank, world size, node."""
 
-import os
 from dataclasses import dataclass
+
+from espnet3.slurm.step import own_task
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,4 @@ class TaskPlacement:
     @classmethod
     def in_step(cls) -> "TaskPlacement":
         """As srun says: of the step, which may have fewer nodes and tasks than its job."""
-        names = ("PROCID", "STEP_NUM_TASKS", "LOCALID", "NODEID", "STEP_NUM_NODES")
-        rank, world_size, local_rank, node_rank, num_nodes = (
-            int(os.environ[f"SLURM_{name}"]) for name in names
-        )
-        return cls(rank, world_size, local_rank, node_rank, num_nodes, os.environ.get("SLURMD_NODENAME", ""))
+        return cls(**vars(own_task()))

@@ -23,9 +23,8 @@ from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.process_exit import exit_after
 from espnet3.launcher.rank.task import run_task
 from espnet3.parent_death import signal_on_parent_death
+from espnet3.slurm.step import forked_task_environment, smaller_step_environment
 from espnet3.stages.preloading import preload
-
-_VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 
 
 @dataclass(frozen=True)
@@ -148,23 +147,15 @@ def _become_a_task(order: Order, place: TaskPlacement, here: TaskPlacement, warm
         os.dup2(descriptor, number)
     os.close(nothing)
     os.close(output)
-    os.environ["SLURM_TASK_PID"] = str(os.getpid())
+    os.environ.update(forked_task_environment(os.getpid()))
     if place != here:
-        os.environ.update(_smaller_step(order, place))
+        smaller = smaller_step_environment(
+            place.rank,
+            nodes=order.nodes,
+            tasks_per_node=order.tasks_per_node,
+            gpus_per_node=order.gpus_per_node,
+        )
+        os.environ.update(smaller)
     # Python's own generator does so by itself; these would draw the same in all children.
     np.random.seed()
     torch.default_generator.seed()
-
-
-def _smaller_step(order: Order, place: TaskPlacement) -> dict[str, str]:
-    """What Slurm would say of a step that has only the ranks of the attempt."""
-    tasks = str(place.world_size)
-    each = f"{order.tasks_per_node}(x{order.nodes})" if order.nodes > 1 else str(order.tasks_per_node)
-    said = {f"SLURM_{name}": tasks for name in ("NTASKS", "NPROCS", "STEP_NUM_TASKS")}
-    said |= {f"SLURM_{name}": str(order.nodes) for name in ("NNODES", "STEP_NUM_NODES")}
-    said |= {f"SLURM_{name}": each for name in ("TASKS_PER_NODE", "STEP_TASKS_PER_NODE")}
-    said["SLURM_PROCID"] = str(place.rank)
-    for name in _VISIBLE:
-        if name in os.environ:
-            said[name] = ",".join(os.environ[name].split(",")[: order.gpus_per_node])
-    return said

@@ -14,10 +14,11 @@ from espnet3.errors import cannot_write
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job
 from espnet3.launcher.submit.request import JobRequest
-from espnet3.launcher.submit.submission import SubmissionRefused, cancel, new_token, submit, try_out
+from espnet3.launcher.submit.submission import SubmissionRefused, new_token, submit, try_out
 from espnet3.rundir.job import SubmittedJob, new_job_name, read_job_id, write_job
 from espnet3.rundir.layout import job_log, jobs_dir
 from espnet3.rundir.process import ProcessName
+from espnet3.slurm.jobs import cancel_jobs
 from espnet3.slurm.queue import TOKEN
 from espnet3.stage_table import STAGES
 from espnet3.terminal.screen import Screen
@@ -54,7 +55,7 @@ def submit_chain(
         try_out([_request(one, job, config) for one, job in zip(described, jobs, strict=True)])
         return submit_described(described, jobs, config, known=[after] if after else [])
     except SubmissionRefused:
-        cancel([job_id for job in described if (job_id := read_job_id(_folder(config, job)))])
+        cancel_jobs([job_id for job in described if (job_id := read_job_id(_folder(config, job)))])
         for job in described:
             _undo(job, config)
         raise

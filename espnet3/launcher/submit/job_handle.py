@@ -15,12 +15,12 @@ from submitit.core.utils import FailedJobError, JobPaths
 from submitit.slurm.slurm import SlurmInfoWatcher
 
 from espnet3.errors import UserError, short_path
-from espnet3.launcher.submit.submission import cancel
 from espnet3.outcomes.attempt import first_failure
 from espnet3.rundir.attempt import read_attempts
 from espnet3.rundir.job import CONFIG, SCRIPT, SubmittedJob, read_job, read_job_id
 from espnet3.rundir.layout import job_log, jobs_dir, log_path, stage_home
 from espnet3.rundir.record import read_record
+from espnet3.slurm.jobs import cancel_jobs
 from espnet3.slurm.queue import SlurmJob as QueueEntry
 from espnet3.stage_table import label
 from espnet3.status.run_files import read_run, read_run_of_job
@@ -237,7 +237,7 @@ class JobHandle(SlurmJob[dict[str, Any]]):
         with nullcontext() if check else suppress(UserError):
             if (others := self.submitted.runs - 1) > 0:
                 raise UserError(f"job {self.job_id} runs {others} other trials, too, which would end with it")
-            cancel([self.job_id])
+            cancel_jobs([self.job_id])
 
     def result(self) -> dict[str, Any]:
         """Wait for the job; the metrics of its last stage, as rank 0 recorded them.

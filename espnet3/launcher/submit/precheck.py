@@ -8,7 +8,7 @@ from pathlib import Path
 
 from espnet3.errors import UserError
 from espnet3.resources import Resources
-from espnet3.slurm.partitions import Partition, asked_for
+from espnet3.slurm.site.partitions import Partition, asked_for
 
 
 def check_script(script: Path, resources: Resources, where: str) -> None:

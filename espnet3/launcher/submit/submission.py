@@ -13,14 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, cannot_write, short_path
 from espnet3.launcher.submit.precheck import check_limits, check_script
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.rundir.job import SCRIPT, write_submission
-from espnet3.slurm.command import SlurmAway, ask
-from espnet3.slurm.partitions import parse_partitions
+from espnet3.slurm.command import SlurmAway
+from espnet3.slurm.jobs import test_script
 from espnet3.slurm.patience import Patience
 from espnet3.slurm.queue import TOKEN
+from espnet3.slurm.site.partitions import read_partitions
 from espnet3.stage_table import label
 
 if TYPE_CHECKING:
@@ -43,14 +44,13 @@ def try_out(requests: Sequence[JobRequest]) -> None:
         SubmissionRefused: naming what is wrong, or in the site's own words.
         SlurmAway: it does not answer.
     """
-    show = partial(ask, ["scontrol", "--oneliner", "show", "partition"])
     patience = Patience()
     with tempfile.TemporaryDirectory(prefix="espnet3-") as temporary:
         scripts = [Path(temporary) / f"{number}.sh" for number in range(len(requests))]
         for request, script in zip(requests, scripts, strict=True):
             script.write_text(request.script)
         try:
-            partitions = parse_partitions(patience.until_answered(show))
+            partitions = patience.until_answered(read_partitions)
             for request, script in zip(requests, scripts, strict=True):
                 check_script(script, request.resources, request.where)
                 check_limits(request.resources, partitions, request.where)
@@ -60,7 +60,7 @@ def try_out(requests: Sequence[JobRequest]) -> None:
             raise SubmissionRefused(str(error)) from error
         for request, script in zip(requests, scripts, strict=True):
             try:
-                patience.until_answered(partial(ask, ["sbatch", "--test-only", str(script)]))
+                patience.until_answered(partial(test_script, script))
             except SlurmAway:
                 raise
             except UserError as error:
@@ -83,7 +83,7 @@ def submit(request: JobRequest) -> "JobHandle":
     try:
         job = request.executor().submit_command()
     except OSError as error:
-        raise UserError(f"can't write {error.filename or script}: {error.strerror}") from error
+        raise cannot_write(error, script) from error
     except SlurmAway:
         raise
     except UserError as error:
@@ -91,13 +91,3 @@ def submit(request: JobRequest) -> "JobHandle":
     assert isinstance(job, JobHandle)
     write_submission(request.folder, job.job_id)
     return job
-
-
-def cancel(job_ids: Sequence[str]) -> None:
-    """Cancel jobs; those that are over already don't matter.
-
-    Raises:
-        SlurmAway, UserError: Slurm does not answer, or refuses.
-    """
-    if job_ids:
-        ask(["scancel", "--quiet", *job_ids])

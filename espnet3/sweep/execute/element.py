@@ -1,6 +1,5 @@
 """The batch process of one array element: runs its trials one after the other, each as its own job."""
 
-import os
 import sys
 import time
 import traceback
@@ -30,7 +29,7 @@ from espnet3.rundir.job import (
 from espnet3.rundir.layout import job_log, jobs_dir
 from espnet3.rundir.private import check_private
 from espnet3.rundir.stop import TIME_LIMIT
-from espnet3.slurm.own_job import own_slurm_job_id, stop_at
+from espnet3.slurm.own_job import own_array_element, own_slurm_job_id, stop_at
 from espnet3.sweep.jobs.array import own_job, read_array
 from espnet3.sweep.trials.folder import trial_dir
 from espnet3.sweep.trials.trial import Trial, read_trial, trial_config
@@ -54,8 +53,8 @@ def _run(folder: Path) -> int:
     array = read_array(folder)
     assert array is not None, f"{folder} describes no array"
     sweep = folder.parent.parent
-    element = int(os.environ["SLURM_ARRAY_TASK_ID"])
-    if other := duplicate_of(folder, os.environ["SLURM_ARRAY_JOB_ID"]):
+    array_job_id, element = own_array_element()
+    if other := duplicate_of(folder, array_job_id):
         print(f"ends: this array was submitted twice, and is job {other}")
         return 0
     trials = []

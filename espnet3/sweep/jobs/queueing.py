@@ -7,8 +7,8 @@ from pathlib import Path
 
 from espnet3.errors import UserError
 from espnet3.launcher.submit.submission import SubmissionRefused
-from espnet3.slurm.limits import read_limits
 from espnet3.slurm.queue import own_jobs
+from espnet3.slurm.site.limits import read_limits
 from espnet3.sweep.jobs.submit import ArrayRequest, submit_part
 from espnet3.terminal.screen import Screen
 

@@ -11,8 +11,8 @@ from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import SubmissionRefused, new_token, submit, try_out
 from espnet3.rundir.job import read_job_id, write_submission
 from espnet3.rundir.process import ProcessName
-from espnet3.slurm.limits import Limits
 from espnet3.slurm.queue import SlurmJob
+from espnet3.slurm.site.limits import Limits
 from espnet3.sweep.jobs.array import SubmittedArray, chunks, read_array, write_array
 from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.trials.folder import array_dir, array_numbers

@@ -5,7 +5,6 @@ job carries in Slurm; `submission.json` with Slurm's id; the script, and `search
 any moment, and starts again: what it goes on with is all in the sweep's files.
 """
 
-import os
 import signal
 import sys
 import time
@@ -20,7 +19,7 @@ from espnet3.resources import Resources
 from espnet3.rundir.job import SUBMISSION, duplicate_of
 from espnet3.rundir.json_file import write_dataclass
 from espnet3.rundir.private import check_private
-from espnet3.slurm.own_job import own_slurm_job_id, requeue, stop_at, wait_for_slurm
+from espnet3.slurm.own_job import is_first_start, own_slurm_job_id, requeue, stop_at, wait_for_slurm
 from espnet3.slurm.sbatch_options import ABOUT_HARDWARE, option_name
 from espnet3.sweep.run import SweepOptions, how_to_follow, plan_and_check
 from espnet3.sweep.search.folder import search_folder
@@ -140,7 +139,7 @@ def main(folder: str) -> int:
         if other := duplicate_of(own, job_id):
             screen.line(f"ends: the search was submitted twice, and is job {other}")
             return 0
-        return _search(record.request, screen, job_id, again=searcher.retry_failed and _is_first_start())
+        return _search(record.request, screen, job_id, again=searcher.retry_failed and is_first_start())
     except UserError as error:
         screen.line(str(error))
         return 1
@@ -173,10 +172,6 @@ def _search(wanted: SearchRequest, screen: Screen, job_id: str, *, again: bool) 
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         requeue(job_id)
         return 1
-
-
-def _is_first_start() -> bool:
-    return os.environ.get("SLURM_RESTART_COUNT", "0") == "0"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from espnet3.errors import UserError
 from espnet3.slurm.command import SlurmAway, ask
-from espnet3.slurm.partitions import Partition, parse_partitions
+from espnet3.slurm.site.partitions import Partition, parse_partitions
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 """Without which no job can be submitted and followed."""
@@ -90,7 +90,7 @@ def ask_cluster() -> Cluster:
     if away:
         return Cluster(version=version, missing=missing, away=away)
     me = f"user={getpass.getuser()}"
-    no_sacct = _try("sacct", "--noheader", "--parsable2", "--allocations")[1]
+    no_sacct = _absent("sacct") or _try("sacct", "--noheader", "--parsable2", "--allocations")[1]
     rows, no_sacctmgr = _manager("associations", me, "format=Account,Partition,QOS")
     defaults, _ = _manager("user", me, "format=DefaultAccount")
     keys, _ = _manager("wckey", me, "format=WCKey")
@@ -101,7 +101,7 @@ def ask_cluster() -> Cluster:
         partitions=tuple(parse_partitions(_try("scontrol", "--oneliner", "show", "partition")[0])),
         hardware=parse_hardware(_try("sinfo", "--noheader", "--exact", "--format=%R|%D|%c|%m|%G|%f")[0]),
         no_sacct=no_sacct,
-        no_sacctmgr=no_sacctmgr,
+        no_sacctmgr=_absent("sacctmgr") or no_sacctmgr,
         associations=parse_associations(rows),
         default_account=defaults.strip().split("\n")[0],
         wckeys=tuple(key.lstrip("*") for key in keys.split() if key.lstrip("*")),
@@ -132,6 +132,10 @@ def parse_associations(text: str) -> tuple[Association, ...]:
     """Lines "account|partition|qos,qos" of sacctmgr."""
     rows = (line.strip().split("|") for line in text.splitlines() if line.count("|") >= 2)
     return tuple(Association(row[0], row[1], tuple(filter(None, row[2].split(",")))) for row in rows)
+
+
+def _absent(command: str) -> str:
+    return "" if shutil.which(command) else f"{command} is not on PATH"
 
 
 def _manager(what: str, *arguments: str) -> tuple[str, str]:

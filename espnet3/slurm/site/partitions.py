@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from espnet3.slurm.command import ask
 from espnet3.slurm.scontrol import fields
 
 
@@ -38,6 +39,15 @@ class Partition:
         words = [f"{days} day{'s' * (days > 1)}"] if days else []
         words += [f"{minutes // 60}:{minutes % 60:02d} h"] if minutes or not days else []
         return " ".join(words)
+
+
+def read_partitions() -> list[Partition]:
+    """Those of the site. One scontrol call.
+
+    Raises:
+        SlurmAway, UserError: see `ask`.
+    """
+    return parse_partitions(ask(["scontrol", "--oneliner", "show", "partition"]))
 
 
 def parse_partitions(text: str) -> list[Partition]:
