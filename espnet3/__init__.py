@@ -1,3 +1,3 @@
 """espnet3: a launcher for HPC batch jobs and a suite of speech recipes."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -65,6 +65,8 @@ APART = (
     *("tests/components/checkpoint/test_exact_resume.py", "tests/stages/test_killed_training.py"),
 )
 """Long tests that share nothing but what workers make once each: any worker may take any of them."""
+INSTALLING = {"workers_cluster", "browser"}
+"""Fixtures that may install packages of the distribution: no test that uses one is quick."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,6 +77,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         apart = next((turn for turn, prefix in enumerate(APART) if where.startswith(prefix)), len(APART))
         if apart == len(APART):
             item.add_marker(pytest.mark.xdist_group(where))
+        if INSTALLING.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
         return apart
 
     items.sort(key=turn)
@@ -215,7 +219,7 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
             return
         now = time.monotonic()
         if now > deadline:
-            pytest.fail(f"waited in vain for {what}")
+            pytest.fail(f"timed out waiting for {what}")
         time.sleep(max(0.01, min(2.0, 3 * (now - asked_at))))
 
 

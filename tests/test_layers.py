@@ -10,12 +10,13 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "espnet3"
 
-GROUND = {"errors", "resources"}
+GROUND = {"errors", "resources", "parent_death"}
 FILES = GROUND | {"slurm", "rundir"}
 LAUNCHER = FILES | {"config", "stages", "terminal"}
 SWEEP = LAUNCHER | {"outcomes", "status", "launcher"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "parent_death": set(),
     "resources": {"errors"},
     "terminal": {"errors"},
     "slurm": GROUND,

@@ -1,23 +1,22 @@
 #!/usr/bin/env bash
-# Set up what is missing and run the test suite.
+# Set up what is missing and run the test suite, or the tests of some paths.
 #
 #   tools/test.sh [--quick] [pytest's options and paths]
 #
 #   --quick  leave out the tests marked slow: a few minutes
+#
+# Installs what tools/install.sh --dev does. Debian's packages of Slurm and Chromium are installed, as root, by the
+# first chosen test that needs them (in tests/slurm, and those that open the report's page; none is quick); where
+# that can't be done, these tests are skipped, and the summary says why.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-quick=
 case ${1:-} in
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-    --quick) shift; quick=yes; set -- -m 'not slow' "$@" ;;
+    --quick) shift; set -- -m 'not slow' "$@" ;;
 esac
 tools/install.sh --dev
-# The tests under tests/slurm need a real Slurm: Debian's packages, which only root can install.
-[ -n "$quick" ] || tools/slurm/cluster install || echo "without Slurm, tests/slurm is skipped" >&2
-# The report's page is opened in Chromium: Debian's package, likewise.
-[ -n "$quick" ] || tools/chromium.sh > /dev/null || echo "without Chromium, the report's page is not opened" >&2
 python=$(tools/python.sh)
-# Three workers with one thread each, on two cores: tests start processes of their own, and wait for Slurm.
+# Three workers with one thread each, on two cores: tests start processes, and wait for Slurm.
 export OMP_NUM_THREADS=1
-exec "$python" -m pytest --numprocesses "${ESPNET3_TEST_WORKERS:-3}" \
+exec "$python" -m pytest -rs --numprocesses "${ESPNET3_TEST_WORKERS:-3}" \
     --dist loadgroup --no-loadscope-reorder "$@"

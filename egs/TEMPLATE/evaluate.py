@@ -8,6 +8,7 @@ from torch import nn
 
 from espnet3.components.data.collate import CommonCollateFn
 from espnet3.rundir.atomic import write_text
+from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
 
 
@@ -22,6 +23,8 @@ class Accuracy:
         collate = CommonCollateFn()
         lines, right = ["uid reference hypothesis"], 0
         for index in range(len(dataset)):
+            if task.stop.is_set():
+                raise Stopped(f"{task.stop.reason}: {split} was not scored")
             uids, data = collate([dataset[index]])
             hypothesis = int(model.logits(data["speech"], data["speech_lengths"]).argmax())
             reference = int(data["label"])

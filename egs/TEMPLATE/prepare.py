@@ -7,6 +7,7 @@ import numpy as np
 import soundfile
 
 from espnet3.rundir.atomic import write_text
+from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import StageResult, Task
 
 PITCHES_HZ = (220.0, 330.0, 440.0, 660.0)
@@ -20,7 +21,10 @@ def prepare(data_dir: str, sizes: dict[str, int], seed: int, task: Task) -> Stag
         data_dir: where to; made if missing.
         sizes: split -> number of utterances.
         seed: the same seed makes the same bytes.
-        task: whose heartbeat shows the progress.
+        task: says when to stop (Ctrl-C, a time limit), and shows the progress.
+
+    Raises:
+        Stopped: asked to stop; the same command makes the corpus again.
     """
     directory = Path(data_dir)
     (directory / "wav").mkdir(parents=True, exist_ok=True)
@@ -29,6 +33,8 @@ def prepare(data_dir: str, sizes: dict[str, int], seed: int, task: Task) -> Stag
     for split, size in sizes.items():
         lines = []
         for number in range(size):
+            if task.stop.is_set():
+                raise Stopped(f"{task.stop.reason}: {done} utterances were written")
             uid = f"{split}-{number:03d}"
             label = int(rng.integers(len(PITCHES_HZ)))
             soundfile.write(directory / "wav" / f"{uid}.wav", _tone(label, rng), SAMPLE_RATE)

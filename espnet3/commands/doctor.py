@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, cannot_write
 
 DESCRIPTION = """\
 Check a cluster before jobs are submitted to it: Slurm's commands and settings,
@@ -112,7 +112,7 @@ def _write_site(*, to_stdout: bool) -> int:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise UserError(f"can't write {path}: {error.strerror}") from error
+        raise cannot_write(error, path) from error
     print(f"wrote {path}: every recipe reads it from now on")
     return 0
 

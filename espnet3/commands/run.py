@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from espnet3 import __version__
 from espnet3.commands.parser import EXIT_CODES
-from espnet3.errors import UserError
+from espnet3.errors import UserError, suggestion
 
 if TYPE_CHECKING:
     from espnet3.config.compose import Recipe
@@ -195,10 +195,6 @@ def _search(options: argparse.Namespace, overrides: list[str], recipe: "Recipe",
 
 
 def _refuse_unknown_flags(overrides: list[str]) -> None:
-    from espnet3.config.overrides import nearest
-
     for word in overrides:
         if word.startswith("-"):
-            guess = nearest(word.split("=")[0], FLAGS)
-            hint = f"did you mean {guess[0]}?" if guess else f"known are {', '.join(FLAGS)}"
-            raise UserError(f"{word}: there is no such flag; {hint}")
+            raise UserError(f"{word}: there is no such flag; {suggestion(word.split('=')[0], FLAGS)}")

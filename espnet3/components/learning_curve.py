@@ -42,7 +42,7 @@ def _draw_panel(panel: object, key: str, train: Curve, valid: Curve) -> None:
         panel.plot(*zip(*valid, strict=True), color="tab:orange", marker="o", markersize=3, label="valid")
     values = [value for _, value in [*train, *valid]]
     if min(values) > 0 and max(values) > 50 * min(values):
-        panel.set_yscale("log")  # or the end, which matters, is a flat line
+        panel.set_yscale("log")  # otherwise the end, which matters, is a flat line
     panel.set_ylabel(key.replace("_", " "))
     panel.grid(alpha=0.3)
     panel.legend(frameon=False)

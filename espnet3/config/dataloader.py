@@ -9,8 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from espnet3.config.overrides import nearest
-from espnet3.errors import ConfigurationError, UserError
+from espnet3.errors import ConfigurationError, UserError, suggestion
 
 SPLITS = ("train", "valid")
 KEYS = ("collate_fn", *SPLITS)
@@ -100,6 +99,5 @@ def _check_known(where: str, config: DictConfig, known: tuple[str, ...], refused
         if key in refused:
             raise UserError(f"{where}.{key} cannot be given: {refused[key]}")
         if key not in known:
-            guess = nearest(key, known)
-            hint = f"did you mean {where}.{guess[0]}?" if guess else f"known are {', '.join(known)}"
+            hint = suggestion(key, known, prefix=f"{where}.")
             raise UserError(f"{where}.{key}: no such option; {hint}")

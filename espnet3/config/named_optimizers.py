@@ -7,8 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.given import given
-from espnet3.config.overrides import nearest
-from espnet3.errors import ConfigurationError
+from espnet3.errors import ConfigurationError, suggestion
 
 CLIPPING = ("norm", "value")
 INTERVALS = ("step", "epoch")
@@ -183,8 +182,7 @@ def _mapping(entry: Any, where: str, known: tuple[str, ...]) -> Mapping[str, Any
         raise ConfigurationError(f"{where} must be a mapping with {known[0]!r}, given: {entry!r}")
     for key in map(str, entry):
         if key not in known:
-            guess = nearest(key, known)
-            hint = f"did you mean {where}.{guess[0]}?" if guess else f"known are {', '.join(known)}"
+            hint = suggestion(key, known, prefix=f"{where}.")
             raise ConfigurationError(f"{where} has no key {key}; {hint}")
     return entry
 

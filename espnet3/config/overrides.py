@@ -1,6 +1,5 @@
 """Check what the user changed on the command line against the composed configuration."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, short_path, suggestion
 
 
 def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[Override]:
@@ -66,8 +65,7 @@ def check_choice(override: Override, *conf: Path) -> None:
         return
     choices = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
     if choice not in choices:
-        guess = nearest(choice, choices)
-        hint = f"did you mean {guess[0]}?" if guess else f"there are: {', '.join(choices) or 'none'}"
+        hint = suggestion(choice, choices, otherwise=f"there are: {', '.join(choices) or 'none'}")
         raise UserError(
             f"{override.input_line}: no file {group}/{choice}.yaml in {short_path(conf[0])}; {hint}"
         )
@@ -130,11 +128,6 @@ def is_empty_group(config: DictConfig, key: str) -> bool:
     return isinstance(old, DictConfig) and not old._is_none() and len(old) == 0
 
 
-def nearest(word: str, choices: Iterable[str], cutoff: float = 0.6) -> list[str]:
-    """The choice that looks most like `word`, if any does."""
-    return difflib.get_close_matches(word, list(choices), n=1, cutoff=cutoff)
-
-
 def flat_keys(node: Any, prefix: str = "") -> list[str]:
     """Every dotted key below `node`, inner ones included; interpolations are not resolved."""
     if isinstance(node, DictConfig):
@@ -155,8 +148,7 @@ def _unknown_key(config: DictConfig, key: str) -> str | None:
     known = flat_keys(config)
     if key in known:
         return None
-    guesses = nearest(key, known)
-    return f"did you mean {guesses[0]}?" if guesses else f"a new key is written +{key}=…"
+    return suggestion(key, known, otherwise=f"a new key is written +{key}=…")
 
 
 def type_problem(old: Any, new: Any) -> str | None:

@@ -9,10 +9,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from espnet3.config.dataloader import check_dataloader_config
 from espnet3.config.optimizers import check_optimizers
-from espnet3.config.overrides import nearest
 from espnet3.config.target_keys import check_target_keys
 from espnet3.config.trainer_keys import check_trainer_keys
-from espnet3.errors import UserError
+from espnet3.errors import UserError, nearest, suggestion
 from espnet3.slurm.sbatch_options import check_sbatch_options
 
 Check = tuple[Callable[[Any], bool], str]
@@ -142,8 +141,13 @@ KNOWN = (
     *("logger", "validate", "resources", "launcher", "sweep", "num_device"),
 )
 """Keys at the top level that have a meaning; a recipe may add names of its own to interpolate."""
-SWEEP = ("dir", "objective", "direction", "max_parallel", "trials_per_job", "searcher")
-SEARCHER = ("mem_gb", "timeout_min", "partition", "qos")
+GROUPS = {
+    "checkpoint": ("monitor", "mode", "save_top_k", "keep_last", "every_minutes", "every_n_batches"),
+    "collect_stats": ("depends_on", "batch_size", "num_workers"),
+    "sweep": ("dir", "objective", "direction", "max_parallel", "trials_per_job", "searcher"),
+    "sweep.searcher": ("mem_gb", "timeout_min", "partition", "qos"),
+}
+"""Blocks of which all keys are known."""
 OF_OPTIMIZERS = ("optimizer", "scheduler", "optimizers", "schedulers")
 _LOOKS_MISTYPED = 0.85
 
@@ -158,7 +162,7 @@ def check_config(config: DictConfig) -> None:
     for key in map(str, config):
         guess = nearest(key, KNOWN, cutoff=_LOOKS_MISTYPED)
         if key not in KNOWN and guess:
-            raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess[0]}?")
+            raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess}?")
     check_trainer_keys(map(str, config.trainer))
     check_dataloader_config(config.get("dataloader"))
     if any(config.get(key) is not None for key in OF_OPTIMIZERS):  # a new recipe may have none yet
@@ -166,12 +170,10 @@ def check_config(config: DictConfig) -> None:
     check_target_keys(config)
     for key, check in KEYS.items():
         _check(key, OmegaConf.select(config, key), check)
-    for group, keys in (("sweep", SWEEP), ("sweep.searcher", SEARCHER)):
+    for group, keys in GROUPS.items():
         for key in map(str, OmegaConf.select(config, group)):
             if key not in keys:
-                guess = nearest(key, keys)
-                hint = f"did you mean {guess[0]}?" if guess else f"known are {', '.join(keys)}"
-                raise UserError(f"{group}.{key} is no key of {group}; {hint}")
+                raise UserError(f"{group}.{key} is no key of {group}; {suggestion(key, keys)}")
     check_resources(config)
     if config.init_from is not None and not Path(config.init_from).is_file():
         raise UserError(f"init_from={config.init_from}: there is no such file; give a checkpoint (*.ckpt)")
@@ -187,9 +189,7 @@ def check_resources(config: DictConfig) -> None:
         for name, value in resources.items():
             key = f"resources.{stage}.{name}"
             if name not in RESOURCES:
-                guess = nearest(str(name), RESOURCES)
-                hint = f"did you mean {guess[0]}?" if guess else f"known are {', '.join(RESOURCES)}"
-                raise UserError(f"{key} is no resource; {hint}")
+                raise UserError(f"{key} is no resource; {suggestion(str(name), RESOURCES)}")
             _check(key, value, RESOURCES[name])
         further = resources.get("additional_parameters") or {}
         check_sbatch_options(f"resources.{stage}.additional_parameters", further)

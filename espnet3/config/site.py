@@ -14,9 +14,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from espnet3.config.overrides import nearest
 from espnet3.config.schema import LAUNCHERS, RESOURCES
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, short_path, suggestion
 from espnet3.slurm.sbatch_options import check_sbatch_options
 
 VARIABLE = "ESPNET3_SITE"
@@ -48,7 +47,7 @@ class Site:
         stages = [str(stage) for stage in config.resources]
         for stage in self.resources:
             if stage not in (ALL, *stages):
-                raise self._mistake(f"resources.{stage}", "no stage", nearest(stage, stages), [ALL, *stages])
+                raise self._mistake(f"resources.{stage}", "no stage", stage, [ALL, *stages])
         for stage in stages:
             for values in (self.resources.get(ALL, {}), self.resources.get(stage, {})):
                 for name, value in values.items():
@@ -60,9 +59,8 @@ class Site:
         _, stage, name, *_ = [*key.split("."), "", "", ""]
         return any(name in self.resources.get(one, {}) for one in (ALL, stage))
 
-    def _mistake(self, key: str, what: str, guess: list[str], known: list[str]) -> UserError:
-        hint = f"did you mean {guess[0]}?" if guess else f"known are {', '.join(known)}"
-        return UserError(f"{short_path(self.path)}: {key} is {what}; {hint}")
+    def _mistake(self, key: str, what: str, given: str, known: list[str]) -> UserError:
+        return UserError(f"{short_path(self.path)}: {key} is {what}; {suggestion(given, known)}")
 
 
 def site_path(environment: Mapping[str, str]) -> Path:
@@ -98,8 +96,7 @@ def read_site(environment: Mapping[str, str]) -> Site:
     content = _group(site, "the file", content)
     for key in content:
         if key not in KEYS:
-            guess = nearest(key, KEYS)
-            hint = f"did you mean {guess[0]}?" if guess else "give it in a recipe or on the command line"
+            hint = suggestion(key, KEYS, otherwise="give it in a recipe or on the command line")
             raise UserError(
                 f"{short_path(path)}: {key} is no key of a site, which has {', '.join(KEYS)}; {hint}"
             )
@@ -134,7 +131,7 @@ def _check_resource(site: Site, where: str, name: str, value: Any) -> None:
         )
     if name not in RESOURCES:
         choices = [known for known in RESOURCES if known not in SIZE]
-        raise site._mistake(key, "no resource", nearest(name, choices), choices)
+        raise site._mistake(key, "no resource", name, choices)
     if key == f"resources.{ALL}.launcher":
         raise UserError(f"{short_path(site.path)}: {key} is given as launcher, at the top of the file")
     is_right, expected = RESOURCES[name]

@@ -14,8 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-from espnet3.config.overrides import nearest
-from espnet3.errors import UserError
+from espnet3.errors import UserError, suggestion
 
 HYDRA = ("_target_", "_args_", "_recursive_", "_convert_", "_partial_")
 OF_VALIDATION = ("splits", "checkpoint")
@@ -39,9 +38,8 @@ def check_target_keys(config: DictConfig) -> None:
         for key in map(str, node):
             if takes is None or key in known or key in takes:
                 continue
-            guess = nearest(key, takes)
-            known_ones = f"it takes {', '.join(takes) or 'nothing'}"
-            hint = f"did you mean {where}.{guess[0]}?" if guess else known_ones
+            all_of_them = f"it takes {', '.join(takes) or 'nothing'}"
+            hint = suggestion(key, takes, prefix=f"{where}.", otherwise=all_of_them)
             raise UserError(f"{where}.{key}: {target} takes no {key}; {hint}")
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from espnet3.config.overrides import nearest
-from espnet3.errors import ConfigurationError, UserError
+from espnet3.errors import ConfigurationError, UserError, suggestion
 
 ARGUMENTS = (
     *("accelerator", "strategy", "devices", "num_nodes", "precision", "sync_batchnorm"),
@@ -44,8 +43,7 @@ def check_trainer_keys(keys: Iterable[str]) -> None:
         if key in GIVEN_ELSEWHERE:
             raise UserError(f"trainer.{key} cannot be given here: use {GIVEN_ELSEWHERE[key]}")
         if key not in ARGUMENTS and key not in UNUSED:
-            guess = nearest(key, ARGUMENTS)
-            hint = f"did you mean trainer.{guess[0]}?" if guess else f"known are {', '.join(ARGUMENTS)}"
+            hint = suggestion(key, ARGUMENTS, prefix="trainer.")
             raise UserError(f"trainer.{key} is no argument of Lightning's Trainer; {hint}")
 
 

@@ -28,7 +28,7 @@ from espnet3.doctor.report import (
     read_reports,
     states,
 )
-from espnet3.errors import UserError
+from espnet3.errors import UserError, cannot_write
 from espnet3.launcher.start.tasks import last_lines
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import new_token, submit
@@ -106,7 +106,7 @@ def _submit(probe: Probe, files: Sequence[Path]) -> None:
         )
         write_json(folder / PROBE, asdict(ProbeRequest(tasks, states(map(str, files)))))
     except OSError as error:
-        raise UserError(f"can't write {error.filename or folder}: {error.strerror}") from error
+        raise cannot_write(error, folder) from error
     request = JobRequest(
         probe.resources,
         folder,

@@ -13,11 +13,11 @@ from omegaconf import OmegaConf
 from espnet3.config.compose import Recipe, find_recipe
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.attempt.run_stage import RunOptions
-from espnet3.launcher.attempt.run_stages import exit_code, run_in_turn
+from espnet3.launcher.attempt.run_stages import run_in_turn
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import plan
 from espnet3.launcher.rank.interrupts import StopSignals
-from espnet3.rundir.outcome import EXIT_CODES
+from espnet3.outcomes.exit_code import exit_code
 from espnet3.slurm.allocation import Allocation, in_step, read_allocation
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.command import plan_sweep, record_sweep, sweep_directory
@@ -101,7 +101,7 @@ def run_trial(recipe_dir: Path, stages: Sequence[str], command: str, *, force: b
     if end is None or end.outcome == "stopped":
         raise SystemExit(exit_code(end))
     if end.outcome != "done":
-        raise TrialFailed(f"trial {name} {end.outcome}: {end.reason or EXIT_CODES[end.outcome]}")
+        raise TrialFailed(f"trial {name} {end.outcome}: {end.reason or exit_code(end)}")
     (row,) = read_sweep_status(sweep, names=[name], queue=QueueSnapshot()).rows
     return row.objective
 

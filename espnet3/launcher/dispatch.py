@@ -9,13 +9,14 @@ from omegaconf import DictConfig
 
 from espnet3.errors import UserError
 from espnet3.launcher.attempt.run_stage import RunOptions, say_skipped
-from espnet3.launcher.attempt.run_stages import check_before, exit_code, run_in_turn, show_metrics
-from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, tell_how_to_follow, watch
+from espnet3.launcher.attempt.run_stages import check_before, run_in_turn, show_metrics
+from espnet3.launcher.follow.jobs import detached, tell_how_to_follow, watch
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import decide
 from espnet3.launcher.planning.plan import Job, on_slurm
 from espnet3.launcher.submit.chain import submit_chain, submitting
 from espnet3.launcher.submit.queued import refuse_if_queued
+from espnet3.outcomes.exit_code import exit_code
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.record import read_record
 from espnet3.slurm.own_job import own_slurm_job_id
@@ -64,9 +65,7 @@ def dispatch(
             try:
                 end = watch(chain, exp_dir, screen)
             except KeyboardInterrupt:
-                screen.line("detached: the jobs go on")
-                tell_how_to_follow(chain, exp_dir, screen)
-                return DETACHED_BY_CTRL_C
+                return detached(chain, exp_dir, screen)
         if end is None or end.outcome != "done":
             return exit_code(end)
     show_metrics(exp_dir, stage_home(config, jobs[-1].stage), jobs[-1].stage, screen)

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
-
+from espnet3.config.saved import read_config
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.attempt.run_stages import check_before
-from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, tell_how_to_follow
+from espnet3.launcher.follow.jobs import detached
 from espnet3.launcher.follow.logs import RunStatus, described, follow_logs, read_run_status
 from espnet3.launcher.planning.plan import plan
 from espnet3.launcher.submit.chain import submit_chain, submit_described, submitting
 from espnet3.launcher.submit.submission import cancel
 from espnet3.rundir.job import CONFIG, read_job_id, write_submission
 from espnet3.rundir.layout import jobs_dir
+from espnet3.slurm.queue import SHOWN_AFTER_S
 from espnet3.stages import label
 from espnet3.status.run_files import JobFiles
 from espnet3.status.stage_states import owner_is_at_work
@@ -25,9 +25,6 @@ from espnet3.terminal.screen import Screen
 
 if TYPE_CHECKING:
     from espnet3.launcher.submit.job_handle import JobHandle
-
-_COMES_TO_LIGHT_S = 2.0
-"""Slurm may show a job so late that a command has handed to it before it was killed."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +88,13 @@ def _settled_look(exp_dir: Path, screen: Screen) -> RunStatus:
     """How the run is when no job of it is just ending, and none may come to light that nobody noted."""
     now = read_run_status(exp_dir)
     if now.queue.answered and any(one.state == "not started" for one in now.statuses):
-        time.sleep(_COMES_TO_LIGHT_S)
+        time.sleep(SHOWN_AFTER_S)
         now = read_run_status(exp_dir)
     shown = ""
     while ending := [one.job_id for one in now.statuses if one.slurm_state == "COMPLETING"]:
         if shown != (shown := f"waiting for job {', '.join(ending)} to end"):
             screen.line(shown)
-        time.sleep(_COMES_TO_LIGHT_S)
+        time.sleep(SHOWN_AFTER_S)
         now = read_run_status(exp_dir)
     if now.queue.problem:
         raise UserError(
@@ -116,7 +113,9 @@ def _refuse_others(exp_dir: Path, now: RunStatus) -> None:
     where, owner = short_path(exp_dir), now.run.owner
     own_ids = {one.job_id for one in now.statuses if one.job}
     if owner and owner.slurm_job.partition(".")[0] not in own_ids and owner_is_at_work(now.run, now.queue):
-        raise UserError(f"{where} is held by {owner}, which is at work: `espnet3 logs -f {where}` follows it")
+        raise UserError(
+            f"{where} is in use by {owner}, which is at work: `espnet3 logs -f {where}` follows it"
+        )
     if not now.run.stages:
         raise UserError(f"{where}: nothing of it was submitted, or can be read; give the command again")
     newest = max(now.run.stages, key=lambda stage: stage.began_at, default=None)
@@ -160,7 +159,7 @@ def _submit(
     if not stages:
         return []
     first = (rest or links)[0].files.job
-    config = _read_config(exp_dir, first.name)
+    config = read_config(jobs_dir(exp_dir) / first.name / CONFIG)
     jobs = plan(config, stages)
     after = kept[-1].handle if kept else None
     if not _is_incomplete(links) and all(link.status.state == "not started" for link in rest):
@@ -181,18 +180,9 @@ def _note_id(exp_dir: Path, link: ChainedJob) -> None:
         write_submission(folder, link.status.job_id)
 
 
-def _read_config(exp_dir: Path, name: str) -> DictConfig:
-    config = OmegaConf.load(jobs_dir(exp_dir) / name / CONFIG)
-    assert isinstance(config, DictConfig)
-    OmegaConf.set_struct(config, True)
-    return config
-
-
 def follow(exp_dir: Path, under_way: "Sequence[JobHandle]", screen: Screen) -> int:
     """Show the run until it is over, or until Ctrl-C; returns the exit code."""
     try:
         return follow_logs(exp_dir, None, 0, screen)
     except KeyboardInterrupt:
-        screen.line("detached: the jobs go on")
-        tell_how_to_follow(under_way, exp_dir, screen)
-        return DETACHED_BY_CTRL_C
+        return detached(under_way, exp_dir, screen)

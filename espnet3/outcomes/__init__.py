@@ -1,5 +1,7 @@
-"""How did it end: pure functions from facts (ranks, exit codes, Slurm) to the record of an end.
+"""How did it end: pure functions from facts (exceptions, ranks, exit codes, Slurm) to the record of an end.
 
-Rank, batch process, watcher, status, sweep and report share these; nothing here reads a file or asks Slurm.
+One file a level, each from the level below it: `rank`, `attempt`, `job`. `restart` says whether a job starts
+again, `exit_code` what a command ends with. Rank, batch process, watcher, status, sweep and report share
+them: nothing else decides an outcome. Nothing here reads a file or asks Slurm.
 Imports `rundir` and `slurm` for their records; `status` and the layers above it may import it.
 """

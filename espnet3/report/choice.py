@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from espnet3.config.overrides import nearest
-from espnet3.errors import UserError
+from espnet3.errors import UserError, suggestion
 from espnet3.report.axes import Axis, axes
 from espnet3.report.cells import Over, metric_names
 from espnet3.sweep.show.view import SweepView
@@ -63,6 +62,5 @@ def _axis(key: str, found: list[Axis]) -> Axis:
 
 
 def _known(name: str, names: Sequence[str], what: str) -> str:
-    guess = nearest(name, names)
-    hint = f"did you mean {guess[0]}?" if guess else f"there are {', '.join(names)}"
+    hint = suggestion(name, names, otherwise=f"there are {', '.join(names)}")
     return f"there is no such {what}; {hint}"

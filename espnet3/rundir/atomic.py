@@ -5,6 +5,7 @@ disk in the middle leaves the previous file as it was. Works on NFS and Lustre.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +67,15 @@ def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def without_nan(value: Any) -> Any:
+    """`value` (dicts, lists, numbers) with null for NaN and infinities, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_as(kind: type[Record], path: Path) -> Record | None:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.rundir.atomic import read_as, write_json
-from espnet3.rundir.layout import attempt_dir
-from espnet3.rundir.outcome import Outcome, TaskState, attempt_outcome, read_task_states
+from espnet3.rundir.outcome import Outcome, TaskState, read_task_states
 from espnet3.rundir.private import make_private
 from espnet3.rundir.process import ProcessName
 
@@ -44,7 +43,10 @@ class Begin:
 
 @dataclass(frozen=True)
 class End:
-    """What is known when all tasks are gone: `end.json`. Without it the attempt runs, or was killed."""
+    """How an attempt, or a job, ended: `end.json`. Without that file it runs, or was killed.
+
+    Made by the functions of `outcomes`; written, read and shown by everybody else.
+    """
 
     outcome: Outcome
     reason: str = ""
@@ -52,6 +54,10 @@ class End:
     ended_at: float = field(default_factory=time.time)
     restarts: bool = False
     """The job starts again."""
+    rank: int | None = None
+    """The rank that was the cause: the first that failed or was killed."""
+    log: str = ""
+    """What that rank printed."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +77,6 @@ class Attempt:
     def launcher(self) -> ProcessName:
         """The process that watches it."""
         return ProcessName(**self.begin.launched_by)
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """How it ended, also where nobody was left to say so; None while somebody watches it."""
-        if self.end is not None:
-            return self.end.outcome
-        if self.launcher.is_alive():
-            return None
-        return attempt_outcome(self.states, self.begin.world_size)
 
 
 def write_begin(directory: Path, begin: Begin) -> None:
@@ -113,12 +110,6 @@ def read_attempts(exp_dir: Path, stage: str | None = None) -> list[Attempt]:
     read = (read_attempt(path) for path in attempt_dirs(exp_dir, stage))
     found = [attempt for attempt in read if attempt is not None]
     return sorted(found, key=lambda attempt: (attempt.begin.started_at, attempt.begin.number))
-
-
-def latest_attempt(exp_dir: Path, stage: str) -> Attempt | None:
-    """The attempt of `stage` with the highest number."""
-    numbered = [attempt.begin.number for attempt in read_attempts(exp_dir, stage)]
-    return read_attempt(attempt_dir(exp_dir, stage, max(numbered))) if numbered else None
 
 
 def progress_mark(home: Path) -> str:

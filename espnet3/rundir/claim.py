@@ -92,11 +92,11 @@ def _staged(claim: Path) -> Path:
 def _raise_if_held(claim: Path) -> None:
     first = _read(claim / OWNER)
     if first is not None and first.is_alive():
-        raise HeldError(f"{claim.parent} is held by {first}")
+        raise HeldError(f"{claim.parent} is in use by {first}")
     for path in sorted(claim.glob("rank-*.json")):
         task = _read(path)
         if task is not None and task.is_alive():
-            raise HeldError(f"{claim.parent} is held by {path.stem}, {task}", orphaned=True)
+            raise HeldError(f"{claim.parent} is in use by {path.stem}, {task}", orphaned=True)
 
 
 def _remove_stale(claim: Path) -> None:

@@ -2,7 +2,7 @@
 
 `job.json` is written before sbatch is called and holds a token that the job carries in Slurm too;
 `submission.json` has Slurm's job id and is written after, or by the job itself when it starts. A command that
-dies in between leaves a token by which the job is found. `end.json` is the job's own last word.
+dies in between leaves a token by which the job is found. `end.json` says how it ended.
 """
 
 import re

@@ -56,24 +56,3 @@ def read_task_states(attempt: Path) -> list[TaskState]:
         except (OSError, ValueError, TypeError):
             continue
     return sorted(states, key=lambda state: state.rank)
-
-
-def first_failure(states: list[TaskState]) -> TaskState | None:
-    """The rank that failed first: what the others report is often only that it is gone."""
-    failed = [state for state in states if state.outcome == "failed"]
-    own = [state for state in failed if not state.peer_lost]
-    return min(own or failed, key=lambda state: state.ended_at or 0.0, default=None)
-
-
-def attempt_outcome(states: list[TaskState], world_size: int) -> Outcome:
-    """The outcome of an attempt whose processes are gone: the worst of its ranks'.
-
-    Ranks that failed only because another one was gone don't count where that one was killed.
-    """
-    outcomes = [state.outcome or "killed" for state in states]
-    outcomes += ["killed"] * (world_size - len(states))
-    own_failure = any(state.outcome == "failed" and not state.peer_lost for state in states)
-    if "killed" in outcomes and not own_failure:
-        return "killed"
-    worst: list[Outcome] = ["failed", "killed", "stopped", "done"]
-    return next(outcome for outcome in worst if outcome in outcomes)

@@ -1,5 +1,8 @@
 """The request to stop: a flag that a signal handler sets and a stage looks at."""
 
+TIME_LIMIT = "SIGUSR2"
+"""What `--signal` sends ahead of the time limit."""
+
 
 class Stopped(Exception):
     """Raised by a stage that has saved its state because it was asked to stop; exit code 75."""

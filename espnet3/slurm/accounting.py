@@ -1,4 +1,4 @@
-"""Ask sacct how jobs ended that squeue has forgotten."""
+"""Ask sacct how jobs, and their earlier starts, ended that squeue has forgotten."""
 
 from collections.abc import Iterable
 
@@ -36,3 +36,13 @@ def past_jobs(ids: Iterable[str]) -> dict[str, SlurmJob]:
             state, _, who = words[1].partition(" by ")  # CANCELLED by 1000
             found[words[0]] = SlurmJob(words[0], state, f"by {who}" if who else "", *words[2:])
     return found
+
+
+def states_by_start(job_id: str) -> dict[int, str]:
+    """Slurm's state of each start of a job, from 0 on; empty where it does not answer. One sacct call."""
+    command = "sacct --duplicates --allocations --noheader --parsable2 --format=State -j"
+    try:
+        lines = ask([*command.split(), job_id], timeout_s=20.0).splitlines()
+    except (SlurmAway, UserError):
+        return {}
+    return dict(enumerate(line.split()[0] for line in lines if line.strip()))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from espnet3.errors import UserError
+from espnet3.parent_death import signal_on_parent_death
 from espnet3.slurm.environment import clean_environment
 
 TRANSIENT = (
@@ -35,7 +36,7 @@ def ask(command: Sequence[str], *, timeout_s: float = TIMEOUT_S, dies_with_us: b
         done = subprocess.run(
             list(command),
             capture_output=True, text=True, env=clean_environment(), timeout=timeout_s, check=False,
-            preexec_fn=partial(_die_with, os.getpid()) if dies_with_us else None,
+            preexec_fn=partial(signal_on_parent_death, signal.SIGKILL, os.getpid()) if dies_with_us else None,
         )  # fmt: skip
     except FileNotFoundError:
         raise UserError(
@@ -49,16 +50,6 @@ def ask(command: Sequence[str], *, timeout_s: float = TIMEOUT_S, dies_with_us: b
     if any(sign in said for sign in TRANSIENT):
         raise SlurmAway(said)
     raise UserError(said)
-
-
-def _die_with(parent: int) -> None:
-    """In a child that is about to become a command: be killed when the parent is gone."""
-    import ctypes
-
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _in_one_line(text: str) -> str:

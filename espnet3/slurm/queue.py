@@ -20,6 +20,8 @@ IN_QUEUE = frozenset(
     )
 )
 """States of a job that is not over."""
+SHOWN_AFTER_S = 2.0
+"""Slurm may show a job so much later than a command, which was killed since, has submitted it."""
 TOKEN = "espnet3:"
 """How the tokens begin that jobs carry as their comment."""
 _FORMAT = "%i|%T|%r|%N|%M|%S|%k"

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from espnet3.components.data.data_organizer import DataOrganizer
 
 SPLITS = ("train", "valid")
-_AS_LONG_AS_IT_TAKES = timedelta(days=365)
-"""The launcher ends ranks that wait for one that is gone."""
+_NO_TIMEOUT = timedelta(days=365)
+"""The launcher ends ranks that wait for one that has ended."""
 
 
 def run(config: DictConfig, task: Task) -> StageResult:
     """Collect the statistics of `config.dataset` through `config.model` into `config.stats_dir`.
 
-    The ranks share the utterances; rank 0 writes, the same bytes however many they are.
+    The ranks share the utterances; rank 0 writes, the same bytes for any number of ranks.
 
     Raises:
         Stopped: the task was asked to stop; nothing was written.
@@ -32,7 +32,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
     with quick_imports():
         import torch
 
-        from espnet3.components.data.collect_stats import collect_part, write_stats
+        from espnet3.components.data.collect_stats import collect_rank_stats, write_stats
         from espnet3.components.data.data_organizer import build_organizer
         from espnet3.components.data.dataloader_builder import build_collate_fn
         from espnet3.components.data.instantiation import instantiate_node
@@ -45,11 +45,11 @@ def run(config: DictConfig, task: Task) -> StageResult:
         if task.stop.is_set():
             raise Stopped(f"{task.stop.reason}: {done:,} of {total:,} utterances were read, nothing written")
 
-    with torch.random.fork_rng(devices=[]), _together(task) as gather:
+    with torch.random.fork_rng(devices=[]), _process_group(task) as gather:
         torch.manual_seed(0)  # trainings of any seed share the statistics
         stopped = None
         try:
-            part = collect_part(
+            rank_stats = collect_rank_stats(
                 instantiate_node(config.model),
                 organizer,
                 collate_fn=build_collate_fn(config.get("dataloader")),
@@ -61,15 +61,15 @@ def run(config: DictConfig, task: Task) -> StageResult:
                 world_size=task.world_size,
             )
         except Stopped as error:
-            part, stopped = None, error
-        parts = gather(part)  # also where this rank stops: the others wait for it
+            rank_stats, stopped = None, error
+        all_stats = gather(rank_stats)  # also where this rank stops: the others wait for it
     if stopped is not None:
         raise stopped
     if task.rank > 0:
-        return StageResult("a part, which rank 0 has written", where=stats_dir)
-    if None in parts:
+        return StageResult("a share, written by rank 0", where=stats_dir)
+    if None in all_stats:
         raise Stopped(f"{task.stop.reason}: other ranks were not done, nothing written")
-    outputs = write_stats(parts, stats_dir)
+    outputs = write_stats(all_stats, stats_dir)
     return StageResult(
         summary=_summary(organizer, stats_dir),
         where=stats_dir,
@@ -79,8 +79,8 @@ def run(config: DictConfig, task: Task) -> StageResult:
 
 
 @contextmanager
-def _together(task: Task) -> Iterator[Callable[[Any], list[Any]]]:
-    """What brings an object of each rank, in their order, to rank 0; elsewhere it gives nothing of use."""
+def _process_group(task: Task) -> Iterator[Callable[[Any], list[Any]]]:
+    """Gives a function that gathers an object of each rank, in order of rank, on rank 0; elsewhere unused."""
     import torch.distributed
 
     if task.world_size == 1:
@@ -88,12 +88,12 @@ def _together(task: Task) -> Iterator[Callable[[Any], list[Any]]]:
         return
 
     def gather(own: Any) -> list[Any]:
-        found = [None] * task.world_size
-        torch.distributed.gather_object(own, found if task.rank == 0 else None)
-        torch.distributed.barrier()  # nobody leaves before all is there
-        return found
+        gathered = [None] * task.world_size
+        torch.distributed.gather_object(own, gathered if task.rank == 0 else None)
+        torch.distributed.barrier()  # no rank leaves before all have sent
+        return gathered
 
-    torch.distributed.init_process_group("gloo", timeout=_AS_LONG_AS_IT_TAKES)
+    torch.distributed.init_process_group("gloo", timeout=_NO_TIMEOUT)
     try:
         yield gather
     finally:

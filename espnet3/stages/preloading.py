@@ -10,7 +10,7 @@ MODULES = (
     *("espnet3.components.checkpoint.run_checkpoint", "espnet3.components.data.instantiation"),
     *("espnet3.components.modeling.lightning_module", "espnet3.components.trainers.build"),
 )
-"""No recipe's own: those belong to one configuration."""
+"""Without those of recipes, which belong to one configuration."""
 
 
 def preload() -> None:

@@ -1,4 +1,4 @@
-"""Stage 0: call the recipe's own function that makes the data."""
+"""Stage 0: call the recipe's function that makes the data."""
 
 from omegaconf import DictConfig
 

@@ -1,4 +1,4 @@
-"""Stage 2: train the model, from the start or from where the run directory's last checkpoint left it."""
+"""Stage 2: train the model, from scratch or from the newest checkpoint of the run directory."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
 
         from espnet3.components.callbacks.failure_time import FailureTime
         from espnet3.components.callbacks.progress import Progress
-        from espnet3.components.checkpoint.atomic_io import full_disk
+        from espnet3.components.checkpoint.atomic_io import disk_full_error
         from espnet3.components.checkpoint.newest_intact import agree_on_checkpoint
         from espnet3.components.checkpoint.ranking import read_ranking
         from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
@@ -54,7 +54,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
     model = instantiate_node(config.model)
     module = ESPnetLightningModule(model, config)
     module.stop_requested = task.stop.is_set
-    trainer.strategy.setup_environment()  # the ranks find each other, to agree on a checkpoint
+    trainer.strategy.setup_environment()  # initializes the process group, to agree on a checkpoint
     last = agree_on_checkpoint(trainer, directory, module)
     if last is None and config.get("init_from"):
         load_initial_weights(model, config.init_from)
@@ -64,10 +64,10 @@ def run(config: DictConfig, task: Task) -> StageResult:
     try:
         trainer.fit(module, ckpt_path=last, weights_only=True)
     except OSError as error:
-        told = full_disk(error, directory.parent)
-        if told is None:
+        disk_full = disk_full_error(error, directory.parent)
+        if disk_full is None:
             raise
-        raise told from error
+        raise disk_full from error
     finally:
         if task.world_size > 1 and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

@@ -31,7 +31,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
     The evaluator is `__call__(model, dataset, split, directory, task) -> dict[str, float]`; the directory,
     `<exp_dir>/validate/<split>`, is its own. `validate/metrics.json` holds the metrics of `test` at its top,
     those of another split under its name, and the checkpoint. Rank 0 does it; further ranks have nothing to
-    do. A stage that is stopped or fails leaves the metrics of the time before.
+    do. A stage that is stopped or fails keeps the metrics of an earlier one.
 
     Raises:
         UserError: there is no such checkpoint, split or evaluator, or the weights are of another model.
@@ -55,11 +55,11 @@ def run(config: DictConfig, task: Task) -> StageResult:
     scores: dict[str, dict[str, float]] = {}
     for split, dataset in datasets.items():
         if task.stop.is_set():
-            raise Stopped(f"{split} was not scored; the stage starts anew")
+            raise Stopped(f"{split} was not scored; the stage will start from scratch")
         (directory / split).mkdir(parents=True, exist_ok=True)
         scores[split] = dict(evaluator(model, dataset, split, directory / split, task))
-        told = ", ".join(f"{name} {value:.4g}" for name, value in scores[split].items())
-        log.info("%s: %s; see %s", split, told, short_path(directory / split))
+        metrics_text = ", ".join(f"{name} {value:.4g}" for name, value in scores[split].items())
+        log.info("%s: %s; see %s", split, metrics_text, short_path(directory / split))
     metrics = {**scores.get("test", {}), **{split: own for split, own in scores.items() if split != "test"}}
     curves = Path(config.exp_dir) / "csv" / "metrics.csv"
     picture = _draw(curves, directory / "learning_curve.png", title=Path(config.exp_dir).name)
@@ -84,26 +84,26 @@ def find_checkpoint(config: DictConfig) -> Path:
     A relative path is looked for in the run directory, then in the current one.
 
     Raises:
-        UserError: there is none; says what makes it.
+        UserError: there is none; the message names the stage that makes it.
     """
     from espnet3.components.checkpoint.ranking import best_checkpoint, last_checkpoint
 
-    wanted = str(config.validate.get("checkpoint") or "best")
+    choice = str(config.validate.get("checkpoint") or "best")
     folder = Path(config.exp_dir) / "checkpoints"
-    if wanted == "best":
+    if choice == "best":
         try:
             return best_checkpoint(folder)
         except UserError as error:
             raise UserError(f"{error}: stage 2 (train) makes it, use --stage 2") from error
-    if wanted == "last":
+    if choice == "last":
         last = last_checkpoint(folder)
         if last is None:
             raise UserError(f"no last.ckpt in {folder}: stage 2 (train) makes it, use --stage 2")
         return last
-    for path in (Path(config.exp_dir) / wanted, Path(wanted)):
+    for path in (Path(config.exp_dir) / choice, Path(choice)):
         if path.is_file():
             return path
-    raise UserError(f"validate.checkpoint={wanted}: takes best, last or a file, and there is no such file")
+    raise UserError(f"validate.checkpoint={choice}: takes best, last or a file, and there is no such file")
 
 
 def _evaluator_node(node: DictConfig) -> DictConfig:
@@ -141,7 +141,7 @@ def _device(config: DictConfig) -> str:
 
 
 def _draw(file: Path, picture: Path, title: str) -> list[Path]:
-    """Draw the learning curve, where the training left metrics in a CSV file; names what was made."""
+    """Draw the learning curve from a CSV file of metrics, if there is one; returns the files written."""
     from espnet3.components.learning_curve import draw_learning_curve
 
     curves = read_curves(file)

@@ -24,7 +24,7 @@ class JobFiles:
     job_id: str = ""
     """Slurm's; empty where nobody noted it."""
     end: End | None = None
-    """Its own last word."""
+    """What it wrote as its end; None: it waits, runs, or was ended from outside."""
     has_log: bool = False
     """Whether its batch process has begun."""
     submitter_lives: bool | None = False

@@ -1,13 +1,13 @@
 """`espnet3 status`: how any number of runs are, once or again and again, as a table or as JSON."""
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from espnet3.rundir.atomic import without_nan
 from espnet3.status.run_dirs import run_dirs
 from espnet3.status.run_files import RunFiles, read_run
 from espnet3.status.snapshot import QueueSnapshot, query_queue
@@ -86,11 +86,7 @@ def document(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float) -> dict
     }
 
 
-def _fields(one: StageStatus) -> dict[str, Any]:
-    """As JSON has it, which knows no NaN."""
-    fields = {key: value for key, value in asdict(one).items() if key != "run"}
-    fields["metrics"] = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in one.metrics.items()
-    }
+def _fields(stage: StageStatus) -> dict[str, Any]:
+    """The stage's part of the document."""
+    fields: dict[str, Any] = without_nan({key: value for key, value in asdict(stage).items() if key != "run"})
     return fields

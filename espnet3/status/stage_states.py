@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from espnet3.outcomes.job import job_end, may_come_back, may_restart
-from espnet3.rundir.outcome import attempt_outcome, first_failure
+from espnet3.outcomes.attempt import unwatched_end
+from espnet3.outcomes.job import is_cancelled, job_end, may_come_back, may_restart
+from espnet3.rundir.attempt import End
 from espnet3.slurm.queue import SlurmJob
 from espnet3.stages import STAGES
-from espnet3.status.run_files import RunFiles, StageFiles
+from espnet3.status.run_files import JobFiles, RunFiles, StageFiles
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, SAVED, UNDER_WAY, StageStatus, State
 
@@ -120,43 +121,60 @@ def _of_job(
     assert job is not None
     if attempt and attempt.end and attempt.end.outcome == "done" and stage.stage != job.job.stages[-1]:
         return "done", ""  # its job goes on with the next stage
-    ends = slurm is not None and slurm.state in ("RUNNING", "COMPLETING") and not may_restart(job.end)
-    waits = slurm is not None and slurm.in_queue and not ends
-    if job.end is not None and (not waits or job.job.runs > 1):  # with others, it never begins again
-        return job.end.outcome, job.end.reason
+    if job.end is not None and _is_final(job, slurm):
+        return _ended(job.end)
     if slurm is not None and slurm.in_queue:
         return _in_queue(stage, slurm, before)
     if attempt and job.end is None and may_come_back(attempt.end, slurm, now):
         return "restarting", "Slurm has ended it"
-    never_began = attempt is None and not job.has_log
     if slurm is not None:
-        if slurm.state == "CANCELLED" and never_began:
-            # By a person, or by Slurm because what it waits for failed: then no name stands at the state.
-            is_dependency = slurm.reason == _NEVER_STARTED or (not slurm.reason and _is_over(before))
-            return ("blocked", _after(before)) if is_dependency else ("cancelled", "")
-        end = job_end(attempt, slurm)
-        if slurm.state.startswith("CANCELLED"):
-            return "cancelled", SAVED if end.outcome == "stopped" else ""
-        return end.outcome, end.reason
-    if not job.job_id and attempt is None:
-        if job.submitter_lives:
-            return "queued", "being submitted"
-        return "not started", "never submitted"
-    if attempt is not None and attempt.end is not None:
-        end = attempt.end
-        if not end.restarts:
-            return end.outcome, end.reason
-        return ("killed", "gone from the queue") if queue.answered else ("restarting", end.reason)
-    if not queue.answered:
-        return ("running", "") if attempt is not None or job.has_log else ("queued", "")
-    if attempt is not None:
-        failure = first_failure(list(stage.tasks))
-        return (
-            ("failed", f"rank {failure.rank}: {failure.message}") if failure else ("killed", "no last word")
-        )
-    if job.has_log:
-        return "failed", "ended before the stage began"
-    return ("blocked", _after(before)) if _is_over(before) else ("cancelled", "gone from the queue")
+        return _over(stage, slurm, before)
+    return _unknown_to_slurm(stage, before, queue)
+
+
+def _is_final(job: JobFiles, slurm: SlurmJob | None) -> bool:
+    """Whether what a job wrote as its end still counts: not once it waits in the queue to start again."""
+    if slurm is None or not slurm.in_queue or job.job.runs > 1:  # with others, it never begins again
+        return True
+    return slurm.state in ("RUNNING", "COMPLETING") and not may_restart(job.end)
+
+
+def _over(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) -> tuple[State, str]:
+    """Of a job that Slurm says is over."""
+    if slurm.state == "CANCELLED" and not _has_begun(stage):
+        # By a person, or by Slurm because what it waits for failed: then no name stands at the state.
+        is_dependency = slurm.reason == _NEVER_STARTED or (not slurm.reason and _is_over(before))
+        return ("blocked", _after(before)) if is_dependency else ("cancelled", "")
+    end = job_end(stage.attempt, slurm)
+    if is_cancelled(slurm):
+        return "cancelled", SAVED if end.outcome == "stopped" else ""
+    return _ended(end)
+
+
+def _unknown_to_slurm(
+    stage: StageFiles, before: StageStatus | None, queue: QueueSnapshot
+) -> tuple[State, str]:
+    """Of a job that Slurm has forgotten, or that it was not asked about."""
+    job, attempt = stage.job, stage.attempt
+    assert job is not None
+    if attempt is None and not job.job_id:
+        return ("queued", "being submitted") if job.submitter_lives else ("not started", "never submitted")
+    if not queue.answered and not (attempt and attempt.end and not attempt.end.restarts):
+        if attempt and attempt.end:
+            return "restarting", attempt.end.reason
+        return ("running" if _has_begun(stage) else "queued"), ""
+    if not _has_begun(stage):
+        return ("blocked", _after(before)) if _is_over(before) else ("cancelled", "gone from the queue")
+    return _ended(job_end(attempt, None, stage.tasks, has_log=job.has_log))
+
+
+def _has_begun(stage: StageFiles) -> bool:
+    """Whether the batch process of its job has, as far as its files say."""
+    return stage.attempt is not None or (stage.job is not None and stage.job.has_log)
+
+
+def _ended(end: End) -> tuple[State, str]:
+    return end.outcome, end.reason
 
 
 def _in_queue(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) -> tuple[State, str]:
@@ -191,7 +209,7 @@ def _of_attempt(run: RunFiles, stage: StageFiles, queue: QueueSnapshot) -> tuple
             return "done", ""
         return ("running", "") if run.owner_lives else ("stopped", "not finished")
     if attempt.end is not None:
-        return attempt.end.outcome, attempt.end.reason
+        return _ended(attempt.end)
     if stage.launcher_lives or stage.tasks_live:
         return "running", "" if stage.launcher_lives else "its command is gone"
     if stage.launcher_lives is None:
@@ -200,9 +218,7 @@ def _of_attempt(run: RunFiles, stage: StageFiles, queue: QueueSnapshot) -> tuple
             return "running", f"on {attempt.launcher.host}"
         if slurm is not None and slurm.in_queue:
             return "running", ""
-    failure = first_failure(list(stage.tasks))
-    outcome = attempt_outcome(list(stage.tasks), attempt.begin.world_size)
-    return outcome, f"rank {failure.rank}: {failure.message}" if failure else ""
+    return _ended(unwatched_end(stage.tasks, attempt.begin.world_size))
 
 
 def _ended_at(stage: StageFiles) -> float | None:

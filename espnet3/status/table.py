@@ -175,8 +175,3 @@ def _flow(one: StageStatus, width: int) -> list[str]:
         else:
             lines.append(item)
     return lines
-
-
-def plain(lines: Sequence[Line]) -> list[str]:
-    """The lines as text."""
-    return ["".join(text for text, _ in line) for line in lines]

@@ -10,7 +10,7 @@ from espnet3.errors import UserError, short_path
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs
-from espnet3.rundir.outcome import EXIT_CODES
+from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.limits import read_limits
 from espnet3.stages import label
@@ -220,9 +220,7 @@ def follow(
         screen.styled(line)
     asked_for = set(names) if names is not None else {row.name for row in seen.rows if not row.listed.older}
     states = {row.state.state for row in seen.rows if row.name in asked_for}
-    if states <= {"done"}:
-        return 0
-    return EXIT_CODES["stopped"] if states <= {"done", "stopped"} else 1
+    return exit_code_of_all(states)
 
 
 def how_to_follow(sweep: Path) -> str:

@@ -1,29 +1,19 @@
-"""Gives the tests of components `training_runs`, and the answers of two real ranks, run once."""
+"""Gives the tests of components the answers of real ranks; those of two to `training_runs`, run once."""
 
-import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-SCRIPT = Path(__file__).with_name("training_runs.py")
-
-
-@pytest.fixture(scope="session")
-def runs():
-    spec = importlib.util.spec_from_file_location("training_runs", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+import training_runs
 
 
 @pytest.fixture(scope="session")
 def two_ranks(tmp_path_factory, answers_of_ranks):
     """What two gloo ranks answered to every scenario, by rank."""
-    return answers_of_ranks(SCRIPT, tmp_path_factory.mktemp("two_ranks"), 2)
+    return answers_of_ranks(training_runs.__file__, tmp_path_factory.mktemp("two_ranks"), 2)
 
 
 @pytest.fixture(scope="session")

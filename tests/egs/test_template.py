@@ -1,5 +1,6 @@
-"""The smallest recipe through the command line: what runs again, what is moved aside, where things are."""
+"""The smallest recipe through the command line: what runs again, stops, is moved aside, and where it is."""
 
+import importlib
 import json
 import re
 import shutil
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+
+from espnet3.rundir.stop import Stopped
+from espnet3.rundir.task import Task
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE"
 
@@ -94,3 +98,27 @@ def test_force_trains_anew_beside_the_old_training_and_another_tag_shares_the_st
     assert stages(output)["collect_stats"].startswith("skipped")
     assert "initial weights from" in output
     assert len(list((trained / "exp" / "stats").iterdir())) == 1
+
+
+def test_stage_0_stops_when_asked_to_and_the_same_command_makes_the_whole(template: Path, start, run, until):
+    stage_0 = ("--stage", "0", "--stop-stage", "0", "prepare.sizes={train: 3000, valid: 5, test: 5}")
+    command = start(template, *stage_0)
+    wav = template / "data" / "wav"
+    until(lambda: command.process.poll() is not None or len(list(wav.glob("*.wav"))) > 20, "20 utterances")
+    command.interrupt_terminal()
+    code, output = command.finish()
+    assert code == 75, output
+    assert 20 < len(list(wav.glob("*.wav"))) < 3010
+    assert not list((template / "data").glob("*.jsonl")), "a manifest names only what is there"
+    code, output = run(template, *stage_0)
+    assert code == 0 and "3010 utterances" in output, output
+    assert len((template / "data" / "train.jsonl").read_text().splitlines()) == 3000
+
+
+def test_stage_3_stops_when_asked_to(trained: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(trained))
+    evaluate = importlib.import_module("evaluate")
+    task = Task.alone("validate")
+    task.stop.set("SIGTERM")
+    with pytest.raises(Stopped, match="SIGTERM: valid was not scored"):
+        evaluate.Accuracy()(None, [None], "valid", trained, task)

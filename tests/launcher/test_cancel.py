@@ -68,7 +68,7 @@ def test_logs_follow_a_command_through_its_stages(small_recipe: Path, start, unt
 def test_resume_of_a_run_without_jobs_names_the_command_that_continues_it(waiting, capsys):
     command, exp_dir = waiting
     assert main(["resume", str(exp_dir)]) == 2
-    assert f"is held by process {command.process.pid}" in capsys.readouterr().err
+    assert f"is in use by process {command.process.pid}" in capsys.readouterr().err
     command.process.terminate()
     command.finish()
     assert main(["resume", str(exp_dir)]) == 2

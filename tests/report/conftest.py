@@ -1,11 +1,10 @@
-"""Gives the tests of the report sweeps to report on, and a real browser."""
+"""Gives the tests of the report a real browser."""
 
 import dataclasses
-import importlib.util
+import fcntl
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,22 +14,14 @@ from espnet3.report.write import PAGE, write_report
 TOOL = Path(__file__).resolve().parents[3] / "tools" / "chromium.sh"
 
 
-@pytest.fixture(scope="session")
-def views() -> ModuleType:
-    """The module beside this file that makes sweeps."""
-    spec = importlib.util.spec_from_file_location("views", Path(__file__).with_name("views.py"))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium, where it is installed. One at a time: Playwright keeps an event loop running."""
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Headless Chromium, where it can be installed. One at a time: Playwright keeps an event loop running."""
     from playwright.sync_api import sync_playwright
 
-    found = subprocess.run([str(TOOL)], capture_output=True, text=True, check=False)
+    with (tmp_path_factory.getbasetemp().parent / "set-up.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one at a time installs packages
+        found = subprocess.run([str(TOOL)], capture_output=True, text=True, check=False)
     if found.returncode == 2:
         pytest.skip(found.stderr.strip())
     assert found.returncode == 0, found.stderr

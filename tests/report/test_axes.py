@@ -4,10 +4,11 @@ import math
 
 import pytest
 
+import sweep_views as views
 from espnet3.report.axes import axes, number_text
 
 
-def axis_of(views, *values):
+def axis_of(*values):
     return axes(views.sweep([views.trial({"key": value}) for value in values]))[0]
 
 
@@ -21,8 +22,8 @@ def test_numbers_read_as_people_write_them(value, text):
     assert math.isnan(value) or float(text) == value
 
 
-def test_values_are_in_order_and_trials_know_their_place(views):
-    axis = axis_of(views, 4e-4, 1e-4, 2e-4, 1e-4)
+def test_values_are_in_order_and_trials_know_their_place():
+    axis = axis_of(4e-4, 1e-4, 2e-4, 1e-4)
     assert axis.texts == ["1e-4", "2e-4", "4e-4"]
     assert axis.places == [2, 0, 1, 0]
     assert axis.numbers == [1e-4, 2e-4, 4e-4]
@@ -34,33 +35,33 @@ def test_values_are_in_order_and_trials_know_their_place(views):
      ((1, 2, 3, 4), False), ((1e-5, 1e-3), True), ((0.1, 0.2), False), ((0, 1e-4, 1e-3), False),
      ((16, 32, 64), True)],
 )  # fmt: skip
-def test_what_is_spread_by_factors_is_logarithmic(views, values, log):
-    assert axis_of(views, *values).log is log
+def test_what_is_spread_by_factors_is_logarithmic(values, log):
+    assert axis_of(*values).log is log
 
 
-def test_a_logarithmic_axis_has_one_notation(views):
-    assert axis_of(views, 2e-3, 1e-2, 1e-1).texts == ["2e-3", "1e-2", "1e-1"]
-    assert axis_of(views, 16, 32, 64).texts == ["16", "32", "64"]
+def test_a_logarithmic_axis_has_one_notation():
+    assert axis_of(2e-3, 1e-2, 1e-1).texts == ["2e-3", "1e-2", "1e-1"]
+    assert axis_of(16, 32, 64).texts == ["16", "32", "64"]
 
 
-def test_values_that_read_alike_stay_apart(views):
-    axis = axis_of(views, 1, "1", 1.0, True, None, "null")
+def test_values_that_read_alike_stay_apart():
+    axis = axis_of(1, "1", 1.0, True, None, "null")
     assert len(axis.texts) == len(set(axis.texts)) == 6
     assert axis.numbers is None
     assert sorted(axis.places) == list(range(6))
 
 
-def test_lists_and_words_are_values_too(views):
-    assert axis_of(views, "relu", [1, 2], {"a": 1}).texts == ["[1, 2]", "relu", '{"a": 1}']
+def test_lists_and_words_are_values_too():
+    assert axis_of("relu", [1, 2], {"a": 1}).texts == ["[1, 2]", "relu", '{"a": 1}']
 
 
-def test_a_trial_without_the_key_has_no_place(views):
+def test_a_trial_without_the_key_has_no_place():
     view = views.sweep([views.trial({"lr": 1}), views.trial({"seed": 2})])
     lr, seed = axes(view)
     assert (lr.places, seed.places) == ([0, -1], [-1, 0])
 
 
-def test_many_numbers_are_drawn_to_scale(views):
-    assert not axis_of(views, *range(30)).to_scale
-    assert axis_of(views, *range(31)).to_scale
-    assert not axis_of(views, *(f"word-{n}" for n in range(31))).to_scale
+def test_many_numbers_are_drawn_to_scale():
+    assert not axis_of(*range(30)).to_scale
+    assert axis_of(*range(31)).to_scale
+    assert not axis_of(*(f"word-{n}" for n in range(31))).to_scale

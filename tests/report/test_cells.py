@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sweep_views as views
 from espnet3.report.axes import axes
 from espnet3.report.cells import cell, colour_limits, direction_of, grid, line, metric_names
 
@@ -14,7 +15,7 @@ def shown(cells):
     return [[one.why if one.value is None else round(one.value, 3) for one in row] for row in cells]
 
 
-def test_a_place_without_a_value_says_why(views):
+def test_a_place_without_a_value_says_why():
     t = views.trial
     view = views.sweep(
         [
@@ -36,7 +37,7 @@ def test_a_place_without_a_value_says_why(views):
 
 
 @pytest.mark.parametrize(("direction", "best"), [("minimize", 0.2), ("maximize", 0.6)])
-def test_a_cell_is_the_best_trial_or_the_mean_of_those_done(views, direction, best):
+def test_a_cell_is_the_best_trial_or_the_mean_of_those_done(direction, best):
     trials = [views.trial({"lr": 1, "seed": n}, "done", value) for n, value in enumerate((0.6, 0.2, 0.4))]
     trials += [
         views.trial({"lr": 1, "seed": 3}, "failed"),
@@ -49,7 +50,7 @@ def test_a_cell_is_the_best_trial_or_the_mean_of_those_done(views, direction, be
     assert cell(view, range(5), view.objective, "mean").value == pytest.approx(0.4)
 
 
-def test_another_metric_is_that_of_the_trial_best_by_the_objective(views):
+def test_another_metric_is_that_of_the_trial_best_by_the_objective():
     """A test metric must not choose its trial: that would be tuning on the test set."""
     view = views.sweep(
         [
@@ -60,12 +61,12 @@ def test_another_metric_is_that_of_the_trial_best_by_the_objective(views):
     assert cell(view, [0, 1], "test/loss", "best").value == 0.9
 
 
-def test_only_done_trials_have_a_value(views):
+def test_only_done_trials_have_a_value():
     view = views.sweep([views.trial({"lr": 1}, "running", 0.1, metrics={"valid/loss": 0.1})])
     assert cell(view, [0], "valid/loss", "best").value is None
 
 
-def test_a_trial_of_an_older_configuration_is_compared_with_none(views):
+def test_a_trial_of_an_older_configuration_is_compared_with_none():
     trials = [views.trial({"lr": 1}, "done", 0.1, older=True), views.trial({"lr": 1}, "done", 0.3)]
     trials += [views.trial({"lr": 2}, "done", 0.2, older=True), views.trial({"lr": 1}, "failed", older=True)]
     view = views.sweep(trials)
@@ -73,14 +74,14 @@ def test_a_trial_of_an_older_configuration_is_compared_with_none(views):
     assert [(one.value, one.why, one.failed) for one in cells] == [(0.3, "", 0), (None, "older", 0)]
 
 
-def test_one_key_is_a_line(views):
+def test_one_key_is_a_line():
     view = views.digits()
     cells = line(view, axes(view)[0], view.objective, "best")
     assert [one.value for one in cells] == [0.46, 0.088, 0.076, 0.13, None]
     assert cells[-1].why == "failed"
 
 
-def test_the_objective_is_the_first_metric_and_gives_a_direction_to_its_other_splits(views):
+def test_the_objective_is_the_first_metric_and_gives_a_direction_to_its_other_splits():
     view = views.vocoder()
     assert metric_names(view) == ["valid/loss", "test/mel_l1", "valid/mel_l1"]
     assert direction_of(view, "valid/loss") == direction_of(view, "test/loss") == "minimize"

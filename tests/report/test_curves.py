@@ -5,6 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sweep_views as views
 from espnet3.report.curves import BUDGET, FEWEST, MOST, embedded_curves, points_each, thin
 
 curves = st.lists(st.floats(allow_infinity=False, width=32), min_size=1, max_size=300).map(
@@ -24,7 +25,7 @@ def test_a_thinned_curve_keeps_its_ends_and_extremes(curve, most):
         assert (min(shown), max(shown)) == (min(values), max(values))
 
 
-def test_short_curves_are_kept_whole_and_share_their_epochs(views):
+def test_short_curves_are_kept_whole_and_share_their_epochs():
     view = views.vocoder(epochs=20)
     embedded = embedded_curves(view)
     assert embedded["thinned_to"] == 0
@@ -42,7 +43,7 @@ def test_all_curves_together_keep_to_the_budget():
     assert points_each([1000] * 100_000) == FEWEST
 
 
-def test_a_value_that_is_no_number_is_a_gap(views):
+def test_a_value_that_is_no_number_is_a_gap():
     view = views.sweep(
         [views.trial({"lr": 1}, curves={"loss": [(0.0, math.nan), (1.0, math.inf), (2.0, 1.5)]})]
     )

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+import sweep_views as views
 from espnet3.report.axes import axes
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("system", ["light", "dark"])
-def test_the_theme_is_the_systems_until_the_button_is_pressed(views, open_report, system: str):
+def test_the_theme_is_the_systems_until_the_button_is_pressed(open_report, system: str):
     page = open_report(views.digits(), color_scheme=system).page
 
     def look() -> tuple[bool, str]:
@@ -30,7 +31,7 @@ def test_the_theme_is_the_systems_until_the_button_is_pressed(views, open_report
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_can_be_read(views, open_report, scheme: str):
+def test_all_text_can_be_read(open_report, scheme: str):
     """WCAG's contrast of text to what is behind it, for every text of the page."""
     page = open_report(views.vocoder(), color_scheme=scheme).page
     page.locator("#failures summary").click()
@@ -61,7 +62,7 @@ def test_all_text_can_be_read(views, open_report, scheme: str):
     assert low == []
 
 
-def test_controls_have_names(views, open_report):
+def test_controls_have_names(open_report):
     page = open_report(views.vocoder()).page
     nameless = page.eval_on_selector_all(
         "button, select, input, a, summary",
@@ -77,7 +78,7 @@ def test_controls_have_names(views, open_report):
 
 
 @pytest.mark.parametrize("width", [360, 768])
-def test_the_page_is_no_wider_than_a_phone(views, open_report, until, width: int):
+def test_the_page_is_no_wider_than_a_phone(open_report, until, width: int):
     page = open_report(views.vocoder()).page
     page.set_viewport_size({"width": width, "height": 800})
     plot = "document.querySelector('#map .plot .main-svg').getBoundingClientRect().right"
@@ -85,7 +86,7 @@ def test_the_page_is_no_wider_than_a_phone(views, open_report, until, width: int
     until(lambda: page.evaluate(fits), "the page to fit")
 
 
-def test_hostile_texts_are_shown_and_never_run(views, open_report):
+def test_hostile_texts_are_shown_and_never_run(open_report):
     view = views.hostile()
     report = open_report(view)
     page = report.page
@@ -110,7 +111,7 @@ def test_hostile_texts_are_shown_and_never_run(views, open_report):
     assert set(links) == {"file:"}
 
 
-def test_the_page_may_run_no_other_script_and_ask_for_nothing(views, open_report):
+def test_the_page_may_run_no_other_script_and_ask_for_nothing(open_report):
     report = open_report(views.digits())
     tried = report.page.evaluate(
         """async () => {
@@ -127,7 +128,7 @@ def test_the_page_may_run_no_other_script_and_ask_for_nothing(views, open_report
     report.requests[:] = report.requests[:1]
 
 
-def test_no_button_sends_the_data_anywhere(views, open_report):
+def test_no_button_sends_the_data_anywhere(open_report):
     """Plotly has one by default, which shares a chart over its makers' server."""
     page = open_report(views.vocoder()).page
     names = "nodes => nodes.map(node => node.ariaLabel || node.textContent)"
@@ -139,7 +140,7 @@ def test_no_button_sends_the_data_anywhere(views, open_report):
     assert download.value.suggested_filename == "sweep.png"
 
 
-def test_a_sweep_that_has_not_begun_has_a_page(views, open_report):
+def test_a_sweep_that_has_not_begun_has_a_page(open_report):
     view = views.sweep([views.trial({"lr": n}, "queued", seconds=None) for n in (1e-4, 2e-4)])
     page = open_report(view).page
     assert "No trial is finished yet" in page.locator("#best").inner_text()
@@ -147,13 +148,13 @@ def test_a_sweep_that_has_not_begun_has_a_page(views, open_report):
     assert page.locator("#curves").is_hidden() and page.locator("#failures").is_hidden()
 
 
-def test_nothing_swept_and_no_trial_has_a_page(views, open_report):
+def test_nothing_swept_and_no_trial_has_a_page(open_report):
     page = open_report(views.sweep([])).page
     assert page.locator("#map").is_hidden()
     assert page.locator("#trials [role=status]").first.inner_text() == "0 trials"
 
 
-def test_a_thousand_trials_are_a_few_traces_and_megabytes(views, open_report):
+def test_a_thousand_trials_are_a_few_traces_and_megabytes(open_report):
     view = views.many(1000)
     report = open_report(view)
     page = report.page
@@ -172,7 +173,7 @@ def test_a_thousand_trials_are_a_few_traces_and_megabytes(views, open_report):
     report.complaints[:] = [text for text in report.complaints if "verbose" not in text]
 
 
-def test_a_copy_elsewhere_works_alike(views, open_report, tmp_path: Path):
+def test_a_copy_elsewhere_works_alike(open_report, tmp_path: Path):
     """One self-contained file: alone in another folder it is the same page."""
     report = open_report(views.digits())
     copy = tmp_path / "mailed.html"
@@ -183,7 +184,7 @@ def test_a_copy_elsewhere_works_alike(views, open_report, tmp_path: Path):
     report.requests.remove(copy.as_uri())
 
 
-def test_long_names_and_messages_keep_to_the_width_of_the_page(views, open_report):
+def test_long_names_and_messages_keep_to_the_width_of_the_page(open_report):
     one = views.trial({"lr": 1e-4}, "failed", name="x" * 200, message="first\nsecond " + "y" * 3000)
     page = open_report(dataclasses.replace(views.sweep([one]), name="z" * 250)).page
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

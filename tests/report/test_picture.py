@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import sweep_views as views
 from espnet3.errors import UserError
 from espnet3.report.choice import choose
 from espnet3.report.picture.cells import draw_cells
@@ -28,7 +29,7 @@ def texts(panel):
     return {text.get_position(): text.get_text() for text in panel.texts}
 
 
-def test_the_heat_map_has_a_number_or_a_reason_in_each_cell(views):
+def test_the_heat_map_has_a_number_or_a_reason_in_each_cell():
     t = views.trial
     view = views.sweep(
         [t({"x": 0, "y": 0}, "done", 0.5), t({"x": 1, "y": 0}, "done", 0.25), t({"x": 0, "y": 1}, "failed")]
@@ -42,7 +43,7 @@ def test_the_heat_map_has_a_number_or_a_reason_in_each_cell(views):
     assert hatched == {(-0.5, 0.5)}
 
 
-def test_the_dark_end_of_the_colours_is_the_better_one(views):
+def test_the_dark_end_of_the_colours_is_the_better_one():
     def brightness(direction):
         trials = [views.trial({"x": n, "y": 0}, "done", value) for n, value in enumerate((0.1, 0.9))]
         image = cells_of(views.sweep(trials, direction=direction)).images[0]
@@ -54,7 +55,7 @@ def test_the_dark_end_of_the_colours_is_the_better_one(views):
     assert low > high
 
 
-def test_a_key_a_metric_and_the_mean_can_be_chosen(views):
+def test_a_key_a_metric_and_the_mean_can_be_chosen():
     view = views.vocoder()
     panel = cells_of(view, keys=["seed", "generator.lr"], metric="test/mel_l1", over="mean")
     assert panel.get_xlabel() == "seed" and panel.get_ylabel() == "generator.lr"
@@ -63,7 +64,7 @@ def test_a_key_a_metric_and_the_mean_can_be_chosen(views):
     assert panel.images[0].get_array()[0, 0] == pytest.approx(sum(done) / len(done))
 
 
-def test_the_title_says_what_stands_for_trials_that_meet(views):
+def test_the_title_says_what_stands_for_trials_that_meet():
     view = views.vocoder()
     assert title(view, choose(view), 2) == "vocoder-learning-rates: best over seed"
     assert title(view, choose(view, over="mean"), 2) == "vocoder-learning-rates: mean over seed"
@@ -72,7 +73,7 @@ def test_the_title_says_what_stands_for_trials_that_meet(views):
     assert title(view, choose(view), 1) == "vocoder-learning-rates"
 
 
-def test_one_key_is_a_curve_to_scale_with_failures_at_its_foot(views):
+def test_one_key_is_a_curve_to_scale_with_failures_at_its_foot():
     view = views.digits()
     figure = Figure()
     panel = figure.subplots()
@@ -85,7 +86,7 @@ def test_one_key_is_a_curve_to_scale_with_failures_at_its_foot(views):
 
 
 @pytest.mark.parametrize("name", ["vocoder", "digits", "hostile"])
-def test_a_png_file_is_made_of_any_sweep(views, tmp_path: Path, name: str):
+def test_a_png_file_is_made_of_any_sweep(tmp_path: Path, name: str):
     view = getattr(views, name)()
     draw_picture(view, choose(view), tmp_path / "picture.png")
     image = matplotlib.image.imread(tmp_path / "picture.png")
@@ -94,7 +95,7 @@ def test_a_png_file_is_made_of_any_sweep(views, tmp_path: Path, name: str):
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
 
 
-def test_many_values_are_points(views, tmp_path: Path):
+def test_many_values_are_points(tmp_path: Path):
     view = views.many(60, epochs=1)
     assert choose(view).to_scale
     draw_picture(view, choose(view), tmp_path / "picture.png")
@@ -103,12 +104,12 @@ def test_many_values_are_points(views, tmp_path: Path):
 
 @pytest.mark.parametrize("state", ["queued", "failed", "missing"])
 @pytest.mark.parametrize("keys", [["lr"], ["lr", "seed"]])
-def test_a_sweep_without_any_result_has_a_picture_too(views, tmp_path: Path, state: str, keys: list[str]):
+def test_a_sweep_without_any_result_has_a_picture_too(tmp_path: Path, state: str, keys: list[str]):
     view = views.sweep([views.trial(dict.fromkeys(keys, n), state) for n in range(3)])
     draw_picture(view, choose(view), tmp_path / "picture.png")
 
 
-def test_nothing_swept_is_no_picture(views):
+def test_nothing_swept_is_no_picture():
     assert choose(views.sweep([views.trial({}, "done", 0.5)])) is None
 
 
@@ -122,7 +123,7 @@ def test_nothing_swept_is_no_picture(views):
         ({"metric": "cer"}, "--metric cer: there is no such metric; there are valid/loss, test/mel_l1"),
     ],
 )
-def test_a_mistaken_choice_is_named(views, chosen, said):
+def test_a_mistaken_choice_is_named(chosen, said):
     with pytest.raises(UserError, match=r"^--") as error:
         choose(views.vocoder(), **chosen)
     assert said in str(error.value)

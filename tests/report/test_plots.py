@@ -5,13 +5,14 @@ from itertools import permutations
 
 import pytest
 
+import sweep_views as views
 from espnet3.report.axes import axes
 from espnet3.report.cells import colour_limits, grid, line, metric_names
 
 pytestmark = pytest.mark.slow
 
 
-def test_the_heat_map_shows_any_two_keys_as_the_picture_does(views, open_report):
+def test_the_heat_map_shows_any_two_keys_as_the_picture_does(open_report):
     """JavaScript and Python put cells together by the same rules: compared for every choice."""
     view = views.vocoder()
     older = dataclasses.replace(view.trials[0], older=True)
@@ -42,7 +43,7 @@ def test_the_heat_map_shows_any_two_keys_as_the_picture_does(views, open_report)
             assert shown == pytest.approx(colour_limits(values, direction))
 
 
-def test_other_keys_another_metric_and_the_mean_change_what_is_drawn(views, open_report):
+def test_other_keys_another_metric_and_the_mean_change_what_is_drawn(open_report):
     view = views.vocoder()
     report = open_report(view)
     page = report.page
@@ -70,7 +71,7 @@ def test_other_keys_another_metric_and_the_mean_change_what_is_drawn(views, open
     assert page.locator("#map .plot").evaluate("plot => plot.layout.xaxis.type") == "log"
 
 
-def test_missing_and_failed_cells_look_unlike_any_value(views, open_report):
+def test_missing_and_failed_cells_look_unlike_any_value(open_report):
     page = open_report(views.vocoder()).page
     signs = page.evaluate(
         "document.querySelector('#map .plot').data.find(trace => trace.mode === 'text').text"
@@ -85,7 +86,7 @@ def test_missing_and_failed_cells_look_unlike_any_value(views, open_report):
     assert "failed" in table and "missing" in table and "0.405" in table
 
 
-def test_a_row_is_highlighted_in_curves_and_map_and_told(views, open_report):
+def test_a_row_is_highlighted_in_curves_and_map_and_told(open_report):
     view = views.vocoder()
     report = open_report(view)
     page = report.page
@@ -104,7 +105,7 @@ def test_a_row_is_highlighted_in_curves_and_map_and_told(views, open_report):
     assert page.locator("#selected").is_hidden()
 
 
-def test_the_curves_of_all_trials_are_there(views, open_report):
+def test_the_curves_of_all_trials_are_there(open_report):
     view = views.vocoder()
     report = open_report(view)
     page = report.page
@@ -118,7 +119,7 @@ def test_the_curves_of_all_trials_are_there(views, open_report):
     assert set(page.evaluate(shown)) - {None} == with_curve
 
 
-def test_hovering_over_a_curve_names_its_trial_and_a_click_selects_it(views, open_report):
+def test_hovering_over_a_curve_names_its_trial_and_a_click_selects_it(open_report):
     view = views.digits()
     page = open_report(view).page
     at = page.evaluate(

@@ -7,6 +7,8 @@ from urllib.parse import unquote, urlparse
 import pytest
 from playwright.sync_api import expect
 
+import sweep_views as views
+
 pytestmark = pytest.mark.slow
 
 
@@ -14,7 +16,7 @@ def names(report, view) -> list[str]:
     return [view.trials[index].name for index in report.rows()]
 
 
-def test_the_table_begins_with_the_best_and_ends_with_what_has_no_result(views, open_report):
+def test_the_table_begins_with_the_best_and_ends_with_what_has_no_result(open_report):
     view = views.vocoder()
     report = open_report(view)
     shown = [view.trials[index] for index in report.rows()]
@@ -25,7 +27,7 @@ def test_the_table_begins_with_the_best_and_ends_with_what_has_no_result(views, 
     assert "★" in report.page.locator("#trials tbody tr").first.inner_text()
 
 
-def test_a_trial_of_an_older_configuration_has_no_rank(views, open_report):
+def test_a_trial_of_an_older_configuration_has_no_rank(open_report):
     new, old = views.trial({"lr": 1}, "done", 0.3), views.trial({"lr": 2}, "done", 0.1, older=True)
     report = open_report(views.sweep([old, new], best=new.name))
     assert report.rows() == [1, 0]
@@ -33,7 +35,7 @@ def test_a_trial_of_an_older_configuration_has_no_rank(views, open_report):
     assert report.page.evaluate("ranks") == [None, 1]
 
 
-def test_a_heading_sorts_and_sorts_back_with_the_keyboard_too(views, open_report):
+def test_a_heading_sorts_and_sorts_back_with_the_keyboard_too(open_report):
     view = views.vocoder()
     report = open_report(view)
     head = report.page.get_by_role("columnheader", name="generator.lr")
@@ -54,7 +56,7 @@ def test_a_heading_sorts_and_sorts_back_with_the_keyboard_too(views, open_report
     assert report.page.locator("[aria-sort]").count() == 1
 
 
-def test_rows_are_filtered_by_words_numbers_states_and_values(views, open_report):
+def test_rows_are_filtered_by_words_numbers_states_and_values(open_report):
     view = views.vocoder()
     report = open_report(view)
     page = report.page
@@ -81,7 +83,7 @@ def test_rows_are_filtered_by_words_numbers_states_and_values(views, open_report
     assert len(report.rows()) == 24
 
 
-def test_columns_can_be_chosen(views, open_report):
+def test_columns_can_be_chosen(open_report):
     page = open_report(views.vocoder()).page
     page.get_by_text("Columns", exact=True).click()
     page.locator(".columns").get_by_label("valid/mel_l1").uncheck()
@@ -89,7 +91,7 @@ def test_columns_can_be_chosen(views, open_report):
     assert page.locator("#trials tbody tr").count() == 24
 
 
-def test_the_best_trial_has_its_command_and_a_button_that_copies_it(views, open_report):
+def test_the_best_trial_has_its_command_and_a_button_that_copies_it(open_report):
     view = views.vocoder()
     page = open_report(view).page
     best = next(trial for trial in view.trials if trial.name == view.best)
@@ -100,7 +102,7 @@ def test_the_best_trial_has_its_command_and_a_button_that_copies_it(views, open_
     assert view.command in page.locator("#command").inner_text()
 
 
-def test_failures_are_folded_with_their_tracebacks(views, open_report):
+def test_failures_are_folded_with_their_tracebacks(open_report):
     view = views.vocoder()
     page = open_report(view).page
     failures = page.locator("#failures details")
@@ -112,14 +114,14 @@ def test_failures_are_folded_with_their_tracebacks(views, open_report):
     assert set(page.locator("#failures .of a").all_inner_texts()) == failed
 
 
-def test_failures_that_differ_by_the_name_of_their_trial_are_told_once(views, open_report):
+def test_failures_that_differ_by_the_name_of_their_trial_are_told_once(open_report):
     trials = [views.trial({"lr": n}, "failed", name=f"t-{n}", message=f"no file exp/t-{n}/x") for n in (1, 2)]
     page = open_report(views.sweep([*trials, views.trial({"lr": 3}, "killed", message="by signal 9")])).page
     told = page.locator("#failures summary").all_inner_texts()
     assert told == ["2 trials no file exp/…/x", "1 trial by signal 9"]
 
 
-def test_links_lead_to_the_folders_of_the_trials(views, open_report, tmp_path: Path):
+def test_links_lead_to_the_folders_of_the_trials(open_report, tmp_path: Path):
     view = views.vocoder()
     page = open_report(view).page
     links = page.eval_on_selector_all("#trials tbody a", "links => links.map(link => link.href)")

@@ -5,6 +5,7 @@ import io
 import json
 import math
 
+import sweep_views as views
 from espnet3.report.tables import as_csv, as_json
 
 
@@ -12,7 +13,7 @@ def rows(view):
     return list(csv.DictReader(io.StringIO(as_csv(view))))
 
 
-def test_csv_has_a_row_for_each_trial_whatever_its_state(views):
+def test_csv_has_a_row_for_each_trial_whatever_its_state():
     view = views.vocoder()
     table = rows(view)
     assert [row["trial"] for row in table] == [trial.name for trial in view.trials]
@@ -23,12 +24,12 @@ def test_csv_has_a_row_for_each_trial_whatever_its_state(views):
     assert [row["trial"] for row in table if row["best"]] == [view.best]
 
 
-def test_csv_holds_text_that_looks_like_csv(views):
+def test_csv_holds_text_that_looks_like_csv():
     table = rows(views.sweep([views.trial({"tag": 'a,"b"\nc'}, "failed", message="x,\ny")]))
     assert table[0]["tag"] == 'a,"b"\nc' and table[0]["message"] == "x,\ny"
 
 
-def test_json_is_the_view_and_valid_where_numbers_are_not(views):
+def test_json_is_the_view_and_valid_where_numbers_are_not():
     def refuse(name):
         raise AssertionError(name)
 
@@ -43,7 +44,7 @@ def test_json_is_the_view_and_valid_where_numbers_are_not(views):
             assert given["objective"] == "NaN"
 
 
-def test_hostile_texts_are_kept_as_they_are(views):
+def test_hostile_texts_are_kept_as_they_are():
     view = views.hostile()
     read = json.loads(as_json(view))
     assert [trial["traceback"] for trial in read["trials"]] == [trial.traceback for trial in view.trials]

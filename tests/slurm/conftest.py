@@ -65,7 +65,7 @@ class Slurm:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=1200,  # as apt-get may take
             check=False,
         )
 
@@ -114,8 +114,9 @@ def workers_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]
     base = tmp_path_factory.getbasetemp()
     slurm = Slurm(Path(f"/tmp/espnet3-slurm-test-{zlib.crc32(os.fsencode(base)):08x}"))  # short: for sockets
     try:
-        # One after the other: two that look for free ports at the same time find the same ones.
-        with (base.parent / "slurm-up.lock").open("w") as lock:
+        # One after the other: two that look for free ports at the same time find the same ones, and two that
+        # install packages hinder each other.
+        with (base.parent / "set-up.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             done = slurm.tool("install")
             if done.returncode == 2:

@@ -9,7 +9,7 @@ from localcluster.controller import parse_nodes
 from localcluster.daemons import daemons
 from localcluster.failure import ClusterError
 from localcluster.folder import locked
-from localcluster.operations import complaint
+from localcluster.operations import last_error
 from localcluster.settings import Cluster, choose_folder
 
 SMALL = Cluster(Path("/private/place"), "ann", (11, 12, 13, 14), nodes=2, gpus=2, cpus=6)
@@ -81,7 +81,7 @@ def test_the_folder_is_the_one_asked_for_or_one_of_this_user(tmp_path: Path):
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ClusterError, match="holds other things than a cluster"), locked(tmp_path):
+    with pytest.raises(ClusterError, match="holds files other than a cluster"), locked(tmp_path):
         pytest.fail("was locked")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -107,12 +107,12 @@ def test_nodes_are_usable_unless_down_or_silent():
 
 def test_of_a_log_the_fatal_line_is_shown_else_the_last_error(tmp_path: Path):
     cluster = Cluster(tmp_path, "ann", (1, 2, 3), nodes=1)
-    assert complaint(cluster, "node1") == "it wrote no log"
+    assert last_error(cluster, "node1") == "it wrote no log"
     (tmp_path / "log").mkdir()
     cluster.log("node1").write_text("starting\nerror: no gpu\nerror: no port\nstopping\n")
-    assert complaint(cluster, "node1") == "error: no port"
+    assert last_error(cluster, "node1") == "error: no port"
     cluster.log("node1").write_text("fatal: no key\nerror: bye\n")
-    assert complaint(cluster, "node1") == "fatal: no key"
+    assert last_error(cluster, "node1") == "fatal: no key"
 
 
 def test_without_root_the_missing_packages_are_named_in_one_line(monkeypatch: pytest.MonkeyPatch):

@@ -65,9 +65,9 @@ def test_a_detached_run_goes_on_alone_and_holds_its_run_directory(
         assert f"queued: {ids[0]} (prepare)" in output and "espnet3 logs -f" in output
         code, output = launch(template, *SLURM).finish()
         assert code == 2
-        assert f"held by Slurm job {ids[0]} (prepare, PENDING)" in output
+        assert f"in use by Slurm job {ids[0]} (prepare, PENDING)" in output
         code, output = launch(template, "launcher=local").finish()
-        assert code == 2 and f"held by Slurm job {ids[0]}" in output
+        assert code == 2 and f"in use by Slurm job {ids[0]}" in output
     finally:
         cluster("scontrol", "update", "partitionname=normal", "state=up")
     until(lambda: [cluster.accounted(job) for job in ids] == [["COMPLETED"]] * 4, "the jobs")

@@ -70,7 +70,7 @@ def test_a_job_that_slurm_has_forgotten_ended(made, queue_of):
     (made.exp_dir / "logs/train/job-7.log").touch()
     assert made.states(queue_of())[0] == ("failed", "ended before the stage began")
     made.attempt("train", job=train)
-    assert made.states(queue_of())[0] == ("killed", "no last word")
+    assert made.states(queue_of())[0] == ("killed", "ended without a result")
 
 
 def test_the_jobs_own_last_word_counts_until_it_is_started_again(made, queue_of):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from espnet3.status.stage_status import StageStatus
-from espnet3.status.table import duration, last_metric, node_list, plain, table
+from espnet3.status.table import duration, last_metric, node_list, table
 
 EXP = Path("/recipe/exp")
 RUNNING = StageStatus(
@@ -29,6 +29,11 @@ QUEUED = StageStatus(EXP / "default", "validate", "queued", "after stage 2", job
 FAILED = StageStatus(
     EXP / "other", "train", "failed", "rank 1: RuntimeError: no memory", job_id="12", attempt=1
 )
+
+
+def plain(lines):
+    """The lines as text."""
+    return ["".join(text for text, _ in line) for line in lines]
 
 
 def test_where_there_is_room_a_stage_is_one_line_and_empty_columns_are_left_out():

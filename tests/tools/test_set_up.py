@@ -1,6 +1,7 @@
 """The set-up scripts, in the environment that runs the tests."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,18 +32,19 @@ def test_the_active_environment_is_used_where_espnet3_imports():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--troch",), "--troch: unknown option"),
-        (("--torch",), "needs a build"),
-        (("--torch", "gpu"), "cpu or cu"),
+        (("install.sh", "--troch"), "--troch: unknown option"),
+        (("install.sh", "--torch"), "needs a build"),
+        (("install.sh", "--torch", "gpu"), "cpu or cu"),
+        (("lint.sh", "--fux"), "--fux: unknown option"),
     ],
 )
 def test_a_wrong_option_is_named_with_exit_code_2(arguments: tuple, said: str):
-    done = call("install.sh", *arguments)
+    done = call(*arguments)
     assert done.returncode == 2
     assert said in done.stderr and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("script", ["install.sh", "test.sh", "chromium.sh"])
+@pytest.mark.parametrize("script", ["install.sh", "lint.sh", "test.sh", "chromium.sh"])
 def test_help_is_the_comment_at_the_top(script: str):
     done = call(script, "--help")
     assert done.returncode == 0
@@ -60,3 +62,34 @@ def test_every_dependency_is_pinned():
     required = importlib.metadata.requires("espnet3") or []
     names = {requirement.split(">")[0].split("[")[0].strip().lower() for requirement in required}
     assert names - {"espnet3"} <= pinned
+
+
+@pytest.fixture
+def stubs(tmp_path: Path) -> Path:
+    """A clone whose scripts only write down that they were called, and how."""
+    tools = tmp_path / "tools"
+    (tools / "slurm").mkdir(parents=True)
+    shutil.copy(TOOLS / "test.sh", tools)
+    called = tmp_path / "called"
+    for name in ("install.sh", "chromium.sh", "slurm/cluster", "lint.sh", "pytest"):
+        (tools / name).write_text(f'#!/bin/sh\necho "{name} $*" >> "{called}"\n')
+        (tools / name).chmod(0o755)
+    (tools / "python.sh").write_text(f'#!/bin/sh\necho "{tools}/pytest"\n')
+    (tools / "python.sh").chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "handed_over"),
+    [
+        (("tests/config", "-x"), "tests/config -x"),
+        (("--quick",), "-m not slow"),
+        (("tests/slurm",), "tests/slurm"),  # the fixtures of these tests see to Slurm
+        ((), ""),
+    ],
+)
+def test_the_tests_are_run_with_no_set_up_but_pythons(stubs: Path, arguments: tuple, handed_over: str):
+    subprocess.run([str(stubs / "tools" / "test.sh"), *arguments], check=True)
+    first, last = (stubs / "called").read_text().splitlines()
+    assert first == "install.sh --dev"
+    assert last.startswith("pytest -m pytest ") and last.rstrip().endswith(handed_over)

@@ -1,14 +1,14 @@
-"""What checkpoints and heartbeats cost: times of training batches with them against without, in one run.
+"""Measures what checkpoints and heartbeats cost: times of training batches with and without them.
 
     python tools/bench/checkpoint.py [--every N ...] [--channels C] [--rounds R] [--batches B]
 
 The recipe egs/TEMPLATE is trained for one epoch again and again by the real stage, in turns: with neither
 checkpoints (but the one at its end) nor heartbeats, with a checkpoint every N batches, and with a heartbeat
-at every batch; what heartbeats at their usual interval cost is worked out from that.
+at every batch, from which the cost of heartbeats at their usual interval is computed.
 
 An epoch is cut into windows of as many batches as lie between two checkpoints (at least 20), so that each
-holds its share of them. A time is the mean of the quickest fifth of the windows of all rounds, per batch:
-what a busy machine adds is left out. Ratios are to "neither" in windows of the same length; 1.00 is no cost.
+contains its share of them. A time is the mean of the quickest fifth of the windows of all rounds, per batch:
+this excludes what a busy machine adds. Ratios are to "neither" in windows of the same length; 1.00: no cost.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Variant:
 
     @property
     def window(self) -> int:
-        """Batches in which everything it does has happened as often as it should."""
+        """Batches of a window, in which each checkpoint that is due is written."""
         return max(LEAST_WINDOW, self.every or 0)
 
     def seconds_per_batch(self, window: int) -> float:
@@ -98,23 +98,23 @@ def measure(recipe: Path, arguments: argparse.Namespace) -> None:
     others += [Variant("heartbeat every batch", beats=True)]
     for number in range(arguments.rounds):
         for variant in (neither, *others):
-            given = [*overrides, f"tag=round-{number}"]
+            round_overrides = [*overrides, f"tag=round-{number}"]
             if variant.every is not None:
-                given.append(f"checkpoint.every_n_batches={variant.every}")
-            config = compose(Recipe(recipe), given)
-            variant.rounds.append(times_of(config, beats=variant.beats)[WARM_UP:])
+                round_overrides.append(f"checkpoint.every_n_batches={variant.every}")
+            config = compose(Recipe(recipe), round_overrides)
+            variant.rounds.append(batch_times(config, beats=variant.beats)[WARM_UP:])
             size = (Path(config.exp_dir) / "checkpoints" / "last.ckpt").stat().st_size
             shutil.rmtree(config.exp_dir)
     print(f"checkpoint of {size / 1e6:.1f} MB, {arguments.channels} channels, {arguments.rounds} rounds")
     for variant in (neither, *others):
-        ours, plain = (each.seconds_per_batch(variant.window) for each in (variant, neither))
-        cost = (ours - plain) * (variant.every or 1)
+        seconds, plain = (each.seconds_per_batch(variant.window) for each in (variant, neither))
+        cost = (seconds - plain) * (variant.every or 1)
         each = f", {1e3 * cost:6.2f} ms each" if variant is not neither else ""
-        print(f"{variant.name:22} {1e3 * ours:7.2f} ms a batch, ratio {ours / plain:.3f}{each}")
-    print(f"heartbeats every {EVERY_S} s: ratio {1 + cost / EVERY_S:.4f}, worked out from the last line")
+        print(f"{variant.name:22} {1e3 * seconds:7.2f} ms a batch, ratio {seconds / plain:.3f}{each}")
+    print(f"heartbeats every {EVERY_S} s: ratio {1 + cost / EVERY_S:.4f}, computed from the last line")
 
 
-def times_of(config: Any, *, beats: bool) -> list[float]:
+def batch_times(config: Any, *, beats: bool) -> list[float]:
     """Train one epoch; seconds from the start of each batch to that of the next."""
     from lightning.pytorch import Callback
 

@@ -2,21 +2,21 @@
 
     python tools/bench/launch.py [--nodes N] [--tasks T] [--rounds R] [--ways espnet3 hand submitit]
 
-The recipe egs/TEMPLATE is trained on a real cluster: that of SLURM_CONF, else one of tools/slurm that is made
-and ended here. In turns it is launched by
+The recipe egs/TEMPLATE is trained on a real cluster: that of SLURM_CONF, else one of tools/slurm, which is
+started and ended by this script. In turns it is launched by
 
     espnet3   run.sh --stage 2 --detach launcher=slurm
     hand      sbatch of a script that runs plain Lightning with srun (plain_training.py)
     submitit  a function that runs the same plain Lightning, submitted by submitit
 
-and the seconds are told, as medians over all rounds,
+and these seconds are measured, as medians over all rounds:
 
     accepted  from the command to Slurm's job id
     step      from the first line of the batch script to the end of the first training step
     again     the same, after `scontrol requeue`, which continues from a checkpoint
-    requeued  from `scontrol requeue` to the end of that step; Slurm itself waits before it starts a job again
+    requeued  from `scontrol requeue` to the end of that step; Slurm delays the start of a requeued job
 
-`overhead` is accepted + step, less that of the script written by hand.
+`overhead` is accepted + step, minus that of the script written by hand.
 """
 
 import argparse
@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "tools" / "slurm" / "cluster"
 WAYS = ("espnet3", "hand", "submitit")
 COLUMNS = ("accepted", "step", "again", "requeued")
-PATIENCE_S = 300.0
+TIMEOUT_S = 300.0
 
 
 class Bench:
@@ -74,7 +74,7 @@ class Bench:
         return check(["sbatch", "--parsable", *shape, f"--output={home}/log", str(script)]).strip()
 
     def launch_submitit(self, home: Path, mark: str) -> str:
-        """Submit a function, in a process of its own."""
+        """Submit a function, from a separate process."""
         program = (
             "import sys\n"
             "from submitit import SlurmExecutor\n"
@@ -85,7 +85,7 @@ class Bench:
             "executor.update_parameters(nodes=nodes, ntasks_per_node=tasks, time=1440, setup=[mark])\n"
             "print(executor.submit(Train(), recipe, folder, nodes, tasks).job_id)\n"
         )
-        # Its module is imported on the node only: whoever submits needs no torch.
+        # Its module is imported on the node only: submitting needs no torch.
         (self.recipe / "submitted.py").write_text(
             "class Train:\n"
             "    def __call__(self, recipe, folder, nodes, tasks):\n"
@@ -95,11 +95,11 @@ class Bench:
         return check([sys.executable, "-c", program, *self.arguments(home), mark]).strip()
 
     def arguments(self, home: Path) -> list[str]:
-        """Those of plain_training.py."""
+        """The arguments of plain_training.py."""
         return [str(self.recipe), str(home), str(self.nodes), str(self.tasks)]
 
     def measure(self, launch: Callable[[Path, str], str], home: Path) -> dict[str, float]:
-        """Launch once, have it start again, and cancel it."""
+        """Launch once, requeue the job, and cancel it."""
         home.mkdir()
         marks = home / "marks"
         clock = self.folder / "clock.sh"
@@ -110,7 +110,7 @@ class Bench:
         try:
             start, step = wait_for(marks, 2)
             wait_until(lambda: (home / "checkpoints" / "last.ckpt").exists(), "a checkpoint")
-            asked = time.time()
+            requeued = time.time()
             check(["scontrol", "requeue", job])
             start_again, step_again = wait_for(marks, 4)[2:]
         finally:
@@ -119,7 +119,7 @@ class Bench:
         return dict(
             zip(
                 COLUMNS,
-                (accepted - began, step - start, step_again - start_again, step_again - asked),
+                (accepted - began, step - start, step_again - start_again, step_again - requeued),
                 strict=True,
             )
         )
@@ -133,27 +133,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # the cluster must not stay
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # and end the cluster
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with tempfile.TemporaryDirectory() as folder, a_cluster():
+    with tempfile.TemporaryDirectory() as folder, slurm_cluster():
         bench = Bench(Path(folder), arguments.nodes, arguments.tasks)
         launch = {
             "espnet3": bench.launch_espnet3,
             "hand": bench.launch_by_hand,
             "submitit": bench.launch_submitit,
         }
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.ways}
+        results: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.ways}
         for number in range(arguments.rounds):
-            first = number % len(found)
-            for name in [*found, *found][first : first + len(found)]:
-                found[name].append(bench.measure(launch[name], Path(folder) / f"{name}-{number}"))
-                seconds = "  ".join(f"{key} {value:6.2f}" for key, value in found[name][-1].items())
+            first = number % len(results)
+            for name in [*results, *results][first : first + len(results)]:
+                results[name].append(bench.measure(launch[name], Path(folder) / f"{name}-{number}"))
+                seconds = "  ".join(f"{key} {value:6.2f}" for key, value in results[name][-1].items())
                 print(f"round {number + 1} {name:9} {seconds}", flush=True)
     print(f"\nmedians of {arguments.rounds} rounds, {arguments.nodes} x {arguments.tasks} tasks, in seconds")
     print(f"{'':9}" + "".join(f"{column:>10}" for column in (*COLUMNS, "overhead")))
     medians = {
         name: {column: statistics.median(row[column] for row in rows) for column in COLUMNS}
-        for name, rows in found.items()
+        for name, rows in results.items()
     }
     totals = {name: row["accepted"] + row["step"] for name, row in medians.items()}
     for name, row in medians.items():
@@ -162,7 +162,7 @@ def main() -> None:
 
 
 @contextmanager
-def a_cluster() -> Iterator[None]:
+def slurm_cluster() -> Iterator[None]:
     """The cluster of SLURM_CONF, or one for this run."""
     if "SLURM_CONF" in os.environ:
         yield
@@ -178,7 +178,7 @@ def a_cluster() -> Iterator[None]:
 
 
 def check(command: list[str]) -> str:
-    """What a command prints, which must succeed."""
+    """Run a command, which must succeed; returns what it prints."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{shlex.join(command)} failed:\n{done.stdout}{done.stderr}")
@@ -186,23 +186,23 @@ def check(command: list[str]) -> str:
 
 
 def wait_for(marks: Path, count: int) -> list[float]:
-    """The times of the first `count` marks, once they are there."""
+    """Wait for the first `count` marks; returns their times."""
     lines: list[str] = []
 
-    def there() -> bool:
+    def enough() -> bool:
         lines[:] = marks.read_text().splitlines() if marks.exists() else []
         return len(lines) >= count
 
-    wait_until(there, f"mark {count} in {marks}")
+    wait_until(enough, f"mark {count} in {marks}")
     return [float(line.split()[1]) for line in lines[:count]]
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait, but not for ever."""
-    deadline = time.monotonic() + PATIENCE_S
+    """Wait for the condition; exits after TIMEOUT_S seconds."""
+    deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         if time.monotonic() > deadline:
-            sys.exit(f"waited in vain for {what}")
+            sys.exit(f"timed out after {TIMEOUT_S:.0f} s, waiting for {what}")
         time.sleep(0.02)
 
 

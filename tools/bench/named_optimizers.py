@@ -8,12 +8,12 @@ The same GAN, two networks of four linear layers each, is trained on the same ba
     manual    Lightning's manual optimization as its documentation shows it (`self.optimizers()`,
               `manual_backward`, `step`), with ddp_find_unused_parameters_true on several ranks
     toggled   as manual, with `toggle_optimizer` around each half
-    bare      PyTorch alone, written by hand for this GAN; DDP on several ranks
+    bare      PyTorch only, written by hand for this GAN; DDP on several ranks
 
 and, as case `single`, one network with one optimizer by the module and by a minimal LightningModule (the
 column `/ manual`). Every rank has one thread. A time is the mean of the quickest fifth of all updates of a
-run (per batch), the best of several runs that alternate; with --cpu-time the time of the CPU, which on a
-busy machine is steadier, for one rank, which waits for nobody. Ratios below 1 are in favour of `named`.
+run (per batch), the best of several alternating runs; with --cpu-time it is CPU time, which on a
+busy machine varies less, for cases of one rank. Ratios below 1 are in favour of `named`.
 First, weights are compared: named with bare after two updates, and named's discriminator with manual's
 after the first.
 """
@@ -69,7 +69,7 @@ def row(case: str, times: dict[str, float]) -> str:
 
 
 def ranks_of(case: str) -> int:
-    """How many ranks the case has."""
+    """Number of ranks of the case."""
     ranks = case.split(",")[0]
     return 1 if ranks == "single" else int(ranks)
 

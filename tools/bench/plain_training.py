@@ -1,9 +1,9 @@
-"""What people write by hand: egs/TEMPLATE's model trained by plain Lightning; `launch.py` compares with it.
+"""Trains egs/TEMPLATE's model by plain Lightning, as written by hand; `launch.py` compares with it.
 
     srun python plain_training.py RECIPE FOLDER NODES TASKS
 
-Lies in a copy of the recipe, whose data and statistics are there. Also has what tells the time
-of a first step.
+It lies in a copy of the recipe, whose data and statistics exist. Also has the callback that records the time
+of the first step.
 """
 
 import json
@@ -21,12 +21,12 @@ class FirstStep(Callback):
     """Appends a line `step <time>` to a file when this process has made its first step."""
 
     def __init__(self, file: str) -> None:
-        self.file, self.is_told = Path(file), False
+        self.file, self.is_recorded = Path(file), False
 
     def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
-        """The first batch is done."""
-        if not self.is_told and trainer.is_global_zero:
-            self.is_told = True
+        """Record the end of the first batch."""
+        if not self.is_recorded and trainer.is_global_zero:
+            self.is_recorded = True
             with self.file.open("a") as lines:
                 lines.write(f"step {time.time()}\n")
 
@@ -55,7 +55,7 @@ def collate(samples: list[tuple[torch.Tensor, int]]) -> dict[str, torch.Tensor]:
     speech = [sample[0] for sample in samples]
     return {
         "speech": torch.nn.utils.rnn.pad_sequence(speech, batch_first=True),
-        "speech_lengths": torch.tensor([len(one) for one in speech]),
+        "speech_lengths": torch.tensor([len(wave) for wave in speech]),
         "label": torch.tensor([sample[1] for sample in samples]),
     }
 
@@ -76,7 +76,7 @@ class Module(LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """As the recipe has it."""
+        """The recipe's optimizer."""
         return torch.optim.Adam(self.parameters(), lr=1e-2)
 
 

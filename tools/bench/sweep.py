@@ -2,7 +2,7 @@
 
     python tools/bench/sweep.py [--submit 1000] [--short 64] [--per-job 8] [--ways NAME] [--rounds 1]
 
-On a real cluster, that of SLURM_CONF or one of tools/slurm that is made and ended here, it is told in seconds
+On a real cluster, that of SLURM_CONF or one of tools/slurm that it starts and ends, it measures in seconds
 
     submit    from the command to N trials in Slurm's queue, while nothing may start
     short     from the command to the end of M trials, each of which imports Lightning, trains egs/TEMPLATE's
@@ -15,7 +15,7 @@ for the same trials by
     sbatch    an array whose script calls plain Lightning
     hydra     a Hydra application that calls the same plain Lightning, by hydra/launcher=submitit_slurm
 
-An --override is given to espnet3, such as sweep.max_parallel=8.
+An --override is passed to espnet3, such as sweep.max_parallel=8.
 """
 
 import argparse
@@ -31,10 +31,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from launch import ROOT, a_cluster, check, wait_until
+from launch import ROOT, check, slurm_cluster, wait_until
 
 TRIAL = '''
-"""A short training by plain Lightning, and the callback that makes it last."""
+"""A short training by plain Lightning, and a callback that sleeps for a second."""
 
 import sys
 import time
@@ -91,7 +91,7 @@ if __name__ == "__main__":
 
 
 class Bench:
-    """A copy of the recipe, and the three ways to run trials of it."""
+    """A copy of the recipe, and the ways to run trials of it."""
 
     def __init__(self, folder: Path, overrides: list[str]) -> None:
         self.folder, self.overrides = folder, overrides
@@ -118,11 +118,11 @@ class Bench:
         ]
 
     def by_sbatch(self, count: int, name: str, *, follow: bool) -> list[str]:
-        """The command that runs `count` trials; it never waits: --wait looks only every half minute."""
+        """The command that runs `count` trials; without --wait, which polls only every half minute."""
         home = self.folder / name
         home.mkdir()
-        words = f"{sys.executable} {self.recipe}/trial.py {self.recipe} {home} $SLURM_ARRAY_TASK_ID"
-        (home / "job.sh").write_text(f"#!/bin/bash\n{words}\n")
+        command = f"{sys.executable} {self.recipe}/trial.py {self.recipe} {home} $SLURM_ARRAY_TASK_ID"
+        (home / "job.sh").write_text(f"#!/bin/bash\n{command}\n")
         options = [f"--array=0-{count - 1}", f"--output={home}/%a.log"]
         return ["sbatch", "--parsable", *options, str(home / "job.sh")]
 
@@ -136,7 +136,7 @@ class Bench:
         ]
 
     def submit(self, command: list[str], count: int) -> float:
-        """Seconds until all trials are in the queue, where they wait."""
+        """Seconds until all trials are in the queue, where they stay pending."""
         check(["scontrol", "update", "partitionname=normal", "state=down"])
         began = time.monotonic()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--override", action="append", default=[], metavar="KEY=VALUE", help="for espnet3")
     arguments = parser.parse_args()
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with tempfile.TemporaryDirectory() as folder, a_cluster():
+    with tempfile.TemporaryDirectory() as folder, slurm_cluster():
         bench = Bench(Path(folder), arguments.override)
         ways: dict[str, Callable[..., list[str]]] = {
             "sbatch": bench.by_sbatch,
@@ -186,22 +186,22 @@ def main() -> None:
             "hydra": bench.by_hydra,
         }
         ways = {name: way for name, way in ways.items() if name in (arguments.ways or ways)}
-        found: dict[tuple[str, str], list[float]] = {}
+        times: dict[tuple[str, str], list[float]] = {}
         for number in range(arguments.rounds):
             for name, way in ways.items():
                 if arguments.submit and not name.startswith("per job"):
                     command = way(arguments.submit, f"{name}-submit-{number}", follow=False)
-                    found.setdefault((name, "submit"), []).append(bench.submit(command, arguments.submit))
+                    times.setdefault((name, "submit"), []).append(bench.submit(command, arguments.submit))
                 if arguments.short:
                     command = way(arguments.short, f"{name}-short-{number}".replace(" ", "-"), follow=True)
-                    found.setdefault((name, "short"), []).append(bench.run(command))
+                    times.setdefault((name, "short"), []).append(bench.run(command))
                 for what in ("submit", "short"):
-                    if (name, what) in found:
-                        print(f"round {number + 1} {name:10} {what} {found[name, what][-1]:8.2f}", flush=True)
+                    if (name, what) in times:
+                        print(f"round {number + 1} {name:10} {what} {times[name, what][-1]:8.2f}", flush=True)
     print(f"\nmedians of {arguments.rounds} rounds, in seconds")
     print(f"{'':10}{f'submit {arguments.submit}':>14}{f'short {arguments.short}':>12}")
     for name in ways:
-        medians = (statistics.median(found.get((name, what), [float("nan")])) for what in ("submit", "short"))
+        medians = (statistics.median(times.get((name, what), [float("nan")])) for what in ("submit", "short"))
         print(f"{name:10}" + "".join(f"{seconds:13.2f}" for seconds in medians))
 
 

@@ -1,4 +1,4 @@
-"""Normalized features as other speakers might have made them, with parts hidden: for training only."""
+"""Data augmentation of normalized features for training: warped mel axis, and SpecAugment's masks."""
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class Augment(nn.Module):
 
 
 def warped(x: Tensor, factors: Tensor) -> Tensor:
-    """Feature d of (B, T, D) becomes what was at d * factor (B,), between two features in proportion."""
+    """Feature d of (B, T, D) becomes that at d * factor (B,), linearly interpolated."""
     last = x.shape[2] - 1
     position = (torch.arange(last + 1, device=x.device) * factors[:, None]).clamp(max=last)
     below = position.floor().long().clamp(max=last - 1)

@@ -16,14 +16,14 @@ from features import to_text
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What was said in one utterance and what was understood: digits between blanks."""
+    """Reference and hypothesis of one utterance: digits separated by blanks."""
 
     uid: str
     reference: str
     hypothesis: str
 
     def errors(self) -> int:
-        """Substitutions, deletions and insertions that make the reference of the hypothesis."""
+        """Substitutions, deletions and insertions of the hypothesis against the reference."""
         output = jiwer.process_words(self.reference, self.hypothesis)
         return int(output.substitutions + output.deletions + output.insertions)
 
@@ -62,8 +62,8 @@ class GreedyDecoding:
             task.heartbeat.update(unit="utterance", done=len(hypotheses), total=len(dataset))
         worst = sorted(hypotheses, key=lambda h: (-h.errors(), h.uid))[: self.worst]
         worst = [hypothesis for hypothesis in worst if hypothesis.errors()]
-        write_text(directory / "hypotheses.txt", "\n".join(map(shown, hypotheses)))
-        write_text(directory / "worst.txt", "\n".join(map(shown, worst)))
+        write_text(directory / "hypotheses.txt", "\n".join(map(aligned_text, hypotheses)))
+        write_text(directory / "worst.txt", "\n".join(map(aligned_text, worst)))
         return error_rates(hypotheses)
 
 
@@ -76,14 +76,14 @@ def error_rates(hypotheses: list[Hypothesis]) -> dict[str, float]:
     }
 
 
-def shown(hypothesis: Hypothesis) -> str:
+def aligned_text(hypothesis: Hypothesis) -> str:
     """Three lines: uid and errors, then reference and hypothesis aligned, `*` where one has no token."""
     output = jiwer.process_words(hypothesis.reference, hypothesis.hypothesis)
-    references, heard = hypothesis.reference.split(), hypothesis.hypothesis.split()
+    reference_tokens, hypothesis_tokens = hypothesis.reference.split(), hypothesis.hypothesis.split()
     columns: list[tuple[str, str]] = []
     for chunk in output.alignments[0]:
-        left = references[chunk.ref_start_idx : chunk.ref_end_idx]
-        right = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        left = reference_tokens[chunk.ref_start_idx : chunk.ref_end_idx]
+        right = hypothesis_tokens[chunk.hyp_start_idx : chunk.hyp_end_idx]
         left += ["*"] * (len(right) - len(left))
         right += ["*"] * (len(left) - len(right))
         columns += zip(left, right, strict=True)

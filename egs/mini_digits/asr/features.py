@@ -14,12 +14,12 @@ NUM_TOKENS = 11
 
 
 def to_tokens(text: str) -> list[int]:
-    """Tokens of digits between blanks: "3 1 4" is [4, 2, 5]."""
+    """Tokens of digits separated by blanks: "3 1 4" is [4, 2, 5]."""
     return [int(digit) + 1 for digit in text.split()]
 
 
 def to_text(tokens: list[int]) -> str:
-    """The digits of tokens, between blanks: the inverse of `to_tokens`."""
+    """The digits of tokens, separated by blanks: the inverse of `to_tokens`."""
     return " ".join(str(token - 1) for token in tokens)
 
 

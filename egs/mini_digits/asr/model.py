@@ -13,7 +13,7 @@ from features import BLANK, to_text
 class CtcModel(nn.Module):
     """Two convolutions that keep every 4th frame, residual dilated ones, and a linear layer to tokens.
 
-    No frame sees what lies beyond its utterance's end: an utterance gives the same in any batch.
+    No frame sees padding beyond its utterance's end: an utterance gives the same output in any batch.
 
     Args:
         num_mels: features a frame.
@@ -67,7 +67,7 @@ class CtcModel(nn.Module):
             text_lengths,
             blank=BLANK,
             reduction="none",
-            zero_infinity=True,  # an utterance too short for its text teaches nothing
+            zero_infinity=True,  # an utterance too short for its text has no gradient
         )
         loss = losses.mean()
         stats = {"loss": loss.detach()}
@@ -78,7 +78,7 @@ class CtcModel(nn.Module):
         return loss, stats, torch.tensor(len(feats), device=loss.device)
 
     def collect_feats(self, feats: Tensor, feats_lengths: Tensor, **_: Any) -> dict[str, Tensor]:
-        """What is to be normalized: features (B, T, num_mels) and lengths (B,)."""
+        """The features to collect statistics of, (B, T, num_mels), and lengths (B,)."""
         return {"feats": feats, "feats_lengths": feats_lengths}
 
     def log_probs(self, feats: Tensor, feats_lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The learning rate over a training: up in a straight line, then down along a cosine."""
+"""A learning-rate scheduler: linear warm-up, then cosine decay."""
 
 import math
 from typing import Any
@@ -11,11 +11,11 @@ from espnet3.components.modeling.training_length import TrainingLength
 
 
 class WarmupCosine(LRScheduler):
-    """Sets the rate of every update by how far the training is.
+    """Sets the learning rate of every update from the share of the training that is done.
 
-    Its length is no part of a checkpoint: a training that is continued with more epochs follows the longer
-    curve, and one that goes on with another number of ranks, so with other updates an epoch, goes on at the
-    same share of its epochs.
+    The length of the training is not in its state: a training that is continued with more epochs follows the
+    longer curve, and one with another number of ranks, and so of updates per epoch, continues at the same
+    share of its epochs.
 
     Args:
         optimizer: whose learning rates are the highest ones.
@@ -40,16 +40,16 @@ class WarmupCosine(LRScheduler):
         return {**state, "updates_per_epoch": self._length.updates_per_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on at the same share of the epochs."""
+        """Continue at the same share of the epochs."""
         state = dict(state_dict)
         before, now = state.pop("updates_per_epoch"), self._length.updates_per_epoch
         super().load_state_dict({**state, "last_epoch": round(state["last_epoch"] * now / before)})
         for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
-            group["lr"] = rate  # the next update's: it may be another than the one of the old curve
+            group["lr"] = rate  # of the next update: it may differ from the old curve's
 
 
 def factor(done: int, updates: int, warmup: float) -> float:
-    """What the highest rate is multiplied with after `done` of `updates`: 0 to 1."""
+    """The factor of the highest rate after `done` of `updates`: 0 to 1."""
     rising = max(1, round(warmup * updates))
     if done < rising:
         return (done + 1) / rising

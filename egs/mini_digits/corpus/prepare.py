@@ -17,14 +17,14 @@ import soundfile
 
 from corpus import noise, speech, utterance, voices
 from corpus.utterance import Settings, Utterance, plan, render
-from corpus.workers import serve
+from corpus.workers import init_worker
 from espnet3.errors import UserError
 from espnet3.rundir.atomic import replace_file, write_text
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import StageResult, Task
 
 CHUNK = 16
-"""Utterances that a worker makes at a time: it looks at the request to stop in between."""
+"""Utterances that a worker makes at a time; a request to stop is checked in between."""
 
 
 def prepare(
@@ -42,25 +42,25 @@ def prepare(
 ) -> StageResult:
     """Make the corpus; what an earlier, interrupted call finished is kept.
 
-    Audio lies beside the manifests, in `audio/<hash of what decides it>/<split>/<uid>.wav`: other settings
+    Audio lies beside the manifests, in `audio/<fingerprint>/<split>/<uid>.wav`: other settings
     make other files, and those of earlier settings are removed once the manifests name the new ones. The
-    files are the same, byte for byte, whatever the number of workers and of interruptions.
+    files are the same, byte for byte, for any number of workers and of interruptions.
 
     Args:
         manifests: split -> the JSON-lines file to write, all in one folder.
         utterances: split -> how many.
-        seed: of everything that is drawn.
+        seed: of all random numbers.
         sample_rate: in Hz.
         digits: the least and the most digits of an utterance.
         speed: the least and the greatest speed, in words per minute.
         pitch: the lowest and the highest pitch, 0 to 99.
         snr_db: the least and the greatest signal-to-noise ratio, in dB.
         workers: processes; speed only.
-        task: takes progress, and tells when to stop.
+        task: its heartbeat is updated, and its `stop` is checked.
 
     Raises:
         UserError: for a key that has no sensible value.
-        Stopped: asked to stop; the next call goes on from there.
+        Stopped: asked to stop; the next call continues from there.
     """
     settings = Settings(
         seed=seed,
@@ -82,7 +82,7 @@ def prepare(
     for split, path in manifests.items():
         lines = [_line(job, samples[job.path], folder) for job in jobs if job.split == split]
         write_text(Path(path), "".join(lines))
-    _remove_others(folder / "audio", {job.path for job in jobs})
+    _remove_stale(folder / "audio", {job.path for job in jobs})
     hours = sum(samples.values()) / sample_rate / 3600
     paths = [Path(path) for path in manifests.values()]
     return StageResult(
@@ -103,7 +103,7 @@ class Job:
 
 
 def make(jobs: Sequence[Job]) -> dict[Path, int]:
-    """Make the files that are not there yet; returns the number of samples of each."""
+    """Make the files that do not exist yet; returns the number of samples of each."""
     return {job.path: _samples(job.path) or _write(job) for job in jobs}
 
 
@@ -115,7 +115,7 @@ def _write(job: Job) -> int:
 
 
 def _samples(path: Path) -> int:
-    """How many samples `path` has; 0 when it is not there or cannot be read."""
+    """How many samples `path` has; 0 when it does not exist or cannot be read."""
     if not path.exists():
         return 0
     try:
@@ -127,8 +127,8 @@ def _samples(path: Path) -> int:
 def _make_all(jobs: Sequence[Job], workers: int, task: Task) -> dict[Path, int]:
     """`make` in worker processes, with progress; raises Stopped between two chunks."""
     samples: dict[Path, int] = {}
-    context = get_context("spawn")  # a fork of this process would bring its threads' locks along
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=serve, initargs=(os.getpid(),))
+    context = get_context("spawn")  # a fork would inherit locks of this process's threads
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=init_worker, initargs=(os.getpid(),))
     try:
         running = {pool.submit(make, jobs[start : start + CHUNK]) for start in range(0, len(jobs), CHUNK)}
         while running:
@@ -151,7 +151,7 @@ def _line(job: Job, samples: int, folder: Path) -> str:
 
 
 def _fingerprint(settings: Settings) -> str:
-    """Names what decides the bytes of an utterance: settings, the code that makes it, and the synthesizer."""
+    """A hash of what determines the audio: the settings, the code that makes it, and the synthesizer."""
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
     digest.update(version("espeakng-loader").encode())
     for module in (noise, speech, utterance, voices):
@@ -159,8 +159,8 @@ def _fingerprint(settings: Settings) -> str:
     return digest.hexdigest()[:10]
 
 
-def _remove_others(audio: Path, keep: set[Path]) -> None:
-    """Remove what earlier settings, larger numbers of utterances and killed workers left; nothing else."""
+def _remove_stale(audio: Path, keep: set[Path]) -> None:
+    """Remove files of earlier settings, of larger numbers of utterances and of killed workers; no others."""
     current = {path.parents[1].name for path in keep}
     for folder in audio.iterdir():
         if not re.fullmatch("[0-9a-f]{10}", folder.name):

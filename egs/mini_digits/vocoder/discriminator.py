@@ -1,4 +1,4 @@
-"""The discriminators of HiFi-GAN (https://arxiv.org/abs/2010.05646), small: is a wave speech or generated?"""
+"""Small discriminators of HiFi-GAN (https://arxiv.org/abs/2010.05646): is a wave real or generated speech?"""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 SLOPE = 0.1
 
 Maps = list[Tensor]
-"""What each layer of one discriminator found (B * p, C, T); the last are the scores, high for real speech."""
+"""The output of each layer of a discriminator (B * p, C, T); the last are scores, high for real speech."""
 
 
 class Discriminator(nn.Module):

@@ -1,4 +1,4 @@
-"""Stage 3: speech of a split through its mel and back, how near it comes, some of it to hear and to see."""
+"""Stage 3: resynthesis of a split from its mel features, with scores, audio and pictures."""
 
 import importlib.util
 import math
@@ -23,7 +23,7 @@ PESQ_RATES = {8000: "nb", 16000: "wb"}
 
 @dataclass(frozen=True)
 class Score:
-    """How near one utterance came; what could not be measured is NaN."""
+    """Scores of one utterance; what could not be measured is NaN."""
 
     uid: str
     mel_l1: float
@@ -120,10 +120,10 @@ def table(scores: list[Score]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def spread(count: int, wanted: int) -> set[int]:
-    """`wanted` of the numbers 0 to `count` - 1, evenly spread; all of them where there are fewer."""
-    wanted = min(count, wanted)
-    return {(2 * number + 1) * count // (2 * wanted) for number in range(wanted)}
+def spread(count: int, chosen: int) -> set[int]:
+    """`chosen` of the numbers 0 to `count` - 1, evenly spread; all of them where there are fewer."""
+    chosen = min(count, chosen)
+    return {(2 * number + 1) * count // (2 * chosen) for number in range(chosen)}
 
 
 def write_wav(path: Path, wave: np.ndarray, sample_rate: int) -> None:
@@ -133,6 +133,6 @@ def write_wav(path: Path, wave: np.ndarray, sample_rate: int) -> None:
 
 
 def remove_samples(directory: Path) -> None:
-    """Remove the audio of the time before: another number or other utterances may be chosen now."""
+    """Remove the audio of an earlier run, which may have chosen other utterances."""
     for path in directory.glob("*.wav"):
         path.unlink()

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 SLOPE = 0.1
 LOUDEST = 5.0
-"""Greatest log-magnitude of a bin: far above speech, and no overflow in the first updates."""
+"""Greatest log-magnitude of a bin: far above speech, and without overflow in the first updates."""
 
 
 class Generator(nn.Module):

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms that gradients flow through: what the generator reads, and what it is compared by."""
+"""Differentiable log-mel spectrograms: the generator's input, and the measure of its loss."""
 
 import math
 
@@ -18,7 +18,7 @@ class LogMel(nn.Module):
         floor: smaller mel energies count as this one, so that silence is no minus infinity.
 
     Raises:
-        ValueError: a filter lies between two bins of the FFT and would hear nothing.
+        ValueError: a filter lies between two bins of the FFT and would be empty.
     """
 
     filters: Tensor
@@ -30,7 +30,7 @@ class LogMel(nn.Module):
         super().__init__()
         self.sample_rate = sample_rate
         self.window, self.hop, self.num_mels, self.floor = window, hop, num_mels, floor
-        # They follow from the configuration: no part of a checkpoint.
+        # They follow from the configuration, so they are not in checkpoints.
         self.register_buffer("filters", mel_filters(sample_rate, window, num_mels), persistent=False)
         self.register_buffer("taper", torch.hann_window(window), persistent=False)
 

@@ -1,4 +1,4 @@
-"""The vocoder: a generator and the discriminators that judge it, and the losses of both from one forward."""
+"""The vocoder: a generator and discriminators, and the losses of both from one forward pass."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from mel import LogMel
 
 
 class Vocoder(nn.Module):
-    """Learns to make speech of its own log-mel features.
+    """Learns to generate speech from its log-mel features.
 
     Args:
         mel: waves (B, T) to log-mel features (B, frames, num_mels).
@@ -66,16 +66,16 @@ class Vocoder(nn.Module):
             [layer.chunk(2) for layer in maps] for maps in self.discriminator(torch.cat([real, generated]))
         ]
         of_real, of_generated = ([[pair[which] for pair in maps] for maps in pairs] for which in (0, 1))
-        judging = discriminator_loss(of_real, of_generated)
+        d_loss = discriminator_loss(of_real, of_generated)
         adversarial = adversarial_loss(of_generated)
         features = feature_loss(of_real, of_generated)
-        generating = adversarial + self.feature_weight * features + self.mel_weight * mel_l1
-        steps = [OptimizationStep(judging, "discriminator"), OptimizationStep(generating, "generator")]
+        g_loss = adversarial + self.feature_weight * features + self.mel_weight * mel_l1
+        steps = [OptimizationStep(d_loss, "discriminator"), OptimizationStep(g_loss, "generator")]
         stats = {"mel_l1": mel_l1, "adversarial": adversarial, "feature_matching": features}
         return steps, {key: value.detach() for key, value in stats.items()}, mel.new_tensor(len(speech))
 
     def collect_feats(self, speech: Tensor, speech_lengths: Tensor, **_: Any) -> dict[str, Tensor]:
-        """What is to be normalized: log-mel features (B, frames, num_mels) and lengths (B,)."""
+        """The features to collect statistics of, log-mel (B, frames, num_mels), and lengths (B,)."""
         return {"feats": self.mel(speech), "feats_lengths": speech_lengths // self.mel.hop}
 
     @torch.no_grad()
@@ -103,7 +103,7 @@ def adversarial_loss(of_generated: list[Maps]) -> Tensor:
 
 
 def feature_loss(of_real: list[Maps], of_generated: list[Maps]) -> Tensor:
-    """Mean distance of the layers' outputs, without the scores; real speech is the aim and does not move."""
+    """Mean distance of the layers' outputs, without the scores; real speech is the target, detached."""
     losses = [
         functional.l1_loss(generated.float(), real.detach().float())
         for members in zip(of_real, of_generated, strict=True)

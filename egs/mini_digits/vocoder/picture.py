@@ -1,4 +1,4 @@
-"""Log-mel spectrograms of references and of what was generated, side by side."""
+"""Draws log-mel spectrograms of references and of generated speech, side by side."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -18,7 +18,7 @@ class SpeechDataset(ManifestDataset):
     Args:
         path: the manifest.
         sample_rate: of the audio, in Hz; audio of another rate is refused.
-        to: the rate of the samples, in Hz.
+        to: the sample rate of the items, in Hz.
         min_snr_db: utterances with more noise than this are left out.
 
     Raises:
@@ -28,10 +28,10 @@ class SpeechDataset(ManifestDataset):
     def __init__(self, path: str | Path, sample_rate: int, to: int, min_snr_db: float) -> None:
         super().__init__(path, sample_rate)
         self.to = to
-        every = self._entries
-        self._entries = [entry for entry in every if entry["snr_db"] >= min_snr_db]
+        entries = self._entries
+        self._entries = [entry for entry in entries if entry["snr_db"] >= min_snr_db]
         if not self._entries:
-            raise UserError(f"none of {len(every)} utterances in {path} has {min_snr_db} dB (min_snr_db)")
+            raise UserError(f"none of {len(entries)} utterances in {path} has {min_snr_db} dB (min_snr_db)")
         self._speech: dict[int, np.ndarray] = {}
 
     def __getitem__(self, index: int) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""The line of the log that says what an epoch has come to: as much as fits a terminal, what matters first."""
+"""The log line of an epoch: the most important metrics first, as many as fit a terminal's width."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 WIDTH = 79
-"""Columns of a line, so that one of 80 does not wrap; everything is in the loggers' rows anyway."""
-OF_OPTIMIZERS = ("lr", "update_step", "grad_norm")
-"""Last parts of names of what is logged about a named optimizer besides its loss."""
+"""Columns of a line, so that it does not wrap at 80; the loggers' rows hold all metrics."""
+OPTIMIZER_KEYS = ("lr", "update_step", "grad_norm")
+"""Last parts of the names of metrics of a named optimizer, besides its loss."""
 
 
 def epoch_line(
@@ -14,7 +14,7 @@ def epoch_line(
     """As `epoch 3/20: valid wer 0.12 loss 1.23, train loss 1.1, lr 0.002, 612 utterances/s`.
 
     Args:
-        where: the epoch, perhaps the batch.
+        where: the epoch, and the batch inside an epoch.
         metrics: by name, as `valid/wer`.
         rates: the learning rates; equal ones are shown once.
         speed: utterances per second.
@@ -37,12 +37,12 @@ def _line(where: str, metrics: Mapping[str, float], shown: Iterable[str], ends: 
     for name in shown:
         split, _, key = name.partition("/")
         groups.setdefault(split, []).append(f"{key} {metrics[name]:.3g}")
-    told = [f"{split} {' '.join(pairs)}" for split, pairs in groups.items()]
-    return f"{where}: {', '.join([*told, *ends])}"
+    groups_text = [f"{split} {' '.join(pairs)}" for split, pairs in groups.items()]
+    return f"{where}: {', '.join([*groups_text, *ends])}"
 
 
 def _ordered(metrics: Mapping[str, float], monitor: str) -> tuple[list[str], list[str]]:
-    """The monitored metric, the same of the other split and losses; then all others."""
+    """The monitored metric, the same metric of the other split, and losses; then all others."""
     same = monitor.partition("/")[2]
     first = [name for name in (monitor, f"valid/{same}", f"train/{same}") if name in metrics]
     losses = [
@@ -53,7 +53,7 @@ def _ordered(metrics: Mapping[str, float], monitor: str) -> tuple[list[str], lis
     ]
     important = list(dict.fromkeys([*first, *losses]))
     others = [name for name in metrics if name not in important]
-    return important, [name for name in others if name.rpartition("/")[2] not in OF_OPTIMIZERS]
+    return important, [name for name in others if name.rpartition("/")[2] not in OPTIMIZER_KEYS]
 
 
 def _keys(metrics: Mapping[str, float], split: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Note when a training failed: which rank went first decides whose traceback is shown."""
+"""Record when a training failed: the traceback of the rank that failed first is shown."""
 
 import time
 from typing import Any
@@ -9,10 +9,10 @@ from lightning.pytorch import Callback
 class FailureTime(Callback):
     """Sets `raised_at` (seconds since the epoch) on an exception that ends the training.
 
-    Lightning tears down before the exception comes out, and a rank whose peer has gone may be done with that
-    earlier than the one that failed.
+    Lightning tears down before it raises the exception again, and a rank that lost its peer may finish that
+    before the rank that failed.
     """
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Stamp it."""
+        """Record the time."""
         exception.raised_at = time.time()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Tells how far training is: the heartbeat for the screen, and lines for the log."""
+"""Reports the progress of training: the heartbeat for the screen, and lines in the log."""
 
 import logging
 import math
@@ -23,11 +23,11 @@ class Progress(Checkpoint):
     """Updates the task's heartbeat, and logs a line at the end of every epoch and in long epochs.
 
     Metrics are read from the device only when the heartbeat is about to be written or a line is due.
-    A subclass of Lightning's Checkpoint only for its place in the order: after the epoch's means are logged.
+    A subclass of Lightning's Checkpoint only because those run last: after the epoch's means are logged.
 
     Args:
         task: whose heartbeat is updated; lines come from its rank 0.
-        monitor: the metric that the best checkpoint is chosen by, which a line says first.
+        monitor: the metric that the best checkpoint is chosen by; a line begins with it.
         log_every_s: seconds between two lines within an epoch.
     """
 
@@ -43,7 +43,7 @@ class Progress(Checkpoint):
         self._batches = 0
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Say at once that training has begun; a resumed epoch starts its clock here."""
+        """Report at once that training has begun; a resumed epoch starts its clock here."""
         self._start_clock()
         self._began_at, self._batches = time.monotonic(), 0
         done = module.position[1] if isinstance(module, ESPnetLightningModule) else 0
@@ -56,7 +56,7 @@ class Progress(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the batch; tell, if it is time."""
+        """Count the batch; report if it is due."""
         self._utterances += len(batch[0])
         self._batches += 1
         if self._task.heartbeat.due():
@@ -69,13 +69,13 @@ class Progress(Checkpoint):
     def on_validation_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Tell how far validation is."""
+        """Report the progress of validation."""
         if self._task.heartbeat.due():
             total = sum(trainer.num_val_batches)
             self._task.heartbeat.update(unit="validation batch", done=batch_idx + 1, total=total)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Tell what the epoch has come to."""
+        """Report the metrics of the epoch."""
         metrics = _floats(trainer, ("train/", "valid/"))
         self._beat(trainer, trainer.fit_loop.batch_idx + 1, force=True, metrics=metrics)
         if self._task.rank == 0:
@@ -114,7 +114,7 @@ class Progress(Checkpoint):
 
 
 def batches_left(trainer: Trainer, done: int) -> int | None:
-    """Batches of this rank until the training ends, `done` of this epoch being done; None: it does not say.
+    """Batches of this rank until training ends, after `done` of this epoch; None when it has no limit.
 
     `max_steps` counts updates, which accumulate batches.
     """
@@ -129,7 +129,7 @@ def batches_left(trainer: Trainer, done: int) -> int | None:
 
 
 def memory() -> dict[str, int]:
-    """Bytes in use by this process, `memory`, and the most so far on its GPU, `gpu_memory`."""
+    """Bytes in use by this process, `memory`, and the peak on its GPU, `gpu_memory`."""
     used = {"memory": _resident_bytes()}
     if torch.cuda.is_available():
         used["gpu_memory"] = torch.cuda.max_memory_allocated()
@@ -140,7 +140,7 @@ def _resident_bytes() -> int:
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * resource.getpagesize()
-    except OSError:  # not Linux: the most so far, there in bytes
+    except OSError:  # not Linux: the peak, in bytes there
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

@@ -1,4 +1,4 @@
-"""How checkpoints are written and read: whole or not at all, and as data, never as code."""
+"""Writes checkpoints atomically, and reads them as data, never as code."""
 
 import errno
 import os
@@ -16,11 +16,11 @@ from espnet3.errors import UserError, short_path
 from espnet3.rundir.atomic import replace_file
 
 SPARE_BYTES = 1 << 20
-"""Besides its tensors, what a checkpoint is taken to need, and what others may take while it is written."""
+"""Space for what a checkpoint holds besides its tensors, and for other processes that write meanwhile."""
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes beside the target, flushes to the disk, and renames over it.
+    """Writes a file beside the target, flushes it to the disk, and renames it to the target.
 
     Lightning writes to the system's temporary folder and moves: on another file system that is a copy,
     and a kill during it leaves half a checkpoint.
@@ -41,15 +41,17 @@ class AtomicCheckpointIO(CheckpointIO):
             if needed > free:
                 raise UserError(
                     f"{target} was not written: it needs {_megabytes(needed)}, the disk has"
-                    f" {_megabytes(free)} left; {_MAKE_ROOM}"
+                    f" {_megabytes(free)} left; {_FREE_SPACE}"
                 )
             with replace_file(target) as temporary, temporary.open("wb") as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
-            reason = _cause_on_disk(error)
+            reason = _os_error(error)
             if reason is None:
                 raise
-            raise UserError(f"{target} was not written: {reason.strerror or reason}; {_MAKE_ROOM}") from error
+            raise UserError(
+                f"{target} was not written: {reason.strerror or reason}; {_FREE_SPACE}"
+            ) from error
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = "cpu", weights_only: bool | None = True
@@ -68,35 +70,37 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def check_readable(path: Path) -> None:
-    """Read a checkpoint back that was just written: what a callback has put into it may not be plain data.
+    """Read back a checkpoint that was just written: a callback may have added what is not plain data.
 
     Raises:
-        UserError: training could not go on from it; the file is removed.
+        UserError: training could not continue from it; the file is removed.
     """
     try:
         AtomicCheckpointIO().load_checkpoint(path)
     except pickle.UnpicklingError as error:
         path.unlink()
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds a {found[1]}" if found else str(error).splitlines()[0]
+        match = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds a {match[1]}" if match else str(error).splitlines()[0]
         raise UserError(
-            f"{short_path(path)} could not be read again: {reason}; a checkpoint is data, never code: the"
+            f"{short_path(path)} can't be read back: {reason}; a checkpoint is data, never code: the"
             " state_dict of a callback must give tensors, numbers, text, lists and dicts"
         ) from error
 
 
-_MAKE_ROOM = "make room (the earlier checkpoints are whole) and start again: training goes on from the newest"
+_FREE_SPACE = (
+    "free some space and start again: training continues from the newest checkpoint, which is intact"
+)
 
 
-def full_disk(error: OSError, directory: Path) -> UserError | None:
-    """What to tell when a file of a training in `directory` finds no room, such as a log; else None."""
+def disk_full_error(error: OSError, directory: Path) -> UserError | None:
+    """The error for the user when the disk is full for a file of a training, such as a log; else None."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
-    return UserError(f"{error.filename or directory}: {error.strerror}; {_MAKE_ROOM}")
+    return UserError(f"{error.filename or directory}: {error.strerror}; {_FREE_SPACE}")
 
 
 def tensor_bytes(value: Any) -> int:
-    """What the tensors in a nested structure take on the disk; storage that they share counts once."""
+    """Bytes on the disk of the tensors in a nested structure; shared storage counts once."""
     return sum({storage.data_ptr(): storage.nbytes() for storage in _storages(value)}.values())
 
 
@@ -111,8 +115,8 @@ def _storages(value: Any) -> Iterator[torch.UntypedStorage]:
             yield from _storages(inner)
 
 
-def _cause_on_disk(error: BaseException | None) -> OSError | None:
-    """The OSError that an error is or comes from: torch's writer hides it behind one of its own."""
+def _os_error(error: BaseException | None) -> OSError | None:
+    """The OSError that an error is or was caused by: torch's writer raises one of its own."""
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error

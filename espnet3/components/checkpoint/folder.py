@@ -1,4 +1,4 @@
-"""The folder of a run's checkpoints: what they are called, which is the newest, and which may go."""
+"""The folder of a run's checkpoints: their names, which is the newest, and which may be removed."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from espnet3.components.checkpoint.ranking import LAST
 from espnet3.rundir.atomic import replace_file, temporary_beside
 
 REJECTED = ".rejected"
-"""Added to the name of a checkpoint from which training could not go on."""
+"""Suffix of a checkpoint that training could not continue from."""
 _NAME = re.compile(r"epoch=(\d+)(?:-batch=(\d+))?-step=\d+(?:\.ckpt|\.rank-\d+\.part)")
 
 
@@ -30,20 +30,20 @@ def checkpoint_name(position: Position, step: int) -> str:
 
 
 def part_name(checkpoint: str, rank: int) -> str:
-    """The file beside `checkpoint` in which a rank keeps what is as large as the model."""
+    """The file beside `checkpoint` that holds the gradients of a rank."""
     return f"{checkpoint.removesuffix('.ckpt')}.rank-{rank}.part"
 
 
 def position_of(name: str) -> Position | None:
-    """What the name of a checkpoint or of a part of one says; None when it is no such name."""
-    found = _NAME.fullmatch(name)
-    return Position(int(found[1]), int(found[2] or 0)) if found else None
+    """The position in the name of a checkpoint or of a part of one; None for any other name."""
+    match = _NAME.fullmatch(name)
+    return Position(int(match[1]), int(match[2] or 0)) if match else None
 
 
 def newest_first(directory: Path) -> list[Path]:
-    """The checkpoints in `directory`, each file once; last.ckpt only where it is a file of its own.
+    """The checkpoints in `directory`, each file once; last.ckpt only where it is no hard link to another.
 
-    It is one after a person, or a file system without hard links, has copied it: its time of writing decides.
+    It is none where a person copied it, or the file system has no hard links: the modification time decides.
     """
     named = {path: position_of(path.name) for path in directory.glob("*.ckpt")}
     known = {path: position for path, position in named.items() if position is not None}
@@ -56,24 +56,24 @@ def newest_first(directory: Path) -> list[Path]:
 
 
 def superfluous(names: Iterable[str], *, keep_last: int, best: Iterable[str]) -> list[str]:
-    """Of the file names in the folder those that may go: neither among the newest nor among the best.
+    """The file names in the folder that may be removed: neither among the newest nor among the best.
 
-    A part goes with its checkpoint.
+    A part is removed with its checkpoint.
     """
     names = list(names)
     checkpoints = [name for name in names if name.endswith(".ckpt") and position_of(name)]
     newest = sorted(checkpoints, key=lambda name: position_of(name) or Position(0), reverse=True)
     kept = {*newest[:keep_last], *best}
     stems = {name.removesuffix(".ckpt") for name in kept}
-    gone = [name for name in checkpoints if name not in kept]
+    removable = [name for name in checkpoints if name not in kept]
     parts = [name for name in names if name.endswith(".part") and position_of(name)]
-    return gone + [name for name in parts if name.rsplit(".rank-", 1)[0] not in stems]
+    return removable + [name for name in parts if name.rsplit(".rank-", 1)[0] not in stems]
 
 
 def link_last(checkpoint: Path) -> None:
     """Make last.ckpt beside `checkpoint` the same file, or a copy where there are no hard links.
 
-    A link needs no flush of its own: the file is on the disk, and the next start makes a link that was lost.
+    The link is not flushed: the file is on the disk, and the next start restores a link that was lost.
     """
     last = checkpoint.with_name(LAST)
     if last == checkpoint or (last.exists() and last.samefile(checkpoint)):
@@ -89,5 +89,5 @@ def link_last(checkpoint: Path) -> None:
 
 
 def set_aside(checkpoint: Path) -> None:
-    """Take a checkpoint that training cannot go on from out of the way; a person may want to look at it."""
+    """Rename a checkpoint that training cannot continue from; a person may want to look at it."""
     checkpoint.replace(checkpoint.with_name(checkpoint.name + REJECTED))

@@ -2,7 +2,7 @@
 
 They are as large as the model and differ between ranks, so they are not gathered. Rank 0's are in the
 checkpoint itself; every other rank writes a part beside it. The checkpoint is written last, and names the
-parts with their sizes and checksums: it is the manifest without which they mean nothing.
+parts with their sizes and checksums: it is their manifest.
 """
 
 import zlib
@@ -20,10 +20,10 @@ from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 
 KEY = "espnet3_held"
 SINGLE = ""
-"""Stands for the optimizer's name where there is one without."""
+"""The name under which the gradients of a single, unnamed optimizer are held."""
 
 Held = dict[str, dict[str, Tensor]]
-"""By optimizer, by parameter."""
+"""Gradients by optimizer name, then by parameter name."""
 
 
 def held_gradients(module: ESPnetLightningModule) -> Held:
@@ -37,7 +37,7 @@ def held_gradients(module: ESPnetLightningModule) -> Held:
 
 
 def set_held_gradients(module: ESPnetLightningModule, held: Held) -> None:
-    """Go on with what `held_gradients` gave."""
+    """Restore what `held_gradients` returned."""
     if module.named is not None:
         module.named.engine.set_held_gradients(held)
         return
@@ -48,7 +48,7 @@ def set_held_gradients(module: ESPnetLightningModule, held: Held) -> None:
 
 
 def save_held(checkpoint: dict[str, Any], target: Path, held: Held, *, rank: int, world_size: int) -> None:
-    """Put them into the checkpoint that is about to be written to `target`, and beside it; a collective.
+    """Add the gradients to the checkpoint to be written to `target`, or to a part beside it; a collective.
 
     Raises:
         UserError: the part could not be written.
@@ -91,8 +91,8 @@ def load_held(checkpoint: Mapping[str, Any], directory: Path, *, rank: int, worl
             into = total.setdefault(name, {})
             for key, value in gradients.items():
                 into[key] = into[key] + value if key in into else value
-    # Named optimizers sum over ranks what each has divided by the number of ranks of its time; DDP takes the
-    # mean over the ranks of now of what none has divided.
+    # Named optimizers sum gradients that each rank divided by the number of ranks then; DDP takes the mean
+    # of undivided gradients over the ranks that there are now.
     for name, gradients in total.items():
         for value in gradients.values():
             value /= ranks if name == SINGLE else world_size

@@ -1,8 +1,8 @@
-"""Log rows of a resumed run continue those before it: none lost, none twice.
+"""Log rows of a resumed run continue the earlier ones: none is lost, none is written twice.
 
 Lightning writes the row of a batch, and that of an epoch, after the hook in which a checkpoint is written. A
 checkpoint therefore holds how many rows there were, and the row to come. Rows that a killed attempt has
-written after its last checkpoint are written again by the resumed run: they are taken back first.
+written after its last checkpoint are written again by the resumed run: they are removed first.
 """
 
 from collections.abc import Mapping
@@ -16,24 +16,24 @@ KEY = "espnet3_logs"
 
 @runtime_checkable
 class ContinuedLogger(Protocol):
-    """A logger that can take back what it has logged since a checkpoint."""
+    """A logger that can remove what it has logged since a checkpoint."""
 
     @property
     def name(self) -> str | None:
-        """Tells it from other loggers."""
+        """Unique among the loggers."""
 
     def position(self, next_step: int) -> int:
-        """Where it is; on the disk when this returns. `next_step` is the step of the row to come."""
+        """Its position, flushed to the disk. `next_step` is the step of the row to come."""
 
     def continue_from(self, position: int) -> None:
-        """Forget what was logged after `position`; 0 is the beginning."""
+        """Remove what was logged after `position`; 0 is the beginning."""
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """Add a row."""
 
 
 def log_state(trainer: Trainer, *, batch_to_come: bool, epoch_to_come: bool) -> dict[str, Any]:
-    """Where the loggers are, as plain data; on all ranks, though only rank 0's counts.
+    """The positions of the loggers, as plain data; called on all ranks, of which rank 0's are used.
 
     Args:
         trainer: whose loggers these are.
@@ -56,7 +56,7 @@ def log_state(trainer: Trainer, *, batch_to_come: bool, epoch_to_come: bool) -> 
 
 
 def continue_rows(trainer: Trainer, state: Mapping[str, Any] | None) -> None:
-    """Let the loggers continue from what `log_state` gave; None is a training that begins."""
+    """Let the loggers continue from what `log_state` returned; None when training begins."""
     if not trainer.is_global_zero:
         return
     for name, logger in _continued(trainer).items():

@@ -1,4 +1,4 @@
-"""Which checkpoint training goes on from: the newest that is whole and belongs to this training."""
+"""Choose the checkpoint to continue from: the newest that is intact and belongs to this training."""
 
 import logging
 import zipfile
@@ -26,24 +26,24 @@ MOST_SHOWN = 3
 
 @dataclass(frozen=True)
 class Choice:
-    """What was found in the folder."""
+    """The checkpoint to continue from, and those that were rejected."""
 
     path: Path | None
-    """None: there is no checkpoint to go on from."""
+    """None: there is none to continue from."""
     rejected: tuple[Path, ...] = ()
-    """Newer ones, which training cannot go on from."""
+    """Newer ones that training cannot continue from."""
 
 
 def agree_on_checkpoint(trainer: Trainer, directory: Path, module: ESPnetLightningModule) -> Path | None:
-    """The checkpoint that all ranks go on from; rank 0 looks for it, and puts the folder in order.
+    """The checkpoint that all ranks continue from; rank 0 chooses it, and tidies the folder.
 
-    What a kill has torn is removed, newer checkpoints that cannot be used are set aside, and last.ckpt is
-    made the one that is used. A collective: the ranks have found each other.
+    Partial files of a killed attempt are removed, newer checkpoints that cannot be used are renamed, and
+    last.ckpt becomes the one that is used. A collective: the process group is initialized.
 
     Raises:
         UserError: on all ranks, see `newest_intact`.
     """
-    found: tuple[str | None, str | None] = (None, None)
+    chosen: tuple[str | None, str | None] = (None, None)
     if trainer.is_global_zero and directory.is_dir():
         try:
             remove_torn(directory)
@@ -52,19 +52,19 @@ def agree_on_checkpoint(trainer: Trainer, directory: Path, module: ESPnetLightni
                 folder.set_aside(path)
             if choice.path is not None:
                 folder.link_last(choice.path)
-                found = (str(choice.path), None)
+                chosen = (str(choice.path), None)
             else:
                 (directory / LAST).unlink(missing_ok=True)
         except UserError as error:
-            found = (None, str(error))
-    used, mistake = trainer.strategy.broadcast(found)
+            chosen = (None, str(error))
+    used, mistake = trainer.strategy.broadcast(chosen)
     if mistake is not None:
         raise UserError(mistake)
     return None if used is None else Path(used)
 
 
 def newest_intact(directory: Path, module: ESPnetLightningModule) -> Choice:
-    """The newest checkpoint in `directory` that training can go on from; says why others are left out.
+    """The newest checkpoint in `directory` that training can continue from; logs why others are left out.
 
     Raises:
         UserError: there are intact checkpoints, and all belong to another training.
@@ -76,7 +76,7 @@ def newest_intact(directory: Path, module: ESPnetLightningModule) -> Choice:
         if checkpoint is not None:
             problem = check_parts(checkpoint, directory)
         if checkpoint is not None and problem is None:
-            problem = why_foreign(checkpoint, module)
+            problem = model_mismatch(checkpoint, module)
             if problem is None:
                 return Choice(path, tuple(rejected))
             foreign.append(f"{path.name}: {problem}")
@@ -88,14 +88,14 @@ def newest_intact(directory: Path, module: ESPnetLightningModule) -> Choice:
             " another run directory, or --force to move the old training aside"
         )
     if rejected:
-        log.warning("no checkpoint in %s can be read: training begins anew", short_path(directory))
+        log.warning("no checkpoint in %s can be read: training starts from scratch", short_path(directory))
     return Choice(None, tuple(rejected))
 
 
 def read_whole(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     """The checkpoint's content, or None and what is wrong with the file.
 
-    Torch does not look at the checksums that it writes: a flipped bit would go unnoticed.
+    Torch does not check the checksums that it writes: a flipped bit would go unnoticed.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -103,15 +103,15 @@ def read_whole(path: Path) -> tuple[dict[str, Any] | None, str | None]:
         if damaged is not None:
             return None, f"its part {damaged} is damaged"
         content: Any = AtomicCheckpointIO().load_checkpoint(path)
-    except Exception as error:  # a damaged file may lead anywhere
+    except Exception as error:  # a damaged file may raise anything
         return None, f"it cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
     return (content, None) if isinstance(content, dict) else (None, f"it holds a {type(content).__name__}")
 
 
-def why_foreign(checkpoint: Mapping[str, Any], module: ESPnetLightningModule) -> str | None:
-    """Why an intact checkpoint is not of this training; None when it is."""
+def model_mismatch(checkpoint: Mapping[str, Any], module: ESPnetLightningModule) -> str | None:
+    """Why an intact checkpoint does not belong to this training; None when it does."""
     if "state_dict" not in checkpoint or KEY not in checkpoint:
-        return "it is no checkpoint of a training by this program"
+        return "it is not a checkpoint of a training by this program"
     if "progress" not in checkpoint[KEY][0]:
         return "it was written by an earlier version of this program"
     saved = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
@@ -119,7 +119,7 @@ def why_foreign(checkpoint: Mapping[str, Any], module: ESPnetLightningModule) ->
     different = sorted(name for name in saved.keys() | own.keys() if saved.get(name) != own.get(name))
     if different:
         shown = ", ".join(
-            f"{name} {saved.get(name, 'absent')} there, {own.get(name, 'absent')} here"
+            f"{name} is {saved.get(name, 'absent')} in the checkpoint, {own.get(name, 'absent')} in the model"
             for name in different[:MOST_SHOWN]
         )
         more = f" and {len(different) - MOST_SHOWN} more" if len(different) > MOST_SHOWN else ""

@@ -1,4 +1,4 @@
-"""Which checkpoints of a run directory are the best: a small file beside them, and who is kept."""
+"""The ranking of the best checkpoints of a run directory, in a small file beside them."""
 
 import json
 import math
@@ -37,10 +37,10 @@ class Ranking:
     best: tuple[Ranked, ...] = ()
 
     def with_candidate(self, candidate: Ranked, keep: int) -> "Ranking":
-        """The ranking after `candidate` was weighed: at most `keep`; of equals the earlier is better.
+        """The ranking with `candidate`, of at most `keep` entries; of equal values the earlier is better.
 
-        A candidate with a file that is ranked already replaces it: an epoch that was done again. One whose
-        value is NaN is not ranked.
+        A candidate replaces an entry of the same file: an epoch that was run again. One whose value is NaN
+        is not ranked.
         """
         entries = [entry for entry in self.best if entry.file != candidate.file]
         entries += [] if math.isnan(candidate.value) else [candidate]
@@ -49,7 +49,7 @@ class Ranking:
         return Ranking(self.monitor, self.mode, tuple(entries[:keep]))
 
     def without(self, later_than: tuple[int, int]) -> "Ranking":
-        """Without those of after (epochs, batches): a run that goes on from there weighs them again."""
+        """Without entries later than (epochs, batches): a run that continues from there ranks them again."""
         kept = (entry for entry in self.best if (entry.epoch, entry.batch) <= later_than)
         return Ranking(self.monitor, self.mode, tuple(kept))
 
@@ -83,11 +83,13 @@ def best_checkpoint(directory: Path) -> Path:
     for entry in ranking.best if ranking else ():
         if (directory / entry.file).is_file():
             return directory / entry.file
-    there = ", ".join(sorted(path.name for path in directory.glob("*.ckpt"))) or "no checkpoint"
-    raise UserError(f"{directory}: no best checkpoint (there is {there}); train first, with validation data")
+    existing = ", ".join(sorted(path.name for path in directory.glob("*.ckpt"))) or "no checkpoint"
+    raise UserError(
+        f"{directory}: no best checkpoint (there is {existing}); train first, with validation data"
+    )
 
 
 def last_checkpoint(directory: Path) -> Path | None:
-    """The newest checkpoint in `directory`, from which training goes on; None when there is none."""
+    """The newest checkpoint in `directory`, from which training continues; None when there is none."""
     path = directory / LAST
     return path if path.is_file() else None

@@ -48,34 +48,35 @@ class _Moment:
     epoch_row: bool = False
     """That of the epoch."""
     validation: bool = False
-    """The validation that follows the batch; perhaps it has begun, and will begin anew."""
+    """The validation that follows the batch; one that has begun starts again from its first batch."""
 
 
 class RunCheckpoint(Checkpoint):
-    """Keeps the newest and the best checkpoints in `directory`; training can go on from each of them.
+    """Keeps the newest and the best checkpoints in `directory`; training can continue from each of them.
 
-    A checkpoint is called by how far training was, such as `epoch=3-step=120.ckpt` or
+    The name of a checkpoint says how far training was, such as `epoch=3-step=120.ckpt` or
     `epoch=3-batch=7-step=127.ckpt` (see `folder`); `last.ckpt` is the newest one under another name. It is
     written after a batch when it is due, or when the ranks have agreed to stop (then `Stopped` is raised),
-    and after every epoch; at the last batch of an epoch the end of the epoch is the next moment.
+    and after every epoch; one that is due at the last batch of an epoch is that of the epoch.
 
     When the monitored metric, refreshed by a validation or an epoch, is among the best, the checkpoint is
     kept, and entered into `best.json`.
 
-    A run that goes on from any of them is the undisturbed run, bit for bit, on the CPU and with as many ranks
-    and threads. On CUDA it is as far as two undisturbed runs are the same: the generators' states are kept,
-    but kernels that add atomically do it in any order, unless `trainer.deterministic` excludes them.
+    A run that continues from any of them equals the uninterrupted run, bit for bit, on the CPU with the same
+    numbers of ranks and threads. On CUDA it does so as far as two uninterrupted runs are equal: generator
+    states are kept, but kernels with atomic additions sum in any order, unless `trainer.deterministic`
+    excludes them.
 
     A subclass of Lightning's Checkpoint, because those run last: after all metrics are there.
 
     Args:
-        directory: made when it is not there.
+        directory: created if it does not exist.
         monitor: a logged metric, such as valid/loss.
         mode: `min` or `max`.
         save_top_k: how many best ones are kept.
         keep_last: how many of the newest are kept, best or not.
-        every_n_batches: a checkpoint after so many batches, of all epochs together; None: by time only.
-        every_minutes: a checkpoint when the last one is so old, by rank 0's clock; None: by batches only.
+        every_n_batches: batches from one checkpoint to the next, over all epochs; None: by time only.
+        every_minutes: minutes from one checkpoint to the next, by rank 0's clock; None: by batches only.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class RunCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep the state until training starts: loaders and optimizers are still to be made."""
+        """Keep the state until training starts: loaders and optimizers do not exist yet."""
         self._loaded = {key: checkpoint.get(key) for key in (KEY, LOGS, CANDIDATE, VALIDATION, "global_step")}
         self._loaded["held"] = load_held(
             checkpoint, self.directory, rank=trainer.global_rank, world_size=trainer.world_size
@@ -152,10 +153,10 @@ class RunCheckpoint(Checkpoint):
                 # Lightning would call it finished, and leave out the validation that is still to come.
                 self._max_steps, loop.max_steps = loop.max_steps, steps + 1
         if trainer.is_global_zero:
-            self._go_on_ranking(module)
+            self._restore_ranking(module)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Set the state; the last thing before the first batch."""
+        """Restore the state, right before the first batch."""
         self._saved_at = time.monotonic()
         if self._loaded is None:
             return
@@ -166,8 +167,8 @@ class RunCheckpoint(Checkpoint):
             log.info("continuing from %s: %s", trainer.ckpt_path, where)
             if len(states) != trainer.world_size:
                 log.warning(
-                    "trained on %d ranks before, on %d from here on: the data comes in another order, and the"
-                    " result is not that of either number alone",
+                    "trained on %d ranks before, on %d from now on: the order of the data changes, and the"
+                    " result equals that of neither number of ranks",
                     len(states),
                     trainer.world_size,
                 )
@@ -197,7 +198,7 @@ class RunCheckpoint(Checkpoint):
             raise _stopped_at(module)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Remember what a validation changes: it may have to be done again as a whole."""
+        """Keep the state that a validation changes: it may have to be run again as a whole."""
         if trainer.sanity_checking:
             return
         self._random_before_validation = random_state()
@@ -212,16 +213,16 @@ class RunCheckpoint(Checkpoint):
         """Stop, if any rank was asked to since the last batch; saves the state from before the validation."""
         module = _ours(module)
         if not trainer.sanity_checking:
-            verdict = agree(
+            agreed = agree(
                 {"stop": module.stop_requested()}, device=module.device, world_size=trainer.world_size
             )
-            if verdict["stop"]:
+            if agreed["stop"]:
                 self._save(trainer, module, _Moment(validation=True))
                 raise _stopped_at(module)
         self._random_before_validation = self._batches_before_validation = None
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Weigh the metrics of a validation inside an epoch; at its end the epoch's means come too."""
+        """Save if a validation inside an epoch is among the best; that at its end is saved with the epoch."""
         if trainer.sanity_checking:
             return
         module = _ours(module)
@@ -239,21 +240,21 @@ class RunCheckpoint(Checkpoint):
             return  # max_steps ended the training inside the epoch, and that was saved
         self._save(trainer, module, _Moment(epoch_row=True), self._weigh(trainer, module))
         stop = {"stop": module.stop_agreed or module.stop_requested()}
-        verdict = agree(stop, device=module.device, world_size=trainer.world_size)
-        if verdict["stop"] and not _is_finished(trainer):
+        agreed = agree(stop, device=module.device, world_size=trainer.world_size)
+        if agreed["stop"] and not _is_finished(trainer):
             raise Stopped(f"saved after epoch {trainer.current_epoch + 1}")
 
     def _minutes_have_passed(self) -> bool:
         return self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
 
-    # --- how ------------------------------------------------------------------------------------------------
+    # --- writing --------------------------------------------------------------------------------------------
 
     def _weigh(self, trainer: Trainer, module: ESPnetLightningModule) -> Ranked | None:
         """The checkpoint to be written, if the metric was refreshed and is among the best."""
         try:
             value = monitored_value(trainer, "checkpoint.monitor", self.monitor, validated=module.validated)
         except NeverLogged as error:
-            # not worth a training: it goes on, and last.ckpt is there
+            # no reason to end the training: last.ckpt is written anyway
             log.warning("no best checkpoint is kept: %s", error)
             return None
         if value is None:
@@ -296,8 +297,8 @@ class RunCheckpoint(Checkpoint):
             return Ranking(self.monitor, self.mode)
         return ranking
 
-    def _go_on_ranking(self, module: ESPnetLightningModule) -> None:
-        """Make best.json what it was at the checkpoint: a kill may have come between the two files."""
+    def _restore_ranking(self, module: ESPnetLightningModule) -> None:
+        """Make best.json what it was at the checkpoint: the attempt may have been killed between the two."""
         before = self._ranking()
         ranking = before.without(later_than=module.position)
         candidate = self._loaded[CANDIDATE] if self._loaded else None

@@ -1,4 +1,4 @@
-"""What a checkpoint holds of each rank beyond Lightning's: random generators, the epoch so far, buffers.
+"""The state of each rank that Lightning's checkpoint lacks: random generators, the epoch so far, buffers.
 
 Small parts only, gathered from all ranks into the one file; for what is as large as the model see
 `held_gradients`.
@@ -30,7 +30,7 @@ def gather_run_state(
     Args:
         trainer: its metrics and number of ranks.
         module: its epoch so far, and its model's buffers.
-        random_before: what `random_state` gave before something that will be done again.
+        random_before: what `random_state` returned before something that will be run again.
     """
     own = {
         "random": random_before or random_state(),
@@ -60,10 +60,10 @@ def restore_metrics(states: list[dict[str, Any]], trainer: Trainer) -> None:
 
 
 def restore_run_state(states: list[dict[str, Any]], trainer: Trainer, module: ESPnetLightningModule) -> None:
-    """Set this rank's state, the last thing before the first batch.
+    """Restore this rank's state, right before the first batch.
 
-    With another number of ranks than before, rank 0 takes the sums of all, and a rank that is new begins with
-    random generators and buffers of its own.
+    With another number of ranks than before, rank 0 takes the sums of all, and a new rank keeps its own
+    random generators and buffers.
     """
     rank, known = trainer.global_rank, len(states)
     own = states[rank] if rank < known else None
@@ -79,7 +79,7 @@ def restore_run_state(states: list[dict[str, Any]], trainer: Trainer, module: ES
         buffers = dict(module.model.named_buffers())
         for name, saved in own["buffers"].items():
             buffers[name].copy_(saved)
-    set_random_state(own["random"])  # last: nothing of the above may draw
+    set_random_state(own["random"])  # last: the code above may draw random numbers
 
 
 def random_state() -> dict[str, Any]:
@@ -102,7 +102,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Set what `random_state` gave."""
+    """Restore what `random_state` returned."""
     python = state["python"]
     random.setstate((python["version"], tuple(python["state"].tolist()), python["gauss"]))
     numpy_state = state["numpy"]
@@ -121,7 +121,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 
 def _checksums(model: Module) -> dict[str, int]:
-    """Of the buffers that a checkpoint holds: most models have large ones that never differ between ranks."""
+    """CRC-32 of the buffers that a checkpoint holds: most models have large ones, equal on all ranks."""
     persistent = model.state_dict().keys()
     return {
         name: zlib.crc32(buffer.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())

@@ -3,8 +3,8 @@
 A batch is a tuple of indexes into the data. The plan of an epoch is one list of batches, the same on all
 ranks: `plain_batches`, or `bucketed_batches` put in order by `shuffled`. `fit_to_world_size` makes its length
 a multiple of the world size, and rank r of W takes every W-th batch from the r-th on. The first n steps of
-an epoch have therefore consumed the first n * W batches of the fitted plan, whatever happens then: what is
-left (`left_after`) can be dealt to another number of ranks.
+an epoch have therefore consumed the first n * W batches of the fitted plan, and the rest (`left_after`) can
+be dealt to another number of ranks.
 """
 
 import heapq
@@ -21,7 +21,7 @@ Batch = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Deal:
-    """A part of an epoch that so many ranks have trained on."""
+    """Batches of an epoch that were trained on with one number of ranks."""
 
     world_size: int
     batches: int
@@ -39,7 +39,7 @@ def plain_batches(
 ) -> list[Batch]:
     """Batches of `batch_size` of the indexes 0 to `count` - 1, in order or shuffled by (seed, epoch).
 
-    The last batch may be smaller; `drop_last` leaves such a one out.
+    The last batch may be smaller; `drop_last` leaves it out then.
     """
     order = _permutation(count, seed, epoch) if shuffle else list(range(count))
     batches = [tuple(order[start : start + batch_size]) for start in range(0, count, batch_size)]
@@ -55,7 +55,7 @@ def bucketed_batches(
     batch_size: int | None = None,
     batch_bins: int | None = None,
 ) -> list[Batch]:
-    """Batches of utterances of similar size, shortest first: fixed by sizes and uids alone.
+    """Batches of utterances of similar size, shortest first: determined by sizes and uids only.
 
     Args:
         sizes: of each utterance, its number of elements in each padded tensor (speech, text, ...); the
@@ -81,7 +81,7 @@ def bucketed_batches(
 
 
 def shuffled(batches: Sequence[Batch], *, seed: int, epoch: int) -> list[Batch]:
-    """The batches in an order that (seed, epoch) decides."""
+    """The batches in an order determined by (seed, epoch)."""
     return [batches[position] for position in _permutation(len(batches), seed, epoch)]
 
 
@@ -106,7 +106,7 @@ def fit_to_world_size(batches: Sequence[Batch], world_size: int, *, uneven: bool
 
 
 def left_after(batches: Sequence[Batch], dealt: Sequence[Deal]) -> list[Batch]:
-    """What is left of an epoch after parts of it were dealt to ranks in these numbers, one after another."""
+    """The rest of an epoch after batches of it were dealt to these numbers of ranks, one after another."""
     left = list(batches)
     for deal in dealt:
         left = fit_rest_to_world_size(left, deal.world_size)[deal.batches * deal.world_size :]
@@ -116,7 +116,7 @@ def left_after(batches: Sequence[Batch], dealt: Sequence[Deal]) -> list[Batch]:
 def fit_rest_to_world_size(batches: Sequence[Batch], world_size: int) -> list[Batch]:
     """As `fit_to_world_size`; where fewer utterances are left than there are ranks, some come twice.
 
-    The ranks run their collectives together: none can go without a batch.
+    The ranks run their collectives together, so every rank needs a batch.
     """
     utterances = [index for batch in batches for index in batch]
     if 0 < len(utterances) < world_size:
@@ -124,7 +124,7 @@ def fit_rest_to_world_size(batches: Sequence[Batch], world_size: int) -> list[Ba
     return fit_to_world_size(batches, world_size)
 
 
-def of_rank(batches: Sequence[Batch], rank: int, world_size: int) -> list[Batch]:
+def batches_of_rank(batches: Sequence[Batch], rank: int, world_size: int) -> list[Batch]:
     """The batches of one rank, out of a fitted plan."""
     return list(batches[rank::world_size])
 
@@ -155,7 +155,7 @@ def _pieces(batch: Batch, count: int) -> list[Batch]:
 
 
 def _join(batches: Sequence[Batch], times: int) -> list[Batch]:
-    """Join the two smallest batches, `times` times; the joint one stands where the first stood."""
+    """Join the two smallest batches, `times` times; the joined batch takes the first one's position."""
     joined = dict(enumerate(batches))
     smallest = [(len(batch), position) for position, batch in joined.items()]
     heapq.heapify(smallest)

@@ -76,7 +76,7 @@ def _as_tensor(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic | bool | int | float | complex):
         array = np.asarray(value)
         if array.dtype.kind == "u":
-            array = array.astype(np.int64)  # so that a negative padding can be told from a value
+            array = array.astype(np.int64)  # so that a negative padding differs from every value
         if array.dtype.kind not in "bifc":
             return value
         if isinstance(value, float) and not isinstance(value, np.generic):
@@ -111,7 +111,7 @@ def _check_no_tensor(key: str, uids: list[str], values: list[Any]) -> None:
 
 
 def _dtype(key: str, uids: list[str], values: list[torch.Tensor]) -> torch.dtype:
-    """The type of all values together; empty ones do not count, since `[]` says nothing of its kind."""
+    """The common type of all values; empty ones do not count, since `[]` has no type of its own."""
     filled = [(uid, value.dtype) for uid, value in zip(uids, values, strict=True) if value.numel()]
     if not filled:
         return values[0].dtype
@@ -137,6 +137,6 @@ def _check_shapes(key: str, uids: list[str], values: list[torch.Tensor], first_a
     for uid, value in zip(uids, values, strict=True):
         if value.ndim != len(first) or value.shape[first_axis:] != first[first_axis:]:
             raise UserError(
-                f"uid {uid!r}, key {key!r}: shape {tuple(value.shape)} does not go with"
+                f"uid {uid!r}, key {key!r}: shape {tuple(value.shape)} does not match"
                 f" {tuple(first)} of uid {uids[0]!r} in the same batch"
             )

@@ -5,7 +5,7 @@ Under `<stats_dir>/<split>/`:
 - `<key>_stats.npz` for each feature of `collect_feats`: `count`, `sum`, `sum_square` (float64);
 - `<key>_shape` for each feature, and for each input of the model that has a length (speech, text): a line
   `uid 123,40` per utterance, in the order of the data. Bucketed batches use them (`length_buckets`);
-  where a feature is called as an input is, the feature's shape is the one that is written;
+  where a feature and an input have the same name, the feature's shape is written;
 - `stats_keys`, `batch_keys`: the names of the features and of the inputs, one a line.
 
 Each utterance goes through the model by itself, without padding and with a random seed of its own, and sums
@@ -33,12 +33,12 @@ from espnet3.rundir.atomic import write_text
 CollateFn = Callable[[Any], Any]
 Progress = Callable[[int, int], None]
 BLOCK = 64
-"""Utterances whose features are summed one after another; then the sums are."""
+"""Utterances whose features are summed in order; then the sums of all blocks are added."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one rank has collected: split -> its blocks, in the order of the data."""
+class RankStats:
+    """The statistics that one rank has collected: split -> its blocks, in the order of the data."""
 
     splits: "dict[str, list[_Block]]"
 
@@ -46,14 +46,14 @@ class Part:
 def collect_stats(
     model: torch.nn.Module, organizer: DataOrganizer, *, stats_dir: str | Path, **options: Any
 ) -> list[Path]:
-    """Collect the statistics, with the options of `collect_part`, and write them, as `write_stats` does.
+    """Collect the statistics on one rank, with the options of `collect_rank_stats`, and write them.
 
-    Nothing is written before all data was seen.
+    Nothing is written before all data was read.
     """
-    return write_stats([collect_part(model, organizer, **options)], stats_dir)
+    return write_stats([collect_rank_stats(model, organizer, **options)], stats_dir)
 
 
-def collect_part(
+def collect_rank_stats(
     model: torch.nn.Module,
     organizer: DataOrganizer,
     *,
@@ -64,10 +64,10 @@ def collect_part(
     progress: Progress | None = None,
     rank: int = 0,
     world_size: int = 1,
-) -> Part:
-    """Collect one rank's part of the statistics of `splits`; a split without data is left out.
+) -> RankStats:
+    """Collect one rank's share of the statistics of `splits`; a split without data is left out.
 
-    The model is in evaluation mode meanwhile, and each of its modules in the mode it had afterwards.
+    The model is in evaluation mode meanwhile; afterwards each of its modules has its former mode.
 
     Args:
         model: `collect_feats(**batch)` gives a dict of `<key>` (B, T, ...) and `<key>_lengths` (B,).
@@ -76,9 +76,9 @@ def collect_part(
         batch_size: utterances that a worker reads and hands over at once.
         num_workers: processes that read.
         splits: which data.
-        progress: called with (utterances done, utterances in all) of this part; what it raises ends it.
-        rank: whose part.
-        world_size: how many parts there are.
+        progress: called with (utterances done, utterances in all) of this rank; may raise to stop.
+        rank: this process's.
+        world_size: number of ranks.
 
     Raises:
         UserError: the model has no `collect_feats`, its features have no lengths or are not finite, a uid
@@ -93,33 +93,33 @@ def collect_part(
         raise UserError(f"no data to collect statistics of: dataset.{' and dataset.'.join(splits)} are empty")
     shares = {split: _share(len(dataset), rank, world_size) for split, dataset in datasets.items()}
     done, total = 0, sum(map(len, shares.values()))
-    part: dict[str, list[_Block]] = {split: [] for split in datasets}
+    blocks: dict[str, list[_Block]] = {split: [] for split in datasets}
     with _evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         for split, dataset in datasets.items():
             uids: set[str] = set()
             for samples in _loader(Subset(dataset, shares[split]), batch_size, num_workers):
                 for number, sample in enumerate(samples, start=len(uids)):
                     if number % BLOCK == 0:
-                        part[split].append(_Block())
+                        blocks[split].append(_Block())
                     (uid,), batch = collate_fn([sample])
                     if uid in uids:
-                        raise _twice(uid, split)
+                        raise _duplicate_uid(uid, split)
                     uids.add(uid)
                     torch.default_generator.manual_seed(derived_seed(split, uid) % 2**63)
-                    part[split][-1].add(uid, batch, collect_feats(**_on_device(batch, model)))
+                    blocks[split][-1].add(uid, batch, collect_feats(**_on_device(batch, model)))
                 done += len(samples)
                 if progress is not None:
                     progress(done, total)
-    return Part(part)
+    return RankStats(blocks)
 
 
-def write_stats(parts: Sequence[Part], stats_dir: str | Path) -> list[Path]:
+def write_stats(ranks: Sequence[RankStats], stats_dir: str | Path) -> list[Path]:
     """Write what the ranks have collected, given in their order.
 
     Each file is replaced atomically, `stats_keys` last.
 
     Args:
-        parts: of all ranks.
+        ranks: the statistics of all ranks.
         stats_dir: where the folders of the splits are made.
 
     Returns:
@@ -129,8 +129,8 @@ def write_stats(parts: Sequence[Part], stats_dir: str | Path) -> list[Path]:
         UserError: a uid occurs twice, or an utterance lacks what others have.
     """
     whole = {
-        split: _merge(split, [block for part in parts for block in part.splits[split]])
-        for split in parts[0].splits
+        split: _merge(split, [block for rank in ranks for block in rank.splits[split]])
+        for split in ranks[0].splits
     }
     return [file for split, block in whole.items() for file in block.write(Path(stats_dir) / split)]
 
@@ -147,17 +147,17 @@ def _merge(split: str, blocks: Sequence["_Block"]) -> "_Block":
     for block in blocks:
         twice = whole.uids & block.uids
         if twice:
-            raise _twice(min(twice), split)
+            raise _duplicate_uid(min(twice), split)
         whole.merge(block)
     return whole
 
 
-def _twice(uid: str, split: str) -> UserError:
+def _duplicate_uid(uid: str, split: str) -> UserError:
     return UserError(f"uid {uid!r} occurs twice in dataset.{split}")
 
 
 class _Block:
-    """What is known of utterances that follow each other."""
+    """Statistics and shapes of consecutive utterances."""
 
     def __init__(self) -> None:
         self.stats: dict[str, FeatureStats] = {}
@@ -166,7 +166,7 @@ class _Block:
         self.uids: set[str] = set()
 
     def add(self, uid: str, batch: dict[str, Any], feats: Any) -> None:
-        """Add one utterance: the batch of one that the model got, and what it made of it."""
+        """Add one utterance: its batch of one, and the features that the model computed."""
         self.uids.add(uid)
         inputs = {
             key: value
@@ -184,7 +184,7 @@ class _Block:
         self.inputs |= inputs.keys()
 
     def merge(self, other: "_Block") -> None:
-        """Add the utterances of a block that follows."""
+        """Add the utterances of the next block."""
         self.uids |= other.uids
         self.inputs |= other.inputs
         for key, stats in other.stats.items():
@@ -196,11 +196,11 @@ class _Block:
         self.shapes.setdefault(key, {})[uid] = shape
 
     def write(self, folder: Path) -> list[Path]:
-        """Write the split's files and name them."""
+        """Write the split's files; returns their paths."""
         for key, shapes in self.shapes.items():
             if shapes.keys() != self.uids:
                 lacking = min(self.uids - shapes.keys())
-                raise UserError(f"collect_stats: {key!r} is not there for uid {lacking!r}, but for others")
+                raise UserError(f"collect_stats: {key!r} is missing for uid {lacking!r}, but not for others")
         folder.mkdir(parents=True, exist_ok=True)
         written = []
         for key in sorted(self.shapes):
@@ -222,7 +222,7 @@ def _loader(dataset: Dataset, batch_size: int, num_workers: int) -> DataLoader:
         batch_size=batch_size,
         num_workers=num_workers,
         collate_fn=list,  # samples as they are: a worker would need a file descriptor for every tensor
-        generator=torch.Generator(),  # its own: the global one is the training's
+        generator=torch.Generator(),  # not the global one, which belongs to the training
     )
 
 

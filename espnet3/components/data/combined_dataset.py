@@ -30,14 +30,14 @@ Transform = Callable[..., Sample]
 
 
 class SampleError(RuntimeError):
-    """A sample could not be made; says of which entry and uid, and is raised from the cause."""
+    """A sample could not be made; names its entry and uid, and is raised from the cause."""
 
 
 class BadSample(UserError):
-    """A sample that cannot be made by the user's mistake; stays one line when a worker process raised it."""
+    """A sample could not be made by the user's mistake; stays one line when raised in a worker process."""
 
     def __init__(self, message: str) -> None:
-        # A loader makes the exception anew from "Caught BadSample in ...", a traceback and the message.
+        # A loader builds the exception again from "Caught BadSample in ...", a traceback and the message.
         super().__init__(message.rstrip().rpartition(f"{type(self).__name__}: ")[2])
 
 
@@ -52,14 +52,14 @@ class SampleSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class DatasetEntry:
     """One entry of a list: a named dataset and its transform."""
 
     name: str
     dataset: SampleSource
     transform: Transform | None
     where: str
-    """How errors call it: `dataset.train[0] ('mini')`."""
+    """Its name in errors: `dataset.train[0] ('mini')`."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,20 @@ class _Step:
 
 
 class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
-    """The parts of one split, one after another.
+    """The entries of one split, one after another.
 
     An item's key is an index or `(epoch, index)`; an index alone means epoch 0. The item is `(uid, data)`:
-    `uid` is the sample's own or `<name>-<index within its part>`, and `data` the sample dict without it.
+    `uid` is the sample's own or `<name>-<index within its entry>`, and `data` the sample dict without it.
 
-    The part's transform and then the preprocessor get the sample dict (with `uid`) and return a dict.
+    The entry's transform and then the preprocessor get the sample dict (with `uid`) and return a dict.
     One that takes an `rng` keyword gets a `numpy.random.Generator` seeded by (seed, epoch, uid), and the
     global generators of Python, NumPy and torch are seeded by the same around the calls and put back
     afterwards: what they draw depends neither on the worker nor on the order of reading. While a dataset
     reads, the global generators are seeded by (seed, epoch, name, index), its uid being unknown yet.
 
     Args:
-        parts: the entries, with different names.
-        preprocessor: applied to every sample after its part's transform.
+        entries: the entries, with different names.
+        preprocessor: applied to every sample after its entry's transform.
         seed: of what transforms draw; None takes the data loader's, and 0 outside one.
 
     Raises:
@@ -94,13 +94,17 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
     """
 
     def __init__(
-        self, parts: Iterable[Part], *, preprocessor: Transform | None = None, seed: int | None = None
+        self,
+        entries: Iterable[DatasetEntry],
+        *,
+        preprocessor: Transform | None = None,
+        seed: int | None = None,
     ) -> None:
-        self.parts: dict[str, Part] = {part.name: part for part in parts}
+        self.entries: dict[str, DatasetEntry] = {entry.name: entry for entry in entries}
         self.seed = seed
-        self._list = list(self.parts.values())
-        self._ends = list(accumulate(len(part.dataset) for part in self._list))
-        self._steps = [_steps(part.transform, preprocessor) for part in self._list]
+        self._entries = list(self.entries.values())
+        self._ends = list(accumulate(len(entry.dataset) for entry in self._entries))
+        self._steps = [_steps(entry.transform, preprocessor) for entry in self._entries]
         self._uids: list[str] | None = None
 
     def __len__(self) -> int:
@@ -117,18 +121,18 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
     def __getitem__(self, key: int | tuple[int, int]) -> tuple[str, Sample]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         number, local = self._locate(index)
-        part, steps = self._list[number], self._steps[number]
+        entry, steps = self._entries[number], self._steps[number]
         seed = self.seed or 0
         with global_rngs_kept():
-            seed_global_rngs(derived_seed(seed, epoch, part.name, local))
-            sample = _read(part, local)
-            uid = _uid_of(sample, part, local)
+            seed_global_rngs(derived_seed(seed, epoch, entry.name, local))
+            sample = _read(entry, local)
+            uid = _uid_of(sample, entry, local)
             if steps:
                 entropy = derived_seed(seed, epoch, uid)
                 seed_global_rngs(entropy)
                 rng = np.random.default_rng(entropy)
                 for step in steps:
-                    sample = _apply(step, sample, rng, part, uid)
+                    sample = _apply(step, sample, rng, entry, uid)
         return uid, {name: value for name, value in sample.items() if name != "uid"}
 
     def uids(self) -> list[str]:
@@ -139,12 +143,12 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
         """
         if self._uids is None:
             uids: list[str] = []
-            seen: dict[str, str] = {}
-            for part in self._list:
-                for uid in self._uids_of(part):
-                    if uid in seen:
-                        raise UserError(f"uid {uid!r} occurs twice: in {seen[uid]} and in {part.where}")
-                    seen[uid] = part.where
+            entry_of: dict[str, str] = {}
+            for entry in self._entries:
+                for uid in self._uids_of(entry):
+                    if uid in entry_of:
+                        raise UserError(f"uid {uid!r} occurs twice: in {entry_of[uid]} and in {entry.where}")
+                    entry_of[uid] = entry.where
                     uids.append(uid)
             self._uids = uids
         return self._uids
@@ -153,31 +157,31 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
         """The files that the datasets say they read."""
         return [
             Path(file)
-            for part in self._list
-            if hasattr(part.dataset, "files")
-            for file in part.dataset.files()
+            for entry in self._entries
+            if hasattr(entry.dataset, "files")
+            for file in entry.dataset.files()
         ]
 
     def modules(self) -> set[str]:
         """The modules that a process which reads the data imports."""
         calls = [step.call for steps in self._steps for step in steps]
-        return {made.__module__ for made in (*(part.dataset for part in self._list), *calls)}
+        return {source.__module__ for source in (*(entry.dataset for entry in self._entries), *calls)}
 
     def _locate(self, index: int) -> tuple[int, int]:
-        """The part's number and the index in it."""
+        """The entry's number and the index in it."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} samples")
         index %= len(self)
         number = bisect_right(self._ends, index)
         return number, index - (self._ends[number - 1] if number else 0)
 
-    def _uids_of(self, part: Part) -> list[str]:
-        if hasattr(part.dataset, "uids"):
-            return [str(uid) for uid in part.dataset.uids()]
-        count = len(part.dataset)
-        logger.info("%s has no uids(): reading its %d samples to learn them", part.where, count)
+    def _uids_of(self, entry: DatasetEntry) -> list[str]:
+        if hasattr(entry.dataset, "uids"):
+            return [str(uid) for uid in entry.dataset.uids()]
+        count = len(entry.dataset)
+        logger.info("%s has no uids(): reading its %d samples to get them", entry.where, count)
         with global_rngs_kept():
-            return [_uid_of(_read(part, index), part, index) for index in range(count)]
+            return [_uid_of(_read(entry, index), entry, index) for index in range(count)]
 
 
 def _steps(transform: Transform | None, preprocessor: Transform | None) -> list[_Step]:
@@ -185,54 +189,54 @@ def _steps(transform: Transform | None, preprocessor: Transform | None) -> list[
     return [_Step(role, call, _takes_rng(call)) for role, call in named if call is not None]
 
 
-def _read(part: Part, index: int) -> Sample:
-    with _named(part, lambda: _unread(part, index)):
-        sample = part.dataset[index]
-    return _checked(sample, part, lambda: _unread(part, index), "the dataset's []")
+def _read(entry: DatasetEntry, index: int) -> Sample:
+    with _naming_errors(entry, lambda: _sample_name(entry, index)):
+        sample = entry.dataset[index]
+    return _checked(sample, entry, lambda: _sample_name(entry, index), "the dataset's []")
 
 
-def _apply(step: _Step, sample: Sample, rng: np.random.Generator, part: Part, uid: str) -> Sample:
-    with _named(part, lambda: f"uid {uid!r}", f"in the {step.role}: "):
+def _apply(step: _Step, sample: Sample, rng: np.random.Generator, entry: DatasetEntry, uid: str) -> Sample:
+    with _naming_errors(entry, lambda: f"uid {uid!r}", f"in the {step.role}: "):
         result = step.call(sample, rng=rng) if step.takes_rng else step.call(sample)
-    return _checked(result, part, lambda: f"uid {uid!r}", f"the {step.role}")
+    return _checked(result, entry, lambda: f"uid {uid!r}", f"the {step.role}")
 
 
 @contextmanager
-def _named(part: Part, sample: Callable[[], str], doing: str = "") -> Iterator[None]:
-    """Raise what fails inside again, with the entry and the sample in its message."""
+def _naming_errors(entry: DatasetEntry, sample: Callable[[], str], doing: str = "") -> Iterator[None]:
+    """Raise errors from inside again, with the entry and the sample in the message."""
     try:
         yield
     except UserError as error:
-        raise BadSample(f"{part.where}, {sample()}: {doing}{error}") from error
+        raise BadSample(f"{entry.where}, {sample()}: {doing}{error}") from error
     except Exception as error:
-        message = f"{part.where}, {sample()}: {doing}{type(error).__name__}: {error}"
+        message = f"{entry.where}, {sample()}: {doing}{type(error).__name__}: {error}"
         raise SampleError(message) from error
 
 
-def _checked(sample: Any, part: Part, which: Callable[[], str], source: str) -> Sample:
+def _checked(sample: Any, entry: DatasetEntry, which: Callable[[], str], source: str) -> Sample:
     """A copy of the sample dict: a transform that adds keys must not change what a dataset keeps."""
     if not isinstance(sample, dict):
-        raise SampleError(f"{part.where}, {which()}: {source} gave {type(sample).__name__}, not a dict")
+        raise SampleError(f"{entry.where}, {which()}: {source} gave {type(sample).__name__}, not a dict")
     return dict(sample)
 
 
-def _unread(part: Part, index: int) -> str:
-    """How errors call a sample that could not be read: by its uid where the dataset can tell."""
-    return f"uid {part.dataset.uids()[index]!r}" if hasattr(part.dataset, "uids") else f"sample {index}"
+def _sample_name(entry: DatasetEntry, index: int) -> str:
+    """The name in errors of a sample that could not be read: its uid where the dataset has `uids()`."""
+    return f"uid {entry.dataset.uids()[index]!r}" if hasattr(entry.dataset, "uids") else f"sample {index}"
 
 
-def _uid_of(sample: Sample, part: Part, index: int) -> str:
+def _uid_of(sample: Sample, entry: DatasetEntry, index: int) -> str:
     uid = sample.get("uid")
     if uid is None:
-        return f"{part.name}-{index}"
+        return f"{entry.name}-{index}"
     text = str(uid)
     if not isinstance(uid, str | int) or not text or not text.isprintable() or text != text.strip():
-        raise SampleError(f"{part.where}, sample {index}: uid {uid!r} is not a plain string")
+        raise SampleError(f"{entry.where}, sample {index}: uid {uid!r} is not a plain string")
     return text
 
 
 def _takes_rng(call: Transform) -> bool:
     try:
         return "rng" in inspect.signature(call).parameters
-    except (TypeError, ValueError):  # some built-ins tell no signature
+    except (TypeError, ValueError):  # some built-ins have no signature
         return False

@@ -12,14 +12,13 @@ dataset:
 """
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from espnet3.components.data.combined_dataset import CombinedDataset, Part, Transform
+from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry, Transform
 from espnet3.components.data.instantiation import instantiate_node
-from espnet3.errors import UserError
+from espnet3.errors import UserError, suggestion
 
 ENTRY_KEYS = ("name", "dataset", "transform")
 
@@ -50,8 +49,8 @@ class DataOrganizer:
             raise UserError(f"dataset.preprocessor: {type(preprocessor).__name__} cannot be called")
         lists = {"train": train, "valid": valid, "test": test}
         combined = {
-            name: CombinedDataset(_parts(entries, f"dataset.{name}"), preprocessor=preprocessor, seed=seed)
-            for name, entries in lists.items()
+            name: CombinedDataset(_entries(nodes, f"dataset.{name}"), preprocessor=preprocessor, seed=seed)
+            for name, nodes in lists.items()
         }
         self.train, self.valid, self.test = combined["train"], combined["valid"], combined["test"]
 
@@ -59,8 +58,8 @@ class DataOrganizer:
 def build_organizer(config: DictConfig) -> DataOrganizer:
     """Make the organizer of a `dataset:` block.
 
-    As `hydra.utils.instantiate`, but the entries stay the objects they are (OmegaConf copies what it
-    holds), and a user's mistake inside (a manifest that is not there) is that one-line error again.
+    As `hydra.utils.instantiate`, but the entries stay the same objects (OmegaConf would copy them), and a
+    user's mistake inside, such as a missing manifest, stays a one-line error.
     """
     organizer = instantiate_node(config)
     if not isinstance(organizer, DataOrganizer):
@@ -68,37 +67,35 @@ def build_organizer(config: DictConfig) -> DataOrganizer:
     return organizer
 
 
-def _parts(entries: Any, where: str) -> list[Part]:
-    if entries is None:
+def _entries(nodes: Any, where: str) -> list[DatasetEntry]:
+    if nodes is None:
         return []
-    if isinstance(entries, str | Mapping | DictConfig) or not isinstance(entries, Iterable):
-        raise UserError(f"{where} is a {type(entries).__name__}; it must be a list of {{name, dataset}}")
-    parts: list[Part] = []
-    for position, entry in enumerate(entries):
-        part = _part(entry, f"{where}[{position}]")
-        for other in parts:
-            if other.name == part.name:
-                raise UserError(f"{part.where}: the name is taken already by {other.where}")
-        parts.append(part)
-    return parts
+    if isinstance(nodes, str | Mapping | DictConfig) or not isinstance(nodes, Iterable):
+        raise UserError(f"{where} is a {type(nodes).__name__}; it must be a list of {{name, dataset}}")
+    entries: list[DatasetEntry] = []
+    for position, node in enumerate(nodes):
+        entry = _entry(node, f"{where}[{position}]")
+        for other in entries:
+            if other.name == entry.name:
+                raise UserError(f"{entry.where}: the name is already used by {other.where}")
+        entries.append(entry)
+    return entries
 
 
-def _part(entry: Any, where: str) -> Part:
-    if not isinstance(entry, Mapping | DictConfig):
-        raise UserError(f"{where} is a {type(entry).__name__}; it must be {{name, dataset, transform}}")
-    for key in entry:
+def _entry(node: Any, where: str) -> DatasetEntry:
+    if not isinstance(node, Mapping | DictConfig):
+        raise UserError(f"{where} is a {type(node).__name__}; it must be {{name, dataset, transform}}")
+    for key in node:
         if key not in ENTRY_KEYS:
-            nearest = get_close_matches(str(key), ENTRY_KEYS, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(ENTRY_KEYS)}"
-            raise UserError(f"{where}: unknown key {key!r}; {hint}")
-    name = entry.get("name")
+            raise UserError(f"{where}: unknown key {key!r}; {suggestion(str(key), ENTRY_KEYS)}")
+    name = node.get("name")
     if not isinstance(name, str) or not name:
         raise UserError(f"{where}: `name` must be a string, given: {name!r}")
     where = f"{where} ({name!r})"
     dataset: Any
-    dataset, transform = entry.get("dataset"), entry.get("transform")
+    dataset, transform = node.get("dataset"), node.get("transform")
     if isinstance(dataset, ListConfig):
-        dataset = OmegaConf.to_container(dataset)  # a list of samples, wrapped on its way through Hydra
+        dataset = OmegaConf.to_container(dataset)  # a list of samples, which Hydra has wrapped
     if dataset is None:
         raise UserError(f"{where}: `dataset` is missing")
     if isinstance(dataset, Mapping | DictConfig) or not (
@@ -110,4 +107,4 @@ def _part(entry: Any, where: str) -> Part:
         )
     if transform is not None and not callable(transform):
         raise UserError(f"{where}: `transform` is a {type(transform).__name__} and cannot be called")
-    return Part(name, dataset, transform, where)
+    return DatasetEntry(name, dataset, transform, where)

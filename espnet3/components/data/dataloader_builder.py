@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader
 from espnet3.components.data.batching import (
     Batch,
     Deal,
+    batches_of_rank,
     fit_rest_to_world_size,
     fit_to_world_size,
     left_after,
-    of_rank,
     plain_batches,
     shuffled,
 )
@@ -54,8 +54,8 @@ class DataLoaderBuilder:
         organizer: the data.
         config: the `dataloader` block.
         seed: decides the order of the batches and what random transforms draw, both with the epoch.
-        rank: which share of the batches is read.
-        world_size: into how many shares they are dealt.
+        rank: whose share of the batches is read.
+        world_size: number of ranks that the batches are dealt to.
 
     Raises:
         UserError: an unknown or refused option; AssertionError when only one of train and valid has an
@@ -82,10 +82,10 @@ class DataLoaderBuilder:
     def build(
         self, split: str, epoch: int = 0, start_batch: int = 0, dealt_before: Sequence[Deal] = ()
     ) -> DataLoader:
-        """The loader of `train` or `valid`, which begins at a batch of an epoch.
+        """The loader of `train` or `valid`, which starts at a batch of an epoch.
 
         Its `batch_sampler` is an `EpochBatchSampler`; the loader's length is that of a full epoch, or of
-        `epoch`, if parts of it were dealt to other numbers of ranks: it is then good for this one only.
+        `epoch`, if batches of it were dealt to other numbers of ranks: it then serves that epoch only.
 
         Raises:
             UserError: no data, fewer utterances to train on than ranks, or shape files of other data.
@@ -102,7 +102,7 @@ class DataLoaderBuilder:
             start_batch=start_batch,
             fixed_epoch=split == "valid",
         )
-        # Without an own generator every iterator would draw from the global one, and a resumed run differ.
+        # Without its own generator each iterator draws from the global one, and a resumed run would differ.
         generator = torch.Generator()
         generator.manual_seed(derived_seed(self.seed, self.rank, split, "workers") % 2**63)
         given = _loader_options(options, f"dataloader.{split}")
@@ -120,25 +120,25 @@ class DataLoaderBuilder:
         split: str,
         dataset: CombinedDataset,
         options: DictConfig,
-        begun: int | None,
+        resumed_epoch: int | None,
         dealt_before: Sequence[Deal],
     ) -> Callable[[int], list[Batch]]:
-        """From an epoch to this rank's batches; empty ones stand for those of the epoch `begun` before."""
+        """From an epoch to this rank's batches; of `resumed_epoch` those done before are empty."""
         whole_epoch = self._whole_epoch(split, dataset, options)
 
         def plan(epoch: int) -> list[Batch]:
             batches = whole_epoch(epoch)
             if not batches:
                 raise UserError(f"dataloader.{split}: drop_last leaves none of {len(dataset)} utterances")
-            if epoch == begun:
+            if epoch == resumed_epoch:
                 rest = fit_rest_to_world_size(left_after(batches, dealt_before), self.world_size)
                 before: list[Batch] = [()] * sum(deal.batches for deal in dealt_before)
-                return before + of_rank(rest, self.rank, self.world_size)
+                return before + batches_of_rank(rest, self.rank, self.world_size)
             try:
                 fitted = fit_to_world_size(batches, self.world_size, uneven=split == "valid")
             except ValueError as error:
                 raise UserError(f"dataloader.{split}: {error}; every rank needs one in each epoch") from error
-            return of_rank(fitted, self.rank, self.world_size)
+            return batches_of_rank(fitted, self.rank, self.world_size)
 
         return plan
 
@@ -148,20 +148,20 @@ class DataLoaderBuilder:
         """From an epoch to the batches of all ranks."""
         train = split == "train"
         if options.get("iter_factory") is None:
-            shuffle = train and options.get("shuffle") is not False
+            is_shuffled = train and options.get("shuffle") is not False
             size, drop_last = options.get("batch_size", 1), bool(options.get("drop_last"))
             return lambda epoch: plain_batches(
-                len(dataset), size, drop_last=drop_last, shuffle=shuffle, seed=self.seed, epoch=epoch
+                len(dataset), size, drop_last=drop_last, shuffle=is_shuffled, seed=self.seed, epoch=epoch
             )
         where = f"dataloader.{split}.iter_factory"
         factory = _instantiate(options.iter_factory, where)
-        wanted = getattr(factory, "shuffle", None)
-        if wanted and not train:
+        shuffle = getattr(factory, "shuffle", None)
+        if shuffle and not train:
             raise UserError(f"{where}.shuffle: validation is never shuffled")
         batches = [tuple(batch) for batch in factory(dataset.uids())]
         if sorted(index for batch in batches for index in batch) != list(range(len(dataset))):
             raise UserError(f"{where}: its batches do not hold each of {len(dataset)} utterances once")
-        if train and wanted is not False:
+        if train and shuffle is not False:
             return lambda epoch: shuffled(batches, seed=self.seed, epoch=epoch)
         return lambda epoch: batches
 
@@ -176,7 +176,7 @@ def build_collate_fn(config: Block) -> Callable[[Any], Any]:
 
 
 def _loader_options(options: DictConfig, where: str) -> dict[str, Any]:
-    """What goes to DataLoader as it is; what concerns workers only if there are any."""
+    """The options passed on to DataLoader; those for workers only if there are any."""
     given = {key: options[key] for key in LOADER_OPTIONS if options.get(key) is not None}
     if not given.get("num_workers"):
         given = {key: value for key, value in given.items() if key not in WORKER_OPTIONS}
@@ -186,15 +186,15 @@ def _loader_options(options: DictConfig, where: str) -> dict[str, Any]:
 
 
 def _instantiate(node: Any, where: str) -> Any:
-    """Make the object that a node describes; what is no node is the object."""
-    made = node
+    """Instantiate a node; anything else is returned as it is."""
+    instance = node
     if isinstance(node, DictConfig):
         if "_target_" not in node:
             raise UserError(f"{where} has no _target_")
         try:
-            made = instantiate_node(node)
+            instance = instantiate_node(node)
         except InstantiationException as error:
             raise UserError(f"{where}: {error.__cause__ or error}") from error
-    if not callable(made):
-        raise UserError(f"{where} makes a {type(made).__name__}, which cannot be called")
-    return made
+    if not callable(instance):
+        raise UserError(f"{where} makes a {type(instance).__name__}, which cannot be called")
+    return instance

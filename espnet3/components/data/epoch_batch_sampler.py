@@ -1,4 +1,4 @@
-"""The batch sampler of a rank: a plan for every epoch, which can be entered at any batch."""
+"""The batch sampler of a rank: a plan for every epoch, which can start at any batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,12 +10,12 @@ from espnet3.components.data.batching import Batch
 class EpochBatchSampler(Sampler[list[tuple[int, int]]]):
     """Yields lists of (epoch, index), so that a worker knows the epoch that it reads for.
 
-    Its state is `(epoch, start_batch)`. The offset counts for its epoch only and is forgotten when another
+    Its state is `(epoch, start_batch)`. The offset applies to its epoch only and is reset when another
     begins; reading does not consume it, since a loader with workers asks for two iterators.
 
     Args:
-        plan: from an epoch to the batches of this rank; equally many for every epoch.
-        epoch: the epoch to begin with.
+        plan: from an epoch to the batches of this rank; the same number for every epoch.
+        epoch: the epoch to start with.
         start_batch: batches of that epoch that are done already.
         fixed_epoch: `set_epoch` is ignored, so that every pass reads the same (validation).
 

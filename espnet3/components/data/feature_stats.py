@@ -9,7 +9,7 @@ from espnet3.errors import UserError
 from espnet3.rundir.atomic import replace_file
 
 Array = NDArray[np.float64]
-# A variance below this part of the mean square is rounding: the feature is constant.
+# A variance below this fraction of the mean square is rounding: the feature is constant.
 CONSTANT = 1e-12
 
 
@@ -61,7 +61,7 @@ def load_stats(path: str | Path) -> tuple[Array, Array]:
         with np.load(path) as stats:
             count, total, squares = (stats[key] for key in ("count", "sum", "sum_square"))
     except (KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path} is no file of collect_stats: {error}") from error
+        raise UserError(f"{path} is not a file of collect_stats: {error}") from error
     if count <= 0:
         raise UserError(f"{path} counts no frames; run stage 1 (collect_stats) again")
     mean, mean_square = total / count, squares / count

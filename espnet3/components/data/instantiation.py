@@ -1,4 +1,4 @@
-"""Objects from nodes of the configuration, with a user's mistake told as one."""
+"""Instantiate nodes of the configuration; a user's mistake stays a one-line error."""
 
 from typing import Any
 

@@ -68,11 +68,11 @@ class LengthBuckets:
     @staticmethod
     def _sizes(file: Path, uids: Sequence[str]) -> list[int]:
         shapes = read_shape_file(file)
-        again = "the data has changed since; run stage 1 (collect_stats) again"
+        hint = "the data has changed since; run stage 1 (collect_stats) again"
         for uid in uids:
             if uid not in shapes:
-                raise UserError(f"{file} has no uid {uid!r}, which is in the data: {again}")
+                raise UserError(f"{file} has no uid {uid!r}, which is in the data: {hint}")
         if len(shapes) > len(uids):
             surplus = min(shapes.keys() - set(uids))
-            raise UserError(f"{file} has uid {surplus!r}, which is not in the data: {again}")
+            raise UserError(f"{file} has uid {surplus!r}, which is not in the data: {hint}")
         return [math.prod(shapes[uid]) for uid in uids]

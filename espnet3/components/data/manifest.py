@@ -1,4 +1,4 @@
-"""Audio listed in a JSON-lines manifest, read when it is asked for.
+"""Audio listed in a JSON-lines manifest, read on access.
 
 Each line is one utterance: `{"uid": "fmt-001", "audio": "wav/fmt-001.wav", "text": "one two"}`. `audio` is
 relative to the manifest's folder; every other key is passed through.
@@ -50,7 +50,7 @@ class ManifestDataset:
 
     def _load(self, audio: Path) -> Any:
         if not audio.is_file():
-            raise UserError(f"{audio} is not there, but {self.path} lists it (stage 0 makes both)")
+            raise UserError(f"{audio} does not exist, but {self.path} lists it (stage 0 makes both)")
         try:
             speech, rate = soundfile.read(audio, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
@@ -77,7 +77,7 @@ def read_manifest(path: Path) -> list[dict[str, Any]]:
             entry = _entry(line, f"{path}:{number}")
             first = line_of.setdefault(entry["uid"], number)
             if first != number:
-                raise UserError(f"{path}:{number}: uid {entry['uid']!r} is that of line {first} already")
+                raise UserError(f"{path}:{number}: uid {entry['uid']!r} is already used in line {first}")
             entries.append(entry)
     return entries
 
@@ -93,5 +93,5 @@ def _entry(line: str, where: str) -> dict[str, Any]:
         if not isinstance(entry.get(key), str) or not entry[key]:
             raise UserError(f"{where}: {key!r} must be a string, given: {entry.get(key)!r}")
     if "speech" in entry:
-        raise UserError(f"{where}: the key 'speech' is taken by the audio that is loaded")
+        raise UserError(f"{where}: the key 'speech' is reserved for the audio that is loaded")
     return entry

@@ -13,7 +13,7 @@ from espnet3.config.given import given
 
 
 class RankData:
-    """Makes what `dataset`, `dataloader`, `collect_stats` and `seed` describe, when it is first asked for.
+    """Makes what `dataset`, `dataloader`, `collect_stats` and `seed` describe, on first use.
 
     Args:
         config: the whole configuration; a DictConfig, a dict or a namespace.
@@ -33,8 +33,8 @@ class RankData:
         Args:
             split: which data.
             rank: whose share.
-            world_size: into how many shares the batches are dealt.
-            begin: where it begins; see `DataLoaderBuilder.build`.
+            world_size: number of ranks that the batches are dealt to.
+            begin: where it starts; see `DataLoaderBuilder.build`.
         """
         if split == "valid" and not len(self.organizer.valid):
             return []

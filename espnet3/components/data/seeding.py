@@ -10,14 +10,14 @@ import torch
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A 128-bit seed from what it belongs to, for example (seed, epoch, uid); equal on any machine."""
+    """A 128-bit seed from what identifies a draw, such as (seed, epoch, uid); equal on any machine."""
     text = "\0".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
 
 
 @contextmanager
 def global_rngs_kept() -> Iterator[None]:
-    """Put the states of Python's, NumPy's and torch's (CPU) global generators back at the end.
+    """Restore the states of Python's, NumPy's and torch's (CPU) global generators at the end.
 
     In a worker process of a data loader nothing else draws from them, and they are left as they are.
     """

@@ -1,8 +1,8 @@
-"""How the workers of a data loader start: forked from the process of a single rank, else from a server.
+"""Starts the workers of a data loader: forked from the process of a single rank, else from a forkserver.
 
-A process of several ranks has threads that talk to the others. Forked at the wrong moment, a worker inherits
-a lock that nobody will open, and the training waits for it for ever: with Python 3.11 before 3.11.10 that of
-the list of threads (python/cpython#112275); torch warns of others with InfiniBand. A server has no threads.
+With several ranks a process has threads that communicate. A worker forked at the wrong moment inherits a lock
+that is never released, and training hangs: with Python 3.11 before 3.11.10 the lock of the list of threads
+(python/cpython#112275); torch warns of others with InfiniBand. A forkserver has no threads.
 """
 
 import multiprocessing
@@ -23,10 +23,10 @@ from espnet3.errors import UserError
 
 PRELOADED = ["espnet3.components.data.collate", "espnet3.components.data.combined_dataset"]
 """What every worker needs: the server imports it once, and torch with it."""
-_FOR_RANKS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
+_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 """Requests to stop often reach all processes of a job: ranks act on them, and still need their workers."""
-_LONGEST_FOLDER = 70
-"""Bytes: with what multiprocessing adds, the path of a socket may have 107."""
+_MAX_FOLDER_BYTES = 70
+"""With what multiprocessing adds, the path of a socket may have 107 bytes."""
 
 
 def worker_options(
@@ -36,10 +36,10 @@ def worker_options(
 
     Args:
         world_size: number of ranks.
-        modules: what the workers import; the server does so once, from now on, while the rank goes on.
+        modules: what the workers import; the server imports them once, from now on, in the background.
         worker_init_fn: the user's, which is called too.
     """
-    _make_folder_of_sockets()
+    _make_socket_folder()
     if world_size == 1:
         return {
             "multiprocessing_context": multiprocessing.get_context("fork"),
@@ -47,14 +47,14 @@ def worker_options(
         }
     return {
         "multiprocessing_context": _server([*PRELOADED, *modules]),
-        "worker_init_fn": partial(_begin, worker_init_fn),
+        "worker_init_fn": partial(_init_worker, worker_init_fn),
     }
 
 
-def _make_folder_of_sockets() -> None:
-    """Make it once for this process, its server and their workers; not where the path is too long."""
+def _make_socket_folder() -> None:
+    """Make it once for this process, its server and their workers, in /tmp where the path is too long."""
     before = tempfile.tempdir
-    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER:
+    if len(os.fsencode(tempfile.gettempdir())) > _MAX_FOLDER_BYTES:
         tempfile.tempdir = "/tmp"
     try:
         multiprocessing.util.get_temp_dir()
@@ -68,15 +68,15 @@ def _server(modules: list[str]) -> BaseContext:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:  # what is blocked when they start is blocked in them, and in their children
         for helper in (multiprocessing.resource_tracker, multiprocessing.forkserver):
-            signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_RANKS)  # the tracker's start unblocks some
+            signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)  # the tracker's start unblocks some
             helper.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
-def _begin(worker_init_fn: Callable[[int], None] | None, worker_id: int) -> None:
-    """In the worker: end with the rank, however that dies. Torch looks at the server, which outlives it."""
+def _init_worker(worker_init_fn: Callable[[int], None] | None, worker_id: int) -> None:
+    """In the worker: exit when the rank does, even if killed. Torch watches the server, which outlives it."""
     rank = multiprocessing.parent_process()
     assert rank is not None
 
@@ -90,10 +90,10 @@ def _begin(worker_init_fn: Callable[[int], None] | None, worker_id: int) -> None
 
 
 def check_can_be_sent(where: str, *parts: Any) -> None:
-    """What a server's workers work with must be picklable.
+    """Check that what is sent to a server's workers can be pickled.
 
     Raises:
-        UserError: naming the loader `where` and what is not.
+        UserError: naming the loader `where` and the object that can't.
     """
     try:
         for part in parts:

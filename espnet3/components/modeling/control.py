@@ -1,4 +1,4 @@
-"""What all ranks must know alike about one training batch: one collective, one read from the device."""
+"""Agreement of all ranks on values of one training batch: one collective, one read from the device."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ def agree(
     on all ranks can be carried as a value and its negative, whose maxima then cancel.
 
     Args:
-        values: integers or flags known here, or scalar integer or bool tensors that are still on `device`.
+        values: integers or flags of this process, or scalar integer or bool tensors on `device`.
         device: where the collective runs.
         world_size: number of ranks.
     """

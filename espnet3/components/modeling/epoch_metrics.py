@@ -1,4 +1,4 @@
-"""The statistics of a module's batches on their way to loggers, monitors and the screen, and their means."""
+"""Logs the statistics of a module's batches, and their means over epochs and validations."""
 
 import logging
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class EpochMetrics:
     Statistics stay tensors on their device; sums are reduced over ranks once, at the end.
 
     Args:
-        module: by whose `log` it is logged, in whose hooks it is called.
+        module: whose `log` is used, and whose hooks call these methods.
     """
 
     def __init__(self, module: LightningModule) -> None:
@@ -40,20 +40,20 @@ class EpochMetrics:
     # --- training -----------------------------------------------------------------------------------------
 
     def begin_epoch(self) -> None:
-        """Nothing was validated or shown in this epoch yet."""
+        """Forget what was validated and shown in the epoch before."""
         self.validated = False
         self._shown = {}
 
-    def add_batch(self, output: ModelOutput[Any], of_optimizers: Mapping[str, Tensor]) -> None:
+    def add_batch(self, output: ModelOutput[Any], optimizer_stats: Mapping[str, Tensor]) -> None:
         """Count and log an accepted batch.
 
         Args:
             output: with its statistics and their weight.
-            of_optimizers: what else there is to log, which has no mean.
+            optimizer_stats: further values to log, of which no means are taken.
         """
         self._train.add(output.stats, output.weight)
-        # A row repeats what this batch has nothing new about, such as the norm of the last update.
-        self._shown = {**self._shown, **output.stats, **of_optimizers}
+        # A row repeats values that this batch does not update, such as the norm of the last update.
+        self._shown = {**self._shown, **output.stats, **optimizer_stats}
         log_batch(self._module, self._shown, output.weight)
 
     def skip_batch(self) -> None:
@@ -65,10 +65,10 @@ class EpochMetrics:
 
         Args:
             world_size: number of ranks.
-            is_whole: a part, which max_steps has cut off, may be continued by a larger one, and has no row.
+            is_whole: false when max_steps has ended the epoch early; it may be continued, and has no row.
         """
         for key, mean in self._train.means(self._module.device, world_size).items():
-            # Monitors and the screen get the mean under the key itself; loggers have the batches there.
+            # Monitors and the screen get the mean under the key itself, where loggers have the batches.
             self._log_mean(f"train/{key}", mean, logger=False, prog_bar=True)
             if is_whole:
                 self._log_mean(f"train/{key}_epoch", mean)
@@ -108,17 +108,17 @@ class EpochMetrics:
         """The value that this epoch gave the metric `monitor`, which the configuration's `key` names.
 
         Raises:
-            NeverLogged: it should be there, and is not.
+            NeverLogged: it should have been logged, and was not.
         """
         value = monitored_value(self._module.trainer, key, monitor, validated=self.validated)
-        # A mean of ours may be an older epoch's: that of a loss which no batch of this one returned.
+        # The mean may be of an earlier epoch, where no batch of this one returned that loss.
         epoch = self._module.current_epoch
         return value if self._epoch_of_mean.get(monitor, epoch) == epoch else None
 
     # --- checkpoints --------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """What this rank's epoch has come to so far, as plain data."""
+        """This rank's sums and values of the epoch so far, as plain data."""
         return {
             "train_sums": self._train.state_dict(),
             "validated": self.validated,
@@ -127,14 +127,14 @@ class EpochMetrics:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from what `state_dict` returned."""
         self._train.load_state_dict(state["train_sums"])
         self.validated = state["validated"]
         self._epoch_of_mean = dict(state["mean_of_epoch"])
         self._shown = {key: value.to(self._module.device) for key, value in state["shown"].items()}
 
-    def _log_mean(self, key: str, mean: Tensor, **where: Any) -> None:
-        """Log what is equal on all ranks already; sync_dist tells Lightning so."""
+    def _log_mean(self, key: str, mean: Tensor, **options: Any) -> None:
+        """Log a value that is equal on all ranks already; sync_dist tells Lightning so."""
         dtype = torch.float32 if self._module.device.type == "mps" else torch.float64
         self._epoch_of_mean[key] = self._module.current_epoch
         self._module.log(
@@ -144,5 +144,5 @@ class EpochMetrics:
             on_epoch=True,
             sync_dist=True,
             batch_size=1,
-            **where,
+            **options,
         )

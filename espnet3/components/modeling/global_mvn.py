@@ -13,8 +13,8 @@ class GlobalMVN(torch.nn.Module):
     """`(x - mean) / std` per feature; frames beyond an utterance's length become zero.
 
     `mean` and `std` are buffers, so they are in checkpoints and move with the model; those of a checkpoint
-    win over the file. Stage 1 makes a model before its statistics exist: without the file the buffers are
-    empty until `load_state_dict` or the first `forward` fills them, and `forward` refuses to go on without.
+    override the file. Stage 1 makes a model before its statistics exist: without the file the buffers are
+    empty until `load_state_dict` or the first `forward` fills them, and `forward` raises if it can't.
 
     Args:
         stats_file: `<stats_dir>/train/<key>_stats.npz`.
@@ -42,7 +42,7 @@ class GlobalMVN(torch.nn.Module):
             UserError: no statistics, or of another number of features.
         """
         if self.mean.numel() == 0:
-            self._read_file()  # made since, by collect_stats in this process
+            self._read_file()  # collect_stats in this process may have made it since
         if x.shape[2:] != self.mean.shape:
             raise UserError(
                 f"{self.stats_file} is for {self.mean.numel()} features, but x is {tuple(x.shape)}"
@@ -59,7 +59,7 @@ class GlobalMVN(torch.nn.Module):
         return x
 
     def extra_repr(self) -> str:
-        """What `print(model)` says of it."""
+        """What `print(model)` shows."""
         return f"stats_file={self.stats_file}, norm_means={self.norm_means}, norm_vars={self.norm_vars}"
 
     def _read_file(self) -> None:
@@ -69,7 +69,7 @@ class GlobalMVN(torch.nn.Module):
         self.std = torch.as_tensor(std, dtype=torch.float32, device=device)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take the shape of the buffers from a checkpoint while there are none here."""
+        """Take the shape of the buffers from a checkpoint while they are empty."""
         for name in ("mean", "std"):
             saved = state_dict.get(prefix + name)
             if saved is not None and getattr(self, name).numel() == 0:

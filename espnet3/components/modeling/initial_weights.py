@@ -21,7 +21,7 @@ def load_initial_weights(model: Module, path: str | Path) -> None:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"init_from={path}: there is no such file") from None
-    except Exception as error:  # torch.load raises many kinds for a file that is something else
+    except Exception as error:  # torch.load raises many kinds of error for another kind of file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"init_from={path} holds no weights: {reason}") from error
     weights = content.get("state_dict", content) if isinstance(content, dict) else None
@@ -41,5 +41,5 @@ def _differences(own: dict[str, Tensor], given: dict[str, Tensor]) -> list[str]:
         for key in own
         if key in given and own[key].shape != given[key].shape
     ]
-    told = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    return [f"{what}: {', '.join(names)}" for what, names in told.items() if names]
+    differences = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    return [f"{kind}: {', '.join(names)}" for kind, names in differences.items() if names]

@@ -52,10 +52,10 @@ class ESPnetLightningModule(SkippableOptimization):
         super().__init__(model)
         self.config = config
         self.stop_requested: Callable[[], bool] = lambda: False
-        """Asked once per training batch; what any rank answers, all learn: see `stop_agreed`."""
+        """Called once per training batch; true on any rank sets `stop_agreed` on all."""
         self.stop_agreed = False
         self.save_requested: Callable[[], bool] = lambda: False
-        """Asked with it: whether a checkpoint is due; see `save_agreed`."""
+        """Called with it: whether a checkpoint is due; true on any rank sets `save_agreed` on all."""
         self.save_agreed = False
         self.data = RankData(config)
         self.place = DataPosition()
@@ -68,7 +68,7 @@ class ESPnetLightningModule(SkippableOptimization):
 
     @property
     def position(self) -> tuple[int, int]:
-        """(epoch, next batch) that training would go on with after the last batch that was run."""
+        """(epoch, next batch) that training continues with after the last batch that was run."""
         return self.place.epoch, self.place.batch
 
     @property
@@ -112,23 +112,23 @@ class ESPnetLightningModule(SkippableOptimization):
     # --- weights and checkpoints ------------------------------------------------------------------------
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """The model's own: no key has a prefix of this module's."""
+        """The model's own state dict: no key has a prefix of this module."""
         state: dict[str, Any] = self.model.state_dict(*args, **kwargs)
         return state
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Load what `state_dict()` or the model's own gave."""
+        """Load what `state_dict()`, of this module or of the model, returned."""
         return self.model.load_state_dict(state_dict, strict=strict, assign=assign)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add where training would go on, and the counters of named optimizers."""
+        """Add the position in the data, and the counters of named optimizers."""
         checkpoint["espnet3"] = self.place.state_dict(self._world_size)
         self.optimization.save(checkpoint["espnet3"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take where training goes on, if the checkpoint says, and the counters of named optimizers.
+        """Restore the position in the data, if the checkpoint has it, and the counters of named optimizers.
 
         Raises:
             UserError: the checkpoint is of other named optimizers; the message has both lists.
@@ -138,18 +138,18 @@ class ESPnetLightningModule(SkippableOptimization):
         self.place.load_state_dict(own, self._world_size)
 
     def progress_state(self) -> dict[str, Any]:
-        """What this rank's epoch has come to so far, as plain data."""
+        """This rank's state within the epoch, as plain data."""
         return {**self.metrics.state_dict(), "window": self.window.state_dict()}
 
     def load_progress_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `progress_state` gave."""
+        """Continue from what `progress_state` returned."""
         self.metrics.load_state_dict(state)
         self.window.load_state_dict(state["window"])
 
     # --- optimizers and schedulers ------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
-        """Make the optimizer for the trainable parameters, and the scheduler if one is given; or named ones.
+        """Make the optimizer of the trainable parameters and its scheduler, if one is given; or named ones.
 
         Raises:
             AssertionError: single and named keys are mixed, the model has no trainable parameter, the
@@ -178,7 +178,7 @@ class ESPnetLightningModule(SkippableOptimization):
             log.info("%s", training_summary(self.model, self.trainer))
 
     def on_train_epoch_start(self) -> None:
-        """Nothing was validated or shown in this epoch yet."""
+        """Reset the metrics of the epoch before."""
         self.metrics.begin_epoch()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
@@ -224,8 +224,8 @@ class ESPnetLightningModule(SkippableOptimization):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Run the model on a batch and add its statistics; one with a NaN or Inf loss is only counted.
 
-        A request to stop ends the loop here: the state from before the validation is saved, which the
-        resumed run does as a whole.
+        A request to stop ends the loop here: the state from before the validation is saved, and the
+        resumed run repeats the whole validation.
         """
         trains = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
         if trains and self.stop_requested():

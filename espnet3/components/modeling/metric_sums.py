@@ -56,9 +56,9 @@ class MetricSums:
         totals = self._own_totals()
         keys = sorted(totals)
         if world_size > 1:
-            everyone: list[list[str]] = [[] for _ in range(world_size)]
-            torch.distributed.all_gather_object(everyone, keys)
-            keys = sorted(set().union(*everyone))
+            all_keys: list[list[str]] = [[] for _ in range(world_size)]
+            torch.distributed.all_gather_object(all_keys, keys)
+            keys = sorted(set().union(*all_keys))
         if not keys:
             return {}
         dtype = torch.float32 if device.type == "mps" else torch.float64
@@ -73,7 +73,7 @@ class MetricSums:
         return means_of(self.totals(device, world_size))
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Remove all sums."""
         self._sums = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -81,12 +81,12 @@ class MetricSums:
         return {"sums": [(list(keys), sums.cpu()) for keys, sums in self._sums.items()]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from what `state_dict` returned."""
         self._sums = {tuple(keys): sums.clone() for keys, sums in state["sums"]}
 
     @staticmethod
     def added(states: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """What `state_dict` of all ranks gave, as that of one rank which has added everything."""
+        """The `state_dict`s of all ranks added up, as that of one rank."""
         sums: dict[tuple[str, ...], Tensor] = {}
         for state in states:
             for keys, addend in state["sums"]:

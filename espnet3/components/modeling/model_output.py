@@ -48,7 +48,7 @@ def read_output(output: Any, utterances: int) -> ModelOutput[Tensor]:
 
 
 def read_output_with(read_loss: Callable[[Any], Loss], output: Any, utterances: int) -> ModelOutput[Loss]:
-    """As `read_output`, but what the loss may be is for `read_loss` to say.
+    """As `read_output`, with the loss checked by `read_loss`.
 
     Raises:
         AssertionError: see `read_output`; and what `read_loss` raises.
@@ -100,7 +100,7 @@ def _read_weight(weight: Any, utterances: int) -> Tensor | float:
 
 
 def _describe(value: Any) -> str:
-    """What was given, short enough for one line."""
+    """A value in an error message, short enough for one line."""
     if isinstance(value, Tensor):
         return f"Tensor of shape {tuple(value.shape)}, {value.dtype}"
     if isinstance(value, OptimizationStep):

@@ -1,4 +1,4 @@
-"""A logged metric that something goes by at the end of an epoch: a scheduler, or the choice of the best."""
+"""The value of the metric that a scheduler or the choice of the best checkpoint monitors."""
 
 from lightning.pytorch import Trainer
 from torch import Tensor
@@ -7,20 +7,20 @@ from espnet3.errors import UserError
 
 
 class NeverLogged(UserError):
-    """The metric is not there though it should be; the message lists what was logged."""
+    """The metric should have been logged and was not; the message lists what was logged."""
 
 
 def monitored_value(trainer: Trainer, key: str, name: str, *, validated: bool) -> Tensor | None:
     """The value of the metric `name` at the end of an epoch; None when this epoch made no new one.
 
     Args:
-        trainer: whose `callback_metrics` are looked at.
+        trainer: whose `callback_metrics` are read.
         key: the key of the configuration that names it, for the error.
         name: as `valid/loss` or `train/loss`.
         validated: whether a validation was done in this epoch.
 
     Raises:
-        NeverLogged: it should be there, and is not.
+        NeverLogged: it should have been logged, and was not.
     """
     metrics = trainer.callback_metrics
     if name not in metrics:
@@ -32,5 +32,5 @@ def monitored_value(trainer: Trainer, key: str, name: str, *, validated: bool) -
 
 
 def _validates(trainer: Trainer) -> bool:
-    """Whether there is validation data, or the loaders that would tell are still to be made."""
+    """Whether there is validation data, or its loaders do not exist yet."""
     return trainer.enable_validation and (trainer.val_dataloaders is None or sum(trainer.num_val_batches) > 0)

@@ -1,4 +1,4 @@
-"""What the LightningModule asks for when `optimizers` is configured: the named optimizers under a Trainer."""
+"""Training with named optimizers, which `optimizers` configures; used by the LightningModule."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from torch.nn import Module
 
 from espnet3.components.modeling.model_output import ModelOutput, read_output_with
 from espnet3.components.modeling.named.engine import NamedOptimizers, check_names
-from espnet3.components.modeling.named.reduction import usual_bucket_bytes
+from espnet3.components.modeling.named.reduction import default_bucket_bytes
 from espnet3.components.modeling.named.routing import Router, all_finite, read_steps
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.optimization_spec import OptimizationStep
@@ -62,14 +62,14 @@ class NamedTraining:
     def configure(
         self, model: Module, trainer: Trainer | None, length: Callable[[], TrainingLength]
     ) -> list[dict[str, Any]]:
-        """Make optimizers and schedulers, as the list that Lightning takes, in the configuration's order.
+        """Make optimizers and schedulers, as a list for Lightning, in the order of the configuration.
 
-        Counters go on from a checkpoint that was restored before.
+        Counters continue from a checkpoint that was restored before.
 
         Args:
             model: whose parameters are divided among the optimizers.
             trainer: which must be able to run them.
-            length: not asked for: how often each optimizer updates is for the model to say.
+            length: not used: the model decides how often each optimizer updates.
 
         Raises:
             AssertionError: a mistake in the configuration, see `read_named_config` and `NamedOptimizers`;
@@ -97,9 +97,9 @@ class NamedTraining:
         self.engine.connect(
             world_size=trainer.world_size,
             loss_scaling=trainer.precision == "16-mixed",
-            bucket_bytes=usual_bucket_bytes(),
+            bucket_bytes=default_bucket_bytes(),
         )
-        for config in trainer.lr_scheduler_configs:  # for those who tell what is trained
+        for config in trainer.lr_scheduler_configs:  # read by the summary of the training
             schedule = next(
                 n.schedule
                 for n in self.engine.values()
@@ -108,7 +108,7 @@ class NamedTraining:
             config.interval, config.monitor = schedule.config.interval, schedule.config.monitor
 
     def begin(self) -> None:
-        """The first batch comes next; drop contributions whose gradients a checkpoint did not bring."""
+        """The first batch comes next; drop contributions whose gradients the checkpoint did not hold."""
         for named in self.engine.values():
             if named.counters.accum_counter and not named.held_gradients():
                 log.warning(
@@ -148,7 +148,7 @@ class NamedTraining:
         device: torch.device,
         trainer: Trainer | None,
     ) -> tuple[NamedOutput, dict[str, int]]:
-        """As `read`, and what all ranks know alike: `flags` and `nonfinite`; the control collective.
+        """As `read`, and what all ranks agree on: `flags` and `nonfinite`; the control collective.
 
         Raises:
             AssertionError: on all ranks, see `Router.route`.
@@ -170,7 +170,7 @@ class NamedTraining:
         return outputs[0], {**routed.flags, "nonfinite": int(routed.nonfinite)}
 
     def run(self, steps: list[OptimizationStep]) -> dict[str, Tensor]:
-        """Run an accepted batch; what there is to log about the optimizers it names."""
+        """Run an accepted batch; returns what to log about the optimizers it names."""
         engine = self.engine
         device = steps[0].loss.device.type
         if torch.is_autocast_enabled(device):  # a backward pass has the types of its forward pass already
@@ -181,7 +181,7 @@ class NamedTraining:
         logged: dict[str, Tensor] = {}
         for step in steps:
             named = engine[step.name]
-            # On the CPU, where they are known: nothing travels to a device and back.
+            # On the CPU, where the values are: no copy to a device and back.
             logged[f"{step.name}/lr"] = torch.as_tensor(named.optimizer.param_groups[0]["lr"])
             logged[f"{step.name}/update_step"] = torch.tensor(float(named.counters.update_step))
             if named.grad_norm is not None and step.name in updated:
@@ -189,7 +189,7 @@ class NamedTraining:
         return logged
 
     def end_epoch(self, new_value: NewValue) -> None:
-        """Move the schedulers that move once per epoch; its metrics are aggregated."""
+        """Step the epoch-interval schedulers; the metrics of the epoch are aggregated."""
         self.engine.end_epoch(new_value)
 
     # --- checkpoints --------------------------------------------------------------------------------------
@@ -199,10 +199,10 @@ class NamedTraining:
         if self._engine is not None:
             checkpoint[KEY] = self._engine.state_dict()
 
-    def load(self, checkpoint: dict[str, Any], lightnings: dict[str, Any]) -> None:
+    def load(self, checkpoint: dict[str, Any], lightning_checkpoint: dict[str, Any]) -> None:
         """Take the counters; they wait for `configure`, which comes later.
 
-        Lightning's states have the order of the configuration that was saved: they get that of this one.
+        Lightning's states are in the order of the configuration that was saved: they are put into this one's.
 
         Raises:
             UserError: the names differ from the configuration's; the message has both lists.
@@ -212,9 +212,9 @@ class NamedTraining:
         check_names(list(state), configured)
         self._restored = state
         for key in ("optimizer_states", "lr_schedulers"):
-            states = dict(zip(state, lightnings.get(key, ()), strict=False))
+            states = dict(zip(state, lightning_checkpoint.get(key, ()), strict=False))
             if len(states) == len(configured):
-                lightnings[key] = [states[name] for name in configured]
+                lightning_checkpoint[key] = [states[name] for name in configured]
 
 
 def refuse_named(checkpoint: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the LightningModule asks of the way it trains: by a single optimizer, or by named ones."""
+"""The interface of a training for the LightningModule: by a single optimizer, or by named ones."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -16,8 +16,8 @@ from espnet3.components.modeling.training_length import TrainingLength
 class Optimization(Protocol):
     """The methods in the order in which they are called; `SingleTraining` and `NamedTraining` have them."""
 
-    def load(self, checkpoint: dict[str, Any], lightnings: dict[str, Any]) -> None:
-        """Go on from the module's part of a checkpoint; Lightning's, around it, is about to be restored."""
+    def load(self, checkpoint: dict[str, Any], lightning_checkpoint: dict[str, Any]) -> None:
+        """Continue from the module's part of a checkpoint; Lightning is about to restore the rest."""
 
     def configure(self, model: Module, trainer: Trainer | None, length: Callable[[], TrainingLength]) -> Any:
         """Make optimizers and schedulers, as `configure_optimizers` returns them."""
@@ -36,19 +36,19 @@ class Optimization(Protocol):
         device: torch.device,
         trainer: Trainer | None,
     ) -> tuple[ModelOutput[Any], dict[str, int]]:
-        """As `read`, and what all ranks know alike: `flags` and `nonfinite`; the control collective."""
+        """As `read`, and what all ranks agree on: `flags` and `nonfinite`; the control collective."""
 
     def run(self, loss: Any, /) -> dict[str, Tensor]:
-        """Train with the loss of an accepted batch; what there is to log about the optimizers."""
+        """Train with the loss of an accepted batch; returns what to log about the optimizers."""
 
     def read(self, returned: Any, utterances: int) -> ModelOutput[Any]:
-        """What the model returned for a batch, checked."""
+        """Check what the model returned for a batch."""
 
     def is_finite(self, loss: Any, /) -> Tensor:
         """Whether the loss of a batch is neither NaN nor Inf: bool of shape ()."""
 
     def end_epoch(self, new_value: NewValue) -> None:
-        """Move what moves once per epoch; its metrics are aggregated."""
+        """Step the epoch-interval schedulers; the metrics of the epoch are aggregated."""
 
     def save(self, checkpoint: dict[str, Any]) -> None:
         """Add to the module's part of a checkpoint what Lightning does not keep."""

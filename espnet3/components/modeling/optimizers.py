@@ -23,7 +23,7 @@ def make_optimizer(where: str, node: Any, parameters: Iterable[Parameter]) -> Op
 
     Raises:
         ConfigurationError: `_target_` makes something else, or the optimizer evaluates the loss several times
-            per step (as LBFGS), which a skipped batch could not be kept out of.
+            per step (as LBFGS), so that a batch could not be skipped.
         UserError: `_target_` does not exist or refuses its options.
     """
     optimizer = _make(where, node, list(parameters))
@@ -47,7 +47,7 @@ def make_scheduler(
         where: the key of the configuration, for errors.
         node: `{_target_: …}`; gets the optimizer first, and `length=` where it takes that.
         optimizer: whose learning rates it sets.
-        length: gives the length of the training, where that is known; it is only then asked for.
+        length: returns the length of the training; called only where the scheduler takes `length`.
 
     Raises:
         ConfigurationError: `_target_` makes no scheduler.
@@ -63,12 +63,12 @@ def make_scheduler(
 def _takes_length(node: Any) -> bool:
     try:
         return "length" in inspect.signature(get_object(node["_target_"])).parameters
-    except Exception:  # whatever is wrong with it, making it will tell
+    except Exception:  # instantiating it will report what is wrong
         return False
 
 
 def _make(where: str, node: Any, argument: Any, **more: Any) -> Any:
-    """Instantiate `node` with `argument` first; what goes wrong is told with the key."""
+    """Instantiate `node` with `argument` first; errors name the key."""
     try:
         # _convert_: a ListConfig among the options would end in checkpoints, which hold plain data only.
         # _partial_: Hydra would make a dict of an argument that is a dataclass.

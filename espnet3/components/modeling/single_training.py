@@ -1,4 +1,4 @@
-"""What the LightningModule asks for when `optimizer` is configured: one optimizer, which Lightning runs."""
+"""Training with one optimizer, `optimizer`, which Lightning runs; used by the LightningModule."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ class SingleTraining:
 
         Args:
             model: whose parameters are updated.
-            trainer: not looked at: any can run one optimizer.
+            trainer: not used: any can run one optimizer.
             length: of the training, for a scheduler that takes `length`.
 
         Raises:
@@ -68,7 +68,7 @@ class SingleTraining:
         }
 
     def connect(self, trainer: Trainer) -> None:
-        """Take a monitored epoch-interval scheduler out of Lightning's hands: see `end_epoch`."""
+        """Keep Lightning from stepping a monitored epoch-interval scheduler: see `end_epoch`."""
         self._trainer = trainer
         for config in self._monitored():
             config.frequency = sys.maxsize
@@ -102,7 +102,7 @@ class SingleTraining:
         device: torch.device,
         trainer: Trainer | None,
     ) -> tuple[SingleOutput, dict[str, int]]:
-        """As `read`, and what all ranks know alike: `flags` and `nonfinite`; the control collective.
+        """As `read`, and what all ranks agree on: `flags` and `nonfinite`; the control collective.
 
         Raises:
             AssertionError: see `read_output`.
@@ -113,13 +113,13 @@ class SingleTraining:
         return output, agree(values, device=output.loss.device, world_size=world_size)
 
     def run(self, loss: Tensor) -> dict[str, Tensor]:
-        """Nothing: Lightning runs an accepted batch. Nothing more is logged about it."""
+        """Nothing: Lightning runs an accepted batch, and nothing more is logged about it."""
         return {}
 
     def end_epoch(self, new_value: NewValue) -> None:
-        """Move a scheduler that monitors a metric, where this epoch made a new one.
+        """Step a scheduler that monitors a metric, where this epoch has a new value of it.
 
-        Lightning would move it after the epoch's checkpoint was written, so that a resumed run lost the move.
+        Lightning would step it after writing the epoch's checkpoint, and a resumed run would lose that step.
         """
         for config in self._monitored():
             value = new_value("scheduler_monitor", str(config.monitor))
@@ -134,9 +134,9 @@ class SingleTraining:
     # --- checkpoints --------------------------------------------------------------------------------------
 
     def save(self, checkpoint: dict[str, Any]) -> None:
-        """Nothing: all there is belongs to Lightning."""
+        """Nothing: Lightning saves everything."""
 
-    def load(self, checkpoint: Mapping[str, Any], lightnings: dict[str, Any]) -> None:
+    def load(self, checkpoint: Mapping[str, Any], lightning_checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of named optimizers.
 
         Raises:

@@ -1,8 +1,8 @@
-"""Lightning's automatic optimization, in which a batch can be skipped without a trace.
+"""Lightning's automatic optimization, in which a batch can be skipped without any effect on training.
 
 Lightning itself skips a batch when `training_step` returns None, but refuses that on several ranks, and
-drops the gradients of the batches accumulated before. Here the forward pass of a skipped batch stands
-alone: its backward pass, the zeroing of gradients, the update and the scheduler's step do not happen.
+drops the gradients of the batches accumulated before. Here a skipped batch has a forward pass only: no
+backward pass, no zeroing of gradients, no update and no step of the scheduler.
 """
 
 import logging
@@ -16,7 +16,7 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from espnet3.components.modeling.kept_buffers import KeptBuffers
-from espnet3.components.modeling.named.reduction import GradientReduction, usual_bucket_bytes
+from espnet3.components.modeling.named.reduction import GradientReduction, default_bucket_bytes
 from espnet3.components.modeling.update_window import UpdateWindow
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 class SkippableOptimization(LightningModule):
     """The hooks of automatic optimization with one optimizer.
 
-    A `training_step` calls `before_forward`, runs the model, and calls `skip_if`, on all ranks alike.
+    A `training_step` calls `before_forward`, runs the model, and calls `skip_if`, the same way on all ranks.
     The gradients of the accepted batches of an accumulation survive a skipped one; when the batch that
     would have closed the accumulation is skipped, they go on to the next update (see `UpdateWindow`).
     """
@@ -47,20 +47,20 @@ class SkippableOptimization(LightningModule):
         """
         if self.automatic_optimization and isinstance(self.trainer.strategy, DDPWithoutReducer):
             parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-            self._reduction = GradientReduction(parameters, bucket_bytes=usual_bucket_bytes())
+            self._reduction = GradientReduction(parameters, bucket_bytes=default_bucket_bytes())
 
     def on_fit_end(self) -> None:
-        """Take every hook off the parameters."""
+        """Remove all hooks from the parameters."""
         if self._reduction is not None:
             self._reduction.remove()
             self._reduction = None
 
     def before_forward(self) -> None:
-        """Remember what the forward pass of the next batch may change."""
+        """Copy what the forward pass of the next batch may change."""
         self._buffers_before.keep()
 
     def skip_if(self, skip: bool, batch_idx: int) -> bool:
-        """Decide on the batch whose forward pass was done; every rank must decide alike.
+        """Skip or accept the batch whose forward pass was run; the same on every rank.
 
         Raises:
             RuntimeError: too many batches in a row were skipped.
@@ -90,7 +90,7 @@ class SkippableOptimization(LightningModule):
         if self._reduction is None or self.trainer.fit_loop._should_accumulate():
             super().backward(loss, *args, **kwargs)
             return
-        with self._reduction.during():
+        with self._reduction.during_backward():
             super().backward(loss, *args, **kwargs)
         self._reduction.wait()
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
@@ -100,7 +100,7 @@ class SkippableOptimization(LightningModule):
         """Nothing: the first accepted batch after an update zeroes the gradients, in `backward`."""
 
     def on_validation_model_zero_grad(self) -> None:
-        """Free the gradients during validation, unless they still wait for an update; named ones are free."""
+        """Free the gradients during validation, unless they are held for an update."""
         if self.automatic_optimization and not self.window.held:
             super().on_validation_model_zero_grad()
 
@@ -126,10 +126,10 @@ class SkippableOptimization(LightningModule):
             torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], scale)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
-        """Move the scheduler; one that moves with every update stays where it is on a skipped batch."""
-        if not (self._skipping and self._moves_with_updates(scheduler)):
+        """Step the scheduler; on a skipped batch not one that is stepped with every update."""
+        if not (self._skipping and self._steps_with_updates(scheduler)):
             super().lr_scheduler_step(scheduler, metric)
 
-    def _moves_with_updates(self, scheduler: Any) -> bool:
+    def _steps_with_updates(self, scheduler: Any) -> bool:
         configs = self.trainer.lr_scheduler_configs
         return any(config.interval == "step" for config in configs if config.scheduler is scheduler)

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingLength:
-    """Updates of the parameters by the single optimizer; with another number of ranks they are others."""
+    """Updates of the parameters by the single optimizer; they depend on the number of ranks."""
 
     updates_per_epoch: int
     updates: int
-    """From the first epoch to the end that `max_epochs` or `max_steps` sets, whichever comes first."""
+    """Of the whole training, up to `max_epochs` or `max_steps`, whichever comes first."""
 
 
 def training_length(trainer: "Trainer", batches: int) -> TrainingLength:

@@ -1,4 +1,4 @@
-"""What is trained, in a few lines for the log."""
+"""A summary of a training in a few lines for the log."""
 
 import inspect
 from typing import Any
@@ -27,10 +27,10 @@ def training_summary(model: Module, trainer: Trainer) -> str:
 
 
 def _options(optimizer: Any) -> str:
-    """The optimizer's class, its learning rate, and the options that are not as usual, as lr=0.1, eps=1."""
-    usual = {key: it.default for key, it in inspect.signature(type(optimizer)).parameters.items()}
+    """The optimizer's class, its learning rate, and options other than the defaults, as lr=0.1, eps=1."""
+    defaults = {key: option.default for key, option in inspect.signature(type(optimizer)).parameters.items()}
     group = optimizer.param_groups[0]
-    rate = group.get("initial_lr", group["lr"])  # that of the first update, where a scheduler moves it
-    told = {key: group[key] for key in usual if key in group and key not in ("params", "lr")}
-    changed = [f"{key}={value}" for key, value in told.items() if value != usual[key]]
+    rate = group.get("initial_lr", group["lr"])  # that of the first update, where a scheduler changes it
+    options = {key: group[key] for key in defaults if key in group and key not in ("params", "lr")}
+    changed = [f"{key}={value}" for key, value in options.items() if value != defaults[key]]
     return f"{type(optimizer).__name__}({', '.join([f'lr={rate}', *changed])})"

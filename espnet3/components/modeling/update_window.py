@@ -8,7 +8,7 @@ MOST_SKIPPED_IN_A_ROW = 100
 
 @dataclass
 class UpdateWindow:
-    """Counts what has happened since the last update, in the single-optimizer path.
+    """Counts batches since the last update, in the single-optimizer path.
 
     A skipped batch leaves the gradients that are held as they are: they are neither dropped nor used for an
     update of its own, and go on to the next one. Lightning divides every loss by `accumulate`; an update
@@ -41,14 +41,14 @@ class UpdateWindow:
         self.skipped_in_a_row = 0
 
     def hold(self) -> bool:
-        """Count an accepted batch's gradients; whether those there are of an update and must be zeroed."""
+        """Count an accepted batch's gradients; returns whether earlier ones must be zeroed before it."""
         self.held += 1
         return self.held == 1
 
     def scale(self, accumulate: int) -> float | None:
-        """What the gradients held are to be multiplied with before the update; None leaves them alone.
+        """The factor for the gradients held before the update; None leaves them unchanged.
 
-        Without a skipped batch it is None, so that Lightning's own scaling stands, also in a last window
+        Without a skipped batch it is None, so that Lightning's own scaling applies, also in a last window
         of an epoch that has fewer than `accumulate` batches.
         """
         return accumulate / self.held if self.skipped and self.held != accumulate else None
@@ -63,6 +63,6 @@ class UpdateWindow:
         return asdict(self)
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from what `state_dict` returned."""
         for name, value in state.items():
             setattr(self, name, value)

@@ -27,12 +27,12 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
 
     Args:
         config: the whole configuration; `trainer`, `logger`, `callbacks`, `exp_dir`, `resources` are used.
-        task: this process's place among the ranks, which all exist already.
+        task: the rank that this process is; all ranks are running.
         callbacks: run before those of `config.callbacks`; checkpointing ones run last, as in Lightning.
 
     Raises:
-        UserError: an argument that Lightning's Trainer does not have, or that is given elsewhere, or ranks
-            in another number than was launched.
+        UserError: an argument that Lightning's Trainer does not have, or that is given elsewhere, or a
+            number of ranks other than launched.
     """
     quieten_lightning()
     arguments = trainer_arguments(config)
@@ -86,7 +86,7 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
 
 
 def _accelerator(given: str, config: DictConfig) -> str:
-    """`auto` means what was asked for: the CPU where no GPU belongs to the job, though one may be there."""
+    """`auto` follows the resources: the CPU where the job has no GPU, even if the machine has one."""
     if given != "auto":
         return given
     gpus = OmegaConf.select(config, "resources.train.gpus_per_node")

@@ -1,4 +1,4 @@
-"""Tells Lightning who this process is, so that it neither guesses nor starts processes itself."""
+"""Gives Lightning this process's rank, so that it neither guesses it nor starts processes itself."""
 
 import os
 
@@ -10,9 +10,9 @@ from espnet3.rundir.task import Task
 class TaskEnvironment(ClusterEnvironment):
     """The ranks of `task`, whose processes the launcher has started.
 
-    Lightning would otherwise look for Slurm's variables, which are there in many places where they mean
-    something else: inside submitit, in a shell of an allocation, in a trial that runs alone in its task.
-    Several ranks find one another by MASTER_ADDR and MASTER_PORT.
+    Lightning would otherwise read Slurm's variables, which often mean something else: inside submitit, in a
+    shell of an allocation, in a trial that is a single task of a job.
+    Several ranks connect through MASTER_ADDR and MASTER_PORT.
     """
 
     def __init__(self, task: Task) -> None:
@@ -21,7 +21,7 @@ class TaskEnvironment(ClusterEnvironment):
 
     @property
     def creates_processes_externally(self) -> bool:
-        """Always: every rank runs already."""
+        """Always: every rank is running already."""
         return True
 
     @property
@@ -36,7 +36,7 @@ class TaskEnvironment(ClusterEnvironment):
 
     @staticmethod
     def detect() -> bool:
-        """Never by itself: it is given to the Trainer."""
+        """Never: it is given to the Trainer explicitly."""
         return False
 
     def world_size(self) -> int:
@@ -44,14 +44,14 @@ class TaskEnvironment(ClusterEnvironment):
         return self._task.world_size
 
     def set_world_size(self, size: int) -> None:
-        """The launcher has decided; `build_trainer` has compared."""
+        """Nothing: the launcher sets it, and `build_trainer` has checked it."""
 
     def global_rank(self) -> int:
         """Rank among all."""
         return self._task.rank
 
     def set_global_rank(self, rank: int) -> None:
-        """The launcher has decided."""
+        """Nothing: the launcher sets it."""
 
     def local_rank(self) -> int:
         """Rank on this machine."""

@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 class AppendingCSVLogger(Logger):
     """Writes a row per call of the trainer to `path`; a metric that appears later becomes a new column.
 
-    Lightning's CSVLogger deletes the rows of an earlier attempt; here those stay that the run goes on from,
-    see `checkpoint.log_rows`. `epoch` counts from 0 and
-    `step` counts batches that closed an update, as in Lightning's other loggers.
+    Lightning's CSVLogger deletes the rows of an earlier attempt; this one keeps those up to the checkpoint,
+    see `checkpoint.log_rows`. `epoch` counts from 0 and `step` counts batches that closed an update, as in
+    Lightning's other loggers.
 
     Args:
         path: the file; its folder is made. A last line without an end, left by a kill, is dropped.
@@ -40,7 +40,7 @@ class AppendingCSVLogger(Logger):
 
     @property
     def version(self) -> str:
-        """None: attempts share the file."""
+        """Empty: attempts share the file."""
         return ""
 
     @rank_zero_only
@@ -70,7 +70,7 @@ class AppendingCSVLogger(Logger):
         return self._rows
 
     def continue_from(self, position: int) -> None:
-        """Keep so many rows: those after them will be written again."""
+        """Keep the first `position` rows: later ones will be written again."""
         self._columns = self._open()
         if self._rows < position:
             log.warning("%s has %d rows, but had %d at the checkpoint", self._path, self._rows, position)
@@ -80,7 +80,7 @@ class AppendingCSVLogger(Logger):
             self._rows = position
 
     def _open(self) -> list[str]:
-        """The columns that the file has; mends a torn last line."""
+        """The columns of the file; removes an incomplete last line."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if not self._path.exists():
             return []
@@ -93,7 +93,7 @@ class AppendingCSVLogger(Logger):
         return lines[0] if lines else []
 
     def _read(self) -> list[list[str]]:
-        """All lines of the file; the first has the columns."""
+        """All lines of the file; the first is the header."""
         with self._path.open(encoding="utf-8", newline="") as file:
             return list(csv.reader(file))
 

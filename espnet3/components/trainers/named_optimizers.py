@@ -8,7 +8,7 @@ from espnet3.config.trainer_keys import check_trainer_for_named
 
 
 class DDPWithoutReducer(DDPStrategy):
-    """DDP for a module that reduces gradients itself: all ranks begin with rank 0's weights, that is all.
+    """DDP for a module that reduces gradients itself: it only gives all ranks the weights of rank 0.
 
     Torch's DistributedDataParallel would watch every parameter and hold a second copy of all gradients.
     """

@@ -4,9 +4,9 @@ import logging
 import warnings
 
 REMARKS = (
-    # the launcher has started this process, and knows how
+    # the launcher has started this process
     r"The `srun` command is available on your system but is not used.*",
-    # our loaders decide their workers by the configuration
+    # num_workers is set in the configuration
     r".*does not have many workers which may be a bottleneck.*",
     # log_every_n_steps applies to long trainings; the means of every epoch are logged anyway
     r"The number of training batches .* is smaller than the logging interval.*",
@@ -16,7 +16,7 @@ REMARKS = (
     r"GPU available but not used.*",
     # a run directory is there before training: the launcher makes it
     r"Checkpoint directory .* exists and is not empty.*",
-    # a training without validation data is one
+    # a training may have no validation data
     r"Total length of `list` across ranks is zero.*",
     # newer torch has another name for it that older ones lack
     r".*`broadcast_buffers` is deprecated.*",
@@ -26,7 +26,7 @@ REMARKS = (
 
 
 def quieten_lightning() -> None:
-    """Show Lightning's warnings and errors only, and of the warnings those that ask for something."""
+    """Show only Lightning's errors, and those of its warnings that a user can act on."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in REMARKS:

@@ -1,15 +1,17 @@
 """Follow an attempt whose tasks this process has started: rank 0's log and progress, until all are gone."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from espnet3.errors import short_path
 from espnet3.launcher.start.tasks import RunningTasks
+from espnet3.outcomes.attempt import attempt_end, killed_ranks, missing_ranks, own_failure
 from espnet3.rundir.attempt import End
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path
 from espnet3.rundir.log_tail import LogTail
-from espnet3.rundir.outcome import TaskState, attempt_outcome, first_failure, read_task_states
+from espnet3.rundir.outcome import TaskState, read_task_states
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.stop import StopFlag
 from espnet3.terminal.screen import ProgressBar, Screen
@@ -54,9 +56,10 @@ def follow(tasks: RunningTasks, title: str, stop: StopFlag, screen: Screen, *, s
         for line in [*tail.lines(), *tail.rest()] if tail else ():
             screen.line(line)
     states = read_task_states(tasks.directory)
-    if stop.is_set() and not states:
-        return End("stopped", stop.reason or "")  # asked before any task had begun
-    return explain(tasks, states, ended, screen, stop, show_log=show_log)
+    end = attempt_end(states, tasks.world_size, ended=ended, stop_reason=stop.reason)
+    for line in cause_lines(tasks, states, end, ended, show_log=show_log):
+        screen.line(line)
+    return end
 
 
 def any_failed(directory: Path, world_size: int) -> bool:
@@ -74,46 +77,19 @@ def any_failed(directory: Path, world_size: int) -> bool:
     )
 
 
-def explain(
-    tasks: RunningTasks,
-    states: list[TaskState],
-    ended: set[int],
-    screen: Screen,
-    stop: StopFlag,
-    *,
-    show_log: bool,
-) -> End:
-    """How the tasks ended, in a word and a line; what rank 0's log does not show is put on the screen."""
-    killed = [state for state in states if state.outcome is None and state.rank not in ended]
-    missing = sorted(set(range(tasks.world_size)) - {state.rank for state in states})
-    failure = first_failure(states)
-    own_failure = failure is not None and not failure.peer_lost
-    outcome = attempt_outcome(
-        [s for s in states if s.rank not in ended or s.outcome], tasks.world_size - len(ended)
-    )
-    reason = ""
-    if own_failure and failure is not None:
-        outcome, reason = "failed", f"rank {failure.rank}: {failure.message}"
+def cause_lines(
+    tasks: RunningTasks, states: list[TaskState], end: End, ended: set[int], *, show_log: bool
+) -> Iterator[str]:
+    """Why an attempt ended so: what rank 0's log, if that is shown, does not say itself."""
+    failure = own_failure(states)
+    if failure is not None:
         if failure.rank > 0 or not show_log:
-            screen.line(f"rank {failure.rank} failed first, see {short_path(failure.log)}: {failure.message}")
-            for line in failure.traceback.rstrip().splitlines():
-                screen.line(line)
-    elif killed:
-        who = ", ".join(str(state.rank) for state in killed)
-        on = sorted({state.node for state in killed if state.node})
-        reason = f"rank {who} was killed" + (f" on {', '.join(on)}" if on else "")
-        for state in killed:
-            screen.line(f"rank {state.rank} was killed, see {short_path(state.log)}")
-    elif outcome == "stopped":
-        reason = next((state.asked_by for state in states if state.asked_by), "")
-    elif failure is not None:
-        reason = f"rank {failure.rank}: {failure.message}"
-    if outcome != "done" and not own_failure:
-        for rank in missing:
-            reason = reason or f"rank {rank} ended before it began"
-            screen.line(f"rank {rank} ended before it began:")
-            for line in tasks.early_output(rank):
-                screen.line(line)
-    if stop.is_set() and outcome == "stopped":
-        reason = stop.reason or reason
-    return End(outcome, reason)
+            yield f"rank {failure.rank} failed first, see {short_path(failure.log)}: {failure.message}"
+            yield from failure.traceback.rstrip().splitlines()
+        return
+    for state in killed_ranks(states, ended):
+        yield f"rank {state.rank} was killed, see {short_path(state.log)}"
+    if end.outcome not in ("done", "stopped"):
+        for rank in missing_ranks(states, tasks.world_size):
+            yield f"rank {rank} ended before it began:"
+            yield from tasks.early_output(rank)

@@ -17,6 +17,8 @@ from espnet3.launcher.rank.interrupts import SecondInterrupt, StopSignals
 from espnet3.launcher.start.local import local_environment, start_local
 from espnet3.launcher.start.step import start_step, step_environment
 from espnet3.launcher.start.tasks import RunningTasks
+from espnet3.outcomes.attempt import attempt_end
+from espnet3.outcomes.rank import error_summary
 from espnet3.rundir.atomic import remove_torn, write_json, write_text
 from espnet3.rundir.attempt import Begin, End, attempt_dirs, progress_mark, write_begin, write_end
 from espnet3.rundir.layout import attempt_dir, new_attempt, stage_home
@@ -152,7 +154,7 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
         except BaseException as error:
             for tasks in running:
                 tasks.kill()
-            write_end(directory, End("killed", f"{type(error).__name__}: {error}".splitlines()[0]))
+            write_end(directory, End("killed", error_summary(error)))
             raise
         end = replace(end, restarts=run_options.restarts(job, end, begin.progress))
         write_end(directory, end)
@@ -169,7 +171,7 @@ def _in_this_process(job: Job, config: DictConfig) -> End:
     install_stop_signals(task.stop, insistent=True)
     configure_logging(rank=0)
     state = run_stage(config, task, TaskState(rank=0, process={}, log=""))
-    return End(state.outcome or "failed", state.message)
+    return attempt_end([state], world_size=1)
 
 
 def start_record(job: Job, config: DictConfig, decision: Decision, command: list[str]) -> None:

@@ -13,7 +13,6 @@ from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged
 from espnet3.launcher.planning.plan import Job
 from espnet3.rundir.attempt import End
 from espnet3.rundir.layout import stage_home
-from espnet3.rundir.outcome import EXIT_CODES
 from espnet3.rundir.record import read_record
 from espnet3.terminal.screen import Screen
 
@@ -33,7 +32,7 @@ def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> Non
 
 
 def run_in_turn(jobs: Sequence[Job], config: DictConfig, run_options: RunOptions) -> End | None:
-    """Run `jobs` in order until one does not end as done, while the run directory is held by the caller.
+    """Run `jobs` in order until one does not end as done, while the caller holds the run directory.
 
     Returns:
         How the last one ended; None after a second Ctrl-C.
@@ -47,11 +46,6 @@ def run_in_turn(jobs: Sequence[Job], config: DictConfig, run_options: RunOptions
         if end is None or end.outcome != "done":
             return end
     return end
-
-
-def exit_code(end: End | None) -> int:
-    """What the command, or the job, ends with."""
-    return 130 if end is None else EXIT_CODES[end.outcome]
 
 
 def show_metrics(exp_dir: Path, home: Path, stage: str, screen: Screen) -> None:

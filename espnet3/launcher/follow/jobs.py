@@ -88,7 +88,7 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
             time.sleep(FILES_EVERY_S)
     for line in [*driver.lines(), *driver.rest()]:
         screen.line(line)
-    end = job_end(last, state)
+    end = job_end(last, state, last.states if last else (), has_log=driver.path.exists())
     if end.outcome != "done":
         screen.line(f"{label(stage)}: job {job_id} {end.reason or end.outcome}")
     return end
@@ -156,6 +156,13 @@ def _show_progress(bar: ProgressBar, screen: Screen, state: SlurmJob, attempt: A
         bar.show(heartbeat)
     else:
         bar.say(f"{state.state.lower()} {state.reason}".strip())
+
+
+def detached(chain: "Sequence[JobHandle]", exp_dir: Path, screen: Screen) -> int:
+    """Say, after Ctrl-C, that the jobs go on, and how to come back to them; returns the exit code."""
+    screen.line("detached: the jobs go on")
+    tell_how_to_follow(chain, exp_dir, screen)
+    return DETACHED_BY_CTRL_C
 
 
 def tell_how_to_follow(chain: "Sequence[JobHandle]", exp_dir: Path, screen: Screen) -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.attempt.run_stages import show_metrics
 from espnet3.launcher.follow.jobs import FILES_EVERY_S, QUEUE_EVERY_S, watch
+from espnet3.outcomes.attempt import first_failure
+from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.rundir.attempt import Attempt, read_attempts
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir, log_path
 from espnet3.rundir.log_tail import LogTail
-from espnet3.rundir.outcome import first_failure
 from espnet3.stages import label
 from espnet3.status.run_files import RunFiles, read_run
 from espnet3.status.snapshot import QueueSnapshot, query_queue
@@ -80,7 +81,7 @@ def follow_logs(exp_dir: Path, stage: str | None, rank: int, screen: Screen) -> 
     unfinished = next((one for one in statuses if one.state != "done"), None)
     if unfinished is not None:
         screen.line(described(unfinished))
-        return 75 if unfinished.state == "stopped" or unfinished.reason == SAVED else 1
+        return exit_code_of_all(["stopped" if unfinished.reason == SAVED else unfinished.state])
     if followed:
         show_metrics(exp_dir, exp_dir, followed, screen)
     return 0
@@ -186,7 +187,7 @@ def _follow_here(exp_dir: Path, now: StageStatus, rank: int, screen: Screen) -> 
             is_over = (attempt.directory / "end.json").exists()
             if not is_over and time.monotonic() - asked_at > QUEUE_EVERY_S[1]:
                 asked_at = time.monotonic()
-                is_over = attempt.outcome is not None
+                is_over = not attempt.launcher.is_alive()
             for line in tail.lines():
                 screen.line(line)
             if is_over:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, cannot_write
 from espnet3.rundir import claim
 from espnet3.terminal.screen import Screen
 
@@ -36,7 +36,7 @@ def hold_directory(directory: Path, screen: Screen, *, wait: bool) -> Iterator[N
                 screen.line(f"waiting: {shown}")
             time.sleep(0.2)
         except OSError as error:
-            raise UserError(f"can't write {error.filename or directory}: {error.strerror}") from error
+            raise cannot_write(error, directory) from error
     try:
         yield
     finally:

@@ -63,7 +63,3 @@ class StopSignals:
 def block() -> None:
     """Have signals wait, for a process that is about to start and can't handle them yet."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-
-
-TIME_LIMIT = "SIGUSR2"
-"""What `--signal` sends ahead of the time limit."""

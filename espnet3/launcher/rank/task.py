@@ -6,20 +6,20 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from espnet3.config.saved import read_config
 from espnet3.config.secrets import check_secrets_set, hide_secrets
 from espnet3.errors import UserError
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
-from espnet3.launcher.rank.lost_peer import is_lost_peer
 from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.process_exit import exit_after
 from espnet3.launcher.rank.watchdogs import end_in_time, end_with, stop_on_time
+from espnet3.outcomes.rank import rank_state
 from espnet3.rundir import claim
 from espnet3.rundir.attempt import read_attempt
 from espnet3.rundir.heartbeat import Heartbeat
@@ -28,7 +28,7 @@ from espnet3.rundir.outcome import EXIT_CODES, TaskState, write_task_state
 from espnet3.rundir.private import check_private
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.record import finish, read_record, write_record
-from espnet3.rundir.stop import StopFlag, Stopped
+from espnet3.rundir.stop import StopFlag
 from espnet3.rundir.task import StageResult, Task
 from espnet3.slurm.environment import forget_ranks
 from espnet3.stages import stage_function
@@ -67,9 +67,7 @@ def run_task(attempt: str, place: TaskPlacement) -> None:
     described = read_attempt(directory)
     assert described is not None, f"{directory} describes no attempt"
     begin = described.begin
-    config = OmegaConf.load(directory / "config.yaml")
-    assert isinstance(config, DictConfig)
-    OmegaConf.set_struct(config, True)
+    config = read_config(directory / "config.yaml")
     stop = StopFlag()
     install_stop_signals(stop)  # replaces submitit's handlers
     exp_dir = Path(config.exp_dir)
@@ -128,7 +126,7 @@ def meeting_place(environment: dict[str, str]) -> str:
     return name
 
 
-def run_stage(config: DictConfig, task: Task, state: TaskState) -> TaskState:
+def run_stage(config: DictConfig, task: Task, begun: TaskState) -> TaskState:
     """Call the stage function; whatever happens becomes an outcome. Rank 0 of a finished stage records it."""
     add_recipe_to_path(Path(config.recipe_dir))
     started = time.monotonic()
@@ -137,28 +135,25 @@ def run_stage(config: DictConfig, task: Task, state: TaskState) -> TaskState:
         result = stage_function(task.stage)(config, task)
         if task.rank == 0:
             _record(config, task.stage, result, time.monotonic() - started)
-        ending: dict[str, Any] = {"outcome": "done"}
-    except Stopped as stopped:
-        asked_by = task.stop.reason or ""
-        ending = {"outcome": "stopped", "message": str(stopped) or asked_by, "asked_by": asked_by}
-    except UserError as error:
-        log.error("%s", error)
-        ending = {"outcome": "failed", "message": str(error)}
+        return rank_state(begun, None, now=time.time())
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # anything at all must become an outcome: others wait for it
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
-        peer_lost = task.world_size > 1 and is_lost_peer(error)
-        if peer_lost:  # where it happened to be is nothing to look at; the state has it
-            log.error("%s ends: another rank is gone (%s)", task.stage, message)
-        else:
-            log.error("%s failed\n%s", task.stage, traceback.format_exc().rstrip())
-        ending = {"outcome": "failed", "message": message, "traceback": traceback.format_exc()}
-        ending["peer_lost"] = peer_lost
-        ending["ended_at"] = getattr(error, "raised_at", time.time())
-    for name in ("message", "traceback"):
-        ending[name] = hide_secrets(ending.get(name, ""), os.environ)
-    return replace(state, **{"ended_at": time.time(), **ending})
+        state = rank_state(
+            begun, error, now=time.time(), world_size=task.world_size, asked_by=task.stop.reason or ""
+        )
+    _log_error(task.stage, state)
+    message, trace = (hide_secrets(text, os.environ) for text in (state.message, state.traceback))
+    return replace(state, message=message, traceback=trace)
+
+
+def _log_error(stage: str, state: TaskState) -> None:
+    if state.peer_lost:  # where it happened to be is nothing to look at; the state has it
+        log.error("%s ends: another rank is gone (%s)", stage, state.message)
+    elif state.traceback:
+        log.error("%s failed\n%s", stage, state.traceback.rstrip())
+    elif state.outcome == "failed":
+        log.error("%s", state.message)
 
 
 def _record(config: DictConfig, stage: str, result: StageResult, seconds: float) -> None:

@@ -6,7 +6,6 @@ of forks) and touches no GPU, so that a fork of it is what a fresh process would
 ends when its standard input does.
 """
 
-import ctypes
 import json
 import os
 import select
@@ -23,9 +22,9 @@ from espnet3.launcher.rank.interrupts import STOP_SIGNALS
 from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.process_exit import exit_after
 from espnet3.launcher.rank.task import run_task
+from espnet3.parent_death import signal_on_parent_death
 from espnet3.stages.preloading import preload
 
-_PR_SET_PDEATHSIG = 1
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 
 
@@ -140,9 +139,7 @@ def _become_a_task(order: Order, place: TaskPlacement, here: TaskPlacement, warm
     import torch
 
     # A warm rank that is killed leaves nothing behind.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != warm:
-        os._exit(1)
+    signal_on_parent_death(signal.SIGKILL, warm)
     os.setpgid(0, 0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     early = Path(order.attempt) / f"early-{place.rank}.log"

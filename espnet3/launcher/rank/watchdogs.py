@@ -5,13 +5,12 @@ import os
 import signal
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
-from espnet3.launcher.rank.interrupts import TIME_LIMIT
+from espnet3.outcomes.rank import unsaved_state
 from espnet3.rundir.outcome import EXIT_CODES, TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
-from espnet3.rundir.stop import StopFlag
+from espnet3.rundir.stop import TIME_LIMIT, StopFlag
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +39,7 @@ def end_in_time(within_s: float, stop: StopFlag, directory: Path, state: TaskSta
             time.sleep(0.5)
         time.sleep(within_s)
         log.warning("asked to stop by %s, and not done with saving after %.0f s: ends", stop.reason, within_s)
-        message, asked_by = f"did not save within {within_s:.0f} s", stop.reason or ""
-        ended = replace(state, outcome="stopped", message=message, asked_by=asked_by, ended_at=time.time())
+        ended = unsaved_state(state, within_s=within_s, asked_by=stop.reason or "", now=time.time())
         write_task_state(directory, ended)
         os._exit(EXIT_CODES["stopped"])
 

@@ -1,22 +1,22 @@
 """Start an attempt's tasks over the nodes of the Slurm allocation that this process is in, with srun."""
 
-import ctypes
 import os
 import signal
 import subprocess
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from espnet3.launcher.planning.plan import Job
 from espnet3.launcher.start.tasks import free_port, last_lines, task_environment
+from espnet3.parent_death import signal_on_parent_death
 from espnet3.rundir.attempt import Begin
 from espnet3.rundir.layout import log_path
 from espnet3.slurm.srun import srun_command
 from espnet3.slurm.step import node_address, srun_environment
 
 _STEP_ENDS_S = 60.0
-_PR_SET_PDEATHSIG = 1
 
 
 class StepTasks:
@@ -80,10 +80,9 @@ def start_step(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> StepTa
 
 def start_srun(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
     """Start an srun that passes SIGUSR1 on to its tasks when this process dies; `options` are of Popen."""
-    libc = ctypes.CDLL(None)
     return subprocess.Popen(
         command,
-        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1, 0, 0, 0),
+        preexec_fn=partial(signal_on_parent_death, signal.SIGUSR1, os.getpid()),
         start_new_session=True,  # Ctrl-C on the terminal is for the command, which passes it on
         **options,
     )

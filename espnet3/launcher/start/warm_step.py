@@ -49,7 +49,7 @@ class WarmStep:
         return self._srun.poll() is None
 
     def order(self, order: Order) -> None:
-        """Tell all ranks; in vain where they are gone."""
+        """Tell all ranks; those that are gone are left out."""
         if order.attempt:
             self.exits = {}
         assert self._srun.stdin is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from espnet3.config.secrets import saved_text
-from espnet3.errors import UserError
+from espnet3.errors import cannot_write
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job
 from espnet3.launcher.submit.request import JobRequest
@@ -85,7 +85,7 @@ def describe_chain(
             write_job(_folder(config, one), one, saved_text(config))
             (exp_dir / "logs" / job.stage).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"can't write {error.filename or exp_dir}: {error.strerror}") from error
+            raise cannot_write(error, exp_dir) from error
         described.append(one)
         after = folder_name
     return described

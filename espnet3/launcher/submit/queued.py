@@ -62,6 +62,6 @@ def refuse_if_queued(exp_dir: Path) -> None:
         first, where = queued[0], short_path(exp_dir)
         state = first.seen.state if first.seen else "queued"
         raise UserError(
-            f"{where} is held by Slurm job {first.job_id} ({first.stage}, {state}): follow it with"
+            f"{where} is in use by Slurm job {first.job_id} ({first.stage}, {state}): follow it with"
             f" `espnet3 logs -f {where}`, end it with `espnet3 cancel {where}`, or give tag=NAME"
         )

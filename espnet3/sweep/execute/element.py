@@ -13,9 +13,11 @@ from espnet3.errors import UserError
 from espnet3.launcher.attempt.run_stage import StartStep
 from espnet3.launcher.batch import run_job as batch
 from espnet3.launcher.planning.plan import main_job, plan
-from espnet3.launcher.rank.interrupts import TIME_LIMIT, StopSignals
+from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.rank.task import redirect_output
 from espnet3.launcher.start.warm_step import WarmSteps
+from espnet3.outcomes.rank import error_summary
+from espnet3.outcomes.restart import RestartDecision, decide_restart, restarts_in_place
 from espnet3.rundir.atomic import write_text
 from espnet3.rundir.attempt import End
 from espnet3.rundir.job import (
@@ -27,6 +29,7 @@ from espnet3.rundir.job import (
 )
 from espnet3.rundir.layout import job_log, jobs_dir
 from espnet3.rundir.private import check_private
+from espnet3.rundir.stop import TIME_LIMIT
 from espnet3.slurm.own_job import own_slurm_job_id, stop_at
 from espnet3.sweep.jobs.array import own_job, read_array
 from espnet3.sweep.trials.folder import trial_dir
@@ -72,9 +75,9 @@ def _run(folder: Path) -> int:
 
 def _run_in_turn(sweep: Path, log: Path, own: Sequence[Own]) -> int:
     """Run several trials, of which none ends the others; what an earlier start has ended is left alone."""
-    told = [read_job_end(_folder(sweep, *one)) for one in own]
-    bad = any(end is not None and end.outcome != "done" for end in told)
-    left = [one for one, end in zip(own, told, strict=True) if end is None]
+    ends = [read_job_end(_folder(sweep, *one)) for one in own]
+    bad = any(end is not None and end.outcome != "done" for end in ends)
+    left = [one for one, end in zip(own, ends, strict=True) if end is None]
     if not left:
         return int(bad)
     resources = main_job(plan(trial_config(sweep, left[0][0]), left[0][1].stages)).resources
@@ -86,31 +89,31 @@ def _run_in_turn(sweep: Path, log: Path, own: Sequence[Own]) -> int:
                 if number and limit is not None and time.time() >= limit:
                     interrupts.stop.set(TIME_LIMIT)
                 if interrupts.stop.is_set():  # between two trials
-                    ran = batch.stopped(interrupts.stop.reason or "")
+                    decision = decide_restart(End("stopped", interrupts.stop.reason or ""))
                 else:
-                    ran = _run_to_its_end(sweep, *one, steps.start)
-                if ran.after != "exit":
-                    return batch.leave(_folder(sweep, *one), ran, Screen())
-                bad |= ran.code != 0
+                    decision = _run_to_its_end(sweep, *one, steps.start)
+                if decision.after != "exit":
+                    return batch.leave(_folder(sweep, *one), decision, Screen())
+                bad |= decision.exit_code != 0
     finally:
         steps.end()
     return int(bad)
 
 
-def _run_to_its_end(sweep: Path, trial: Trial, job: SubmittedJob, start: StartStep) -> batch.Ran:
+def _run_to_its_end(sweep: Path, trial: Trial, job: SubmittedJob, start: StartStep) -> RestartDecision:
     """Run a trial; one whose rank was killed starts again in place: the job is not its alone."""
     folder = _folder(sweep, trial, job)
     while True:
         try:
             _describe(sweep, trial, job)
-            ran = batch.run_job(folder, Screen(), start)
+            decision = batch.run_job(folder, Screen(), start)
         except Exception as error:  # a bug, which the other trials may not meet
             traceback.print_exc()
-            ran = batch.Ran(End("failed", f"{type(error).__name__}: {error}".splitlines()[0]))
+            decision = RestartDecision(End("failed", error_summary(error)))
             with suppress(OSError):
-                write_job_end(folder, ran.end)
-        if ran.after != "requeue" or (ran.end is not None and ran.end.outcome == "stopped"):
-            return ran
+                write_job_end(folder, decision.end)
+        if not restarts_in_place(decision):
+            return decision
 
 
 def _describe(sweep: Path, trial: Trial, job: SubmittedJob) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from subprocess import Popen
 
 from espnet3.launcher.rank.interrupts import SecondInterrupt, StopSignals
-from espnet3.rundir.outcome import EXIT_CODES
+from espnet3.outcomes.exit_code import ENDED_AT_ONCE, end_without_result, exit_code_of_all
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.execute.trial_process import start_trial, trial_log
 from espnet3.sweep.show.results import read_sweep_status
@@ -18,7 +18,6 @@ from espnet3.sweep.show.states import TrialState
 from espnet3.sweep.show.tracker import Tracker
 
 POLL_S = 0.1
-ENDED_AT_ONCE = 130
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def run_here(
     command: str,
     ended: Callable[[str], None] = lambda name: None,
 ) -> int:
-    """Run trials in order, `at_once` at a time, while the sweep is held by the caller.
+    """Run trials in order, `at_once` at a time, while the caller holds the sweep.
 
     One that fails does not end the others. Ctrl-C asks those that run to stop, and starts no more.
 
@@ -89,15 +88,16 @@ def run_here(
         except BaseException:
             _kill(running)
             raise
-        return EXIT_CODES["stopped"] if interrupts.stop.is_set() else 0
+        return exit_code_of_all(["stopped"] if interrupts.stop.is_set() else [])
 
 
 def _note_end(sweep: Path, name: str, code: int, tracker: Tracker) -> None:
     (row,) = read_sweep_status(sweep, names=[name], queue=QueueSnapshot()).rows
     state = row.state
-    if state.state in ("missing", "running"):  # it left no word of its end
+    if state.state in ("missing", "running"):
         output = trial_log(sweep, name).read_text(errors="replace").strip().splitlines()
-        state = TrialState("failed", (output or [f"exit code {code}"])[-1])
+        end = end_without_result(code, output)
+        state = TrialState(end.outcome, end.reason)
     tracker.note(name, state, row.objective)
 
 

@@ -4,16 +4,14 @@ import argparse
 import os
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, STDOUT, Popen
 from typing import Any
 
 from espnet3.errors import UserError
 from espnet3.launcher.rank.interrupts import StopSignals, block
+from espnet3.parent_death import signal_on_parent_death
 from espnet3.sweep.trials.folder import trial_dir
-
-_PR_SET_PDEATHSIG = 1
 
 
 def trial_log(sweep: Path, name: str) -> Path:
@@ -58,7 +56,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--force", action="store_true")
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(arguments)
-    _end_with(options.parent)
+    signal_on_parent_death(signal.SIGTERM, options.parent)
     try:
         with StopSignals(insistent=False):
             return _run(options)
@@ -71,9 +69,10 @@ def _run(options: Any) -> int:
     from functools import partial
 
     from espnet3.launcher.attempt.run_stage import RunOptions
-    from espnet3.launcher.attempt.run_stages import exit_code, run_in_turn
+    from espnet3.launcher.attempt.run_stages import run_in_turn
     from espnet3.launcher.planning.claims import hold_directory
     from espnet3.launcher.planning.plan import plan
+    from espnet3.outcomes.exit_code import exit_code
     from espnet3.slurm.allocation import read_allocation
     from espnet3.sweep.trials.trial import read_trial, trial_config
     from espnet3.terminal.screen import Screen
@@ -93,16 +92,6 @@ def _run(options: Any) -> int:
     jobs = plan(config, options.stages, read_allocation(os.environ))
     with hold_directory(Path(config.exp_dir), screen, wait=False):
         return exit_code(run_in_turn(jobs, config, run_options))
-
-
-def _end_with(parent: int) -> None:
-    """Have the kernel send SIGTERM to this process when its parent is gone, whatever that dies of."""
-    import ctypes
-
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class SubmissionResult:
 def submit_some(
     sweep: Path, waiting: Sequence[WaitingArray], *, force: bool, command: list[str], screen: Screen
 ) -> SubmissionResult:
-    """Submit arrays in order, parts of them if need be; the sweep is held by the caller.
+    """Submit arrays in order, parts of them if need be; the caller holds the sweep.
 
     Raises:
         UserError: Slurm refuses, or does not answer; what was queued before that stays, and is named.

@@ -7,14 +7,13 @@ from pathlib import Path
 from espnet3.errors import short_path
 from espnet3.rundir.job import read_job_id
 from espnet3.slurm.command import SlurmAway
+from espnet3.slurm.queue import SHOWN_AFTER_S
 from espnet3.sweep.jobs.array import read_array
 from espnet3.sweep.jobs.submit import adopt
 from espnet3.sweep.show.states import TrialState, query_trial_jobs, read_trial_files, state_of
 from espnet3.sweep.trials.folder import array_dir, array_numbers, trial_dir
 from espnet3.sweep.trials.record import ListedTrial
 
-_COMES_TO_LIGHT_S = 2.0
-"""Slurm may show a job so late that a command has handed to it before it was killed."""
 _RECENT_S = 60.0
 
 
@@ -29,7 +28,7 @@ def settled_states(
         SlurmAway: Slurm does not say what is queued.
     """
     if any(_is_recent(sweep, number) for number in array_numbers(sweep)):
-        time.sleep(_COMES_TO_LIGHT_S)
+        time.sleep(SHOWN_AFTER_S)
     there = [name for name in names if trial_dir(sweep, name).is_dir()]
     files = [read_trial_files(sweep, name, listed[name].stages) for name in there]
     queue = query_trial_jobs(files)

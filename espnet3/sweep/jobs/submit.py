@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from espnet3.errors import UserError
+from espnet3.errors import cannot_write
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import SubmissionRefused, new_token, submit, try_out
 from espnet3.rundir.job import read_job_id, write_submission
@@ -103,7 +103,7 @@ def submit_part(
     force: bool,
     command: list[str],
 ) -> str:
-    """Submit one array; the sweep is held by the caller, and its trials are described.
+    """Submit one array; the caller holds the sweep, and its trials are described.
 
     Side effects: a folder for the array in the sweep, and one for its job in the run directory of each trial.
 
@@ -129,7 +129,7 @@ def submit_part(
     try:
         write_array(sweep, folder, array)
     except OSError as error:
-        raise UserError(f"can't write {error.filename or folder}: {error.strerror}") from error
+        raise cannot_write(error, folder) from error
     try:
         return submit(job_request(part, folder, name=name, token=array.token, after=after)).job_id
     except SubmissionRefused:

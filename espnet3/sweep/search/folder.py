@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, cannot_write
 from espnet3.rundir.private import check_private, make_private
 from espnet3.sweep.trials.folder import is_sweep
 from espnet3.sweep.trials.search_record import search_dir
@@ -24,7 +24,7 @@ def made(sweep: Path) -> Iterator[None]:
     except FileExistsError:
         check_private(folder)
     except OSError as error:
-        raise UserError(f"can't write {error.filename or folder}: {error.strerror}") from error
+        raise cannot_write(error, folder) from error
     try:
         yield
     except UserError:

@@ -7,7 +7,7 @@ from espnet3.errors import UserError, short_path
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.submit.submission import SubmissionRefused
-from espnet3.rundir.outcome import EXIT_CODES
+from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.patience import Patience
@@ -231,6 +231,4 @@ class Search:
             self._screen.line(f"`espnet3 resume {where}` runs once more what has failed")
         if code:
             return code
-        if set(states) <= {"done"}:
-            return 0 if self._trials.succeeded else 1
-        return EXIT_CODES["stopped"] if set(states) <= {"done", "stopped"} else 1
+        return exit_code_of_all(states) or int(not self._trials.succeeded)

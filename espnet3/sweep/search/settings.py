@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from espnet3.config.compose import Recipe, open_with_sweeper
-from espnet3.config.overrides import nearest, parse_overrides
-from espnet3.errors import UserError
+from espnet3.config.overrides import parse_overrides
+from espnet3.errors import UserError, suggestion
 
 NAME = "optuna"
 GROUP = "hydra/sweeper"
@@ -48,8 +48,8 @@ def asks_for_search(recipe: Recipe, overrides: Sequence[str]) -> bool:
     typed = [override.value() for override in given if override.key_or_group == GROUP]
     if typed:
         if typed[-1] not in ("basic", NAME):
-            guess = nearest(str(typed[-1]), ["basic", NAME])
-            hint = f"did you mean {guess[0]}?" if guess else f"there are: basic (a grid), {NAME} (a search)"
+            there_are = f"there are: basic (a grid), {NAME} (a search)"
+            hint = suggestion(str(typed[-1]), ["basic", NAME], otherwise=there_are)
             raise UserError(f"{GROUP}={typed[-1]}: there is no such sweeper here; {hint}")
         return bool(typed[-1] == NAME)
     if not any(GROUP in path.read_text(errors="replace") for path in recipe.conf.rglob("*.yaml")):
@@ -69,8 +69,7 @@ def refuse_unknown(overrides: Sequence[str]) -> None:
         name = name.partition(".")[0]
         if whole or not name or name in KEYS:
             continue
-        guess = nearest(name, KEYS)
-        hint = f"did you mean {guess[0]}?" if guess else f"known are {', '.join(KEYS)}"
+        hint = suggestion(name, KEYS)
         raise UserError(f"{override.input_line}: {NAME} here has no key {name}; {OTHERS.get(name, hint)}")
 
 

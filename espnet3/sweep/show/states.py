@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from espnet3.rundir.outcome import TaskState, first_failure
+from espnet3.outcomes.attempt import first_failure
+from espnet3.rundir.outcome import TaskState
 from espnet3.rundir.record import Record, read_record
 from espnet3.stages import STAGES
 from espnet3.status.run_files import RunFiles, read_run
@@ -19,7 +20,6 @@ from espnet3.sweep.trials.folder import trial_dir
 State = Literal["queued", "running", "done", "failed", "stopped", "cancelled", "killed", "missing"]
 """missing: nothing has run it, and nothing will before the same command, or `espnet3 resume`, is given."""
 UNDER_WAY: tuple[State, ...] = ("queued", "running")
-NOT_DONE: tuple[State, ...] = ("failed", "killed", "cancelled", "stopped", "missing")
 OWN_STAGES = ("train", "validate")
 """Those that fill the trial's own folder; what the others make is shared."""
 _STATES: dict[StageState, State] = {
@@ -111,7 +111,7 @@ def failure_of(trial: TrialFiles) -> TaskState | None:
     last = max(
         (stage for stage in trial.run.stages if stage.attempt), key=lambda stage: stage.began_at, default=None
     )
-    return first_failure(list(last.tasks)) if last else None
+    return first_failure(last.tasks) if last else None
 
 
 def _message(status: StageStatus) -> str:

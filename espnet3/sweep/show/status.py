@@ -1,7 +1,6 @@
 """`espnet3 status` of sweeps: one line per trial, once or again and again, or as JSON."""
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.errors import short_path
+from espnet3.rundir.atomic import without_nan
 from espnet3.status.show import FILES_EVERY_S, QUEUE_EVERY_S
 from espnet3.status.table import Line
 from espnet3.sweep.show.results import read_sweep, read_sweep_status
@@ -51,7 +51,7 @@ def watch_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
 
 def print_document(sweeps: Sequence[Path]) -> None:
     """Everything that is told of sweeps, for a program."""
-    print(json.dumps([_finite(asdict(read_sweep(sweep))) for sweep in sweeps], indent=2, default=str))
+    print(json.dumps([without_nan(asdict(read_sweep(sweep))) for sweep in sweeps], indent=2, default=str))
 
 
 def mention_sweeps(here: Path, screen: Screen) -> None:
@@ -62,12 +62,3 @@ def mention_sweeps(here: Path, screen: Screen) -> None:
         count = len(record.trials) if record else 0
         where = short_path(file.parent)
         screen.styled([(f"sweep {where}: {count} trials, see `espnet3 status {where}`", "")])
-
-
-def _finite(value: Any) -> Any:
-    """As JSON has it, which knows no NaN."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import training_runs as runs
 from espnet3.components.callbacks.progress import Progress, batches_left
 from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.task import Task
@@ -26,7 +27,7 @@ def lines(caplog):
     return [record.getMessage() for record in caplog.records if record.getMessage().startswith("epoch")]
 
 
-def test_the_heartbeat_says_epoch_batch_and_metrics(runs, tmp_path):
+def test_the_heartbeat_says_epoch_batch_and_metrics(tmp_path):
     task = Task("train", heartbeat=Kept(tmp_path / "beat.json"))
     train, valid = [runs.data(index) for index in range(3)], [runs.data(0)]
     runs.fit(train, tmp_path, valid=valid, task=task, callbacks=[Progress(task)], max_epochs=2)
@@ -38,7 +39,7 @@ def test_the_heartbeat_says_epoch_batch_and_metrics(runs, tmp_path):
     assert set(beats[-1]["metrics"]) == {"train/loss", "valid/loss"}
 
 
-def test_the_heartbeat_says_speed_memory_and_when_it_will_end(runs, tmp_path):
+def test_the_heartbeat_says_speed_memory_and_when_it_will_end(tmp_path):
     task = Task("train", heartbeat=Kept(tmp_path / "beat.json"))
     train = [runs.data(index) for index in range(3)]
     runs.fit(train, tmp_path, task=task, callbacks=[Progress(task)], max_epochs=2)
@@ -64,7 +65,7 @@ def test_batches_left(limits, left):
     assert batches_left(trainer, 6) == left
 
 
-def test_no_metric_is_read_before_the_heartbeat_is_due(runs, tmp_path, monkeypatch):
+def test_no_metric_is_read_before_the_heartbeat_is_due(tmp_path, monkeypatch):
     task = Task("train", heartbeat=Heartbeat(tmp_path / "beat.json", every_s=1e9))
     read = []
     monkeypatch.setattr("espnet3.components.callbacks.progress._floats", lambda *_: read.append(1) or {})
@@ -76,7 +77,7 @@ def test_no_metric_is_read_before_the_heartbeat_is_due(runs, tmp_path, monkeypat
     assert len(read) == 2, "for the heartbeat and the line at the end of the epoch only"
 
 
-def test_each_epoch_ends_with_one_line(runs, tmp_path, caplog):
+def test_each_epoch_ends_with_one_line(tmp_path, caplog):
     task = Task.single("train")
     with caplog.at_level(logging.INFO, logger="espnet3"):
         train, valid = [runs.data(index) for index in range(3)], [runs.data(0)]
@@ -87,7 +88,7 @@ def test_each_epoch_ends_with_one_line(runs, tmp_path, caplog):
     assert second.startswith("epoch 2/2: ")
 
 
-def test_a_long_epoch_has_lines_in_between(runs, tmp_path, caplog):
+def test_a_long_epoch_has_lines_in_between(tmp_path, caplog):
     task = Task.single("train")
     with caplog.at_level(logging.INFO, logger="espnet3"):
         runs.fit([runs.data(0)] * 2, tmp_path, callbacks=[Progress(task, log_every_s=0.0)])
@@ -98,7 +99,7 @@ def test_a_long_epoch_has_lines_in_between(runs, tmp_path, caplog):
     ]
 
 
-def test_only_rank_0_logs_lines(runs, tmp_path, caplog):
+def test_only_rank_0_logs_lines(tmp_path, caplog):
     progress = Progress(Task("train", rank=1, world_size=2), log_every_s=0.0)
     with caplog.at_level(logging.INFO, logger="espnet3"):
         runs.fit([runs.data(0)], tmp_path, callbacks=[progress])

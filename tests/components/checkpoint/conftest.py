@@ -1,53 +1,26 @@
-"""Gives the tests of checkpoints what they train and compare, a corpus, and answers of other processes."""
+"""Gives the tests of checkpoints a corpus, a comparison, and answers of other processes."""
 
-import importlib
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import torch
 
-HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="session")
-def _modules():
-    """The modules beside this file, which import one another and are named in configurations."""
-    sys.path.insert(0, str(HERE))
-    threads = torch.get_num_threads()
-    yield {name: importlib.import_module(name) for name in ("resume_cases", "resume_ends", "resume_runs")}
-    torch.set_num_threads(threads)
-    if str(HERE) in sys.path:  # other tests put the path back to what it was
-        sys.path.remove(str(HERE))
+import resume_cases
+import resume_ends
+import resume_script
 
 
 @pytest.fixture(scope="session")
-def resume_cases(_modules):
-    return _modules["resume_cases"]
-
-
-@pytest.fixture(scope="session")
-def resume_ends(_modules):
-    return _modules["resume_ends"]
-
-
-@pytest.fixture(scope="session")
-def resume_runs(_modules):
-    return _modules["resume_runs"]
-
-
-@pytest.fixture(scope="session")
-def corpus(resume_cases, tmp_path_factory):
+def corpus(tmp_path_factory):
     directory = tmp_path_factory.mktemp("corpus")
     resume_cases.make_corpus(directory)
     return directory
 
 
 @pytest.fixture
-def equal_ends(resume_ends):
+def equal_ends():
     """Fails unless two trainings have left the same, in every bit."""
 
     def check(one, other):
@@ -62,7 +35,7 @@ def answer(tmp_path):
 
     def run(*arguments):
         done = subprocess.run(
-            [sys.executable, str(HERE / "resume_script.py"), str(tmp_path), *arguments],
+            [sys.executable, resume_script.__file__, str(tmp_path), *arguments],
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

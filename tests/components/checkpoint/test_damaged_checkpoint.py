@@ -5,12 +5,13 @@ import os
 import pytest
 import torch
 
+import resume_ends
+import resume_runs
+
 pytestmark = pytest.mark.slow
 
 
-def test_the_newest_checkpoints_may_be_damaged_or_of_another_model(
-    resume_runs, resume_ends, corpus, tmp_path, equal_ends, caplog
-):
+def test_the_newest_checkpoints_may_be_damaged_or_of_another_model(corpus, tmp_path, equal_ends, caplog):
     resume_runs.train("plateau", corpus, tmp_path / "undisturbed")
     everything = tmp_path / "everything"
     resume_runs.train("plateau", corpus, everything, every_n_batches=1, keep_last=1000)
@@ -33,15 +34,13 @@ def test_the_newest_checkpoints_may_be_damaged_or_of_another_model(
     assert len(warnings) == 3
     assert cut.name in warnings[0] and "BadZipFile" in warnings[0]
     assert flipped.name in warnings[1] and "is damaged" in warnings[1]
-    assert foreign.name in warnings[2] and "no checkpoint of a training" in warnings[2]
+    assert foreign.name in warnings[2] and "not a checkpoint of a training" in warnings[2]
     assert sorted(path.name for path in folder.glob("*.rejected")) == sorted(
         f"{path.name}.rejected" for path in contents
     )
 
 
-def test_a_kill_between_a_checkpoint_and_the_list_of_the_best_loses_no_entry(
-    resume_runs, resume_ends, corpus, tmp_path, equal_ends
-):
+def test_a_kill_between_a_checkpoint_and_the_list_of_the_best_loses_no_entry(corpus, tmp_path, equal_ends):
     resume_runs.train("plateau", corpus, tmp_path / "undisturbed")
     home = tmp_path / "killed"
     resume_ends.killed_after(tmp_path / "undisturbed", "epoch=1-step=9.ckpt", home)
@@ -51,9 +50,7 @@ def test_a_kill_between_a_checkpoint_and_the_list_of_the_best_loses_no_entry(
 
 
 @pytest.mark.parametrize("last", [None, "epoch=1-step=9.ckpt"])
-def test_a_link_to_the_last_that_was_lost_or_is_old_is_made_again(
-    resume_runs, resume_ends, corpus, tmp_path, last
-):
+def test_a_link_to_the_last_that_was_lost_or_is_old_is_made_again(corpus, tmp_path, last):
     resume_runs.train("plateau", corpus, tmp_path)
     folder = tmp_path / "checkpoints"
     (folder / "last.ckpt").unlink()

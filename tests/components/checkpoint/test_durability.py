@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import resume_ends
+import resume_runs
+
 
 @pytest.fixture
 def events(monkeypatch):
@@ -30,7 +33,7 @@ def _name_of_open(descriptor):
 
 
 def test_rows_then_the_checkpoint_then_its_name_are_on_the_disk_before_an_older_one_goes(
-    resume_runs, resume_ends, corpus, tmp_path, events
+    corpus, tmp_path, events
 ):
     home = tmp_path / "run"
     resume_runs.train("plateau", corpus, home, every_n_batches=1)

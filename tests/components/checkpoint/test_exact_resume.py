@@ -1,12 +1,13 @@
 """A resumed run is the run: weights, optimizers, counters, random generators and log rows, bit for bit."""
 
-from pathlib import Path
-
 import pytest
+
+import resume_cases
+import resume_runs
+import resume_script
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).with_name("resume_script.py")
 CASES = [
     "plateau",
     "validating inside",
@@ -20,7 +21,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_can_be_resumed_from_every_checkpoint(resume_runs, corpus, tmp_path, case):
+def test_it_can_be_resumed_from_every_checkpoint(corpus, tmp_path, case):
     found = resume_runs.resumed_everywhere(case, corpus, tmp_path)
     assert found["different"] == {}
     assert found["checkpoints"] >= 9, "one after every batch"
@@ -35,7 +36,7 @@ def test_it_can_be_resumed_from_every_checkpoint(resume_runs, corpus, tmp_path, 
     ],
 )
 def test_ranks_can_be_resumed_from_every_checkpoint(answers_of_ranks, tmp_path, world_size, cases):
-    found = answers_of_ranks(SCRIPT, tmp_path, world_size, "everywhere", *cases)[0]
+    found = answers_of_ranks(resume_script.__file__, tmp_path, world_size, "everywhere", *cases)[0]
     assert list(found) == cases
     for case, what in found.items():
         assert what["different"] == {}, case
@@ -54,7 +55,7 @@ def test_ranks_can_be_resumed_from_every_checkpoint(answers_of_ranks, tmp_path, 
     ],
 )
 def test_a_stop_in_every_batch_of_training_and_validation_leaves_no_trace(
-    resume_runs, corpus, tmp_path, equal_ends, case, batches
+    corpus, tmp_path, equal_ends, case, batches
 ):
     resume_runs.train(case, corpus, tmp_path / "undisturbed")
     told = resume_runs.stopped_everywhere(case, corpus, tmp_path / "stopped")
@@ -69,11 +70,11 @@ def test_more_than_twenty_kills_and_stops_of_one_training_leave_no_trace(answer,
     assert told["kills"] >= 22 and told["torn"] >= 5 and told["asked"] >= 4
 
 
-def test_another_number_of_ranks_goes_on_and_sees_every_utterance_of_the_epoch_once(resume_cases, answer):
+def test_another_number_of_ranks_goes_on_and_sees_every_utterance_of_the_epoch_once(answer):
     told = answer("sizes", "named")  # stopped with gradients that wait for an update
     assert told["codes"] == [[75] * 2, [75] * 3, [0]]
     for before, now in ((2, 3), (3, 1)):
-        assert f"trained on {before} ranks before, on {now} from here on" in told["warned"]
+        assert f"trained on {before} ranks before, on {now} from now on" in told["warned"]
     for epoch in (0, 1):
         uids = [uid for rank in told["seen"] for number, batch in rank if number == epoch for uid in batch]
         assert sorted(uids) == sorted(f"train-{number}" for number in range(resume_cases.TRAIN))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import resume_runs
 from espnet3.errors import UserError
 from espnet3.rundir.stop import Stopped
 
@@ -16,7 +17,7 @@ KEPT = ["epoch=0-batch=3-step=3.ckpt", "last.ckpt"]
 
 
 @pytest.fixture
-def begun(resume_runs, corpus):
+def begun(corpus):
     """Trains in a directory until the third batch is saved."""
 
     def begin(home):
@@ -41,13 +42,11 @@ resume_runs.train("plateau", corpus, home)
 """
 
 
-def test_a_write_that_fails_is_told_and_leaves_the_earlier_checkpoint(
-    resume_runs, corpus, tmp_path, begun, equal_ends
-):
+def test_a_write_that_fails_is_told_and_leaves_the_earlier_checkpoint(corpus, tmp_path, begun, equal_ends):
     """Where a file may not grow any more, the disk is full for the program."""
     home = tmp_path / "full"
     begun(home)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(resume_runs.__file__).parent)}
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(corpus), str(home)],
         env=environment,
@@ -58,7 +57,7 @@ def test_a_write_that_fails_is_told_and_leaves_the_earlier_checkpoint(
     )
     assert done.returncode == 1
     last_line = done.stderr.strip().splitlines()[-1]
-    assert "UserError" in last_line and "was not written: File too large; make room" in last_line
+    assert "UserError" in last_line and "was not written: File too large; free some space" in last_line
     assert files_of(home) == KEPT
     resume_runs.train("plateau", corpus, home)
     resume_runs.train("plateau", corpus, tmp_path / "undisturbed")
@@ -86,11 +85,11 @@ def small_disk(tmp_path):
     ("left", "told"),
     [
         (500_000, r"epoch=1-step=9\.ckpt was not written: it needs 1\.\d MB, the disk has 0\.[45] MB left"),
-        (0, r"No space left on device.*make room \(the earlier checkpoints are whole\) and start again"),
+        (0, r"No space left on device.*free some space and start again"),
     ],
 )
 def test_a_disk_without_room_is_told_before_the_checkpoint_is_written(
-    resume_runs, corpus, tmp_path, small_disk, begun, equal_ends, left, told
+    corpus, tmp_path, small_disk, begun, equal_ends, left, told
 ):
     home, filler = small_disk / "run", small_disk / "filler"
     begun(home)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+import training_runs as runs
 from espnet3.components.checkpoint.folder import Position, position_of
 from espnet3.components.checkpoint.ranking import best_checkpoint, read_ranking
 from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
@@ -13,7 +14,7 @@ from espnet3.rundir.task import Task
 
 
 @pytest.fixture(scope="module")
-def undisturbed(runs, tmp_path_factory):
+def undisturbed(tmp_path_factory):
     return runs.checkpointed(Task.single("train"), tmp_path_factory.mktemp("undisturbed"))
 
 
@@ -26,7 +27,7 @@ def undisturbed(runs, tmp_path_factory):
         ((1, 4), "batch 5 of epoch 2"),  # validation follows: the resumed run does it
     ],
 )
-def test_a_run_that_was_stopped_and_continued_is_the_undisturbed_run(runs, undisturbed, tmp_path, stop, told):
+def test_a_run_that_was_stopped_and_continued_is_the_undisturbed_run(undisturbed, tmp_path, stop, told):
     with pytest.raises(Stopped, match=told):
         runs.checkpointed(Task.single("train"), tmp_path, stop=stop)
     torch.manual_seed(99)
@@ -35,7 +36,7 @@ def test_a_run_that_was_stopped_and_continued_is_the_undisturbed_run(runs, undis
 
 
 @pytest.mark.parametrize("more", [{"epochs": 3}, {"epochs": -1, "max_steps": 15}])
-def test_a_finished_training_continues_to_the_same_end(runs, undisturbed, tmp_path, more):
+def test_a_finished_training_continues_to_the_same_end(undisturbed, tmp_path, more):
     runs.checkpointed(Task.single("train"), tmp_path, epochs=1)
     torch.manual_seed(99)
     continued = runs.checkpointed(Task.single("train"), tmp_path, continued=True, **more)
@@ -44,7 +45,7 @@ def test_a_finished_training_continues_to_the_same_end(runs, undisturbed, tmp_pa
 
 
 @pytest.mark.parametrize("steps", [(7, 15), (5, 15), (10, 12)])
-def test_a_training_that_max_steps_has_ended_continues(runs, tmp_path, steps):
+def test_a_training_that_max_steps_has_ended_continues(tmp_path, steps):
     first, second = steps
     options = {"epochs": -1}
     expected = runs.checkpointed(Task.single("train"), tmp_path / "whole", max_steps=second, **options)
@@ -55,7 +56,7 @@ def test_a_training_that_max_steps_has_ended_continues(runs, tmp_path, steps):
         assert runs.same(continued[part], expected[part]), part
 
 
-def test_the_newest_and_the_best_are_kept_and_nothing_else(runs, tmp_path):
+def test_the_newest_and_the_best_are_kept_and_nothing_else(tmp_path):
     runs.checkpointed(Task.single("train"), tmp_path, epochs=6)
     directory = tmp_path / "checkpoints"
     best = read_ranking(directory).best
@@ -68,7 +69,7 @@ def test_the_newest_and_the_best_are_kept_and_nothing_else(runs, tmp_path):
     assert content["state_dict"].keys() == {"linear.weight", "linear.bias"}
 
 
-def test_batches_of_all_epochs_are_counted_whatever_they_update(runs, tmp_path):
+def test_batches_of_all_epochs_are_counted_whatever_they_update(tmp_path):
     checkpoints = RunCheckpoint(tmp_path, "train/loss", keep_last=100, every_n_batches=3)
     batches = [runs.data(index) for index in range(10)]
     runs.fit(batches, tmp_path, callbacks=[checkpoints], max_epochs=2, accumulate_grad_batches=2)
@@ -84,10 +85,10 @@ class Careless(Callback):
         return {"where": Path("here")}
 
 
-def test_a_checkpoint_that_could_not_be_read_again_is_told_when_the_first_is_written(runs, tmp_path):
+def test_a_checkpoint_that_could_not_be_read_again_is_told_when_the_first_is_written(tmp_path):
     checkpoints = RunCheckpoint(tmp_path, "train/loss", every_n_batches=2)
     batches = [runs.data(index) for index in range(10)]
-    told = r"batch=2-step=2\.ckpt could not be read again: it holds a pathlib\.PosixPath; .*callback"
+    told = r"batch=2-step=2\.ckpt can't be read back: it holds a pathlib\.PosixPath; .*callback"
     with pytest.raises(UserError, match=told):
         runs.fit(batches, tmp_path, callbacks=[checkpoints, Careless()])
     assert not list(tmp_path.glob("*.ckpt"))

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from espnet3.components.data.batching import (
     Deal,
+    batches_of_rank,
     bucketed_batches,
     fit_rest_to_world_size,
     fit_to_world_size,
     left_after,
-    of_rank,
     plain_batches,
     shuffled,
 )
@@ -111,7 +111,7 @@ def test_ranks_share_all_utterances_in_equally_many_batches(count, batch_size, w
             fit_to_world_size(batches, world_size)
         return
     fitted = fit_to_world_size(batches, world_size)
-    shares = [of_rank(fitted, rank, world_size) for rank in range(world_size)]
+    shares = [batches_of_rank(fitted, rank, world_size) for rank in range(world_size)]
     assert len({len(share) for share in shares}) == 1
     assert all(batch for share in shares for batch in share)
     assert utterances(chain.from_iterable(shares)) == list(range(count))
@@ -161,7 +161,9 @@ def test_what_n_steps_have_consumed_can_be_told_from_the_plan(count, batch_size,
     # So the rest of an epoch can be dealt over another number of ranks.
     fitted = fit_to_world_size(plain_batches(count, batch_size, shuffle=True, seed=1), before)
     steps = data.draw(st.integers(0, len(fitted) // before))
-    done = [index for rank in range(before) for b in of_rank(fitted, rank, before)[:steps] for index in b]
+    done = [
+        index for rank in range(before) for b in batches_of_rank(fitted, rank, before)[:steps] for index in b
+    ]
     rest = fit_to_world_size(fitted[steps * before :], after, uneven=True)
     assert sorted(done + list(chain.from_iterable(rest))) == list(range(count))
 
@@ -177,7 +179,7 @@ def test_an_epoch_dealt_to_changing_numbers_of_ranks_holds_each_utterance(count,
         fitted = fit_rest_to_world_size(left, world_size)
         deal = Deal(world_size, min(wanted, len(fitted) // world_size))
         for rank in range(world_size):
-            done += chain.from_iterable(of_rank(fitted, rank, world_size)[: deal.batches])
+            done += chain.from_iterable(batches_of_rank(fitted, rank, world_size)[: deal.batches])
         dealt.append(deal)
         left = left_after(plain_batches(count, batch_size, shuffle=True, seed=1), dealt)
     rest = list(chain.from_iterable(fit_rest_to_world_size(left, after)))

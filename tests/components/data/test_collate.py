@@ -75,7 +75,7 @@ def test_keys_that_are_no_sequence_are_stacked():
     _, batch = collate(np.zeros(4), np.ones(4), key="speaker", not_sequence=["speaker"])
     assert batch.keys() == {"speaker"}
     assert batch["speaker"].shape == (2, 4)
-    with pytest.raises(UserError, match=r"uid 'utt1', key 'speaker': shape \(5,\) does not go with \(4,\)"):
+    with pytest.raises(UserError, match=r"uid 'utt1', key 'speaker': shape \(5,\) does not match \(4,\)"):
         collate(np.zeros(4), np.ones(5), key="speaker", not_sequence=["speaker"])
 
 
@@ -88,9 +88,9 @@ def test_a_key_that_a_sample_lacks_is_named_with_its_uid():
 
 
 def test_what_does_not_go_together_is_named():
-    with pytest.raises(UserError, match=r"uid 'utt1', key 'x': shape \(2, 4\) does not go with \(2, 3\)"):
+    with pytest.raises(UserError, match=r"uid 'utt1', key 'x': shape \(2, 4\) does not match \(2, 3\)"):
         collate(np.zeros((2, 3)), np.zeros((2, 4)))
-    with pytest.raises(UserError, match=r"uid 'utt1', key 'x': shape \(\) does not go with \(2,\)"):
+    with pytest.raises(UserError, match=r"uid 'utt1', key 'x': shape \(\) does not match \(2,\)"):
         collate([1, 2], 3)
     with pytest.raises(
         UserError, match=r"key 'x' is torch.float64 in uid 'utt0' and torch.int64 in uid 'utt1'"

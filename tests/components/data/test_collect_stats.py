@@ -6,7 +6,7 @@ import torch
 
 from espnet3.components.data import collect_stats as module
 from espnet3.components.data.collate import CommonCollateFn
-from espnet3.components.data.collect_stats import collect_part, collect_stats, write_stats
+from espnet3.components.data.collect_stats import collect_rank_stats, collect_stats, write_stats
 from espnet3.components.data.data_organizer import DataOrganizer
 from espnet3.components.data.manifest import ManifestDataset
 from espnet3.components.data.shape_files import read_shape_file
@@ -93,7 +93,9 @@ def test_ranks_share_the_utterances_and_change_no_bit(
         p.relative_to(tmp_path / "a"): p.read_bytes() for p in collect(model, organizer, tmp_path / "a")
     }
     parts = [
-        collect_part(model, organizer, collate_fn=COLLATE, batch_size=3, rank=rank, world_size=world_size)
+        collect_rank_stats(
+            model, organizer, collate_fn=COLLATE, batch_size=3, rank=rank, world_size=world_size
+        )
         for rank in range(world_size)
     ]
     sizes = [sum(len(block.uids) for block in part.splits["train"]) for part in parts]
@@ -212,7 +214,7 @@ def test_a_uid_that_occurs_twice_is_named(model, train_manifest, tmp_path, monke
     with pytest.raises(UserError, match=r"uid 'spk0-000' occurs twice in dataset\.train"):
         collect(model, organizer, tmp_path)
     monkeypatch.setattr(module, "BLOCK", 1)  # one rank has each data set
-    parts = [collect_part(model, organizer, collate_fn=COLLATE, rank=n, world_size=2) for n in range(2)]
+    parts = [collect_rank_stats(model, organizer, collate_fn=COLLATE, rank=n, world_size=2) for n in range(2)]
     with pytest.raises(UserError, match=r"uid 'spk0-000' occurs twice in dataset\.train"):
         write_stats(parts, tmp_path)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from espnet3.components.data.combined_dataset import ArrayRequest, CombinedDataset, SampleError
+from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry, SampleError
 from espnet3.components.data.manifest import ManifestDataset
 from espnet3.errors import UserError
 
@@ -17,7 +17,7 @@ def combined(*datasets, transform=None, **options):
     names = "abc"
     return CombinedDataset(
         [
-            ArrayRequest(names[i], data, transform, f"dataset.train[{i}] ({names[i]!r})")
+            DatasetEntry(names[i], data, transform, f"dataset.train[{i}] ({names[i]!r})")
             for i, data in enumerate(datasets)
         ],
         **options,
@@ -44,7 +44,7 @@ def test_parts_follow_one_another_and_a_uid_is_made_where_there_is_none():
     assert [data[i] for i in range(3)] == [("x", {"n": 0}), ("a-1", {"n": 1}), ("c-0", {"n": 2})]
     assert data[-1] == data[(7, 2)] == data[2]
     assert data.uids() == ["x", "a-1", "c-0"]
-    assert list(data.parts) == ["a", "b", "c"]
+    assert list(data.entries) == ["a", "b", "c"]
     with pytest.raises(IndexError):
         data[3]
 

@@ -55,7 +55,7 @@ GOOD = {"name": "a", "dataset": [{"n": 1}]}
         ([{**GOOD, "xyz": None}], r"unknown key 'xyz'; known are name, dataset, transform"),
         (
             [GOOD, GOOD],
-            r"dataset.train\[1\] \('a'\): the name is taken already by dataset.train\[0\] \('a'\)",
+            r"dataset.train\[1\] \('a'\): the name is already used by dataset.train\[0\] \('a'\)",
         ),
         (
             [{**GOOD, "transform": 3}],

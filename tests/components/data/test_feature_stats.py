@@ -32,10 +32,10 @@ def test_a_file_without_statistics_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no statistics at .*feats_stats\.npz; stage 1"):
         load_stats(path)
     path.write_text("nothing")
-    with pytest.raises(UserError, match=r"feats_stats\.npz is no file of collect_stats"):
+    with pytest.raises(UserError, match=r"feats_stats\.npz is not a file of collect_stats"):
         load_stats(path)
     np.savez(path, count=1)
-    with pytest.raises(UserError, match=r"feats_stats\.npz is no file of collect_stats"):
+    with pytest.raises(UserError, match=r"feats_stats\.npz is not a file of collect_stats"):
         load_stats(path)
     FeatureStats().write(path)
     with pytest.raises(UserError, match="counts no frames"):

@@ -38,7 +38,7 @@ def test_channels_are_averaged(tmp_path):
 def test_audio_is_looked_at_only_when_it_is_indexed(tmp_path):
     manifest(tmp_path, {"uid": "a", "audio": "gone.wav"})
     dataset = ManifestDataset(tmp_path / "m.jsonl")
-    with pytest.raises(UserError, match=r"gone\.wav is not there, but .*m\.jsonl lists it"):
+    with pytest.raises(UserError, match=r"gone\.wav does not exist, but .*m\.jsonl lists it"):
         dataset[0]
 
 
@@ -60,7 +60,7 @@ def test_audio_of_another_rate_or_format_is_named(tmp_path):
         ("[1]", r"m\.jsonl:3: a list, not an object"),
         ('{"audio": "b.wav"}', r"m\.jsonl:3: 'uid' must be a string, given: None"),
         ('{"uid": "b", "audio": 3}', r"m\.jsonl:3: 'audio' must be a string, given: 3"),
-        ('{"uid": "a", "audio": "b.wav"}', r"m\.jsonl:3: uid 'a' is that of line 1 already"),
+        ('{"uid": "a", "audio": "b.wav"}', r"m\.jsonl:3: uid 'a' is already used in line 1"),
         ('{"uid": "b", "audio": "b.wav", "speech": 1}', r"m\.jsonl:3: the key 'speech' is taken"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 
+import training_runs as runs
 from espnet3.components.data.data_organizer import DataOrganizer
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.optimization_spec import OptimizationStep
@@ -107,7 +108,7 @@ def test_collect_stats_saves_statistics_and_shapes_of_both_splits(tmp_path):
 # --- logging ----------------------------------------------------------------------------------------------
 
 
-def logged(runs, train, tmp_path, **options):
+def logged(train, tmp_path, **options):
     rows = Rows()
     config = {"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.0}}
 
@@ -120,10 +121,10 @@ def logged(runs, train, tmp_path, **options):
     return rows.rows, trainer
 
 
-def test_statistics_are_logged_per_batch_and_as_the_weighted_mean_of_the_epoch(runs, tmp_path):
+def test_statistics_are_logged_per_batch_and_as_the_weighted_mean_of_the_epoch(tmp_path):
     train = batches(1.0) + batches(5.0, weight=torch.tensor(3))
     valid = batches(2.0) + batches(4.0, weight=3) + [(["a", "b", "c", "d"], {"loss": 0.0})]
-    rows, trainer = logged(runs, train, tmp_path, valid=valid)
+    rows, trainer = logged(train, tmp_path, valid=valid)
     assert [row["train/loss"] for row in rows if "train/loss" in row] == [1.0, 5.0]
     assert [row["train/loss_epoch"] for row in rows if "train/loss_epoch" in row] == [4.0]
     assert [row["valid/loss"] for row in rows if "valid/loss" in row] == [14 / 8]
@@ -132,8 +133,8 @@ def test_statistics_are_logged_per_batch_and_as_the_weighted_mean_of_the_epoch(r
     assert {"train/loss", "valid/loss"} <= trainer.progress_bar_metrics.keys()
 
 
-def test_every_epoch_has_a_mean_of_its_own(runs, tmp_path):
-    rows, _ = logged(runs, batches(1.0, 2.0), tmp_path, max_epochs=2, valid=batches(3.0))
+def test_every_epoch_has_a_mean_of_its_own(tmp_path):
+    rows, _ = logged(batches(1.0, 2.0), tmp_path, max_epochs=2, valid=batches(3.0))
     assert [row["train/loss_epoch"] for row in rows if "train/loss_epoch" in row] == [1.5, 1.5]
     trend = Answers()
     trend.forward = lambda **data: (trend.factor * 1.0, {"epoch": float(trend.calls.pop(0))}, None)
@@ -143,28 +144,28 @@ def test_every_epoch_has_a_mean_of_its_own(runs, tmp_path):
     assert trainer.callback_metrics["train/epoch"] == 3.5
 
 
-def test_a_statistic_that_is_none_is_left_out_and_one_of_some_batches_is_their_mean(runs, tmp_path):
+def test_a_statistic_that_is_none_is_left_out_and_one_of_some_batches_is_their_mean(tmp_path):
     train = batches(1.0, stats={"a": 1.0, "b": None}) + batches(1.0, stats={"a": 3.0, "b": 7.0})
-    _, trainer = logged(runs, train, tmp_path)
+    _, trainer = logged(train, tmp_path)
     assert trainer.callback_metrics["train/a"] == 2.0
     assert trainer.callback_metrics["train/b"] == 7.0
 
 
-def test_a_skipped_batch_is_in_no_row_and_no_mean(runs, tmp_path):
-    rows, trainer = logged(runs, batches(1.0, math.nan, 3.0), tmp_path)
+def test_a_skipped_batch_is_in_no_row_and_no_mean(tmp_path):
+    rows, trainer = logged(batches(1.0, math.nan, 3.0), tmp_path)
     assert [row["train/loss"] for row in rows if "train/loss" in row] == [1.0, 3.0]
     assert trainer.callback_metrics["train/loss"] == 2.0
 
 
-def test_validation_leaves_out_and_counts_what_is_not_finite(runs, tmp_path, caplog):
+def test_validation_leaves_out_and_counts_what_is_not_finite(tmp_path, caplog):
     valid = batches(1.0, math.nan, 3.0, math.inf)
-    _, trainer = logged(runs, batches(1.0), tmp_path, valid=valid)
+    _, trainer = logged(batches(1.0), tmp_path, valid=valid)
     assert trainer.callback_metrics["valid/loss"] == 2.0
     assert trainer.callback_metrics["valid/skipped_batches"] == 2
     assert "epoch 1: 2 of 4 validation batches" in caplog.text
 
 
-def test_statistics_are_never_read_one_by_one_on_their_way_to_lightning(runs, tmp_path, monkeypatch):
+def test_statistics_are_never_read_one_by_one_on_their_way_to_lightning(tmp_path, monkeypatch):
     """Only the control values are read in a step, in one go; the statistics stay tensors."""
     reads = []
     for name in ("item", "tolist", "__float__", "__bool__", "__int__"):
@@ -185,7 +186,7 @@ def test_statistics_are_never_read_one_by_one_on_their_way_to_lightning(runs, tm
 # --- schedulers that monitor ------------------------------------------------------------------------------
 
 
-def rates(runs, tmp_path, config, valid, epochs, **trainer):
+def rates(tmp_path, config, valid, epochs, **trainer):
     seen = []
 
     class Rate(lightning.Callback):
@@ -209,32 +210,32 @@ def rates(runs, tmp_path, config, valid, epochs, **trainer):
     return seen
 
 
-def test_a_plateau_scheduler_steps_after_each_validation_by_its_metric(runs, tmp_path):
+def test_a_plateau_scheduler_steps_after_each_validation_by_its_metric(tmp_path):
     config = {"scheduler_monitor": "valid/loss"}
-    assert rates(runs, tmp_path, config, batches(1.0), 3) == [1.0, 1.0, 0.5, 0.25]
+    assert rates(tmp_path, config, batches(1.0), 3) == [1.0, 1.0, 0.5, 0.25]
 
 
-def test_a_plateau_scheduler_may_monitor_the_mean_of_the_training_epoch(runs, tmp_path):
-    assert rates(runs, tmp_path, {"scheduler_monitor": "train/loss"}, (), 3) == [1.0, 1.0, 0.5, 0.25]
+def test_a_plateau_scheduler_may_monitor_the_mean_of_the_training_epoch(tmp_path):
+    assert rates(tmp_path, {"scheduler_monitor": "train/loss"}, (), 3) == [1.0, 1.0, 0.5, 0.25]
 
 
-def test_a_plateau_scheduler_waits_in_epochs_without_validation(runs, tmp_path):
+def test_a_plateau_scheduler_waits_in_epochs_without_validation(tmp_path):
     config = {"scheduler_monitor": "valid/loss"}
-    seen = rates(runs, tmp_path, config, batches(1.0), 6, check_val_every_n_epoch=2)
+    seen = rates(tmp_path, config, batches(1.0), 6, check_val_every_n_epoch=2)
     assert seen == [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25]
 
 
 @pytest.mark.parametrize(("interval", "monitor"), [("step", "train/los"), ("epoch", "valid/los")])
-def test_a_monitor_that_is_never_logged_is_an_error_that_lists_what_was(runs, tmp_path, interval, monitor):
+def test_a_monitor_that_is_never_logged_is_an_error_that_lists_what_was(tmp_path, interval, monitor):
     config = {"scheduler_monitor": monitor, "scheduler_interval": interval}
     with pytest.raises(Exception, match=rf"{monitor}\b.*train/loss"):
-        rates(runs, tmp_path, config, batches(1.0), 1)
+        rates(tmp_path, config, batches(1.0), 1)
 
 
 # --- the rest of training -----------------------------------------------------------------------------------
 
 
-def test_the_start_of_training_is_summarized_once(runs, tmp_path, caplog):
+def test_the_start_of_training_is_summarized_once(tmp_path, caplog):
     model = runs.Linear()
     model.linear.bias.requires_grad_(False)
     with caplog.at_level(logging.INFO, logger="espnet3"):
@@ -250,7 +251,7 @@ def test_the_start_of_training_is_summarized_once(runs, tmp_path, caplog):
         assert part in text
 
 
-def test_a_checkpoint_of_lightnings_restores_strictly(runs, tmp_path):
+def test_a_checkpoint_of_lightnings_restores_strictly(tmp_path):
     _, trainer = runs.fit([runs.data(0)], tmp_path)
     trainer.save_checkpoint(tmp_path / "one.ckpt")
     keys = torch.load(tmp_path / "one.ckpt", weights_only=True)["state_dict"].keys()
@@ -280,7 +281,7 @@ def test_loaders_are_this_ranks_share_by_the_builder(tmp_path):
     assert module.val_dataloader() == []
 
 
-def test_no_stray_folder_is_made(runs, tmp_path, monkeypatch):
+def test_no_stray_folder_is_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs.fit([runs.data(0)], tmp_path / "exp", valid=[runs.data(1)])
     assert list(Path.cwd().iterdir()) == []

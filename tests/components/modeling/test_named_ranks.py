@@ -1,29 +1,24 @@
 """The LightningModule with named optimizers under a real Trainer, on two ranks."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
-SCRIPT = Path(__file__).with_name("named_runs.py")
-spec = importlib.util.spec_from_file_location("named_runs", SCRIPT)
-runs = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(runs)
+import named_runs as runs
+from training_runs import same
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, answers_of_ranks):
-    return answers_of_ranks(SCRIPT, tmp_path_factory.mktemp("named"), 2)
+    return answers_of_ranks(runs.__file__, tmp_path_factory.mktemp("named"), 2)
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("32-true", 1e-5), ("bf16-mixed", 2e-2)])
 def test_two_ranks_equal_one_on_the_union_batch(two, tmp_path, precision, tolerance):
     batches = runs.equal_weights(0, 1)
     module, trainer = runs.train(batches, tmp_path, runs.OPTIONS, model=runs.Normless(), precision=precision)
-    assert runs.same(two[0][precision]["weights"], two[1][precision]["weights"])
+    assert same(two[0][precision]["weights"], two[1][precision]["weights"])
     for key, value in module.state_dict().items():
         torch.testing.assert_close(two[0][precision]["weights"][key], value, rtol=tolerance, atol=tolerance)
     assert two[0][precision]["global_step"] == trainer.global_step == len(batches)
@@ -34,14 +29,14 @@ def test_two_ranks_equal_one_on_the_union_batch(two, tmp_path, precision, tolera
 
 
 def test_lightnings_own_ddp_gives_the_same(two):
-    assert runs.same(two[0]["lightning's ddp"]["weights"], two[0]["32-true"]["weights"])
+    assert same(two[0]["lightning's ddp"]["weights"], two[0]["32-true"]["weights"])
 
 
 def test_nan_on_one_rank_skips_the_batch_on_both(two):
     for answer in two:
         bad, without = answer["skipping"]["bad"], answer["skipping"]["without"]
-        assert runs.same(bad[1], bad[2])
-        assert runs.same(bad[3], without[2])
+        assert same(bad[1], bad[2])
+        assert same(bad[3], without[2])
 
 
 def test_ranks_that_name_another_order_end_on_both_before_any_backward_pass(two):
@@ -51,7 +46,7 @@ def test_ranks_that_name_another_order_end_on_both_before_any_backward_pass(two)
             "rank 0: [generator, discriminator]; rank 1: [discriminator, generator]"
             in answer["different"]["error"]
         )
-        assert runs.same(answer["different"]["before"], answer["different"]["after"])
+        assert same(answer["different"]["before"], answer["different"]["after"])
         assert answer["different"]["gradients"] == []
 
 

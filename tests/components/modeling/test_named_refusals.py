@@ -1,20 +1,13 @@
 """What named optimizers refuse: a Trainer that does their work, strategies, mistaken configurations."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 
+import named_runs as runs
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.trainers.named_optimizers import check_trainer
 from espnet3.config.trainer_keys import check_trainer_for_named
-
-SCRIPT = Path(__file__).with_name("named_runs.py")
-spec = importlib.util.spec_from_file_location("named_runs", SCRIPT)
-runs = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(runs)
 
 
 @pytest.mark.parametrize(

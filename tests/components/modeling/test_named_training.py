@@ -1,8 +1,6 @@
 """The LightningModule with named optimizers under a real Trainer, on one rank."""
 
 import copy
-import importlib.util
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,15 +8,13 @@ import yaml
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 
+import named_runs as runs
 from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.errors import UserError
+from training_runs import same
 
-SCRIPT = Path(__file__).with_name("named_runs.py")
-spec = importlib.util.spec_from_file_location("named_runs", SCRIPT)
-runs = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(runs)
 BOTH = runs.BOTH
 
 
@@ -36,7 +32,7 @@ def test_weights_equal_plain_pytorch_by_torch_autograd_grad(tmp_path):
                 parameter.grad = gradient
         for name in data["names"]:
             optimizers[name].step()
-    assert runs.same(dict(model.state_dict()), dict(plain.state_dict()))
+    assert same(dict(model.state_dict()), dict(plain.state_dict()))
 
 
 def test_bf16_mixed_runs_the_forward_pass_in_bfloat16_and_the_backward_pass_outside_of_autocast(tmp_path):
@@ -50,7 +46,7 @@ def test_bf16_mixed_runs_the_forward_pass_in_bfloat16_and_the_backward_pass_outs
         loss = plain.losses(runs.batch(0)[1]["x"])["generator"]
     loss.backward(inputs=list(plain.generator.parameters()))
     torch.optim.AdamW(plain.generator.parameters(), lr=0.01).step()
-    assert runs.same(dict(model.state_dict()), dict(plain.state_dict()))
+    assert same(dict(model.state_dict()), dict(plain.state_dict()))
 
 
 def test_who_is_not_named_is_bit_identical_after_the_batch(tmp_path):
@@ -64,7 +60,7 @@ def test_who_is_not_named_is_bit_identical_after_the_batch(tmp_path):
     for index in (2, 3, 4):
         before, after = trace.states[index - 1], trace.states[index]
         for name in BOTH:
-            assert runs.same(before[name], after[name]) is (name not in names[index])
+            assert same(before[name], after[name]) is (name not in names[index])
 
 
 def test_a_batch_with_nan_moves_nothing_and_counts_nowhere(tmp_path):
@@ -72,10 +68,10 @@ def test_a_batch_with_nan_moves_nothing_and_counts_nowhere(tmp_path):
     options = runs.config({"accum_grad_steps": 2}, {"step_every_n_iters": 2})
     bad = [runs.batch(0), runs.batch(1, bad=True), runs.batch(2), runs.batch(3)]
     module, trainer = runs.train(bad, tmp_path, options, trace=trace)
-    assert runs.same(trace.states[0], trace.states[1])
+    assert same(trace.states[0], trace.states[1])
     without, _ = runs.train([bad[0], *bad[2:]], tmp_path, options, trace=plain)
-    assert runs.same(trace.states[-1], plain.states[-1])
-    assert runs.same(dict(module.state_dict()), dict(without.state_dict()))  # buffers too
+    assert same(trace.states[-1], plain.states[-1])
+    assert same(dict(module.state_dict()), dict(without.state_dict()))  # buffers too
     assert trainer.global_step == 4
 
 
@@ -301,7 +297,7 @@ def test_a_continued_training_is_the_undisturbed_one_also_with_the_names_in_anot
     last = tmp_path / "parts/checkpoints/last.ckpt"
     module, trainer = trained(tmp_path / "parts", BOTH[::-1], max_epochs=3, last=last)
     ours, theirs = runs.state_of(module), runs.state_of(whole)
-    assert all(runs.same(ours[name], theirs[name]) for name in BOTH)
+    assert all(same(ours[name], theirs[name]) for name in BOTH)
     assert trainer.global_step == 15
 
 
@@ -368,5 +364,5 @@ def test_16_mixed_has_a_loss_scale_per_optimizer_and_an_overflow_moves_only_that
     updates = [state["generator"]["own"]["update_step"] for state in (before, after, end)]
     assert updates == [updates[0], updates[0], updates[0] + 1] and updates[0] > 0
     for key in ("weights", "gradients", "optimizer"):
-        assert runs.same(before["generator"][key], after["generator"][key])
-    assert runs.same(before["discriminator"], after["discriminator"])
+        assert same(before["generator"][key], after["generator"][key])
+    assert same(before["discriminator"], after["discriminator"])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+import training_runs as runs
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.errors import UserError
 
@@ -77,9 +78,7 @@ def linear_to_zero(optimizer, length):
 
 
 @pytest.mark.parametrize(("accumulate", "updates"), [(1, 14), (3, 6)])
-def test_a_scheduler_that_takes_length_gets_that_of_this_training(
-    runs, tmp_path, monkeypatch, accumulate, updates
-):
+def test_a_scheduler_that_takes_length_gets_that_of_this_training(tmp_path, monkeypatch, accumulate, updates):
     monkeypatch.setattr(torch.optim.lr_scheduler, "linear_to_zero", linear_to_zero, raising=False)
     config = {"scheduler": {"_target_": "torch.optim.lr_scheduler.linear_to_zero"}}
     _, trainer = runs.fit(

@@ -4,8 +4,10 @@ import lightning
 import pytest
 import torch
 
+import training_runs as runs
 
-def plain_pytorch(runs, indices, bad, accumulate, epochs=1, clip=None):
+
+def plain_pytorch(indices, bad, accumulate, epochs=1, clip=None):
     """The oracle: each update is the mean over the batches accepted since the last one."""
     model = runs.Linear()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.5)
@@ -46,16 +48,16 @@ def plain_pytorch(runs, indices, bad, accumulate, epochs=1, clip=None):
     ],
 )
 @pytest.mark.parametrize("clip", [None, 0.5])
-def test_every_update_is_the_mean_over_the_accepted_batches(runs, tmp_path, bad, accumulate, clip):
+def test_every_update_is_the_mean_over_the_accepted_batches(tmp_path, bad, accumulate, clip):
     train = [runs.data(index, bad=index in bad) for index in range(7)]
     options = {"accumulate_grad_batches": accumulate, "max_epochs": 2, "gradient_clip_val": clip}
     module, _ = runs.fit(train, tmp_path, valid=train[:1], **options)
-    expected = plain_pytorch(runs, range(7), bad, accumulate, epochs=2, clip=clip)
+    expected = plain_pytorch(range(7), bad, accumulate, epochs=2, clip=clip)
     for key, value in expected.items():
         torch.testing.assert_close(module.state_dict()[key], value)
 
 
-def test_without_nan_training_is_lightnings_own_to_the_bit(runs, tmp_path):
+def test_without_nan_training_is_lightnings_own_to_the_bit(tmp_path):
     class Plain(lightning.LightningModule):
         def __init__(self):
             super().__init__()
@@ -81,7 +83,7 @@ def test_without_nan_training_is_lightnings_own_to_the_bit(runs, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_skipped_batch_moves_nothing_and_says_which_it_was(runs, tmp_path, caplog, precision):
+def test_a_skipped_batch_moves_nothing_and_says_which_it_was(tmp_path, caplog, precision):
     train = [runs.data(index, bad=index == 1) for index in range(4)]
     states = runs.traced(train, tmp_path, config={"scheduler": runs.STEP_LR}, precision=precision)
     assert runs.same(states[0], states[1])
@@ -89,7 +91,7 @@ def test_a_skipped_batch_moves_nothing_and_says_which_it_was(runs, tmp_path, cap
     assert "epoch 1, batch 2" in caplog.text
 
 
-def test_batch_norm_does_not_keep_what_a_skipped_batch_had(runs, tmp_path):
+def test_batch_norm_does_not_keep_what_a_skipped_batch_had(tmp_path):
     class Normed(runs.Linear):
         def __init__(self):
             super().__init__()
@@ -104,14 +106,14 @@ def test_batch_norm_does_not_keep_what_a_skipped_batch_had(runs, tmp_path):
     assert model.norm.num_batches_tracked == 1
 
 
-def test_an_epoch_scheduler_moves_though_the_last_batch_was_skipped(runs, tmp_path):
+def test_an_epoch_scheduler_moves_though_the_last_batch_was_skipped(tmp_path):
     train = [runs.data(index, bad=index == 2) for index in range(3)]
     config = {"scheduler": runs.STEP_LR, "scheduler_interval": "epoch"}
     _, trainer = runs.fit(train, tmp_path, config=config, max_epochs=2)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.05 * 0.9**2)
 
 
-def test_more_than_a_hundred_in_a_row_end_the_training(runs, tmp_path):
+def test_more_than_a_hundred_in_a_row_end_the_training(tmp_path):
     def run(bad, good):
         runs.fit([runs.data(0, bad=True)] * bad + [runs.data(0)] * good, tmp_path)
 

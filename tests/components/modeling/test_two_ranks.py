@@ -1,5 +1,7 @@
 import pytest
 
+import training_runs as runs
+
 SKIPPED = 3
 
 pytestmark = pytest.mark.slow
@@ -11,7 +13,7 @@ def skipping(two_ranks):
 
 
 @pytest.mark.parametrize("run", ["bad", "bad, accumulating", "bad, bf16"])
-def test_a_batch_that_is_nan_on_one_rank_changes_nothing_on_any(runs, skipping, run):
+def test_a_batch_that_is_nan_on_one_rank_changes_nothing_on_any(skipping, run):
     for answer in skipping:
         before, after = answer[run][SKIPPED - 1], answer[run][SKIPPED]
         for part in before:
@@ -19,7 +21,7 @@ def test_a_batch_that_is_nan_on_one_rank_changes_nothing_on_any(runs, skipping, 
         assert not runs.same(before["weights"], answer[run][-1]["weights"]), "training goes on"
 
 
-def test_the_first_batch_of_an_accumulation_can_be_skipped_too(runs, skipping):
+def test_the_first_batch_of_an_accumulation_can_be_skipped_too(skipping):
     for answer in skipping:
         states = answer["bad first, accumulating"]
         assert runs.same(states[0]["gradients"], [None, None])
@@ -27,7 +29,7 @@ def test_the_first_batch_of_an_accumulation_can_be_skipped_too(runs, skipping):
 
 
 @pytest.mark.parametrize("precision", ["", ", bf16"])
-def test_the_weights_equal_those_of_a_run_without_the_batch(runs, skipping, precision):
+def test_the_weights_equal_those_of_a_run_without_the_batch(skipping, precision):
     for answer in skipping:
         bad, without = answer["bad" + precision][-1], answer["without" + precision][-1]
         for part in bad:
@@ -35,12 +37,12 @@ def test_the_weights_equal_those_of_a_run_without_the_batch(runs, skipping, prec
 
 
 @pytest.mark.parametrize("run", ["bad", "bad, accumulating", "bad first, accumulating", "bad, bf16"])
-def test_all_ranks_hold_the_same_weights_after_every_update(runs, skipping, run):
+def test_all_ranks_hold_the_same_weights_after_every_update(skipping, run):
     for one, other in zip(skipping[0][run], skipping[1][run], strict=True):
         assert runs.same(one["weights"], other["weights"])
 
 
-def test_held_gradients_of_both_ranks_reach_the_next_update(runs, skipping, tmp_path):
+def test_held_gradients_of_both_ranks_reach_the_next_update(skipping, tmp_path):
     """One rank that sees both ranks' batches as one gives the same weights."""
     import torch
 
@@ -84,7 +86,7 @@ def test_a_training_batch_costs_one_collective_besides_the_gradients(two_ranks):
         assert set(answer["collectives"].values()) == {0}
 
 
-def test_ranks_stop_together_when_one_is_asked_to_and_continue_where_they_were(runs, two_ranks):
+def test_ranks_stop_together_when_one_is_asked_to_and_continue_where_they_were(two_ranks):
     for answer in two_ranks:
         stopping = answer["stopping"]
         assert stopping["told"] == "saved after batch 3 of epoch 2"

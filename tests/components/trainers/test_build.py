@@ -5,6 +5,7 @@ import pytest
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import OmegaConf
 
+import training_runs as runs
 from espnet3.components.trainers.build import build_trainer, trainer_arguments
 from espnet3.components.trainers.cluster_environment import TaskEnvironment
 from espnet3.errors import UserError
@@ -71,7 +72,7 @@ def test_a_missing_rendezvous_is_told_by_name(monkeypatch):
         _ = TaskEnvironment(ALONE).main_address
 
 
-def test_signal_handlers_stay_the_launchers_during_training(runs, tmp_path):
+def test_signal_handlers_stay_the_launchers_during_training(tmp_path):
     seen = []
 
     class Look(runs.Callback):
@@ -83,7 +84,7 @@ def test_signal_handlers_stay_the_launchers_during_training(runs, tmp_path):
     assert seen == [before]
 
 
-def test_lightning_says_nothing_of_its_own(runs, tmp_path, caplog, capfd, recwarn):
+def test_lightning_says_nothing_of_its_own(tmp_path, caplog, capfd, recwarn):
     with caplog.at_level(logging.INFO):
         runs.fit([runs.data(0)], tmp_path, valid=[runs.data(1)])
     assert {record.name.split(".")[0] for record in caplog.records} <= {"espnet3"}

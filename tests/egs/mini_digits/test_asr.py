@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from espnet3.components.data.collate import CommonCollateFn
-from espnet3.components.data.combined_dataset import CombinedDataset, Part
+from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry
 from espnet3.rundir.stop import StopFlag, Stopped
 from espnet3.rundir.task import Task
 
@@ -21,7 +21,7 @@ def dataset(small_corpus: Path) -> CombinedDataset:
     from features import DigitDataset
 
     digits = DigitDataset(small_corpus / "train.jsonl", sample_rate=8000, num_mels=40)
-    return CombinedDataset([Part("train", digits, None, "dataset.train[0]")])
+    return CombinedDataset([DatasetEntry("train", digits, None, "dataset.train[0]")])
 
 
 @pytest.fixture
@@ -200,11 +200,11 @@ def test_error_rates_count_edits_per_token_and_wrong_utterances():
 
 
 def test_hypotheses_stand_below_their_references_aligned():
-    from decode import Hypothesis, shown
+    from decode import Hypothesis, aligned_text
 
-    assert shown(Hypothesis("u", "5 6 7", "5 7")) == "u  1 error\n  ref  5 6 7\n  hyp  5 * 7\n"
-    assert shown(Hypothesis("u", "8 9", "8 9 0 0")) == "u  2 errors\n  ref  8 9 * *\n  hyp  8 9 0 0\n"
-    assert shown(Hypothesis("u", "8", "8")) == "u  right\n  ref  8\n  hyp  8\n"
+    assert aligned_text(Hypothesis("u", "5 6 7", "5 7")) == "u  1 error\n  ref  5 6 7\n  hyp  5 * 7\n"
+    assert aligned_text(Hypothesis("u", "8 9", "8 9 0 0")) == "u  2 errors\n  ref  8 9 * *\n  hyp  8 9 0 0\n"
+    assert aligned_text(Hypothesis("u", "8", "8")) == "u  right\n  ref  8\n  hyp  8\n"
 
 
 class Echo(torch.nn.Module):

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from espnet3.components.data.combined_dataset import CombinedDataset, Part
+from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry
 from espnet3.errors import UserError
 
 RECIPE = Path(__file__).resolve().parents[3] / "egs" / "mini_digits" / "vocoder"
@@ -106,7 +106,7 @@ def test_speech_is_resampled_to_the_vocoders_rate(corpus: Path, dataset: Any):
 def test_segments_are_drawn_by_seed_epoch_and_uid(dataset: Any):
     from segments import RandomSegment
 
-    parts = [Part("train", dataset, RandomSegment(4096), "dataset.train[0]")]
+    parts = [DatasetEntry("train", dataset, RandomSegment(4096), "dataset.train[0]")]
     one, other = (CombinedDataset(parts, seed=seed) for seed in (1, 2))
     drawn = {epoch: one[epoch, 0][1]["speech"] for epoch in (0, 1)}
     assert np.array_equal(drawn[0], one[0][1]["speech"])

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from espnet3.components.data.combined_dataset import CombinedDataset, Part
+from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry
 from espnet3.rundir.stop import StopFlag, Stopped
 from espnet3.rundir.task import Task
 
@@ -38,7 +38,7 @@ def dataset(make: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("data16k")
     make(folder, sample_rate=16000, utterances={"train": 1, "valid": 1, "test": 5}, snr_db=[25.0, 30.0])
     speech = SpeechDataset(folder / "test.jsonl", sample_rate=16000, to=8000, min_snr_db=20.0)
-    return CombinedDataset([Part("test", speech, None, "dataset.test[0]")])
+    return CombinedDataset([DatasetEntry("test", speech, None, "dataset.test[0]")])
 
 
 class Distorted(torch.nn.Module):

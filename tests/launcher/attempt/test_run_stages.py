@@ -146,7 +146,7 @@ def test_of_20_starts_in_one_run_directory_one_wins_and_the_others_say_who_holds
     assert sorted(code for code, _ in results) == [0] + [2] * 19
     winner = commands[[code for code, _ in results].index(0)].process.pid
     for code, output in results:
-        assert code == 0 or f"held by process {winner}" in output
+        assert code == 0 or f"in use by process {winner}" in output
     assert len(list((small_recipe / "data").glob("begun-*"))) == 1
     assert left_over(small_recipe) == []
 

@@ -99,7 +99,7 @@ def test_ctrl_c_stops_the_running_trial_and_leaves_the_rest_to_be_done(
     command = start(recipe, "-m", *SHORT, CALLBACK, "seed=1,2")
     until((recipe / "begun-1").exists, "the first trial")
     code, hold_directory = verb("resume", sweep)
-    assert code == 2 and "is held by process" in hold_directory
+    assert code == 2 and "is in use by process" in hold_directory
     command.interrupt_terminal()
     code, output = command.finish()
     assert code == 75, output

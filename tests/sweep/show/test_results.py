@@ -12,7 +12,6 @@ from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.record import Record, write_record
 from espnet3.status.snapshot import QueueSnapshot
-from espnet3.status.table import plain
 from espnet3.sweep.show.logs import first_failed, trial_named
 from espnet3.sweep.show.results import read_sweep, read_sweep_status
 from espnet3.sweep.show.table import sweep_table
@@ -109,7 +108,10 @@ def test_the_best_is_done_of_the_current_configuration_and_a_number(sweep: Path)
 
 
 def test_the_table_has_a_line_for_each_trial_and_marks_the_best(sweep: Path):
-    lines = plain(sweep_table(read_sweep_status(sweep, queue=QueueSnapshot())))
+    lines = [
+        "".join(text for text, _ in line)
+        for line in sweep_table(read_sweep_status(sweep, queue=QueueSnapshot()))
+    ]
     assert lines[0].endswith("mine: 6 trials: 4 done, 1 failed, 1 missing")
     assert [line.split()[:4] for line in lines[2:4]] == [
         ["1", "1e-4", "done", "3"],

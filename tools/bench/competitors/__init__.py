@@ -1,1 +1,1 @@
-"""Trainings that are compared: each is `train(setting, steps)` and gives its model and seconds per step."""
+"""Trainings that are compared: each is `train(setting, steps)` and returns its model and seconds per step."""

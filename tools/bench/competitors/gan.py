@@ -29,15 +29,15 @@ class Gan(nn.Module):
         self.generator, self.discriminator = network(width), network(width)
 
     def discriminator_loss(self, x: Tensor, fake: Tensor) -> Tensor:
-        """Of telling real samples (B, width) from generated ones."""
+        """The loss of classifying real samples (B, width) and generated ones."""
         return softplus(-self.discriminator(x)).mean() + softplus(self.discriminator(fake.detach())).mean()
 
     def generator_loss(self, fake: Tensor) -> Tensor:
-        """Of deceiving the discriminator."""
+        """The loss of samples that the discriminator takes for generated ones."""
         return softplus(-self.discriminator(fake)).mean()
 
     def forward(self, x: Tensor) -> tuple[list[OptimizationStep], dict[str, Tensor], None]:
-        """As the module under test takes it."""
+        """The losses of both networks, as ESPnetLightningModule expects them."""
         fake = self.generator(x)
         return (
             [
@@ -50,7 +50,7 @@ class Gan(nn.Module):
 
 
 def named(setting: Setting, steps: int) -> tuple[Gan, list[float]]:
-    """The module under test."""
+    """ESPnetLightningModule with named optimizers."""
     optimizers = {
         name: {"optimizer": ADAM, "params": name, "accum_grad_steps": setting.accumulate} for name in NAMES
     }
@@ -107,7 +107,7 @@ def toggled(setting: Setting, steps: int) -> tuple[Gan, list[float]]:
     return module.gan, fit_documented(module, setting, steps)
 
 
-class Judge(nn.Module):
+class DiscriminatorLoss(nn.Module):
     """The discriminator's loss as a forward pass, which DDP needs."""
 
     def __init__(self, gan: Gan) -> None:
@@ -116,7 +116,7 @@ class Judge(nn.Module):
         self._loss = gan.discriminator_loss
 
     def forward(self, x: Tensor, fake: Tensor) -> Tensor:
-        """Its loss."""
+        """The discriminator's loss."""
         return self._loss(x, fake)
 
 
@@ -124,11 +124,11 @@ def bare(setting: Setting, steps: int) -> tuple[Gan, list[float]]:
     """By hand: both losses from one forward pass, gradients only where they are used, DDP per network."""
     gan = Gan(setting.width)
     generate: nn.Module = gan.generator
-    judge: nn.Module = Judge(gan)
+    discriminate: nn.Module = DiscriminatorLoss(gan)
     if RANKS > 1:
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("gloo")
-        generate, judge = DistributedDataParallel(generate), DistributedDataParallel(judge)
+        generate, discriminate = DistributedDataParallel(generate), DistributedDataParallel(discriminate)
     d_opt, g_opt = (
         torch.optim.Adam(net.parameters(), lr=ADAM["lr"]) for net in (gan.discriminator, gan.generator)
     )
@@ -138,11 +138,11 @@ def bare(setting: Setting, steps: int) -> tuple[Gan, list[float]]:
     for step, (_, data) in enumerate(setting.loader(steps)):
         times.append(CLOCK())
         update = (step + 1) % n == 0
-        for module in (generate, judge):
+        for module in (generate, discriminate):
             if isinstance(module, DistributedDataParallel):
                 module.require_backward_grad_sync = update
         fake = generate(data["x"])
-        d_loss = judge(data["x"], fake)
+        d_loss = discriminate(data["x"], fake)
         for parameter in d_parameters:
             parameter.requires_grad_(False)
         g_loss = gan.generator_loss(fake)
@@ -158,7 +158,7 @@ def bare(setting: Setting, steps: int) -> tuple[Gan, list[float]]:
 
 
 def check_weights(setting: Setting) -> None:
-    """The competitors train the same thing, as far as their order of updates allows."""
+    """Check that the competitors train to the same weights, as far as their order of updates allows."""
     steps = 2 * setting.accumulate
     for ours, theirs in zip(
         named(setting, steps)[0].parameters(), bare(setting, steps)[0].parameters(), strict=True

@@ -1,4 +1,4 @@
-"""What all competitors share: sizes, batches, first weights, and how a step is timed."""
+"""What all competitors share: sizes, batches, optimizer, and the timing of steps."""
 
 import itertools
 import os
@@ -29,13 +29,13 @@ class Setting:
 
 
 class Timing(Callback):
-    """Notes when each training batch begins."""
+    """Records when each training batch begins."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_train_batch_start(self, *_: object) -> None:
-        """Note the time."""
+        """Record the time."""
         self.times.append(CLOCK())
 
     def durations(self) -> list[float]:

@@ -11,7 +11,7 @@ from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 
 
 class Single(nn.Module):
-    """Four linear layers that learn to give back what they get."""
+    """Four linear layers that learn the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Single(nn.Module):
         self.network = network(width)
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor], None]:
-        """As the module under test takes it; x is (B, width)."""
+        """The loss, as ESPnetLightningModule expects it; x is (B, width)."""
         loss = (self.network(x) - x).square().mean()
         return loss, {"loss": loss.detach()}, None
 
@@ -32,7 +32,7 @@ class Minimal(LightningModule):
         self.model = Single(setting.width)
 
     def training_step(self, batch: tuple, batch_idx: int) -> Tensor:
-        """Give the loss, and log it."""
+        """Compute the loss, and log it."""
         loss, stats, _ = self.model(batch[1]["x"])
         self.log("train/loss", stats["loss"], prog_bar=True)
         return loss
@@ -43,7 +43,7 @@ class Minimal(LightningModule):
 
 
 def wrapper(setting: Setting, steps: int) -> tuple[nn.Module, list[float]]:
-    """The module with one optimizer."""
+    """ESPnetLightningModule with one optimizer."""
     model = Single(setting.width)
     module = ESPnetLightningModule(model, {"optimizer": ADAM})
     module.val_dataloader = lambda: []

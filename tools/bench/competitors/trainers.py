@@ -1,4 +1,4 @@
-"""The Trainers that run a LightningModule of ours or a documented one, on the ranks of the bench."""
+"""The Trainers for ESPnetLightningModule and for modules of Lightning's documentation."""
 
 import logging
 import tempfile
@@ -17,7 +17,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 
 def fit_ours(module: ESPnetLightningModule, setting: Setting, steps: int) -> list[float]:
-    """Train for one epoch of so many steps with our Trainer; seconds of each."""
+    """Train for one epoch of `steps` steps with our Trainer; returns the seconds of each."""
     timing = Timing()
     optimizers = {"optimizers": module.config["optimizers"]} if "optimizers" in module.config else {}
     config = OmegaConf.create({"exp_dir": tempfile.gettempdir(), "trainer": OPTIONS, **optimizers})
@@ -26,7 +26,7 @@ def fit_ours(module: ESPnetLightningModule, setting: Setting, steps: int) -> lis
 
 
 def fit_documented(module: LightningModule, setting: Setting, steps: int) -> list[float]:
-    """The same with a Trainer as Lightning's documentation makes one."""
+    """The same with a Trainer as in Lightning's documentation."""
     timing = Timing()
     trainer = Trainer(
         **OPTIONS,

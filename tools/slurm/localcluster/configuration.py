@@ -1,4 +1,4 @@
-"""The texts of the configuration files, as functions of a Cluster alone."""
+"""The contents of the configuration files, as pure functions of a Cluster."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 from .settings import Cluster
 
-# Seconds. A node is given up at the second ping in vain that ends so long after its last answer, and a ping
-# is tried for as long as a message may take: together 37 s.
+# Seconds. A node goes DOWN at the second unanswered ping that ends this long after its last answer; a ping
+# lasts up to MessageTimeout: together 37 s.
 NODE_TIMEOUT = 15
-# A node answers to the end of a step when that is gone: after KillWait at the latest. What is not answered
-# in time is sent again a minute later, and ends that step of the job's next start, which runs by then here.
+# A node answers a request to end a step when the step has ended: after KillWait at the latest. A request
+# without an answer in time is sent again a minute later, and would end that step of the requeued job.
 KILL_WAIT = 10
 MESSAGE_TIMEOUT = KILL_WAIT + 10
-# Slurm keeps a requeued job back for as long as a job credential lives: two minutes by default.
+# Slurm holds a requeued job for the lifetime of a job credential: two minutes by default.
 CREDENTIAL_LIFE = 10
 
 
@@ -122,12 +122,12 @@ def configuration_files(cluster: Cluster) -> dict[Path, str]:
     return {
         cluster.slurm_conf: slurm_conf(cluster),
         directory / "gres.conf": gres_conf(cluster),
-        # or slurmd asks systemd for a scope of its own, where there is one
+        # otherwise slurmd asks systemd for a scope, where there is systemd
         directory / "cgroup.conf": "IgnoreSystemd=yes\n",
         directory / "slurmdbd.conf": slurmdbd_conf(cluster),
     }
 
 
 def exports(cluster: Cluster) -> str:
-    """What a shell sources to use this cluster."""
+    """The shell commands that make Slurm's commands use this cluster."""
     return f"export SLURM_CONF={cluster.slurm_conf}\n"

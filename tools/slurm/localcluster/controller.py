@@ -19,7 +19,7 @@ class Node:
 
     @property
     def usable(self) -> bool:
-        """Whether jobs can run there (a drained one counts: somebody wanted that)."""
+        """Whether jobs can run there (a drained node counts: an administrator did that)."""
         flags = set(self.state.split("+"))
         return not flags & {"DOWN", "UNKNOWN", "NOT_RESPONDING", "FAIL", "INVALID_REG"}
 
@@ -38,14 +38,14 @@ def nodes(cluster: Cluster) -> dict[str, Node]:
 
 
 def parse_nodes(text: str) -> dict[str, Node]:
-    """What `scontrol --oneliner show node` prints."""
-    found = {}
+    """Parse the output of `scontrol --oneliner show node`."""
+    parsed = {}
     for line in text.splitlines():
         start, _, reason = line.partition(" Reason=")
         fields = dict(word.split("=", 1) for word in start.split() if "=" in word)
         if "NodeName" in fields:
             started = fields.get("SlurmdStartTime", "")
-            found[fields["NodeName"]] = Node(
+            parsed[fields["NodeName"]] = Node(
                 fields.get("State", "UNKNOWN"), reason.strip(), int(started) if started.isdigit() else 0
             )
-    return found
+    return parsed

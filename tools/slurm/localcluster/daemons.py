@@ -1,4 +1,4 @@
-"""The daemons of a cluster, as plain descriptions in the order in which they start."""
+"""The daemons of a cluster, as plain data in the order in which they start."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def daemons(cluster: Cluster) -> list[Daemon]:
         (
             "munged",
             "--foreground",
-            # Others can't reach its socket in a private folder, which is meant.
+            # It would refuse a socket in a folder that others can't read.
             "--force",
             "--num-threads=10",
             f"--socket={cluster.munge_socket}",
@@ -70,7 +70,7 @@ def daemons(cluster: Cluster) -> list[Daemon]:
     )
     slurmctld = Daemon(
         "slurmctld",
-        # -i: a state half written when the machine went down must not keep the cluster from coming up.
+        # -i: start despite a state file that was incomplete when the machine went down.
         ("slurmctld", "-D", "-i", "-f", str(cluster.slurm_conf)),
         controller,
         after=("slurmdbd",),
@@ -79,7 +79,7 @@ def daemons(cluster: Cluster) -> list[Daemon]:
 
 
 def slurmd(cluster: Cluster, name: str) -> Daemon:
-    """One node. -b: the machine was switched on, so whatever ran there before is gone."""
+    """One node. -b: report a reboot, so that earlier jobs on the node are ended."""
     port = cluster.ports[2 + cluster.node_names.index(name)]
     command = ("slurmd", "-D", "-b", "-N", name, "-f", str(cluster.slurm_conf))
     return Daemon(name, command, port, after=("slurmctld",))
@@ -94,8 +94,8 @@ def database_options(cluster: Cluster) -> tuple[str, ...]:
         f"--tmpdir={cluster.folder}",
         "--innodb-log-file-size=8M",
         "--innodb-buffer-pool-size=32M",
-        # No flushing to disk, which took half the time of starting: killed processes lose nothing by that,
-        # and a machine that goes down makes a new cluster.
+        # No flushing to disk, which took half the start-up time: killed processes lose nothing without it,
+        # and after a reboot the cluster is made from scratch.
         "--innodb-flush-method=nosync",
         "--innodb-flush-log-at-trx-commit=0",
         "--innodb-doublewrite=OFF",

@@ -1,4 +1,4 @@
-"""The one exception of this package: what went wrong, in a line for the person at the terminal."""
+"""The exception of this package: one line for the user."""
 
 
 class ClusterError(Exception):

@@ -24,9 +24,9 @@ LOCK_SECONDS = 180
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, which is made if need be, for this command alone. Left empty, it is removed again.
+    """Lock the folder, which is made if needed, for this command. It is removed if it is empty at the end.
 
-    Raises ClusterError if it isn't private to us, holds something else, or another command keeps it.
+    Raises ClusterError if it isn't private to this user, holds something else, or stays locked.
     """
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
@@ -55,7 +55,7 @@ def _flock(descriptor: int, folder: Path, deadline: float) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise ClusterError(
-                    f"another cluster command has kept {folder} for {LOCK_SECONDS} s"
+                    f"{folder} is in use by another cluster command; gave up after {LOCK_SECONDS} s"
                 ) from None
             time.sleep(0.05)
 
@@ -67,14 +67,14 @@ def _check(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     if names - {f"{RECORD}.new"} and RECORD not in names:
         raise ClusterError(
-            f"{folder}: holds other things than a cluster; set {FOLDER_VARIABLE} to another", code=2
+            f"{folder}: holds files other than a cluster's; set {FOLDER_VARIABLE} to another", code=2
         )
     if stat.S_IMODE(status.st_mode) & 0o077:
         folder.chmod(0o700)
 
 
 def fill(cluster: Cluster) -> None:
-    """Write every file that the daemons need; what is there already stays."""
+    """Write every file that the daemons need; an existing key and database are kept."""
     folder = cluster.folder
     for name in ("etc", "log", "spool", "state", "gpu", *(f"spool/{node}" for node in cluster.node_names)):
         (folder / name).mkdir(exist_ok=True)
@@ -92,7 +92,7 @@ def fill(cluster: Cluster) -> None:
 
 
 def _write_private(path: Path, content: bytes) -> None:
-    """Whole or not at all: a command killed here is repeated later."""
+    """Write a file atomically: a command killed here is repeated later."""
     partial = path.with_name(f"{path.name}.new")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -119,7 +119,7 @@ def _make_database(cluster: Cluster) -> None:
 
 
 def empty(folder: Path) -> None:
-    """Remove everything in the folder, its record last: a removal that was cut off can be repeated."""
+    """Remove everything in the folder, its record last: an interrupted removal can be repeated."""
     record = folder / RECORD
     for path in folder.iterdir():
         if path == record:

@@ -1,4 +1,4 @@
-"""Node names in /etc/hosts: one marked line per cluster, and nothing else of that file touched."""
+"""Node names in /etc/hosts: one marked line per cluster; the rest of the file is not changed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ HOSTS = Path("/etc/hosts")
 
 
 def mark(folder: Path) -> str:
-    """What ends the line of the cluster in this folder."""
+    """The comment at the end of the line of the cluster in this folder."""
     return f"# espnet3 slurm cluster in {folder}"
 
 
 def with_names(text: str, names: Sequence[str], folder: Path) -> str:
-    """The file with exactly one line of this cluster."""
+    """The file's content with exactly one line of this cluster."""
     rest = without_names(text, folder)
     if rest and not rest.endswith("\n"):
         rest += "\n"
@@ -27,7 +27,7 @@ def with_names(text: str, names: Sequence[str], folder: Path) -> str:
 
 
 def without_names(text: str, folder: Path) -> str:
-    """The file without this cluster's line."""
+    """The file's content without this cluster's line."""
     return "".join(line for line in text.splitlines(True) if not line.rstrip("\n").endswith(mark(folder)))
 
 
@@ -59,7 +59,7 @@ def _check(names: Sequence[str]) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Take the cluster's line out again."""
+    """Remove the cluster's line."""
     if mark(folder) in HOSTS.read_text() and os.access(HOSTS, os.W_OK):
         _rewrite(lambda text: without_names(text, folder))
 
@@ -72,7 +72,7 @@ def _rewrite(change: Callable[[str], str]) -> None:
         new = change(old)
         if new == old:
             return
-        # Overwritten before it is cut, so that nobody reads an empty file in between.
+        # Overwritten before it is truncated, so that no process reads an empty file in between.
         file.seek(0)
         file.write(new)
         file.flush()

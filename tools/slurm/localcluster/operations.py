@@ -1,4 +1,4 @@
-"""Bring a cluster up, tell how it is, take it down, and cut the power of a node or give it back."""
+"""Start a cluster, report its status, take it down, and kill or revive a node."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .failure import ClusterError
 from .folder import empty, fill, locked
 from .settings import Cluster, free_ports, load, save, this_boot
 
-# Seconds; each is many times what it takes on a busy laptop.
+# Many times what a daemon takes on a busy laptop.
 READY_SECONDS = 60.0
 
 
 def up(folder: Path, **size: int) -> Cluster:
-    """Start whatever of the cluster isn't running.
+    """Start the daemons of the cluster that aren't running.
 
     Args:
-        folder: the cluster's; what a command that was cut off left there is completed.
-        size: nodes, gpus, cpus where the caller wants them so; an existing cluster has to agree.
+        folder: the cluster's; what an interrupted command left there is completed.
+        size: nodes, gpus, cpus, if not the defaults; an existing cluster must have the same.
     """
     packages.install()
     with locked(folder):
@@ -53,12 +53,12 @@ def up(folder: Path, **size: int) -> Cluster:
 
 
 def down(folder: Path) -> bool:
-    """End every process of the cluster and remove every trace; False if there was nothing."""
+    """End every process of the cluster and remove its files; False if there was nothing."""
     if not folder.exists() and not processes.supervisors(folder):
         hosts.remove(folder)
         return False
     with locked(folder):
-        # The controller first, so that it doesn't requeue what dies with the nodes.
+        # The controller first, so that it doesn't requeue the jobs of the nodes.
         running = processes.supervisors(folder)
         for name in sorted(running, key=lambda name: name != "slurmctld"):
             processes.end(running[name])
@@ -68,14 +68,14 @@ def down(folder: Path) -> bool:
 
 
 def kill_node(folder: Path, name: str) -> None:
-    """End slurmd and every job step of the node at once; slurmctld has to find out by itself."""
+    """End slurmd and every job step of the node at once; slurmctld isn't informed."""
     _existing(folder, name)
     with locked(folder):
         processes.end(processes.supervisors(folder).get(name, []))
 
 
 def revive_node(folder: Path, name: str) -> None:
-    """Switch the node on again and wait until slurmctld uses it."""
+    """Start the node again and wait until slurmctld uses it."""
     cluster = _existing(folder, name)
     with locked(folder):
         _start(cluster, [slurmd(cluster, name)])
@@ -90,7 +90,7 @@ def existing(folder: Path) -> Cluster:
 
 
 def status(cluster: Cluster) -> dict[str, tuple[int | None, Node | None]]:
-    """Every daemon's pid (None: not running), and for a node what slurmctld says of it."""
+    """Every daemon's pid (None: not running), and for a node its state according to slurmctld."""
     pids = _pids(cluster.folder, daemons(cluster))
     known = nodes(cluster) if pids["slurmctld"] else {}
     return {name: (pid, known.get(name)) for name, pid in pids.items()}
@@ -104,16 +104,16 @@ def _existing(folder: Path, name: str) -> Cluster:
 
 
 def _pids(folder: Path, described: list[Daemon]) -> dict[str, int | None]:
-    found = processes.supervisors(folder)
+    running = processes.supervisors(folder)
     pids: dict[str, int | None] = {}
     for daemon in described:
-        below = (processes.daemon_pid(supervisor, daemon) for supervisor in found.get(daemon.name, []))
-        pids[daemon.name] = next((pid for pid in below if pid is not None), None)
+        candidates = (processes.daemon_pid(supervisor, daemon) for supervisor in running.get(daemon.name, []))
+        pids[daemon.name] = next((pid for pid in candidates if pid is not None), None)
     return pids
 
 
 def _start(cluster: Cluster, described: list[Daemon]) -> None:
-    """Start those of the daemons that don't run, each when those before it are ready; wait for all."""
+    """Start the daemons that aren't running, each when those before it are ready; wait for all."""
     running = _pids(cluster.folder, described)
     waiting = {daemon.name: daemon for daemon in described}
     started: dict[str, subprocess.Popen[bytes]] = {}
@@ -123,13 +123,13 @@ def _start(cluster: Cluster, described: list[Daemon]) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while not condition():
             if name in started and started[name].poll() is not None:
-                # One that a killed `up` had started in its last moment may have taken this one's place.
+                # A daemon that a killed `up` had just started may be running instead of this one.
                 if _pids(cluster.folder, described)[name] is None:
-                    raise ClusterError(f"{name} ended: {complaint(cluster, name)}")
+                    raise ClusterError(f"{name} ended: {last_error(cluster, name)}")
                 del started[name]
             if time.monotonic() > deadline:
                 raise ClusterError(
-                    f"waited {READY_SECONDS:.0f} s for {name} {what}: {complaint(cluster, name)}"
+                    f"waited {READY_SECONDS:.0f} s for {name} {what}: {last_error(cluster, name)}"
                 )
             time.sleep(0.02)
 
@@ -169,7 +169,7 @@ def _answers(address: Path | int) -> bool:
         return True
 
 
-def complaint(cluster: Cluster, name: str) -> str:
+def last_error(cluster: Cluster, name: str) -> str:
     """The last error in a daemon's log, or else its last line."""
     log = cluster.log(name)
     lines = [

@@ -24,7 +24,7 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def missing() -> list[str]:
-    """Programs that aren't here."""
+    """The programs that aren't installed."""
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
     return [program for program in PROGRAMS if not shutil.which(program, path=path)]
 
@@ -32,7 +32,7 @@ def missing() -> list[str]:
 def install() -> bool:
     """Install what is missing; False if nothing was.
 
-    No service starts, now or at the next boot, that was not there before. Raises ClusterError where this
+    No new service starts, now or at the next boot. Raises ClusterError where this
     machine has no apt-get or we aren't root.
     """
     absent = missing()

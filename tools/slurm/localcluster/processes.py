@@ -1,4 +1,4 @@
-"""Start supervised daemons, find them again through /proc, and end them with all their descendants."""
+"""Start supervised daemons, find them through /proc, and end them with all their descendants."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SUPERVISE = Path(__file__).with_name("supervise.py")
 
 
 def plain_environment(cluster: Cluster) -> dict[str, str]:
-    """An environment without the caller's Slurm variables, in which the daemons are found."""
+    """An environment without the caller's Slurm variables, whose PATH has the daemons."""
     kept = {key: value for key, value in os.environ.items() if key in ("HOME", "LANG", "TZ", "USER")}
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
     return {**kept, "PATH": path, "SLURM_CONF": str(cluster.slurm_conf)}
 
 
 def start(cluster: Cluster, daemon: Daemon) -> subprocess.Popen[bytes]:
-    """Start a daemon apart from this terminal; what comes back is its supervisor."""
+    """Start a daemon in a new session; returns the process of its supervisor."""
     with cluster.log(daemon.name).with_suffix(".out").open("ab") as output:
         return subprocess.Popen(
             # -I -S: no site packages, which a supervisor doesn't need and which take time
@@ -42,9 +42,9 @@ def start(cluster: Cluster, daemon: Daemon) -> subprocess.Popen[bytes]:
 def supervisors(folder: Path) -> dict[str, list[int]]:
     """Pids of this folder's supervisors by daemon name.
 
-    A name has two where a slurmd was ended alone and restarted while job steps of the first live on.
+    A name has two when a slurmd was killed and restarted while job steps of the first still run.
     """
-    found: dict[str, list[int]] = defaultdict(list)
+    pids: dict[str, list[int]] = defaultdict(list)
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -57,12 +57,12 @@ def supervisors(folder: Path) -> dict[str, list[int]]:
         if len(arguments) > 6 and [*arguments[1:3], Path(arguments[3]).name, arguments[4]] == ours:
             if owner != os.geteuid():
                 continue
-            found[arguments[5]].append(int(entry.name))
-    return dict(found)
+            pids[arguments[5]].append(int(entry.name))
+    return dict(pids)
 
 
 def daemon_pid(supervisor: int, daemon: Daemon) -> int | None:
-    """The daemon itself below its supervisor; None if it ended and only its descendants are left."""
+    """The daemon's pid below its supervisor; None if it ended and only its descendants are left."""
     for pid in tree(supervisor)[1:]:
         state = _stat(pid)
         if state and state[1] == supervisor and state[0] == daemon.command[0]:
@@ -71,21 +71,21 @@ def daemon_pid(supervisor: int, daemon: Daemon) -> int | None:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and its descendants, parents first; what has ended but isn't reaped is left out."""
+    """A process and its descendants, parents first; without zombies."""
     children: dict[int, list[int]] = defaultdict(list)
     for entry in Path("/proc").iterdir():
         state = _stat(int(entry.name)) if entry.name.isdigit() else None
         if state:
             children[state[1]].append(int(entry.name))
-    found = [pid] if _stat(pid) else []
-    for member in found:
-        found += children[member]
-    return found
+    members = [pid] if _stat(pid) else []
+    for member in members:
+        members += children[member]
+    return members
 
 
 def end(supervisors: list[int], timeout: float = 10.0) -> None:
-    """End what is below these supervisors as a power cut does: at once, and parents first, so that none can
-    report its children's end. A supervisor reaps them and then ends by itself."""
+    """Kill everything below these supervisors as a power cut does: at once, and parents first, so that none
+    can report the end of its children. A supervisor reaps them and then ends."""
     deadline = time.monotonic() + timeout
     for supervisor in supervisors:
         while members := tree(supervisor):

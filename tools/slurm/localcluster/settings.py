@@ -1,4 +1,4 @@
-"""What a cluster is: its folder, its size and its ports, as one small record kept in the folder."""
+"""The settings of a cluster, its folder, size and ports, as a small record kept in the folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDER_VARIABLE = "ESPNET3_SLURM_DIR"
 RECORD = "cluster.json"
 # A Unix socket's path holds 107 bytes, and a job step's is folder/spool/node10/node10_<job>.<step>.
 LONGEST_FOLDER = 66
-# Below the range from which the kernel hands out ports by itself, so that a killed node's port stays free.
+# Below the kernel's range of ephemeral ports, so that a killed node's port stays free.
 PORTS = range(10000, 15000)
 
 
@@ -27,11 +27,11 @@ class Cluster:
 
     Attributes:
         folder: holds every file of it; private (0700).
-        user: who runs the daemons and may administer them.
-        boot: of this machine, at which the cluster was made; it doesn't outlive that.
+        user: runs the daemons and may administer them.
+        boot: id of the machine's boot in which the cluster was made; after another boot it is made again.
         ports: of slurmctld, of slurmdbd, then one for each node's slurmd.
-        nodes, gpus, cpus: number of nodes, and what each of them claims to have.
-        memory_mb: what each node claims; nothing enforces it.
+        nodes, gpus, cpus: number of nodes, and what each of them reports to have.
+        memory_mb: what each node reports; nothing enforces it.
     """
 
     folder: Path
@@ -70,11 +70,11 @@ class Cluster:
 
 def choose_folder(environment: Mapping[str, str], uid: int) -> Path:
     """The cluster's folder: ESPNET3_SLURM_DIR, or one under XDG_RUNTIME_DIR, or one under /tmp by user id."""
-    given = environment.get(FOLDER_VARIABLE)
+    configured = environment.get(FOLDER_VARIABLE)
     runtime = environment.get("XDG_RUNTIME_DIR")
-    if given:
-        folder = Path(os.path.realpath(given))
-    # After `sudo -E` it is somebody else's.
+    if configured:
+        folder = Path(os.path.realpath(configured))
+    # After `sudo -E` it belongs to another user.
     elif runtime and Path(runtime).is_dir() and Path(runtime).stat().st_uid == uid:
         folder = Path(os.path.realpath(runtime)) / "espnet3-slurm"
     else:
@@ -89,7 +89,7 @@ def choose_folder(environment: Mapping[str, str], uid: int) -> Path:
 
 
 def this_boot() -> str:
-    """What differs each time the machine starts."""
+    """An id that differs for each boot of the machine."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -97,22 +97,22 @@ def this_boot() -> str:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports that nobody listens on, picked at random so that two clusters made at once hardly meet."""
-    found: list[int] = []
+    """Free ports, picked at random so that two clusters started at once hardly pick the same."""
+    free: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        found.append(port)
-        if len(found) == count:
-            return tuple(found)
+        free.append(port)
+        if len(free) == count:
+            return tuple(free)
     raise ClusterError(f"no {count} free ports between {PORTS.start} and {PORTS.stop}")
 
 
 def save(cluster: Cluster) -> None:
-    """Write the record, whole or not at all; it marks the folder as ours."""
+    """Write the record atomically; it marks the folder as a cluster's."""
     fields = dataclasses.asdict(cluster)
     del fields["folder"]
     partial = cluster.folder / f"{RECORD}.new"

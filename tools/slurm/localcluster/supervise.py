@@ -1,8 +1,8 @@
 """Run one daemon so that whatever it starts stays below this process, and reap what ends.
 
-supervise.py FOLDER NAME COMMAND...: Slurm's job steps cut themselves loose from slurmd; with Linux's child
-subreaper they become children of this process instead of init's, so a node is one tree of processes, which
-can be ended as a whole. The arguments also tell later commands whose process this is.
+supervise.py FOLDER NAME COMMAND...: Slurm's job steps detach from slurmd; with Linux's child subreaper they
+become children of this process instead of init's, so a node is one tree of processes, which can be ended as a
+whole. Later commands identify this process by its arguments.
 """
 
 import ctypes

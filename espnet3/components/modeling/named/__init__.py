@@ -1,1 +1,1 @@
-"""Named optimizers: how several optimizers are configured, routed, run and counted; knows no Lightning."""
+"""Named optimizers: how several optimizers are configured, routed, run and counted; without Lightning."""

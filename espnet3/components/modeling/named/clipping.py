@@ -16,7 +16,7 @@ def clip_to_norm(gradients: Sequence[Tensor], norm: Tensor, largest: float) -> N
     """Scale the gradients, whose norm is `norm`, as torch.nn.utils.clip_grad_norm_ does."""
     factor = torch.clamp(largest / (norm + 1e-6), max=1.0)
     if factor.device.type == "cpu" and factor.item() == 1.0:
-        return  # multiplying by one costs a pass over all gradients; elsewhere looking would cost more
+        return  # multiplying by one costs a pass over all gradients; elsewhere reading the factor costs more
     torch._foreach_mul_(list(gradients), factor)
 
 

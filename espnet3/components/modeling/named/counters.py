@@ -18,7 +18,7 @@ class Turn(Enum):
 
 @dataclass
 class Counters:
-    """What has happened to one named optimizer since training began. Skipped batches count nowhere."""
+    """Counts of one named optimizer since training began. Skipped batches are not counted."""
 
     iterations: int = 0
     """Accepted batches that named it."""
@@ -40,7 +40,7 @@ class Counters:
         return Turn.UPDATE if self.accum_counter >= accum_grad_steps else Turn.CONTRIBUTE
 
     def used(self, *, updated: bool) -> None:
-        """The contributions held are gone: into an update, or dropped because they had overflown."""
+        """The contributions held were used by an update, or dropped because of an overflow."""
         self.accum_counter = 0
         self.update_step += updated
 
@@ -49,7 +49,7 @@ class Counters:
         return asdict(self)
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from what `state_dict` returned."""
         self.iterations = int(state["iterations"])
         self.accum_counter = int(state["accum_counter"])
         self.update_step = int(state["update_step"])

@@ -20,7 +20,7 @@ from espnet3.errors import UserError
 class NamedOptimizers:
     """All named optimizers of a model; the order is that of the configuration.
 
-    What a step of one name does never reaches the parameters, gradients, optimizer state, scheduler or
+    A step of one name never changes the parameters, gradients, optimizer state, scheduler or
     counters of another.
 
     Args:
@@ -29,7 +29,7 @@ class NamedOptimizers:
 
     Raises:
         AssertionError: a parameter does not belong to exactly one optimizer, a selector takes nothing, or
-            an optimizer or scheduler cannot be used; see the modules that say so.
+            an optimizer or scheduler cannot be used.
     """
 
     def __init__(self, model: Module, config: NamedConfig) -> None:
@@ -55,12 +55,12 @@ class NamedOptimizers:
     def connect(
         self, *, world_size: int = 1, loss_scaling: bool = False, bucket_bytes: int = 1 << 20
     ) -> None:
-        """Prepare for training on this device, with these ranks; parameters are where they will stay.
+        """Prepare for training with these ranks; the parameters are on their device.
 
         Args:
             world_size: number of ranks of torch.distributed's default group.
             loss_scaling: whether losses are scaled, as float16 needs it.
-            bucket_bytes: gradients travel in parts of about this size.
+            bucket_bytes: gradients are sent in buckets of about this size.
         """
         self.disconnect()
         for named in self._named.values():
@@ -73,7 +73,7 @@ class NamedOptimizers:
                 named.reduction = GradientReduction(named.parameters, bucket_bytes=bucket_bytes)
 
     def disconnect(self) -> None:
-        """Take every hook off the parameters."""
+        """Remove all hooks from the parameters."""
         for named in self._named.values():
             if named.reduction is not None:
                 named.reduction.remove()
@@ -98,7 +98,7 @@ class NamedOptimizers:
             # Losses may share a part of the graph: it is kept until the last backward pass.
             retain_graph = position < len(contributing)
             if turn is Turn.UPDATE and named.reduction is not None:
-                with named.reduction.during():
+                with named.reduction.during_backward():
                     named.backward(loss, retain_graph=retain_graph)
             else:
                 named.backward(loss, retain_graph=retain_graph)
@@ -112,7 +112,7 @@ class NamedOptimizers:
         return updated
 
     def end_epoch(self, new_value: NewValue) -> None:
-        """Move the schedulers that move once per epoch; its metrics are aggregated."""
+        """Step the epoch-interval schedulers; the metrics of the epoch are aggregated."""
         for named in self._named.values():
             if named.schedule is not None:
                 named.schedule.after_epoch(new_value)
@@ -120,14 +120,14 @@ class NamedOptimizers:
     # --- what a checkpoint needs beyond the state dicts of optimizers and schedulers --------------------
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Counters and loss scales by name; alike on all ranks."""
+        """Counters and loss scales by name; the same on all ranks."""
         return {name: named.state_dict() for name, named in self._named.items()}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Continue from what `state_dict` gave.
+        """Continue from what `state_dict` returned.
 
         Raises:
-            UserError: the names are others; the message has both lists.
+            UserError: the names differ; the message has both lists.
         """
         check_names(list(state), self.names)
         for name, named in self._named.items():
@@ -146,7 +146,7 @@ class NamedOptimizers:
         }
 
     def set_held_gradients(self, held: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Go on with what `held_gradients` gave on this rank; optimizers that are not in it hold none.
+        """Restore what `held_gradients` returned on this rank; optimizers that are not in it hold none.
 
         Raises:
             KeyError: a name is not that of an optimizer, or of a parameter of that optimizer.

@@ -51,7 +51,7 @@ class NamedOptimizer:
         self._seeds: dict[tuple[torch.dtype, torch.device, float], Tensor] = {}
 
     def take_turn(self) -> Turn:
-        """Count an accepted batch that names this optimizer; what it is to do for it."""
+        """Count an accepted batch that names this optimizer; returns what to do with it."""
         return self.counters.accept(self.config.accum_grad_steps, self.config.step_every_n_iters)
 
     def backward(self, loss: Tensor, *, retain_graph: bool) -> None:
@@ -63,10 +63,10 @@ class NamedOptimizer:
             torch.autograd.backward(loss, self._seed(loss), retain_graph=retain_graph, inputs=self.parameters)
 
     def update(self) -> bool:
-        """Update the parameters from the gradients held, which are then gone, and move the scheduler.
+        """Update the parameters from the gradients held, release these, and step the scheduler.
 
         Returns:
-            False when the gradients had overflown under a loss scale, and nothing but that scale moved.
+            False when the gradients had overflowed under a loss scale: only that scale has changed.
         """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         updated = not gradients or self._unscale_and_clip(gradients)
@@ -87,7 +87,7 @@ class NamedOptimizer:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from what `state_dict` returned."""
         self.counters.load_state_dict(state)
         if "loss_scale" in state:
             self.loss_scale = LossScale()
@@ -103,7 +103,7 @@ class NamedOptimizer:
         return {name: parameter.grad for name, parameter in held if parameter.grad is not None}
 
     def set_held_gradients(self, held: Mapping[str, Tensor]) -> None:
-        """Go on with what `held_gradients` gave, copied to where the parameters are.
+        """Restore what `held_gradients` returned, copied to the device of the parameters.
 
         Raises:
             KeyError: a name is not that of a parameter of this optimizer.

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 BUCKET_BYTES = {"gloo": 4 << 20, "nccl": 25 << 20}
-"""Smaller parts begin to travel earlier, larger ones cost less; with gloo the cores that compute send, too.
-Where nothing else is known, as NCCL."""
+"""Smaller buckets are sent earlier, larger ones have less overhead; with gloo the computing cores also send.
+Other backends use NCCL's."""
 ALIGNMENT = 64
 """Bytes at which a gradient begins inside a bucket, so that vectorized kernels can read it."""
 
@@ -19,9 +19,9 @@ ALIGNMENT = 64
 class GradientReduction:
     """All-reduces (SUM) the gradients of `parameters` in buckets that are fixed from the start.
 
-    For an update, every rank runs the backward pass inside `during()`, then calls `wait()`. A bucket is
-    sent as soon as all of its gradients and all buckets before it are there; the end of `during` sends the
-    rest. Other backward passes send nothing.
+    For an update, every rank runs the backward pass inside `during_backward()`, then calls `wait()`. A bucket
+    is sent as soon as its gradients are complete and all buckets before it are sent; the end of
+    `during_backward` sends the rest. Other backward passes send nothing.
 
     A gradient that is None on some ranks counts as zero there; one that is None on all ranks stays None.
     Each bucket carries which of its gradients were there, so this costs no further collective, and
@@ -47,8 +47,8 @@ class GradientReduction:
         ]
 
     @contextmanager
-    def during(self) -> Iterator[None]:
-        """The backward pass that is run inside completes the gradients; all are on their way after it."""
+    def during_backward(self) -> Iterator[None]:
+        """Send the gradients while the backward pass inside completes them; all are being sent after it."""
         for bucket in self._buckets:
             bucket.pending = len(bucket.parameters)
         self._next = 0
@@ -61,18 +61,18 @@ class GradientReduction:
             bucket.send()
 
     def wait(self) -> None:
-        """Every gradient is the sum over ranks from here on."""
+        """Wait until every gradient is the sum over ranks."""
         for bucket in self._buckets:
             bucket.receive()
 
     def remove(self) -> None:
-        """Take the hooks off the parameters."""
+        """Remove the hooks from the parameters."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
 
     def _hook(self, bucket: "_Bucket") -> Any:
-        def gradient_is_there(_: Tensor) -> None:
+        def on_gradient(_: Tensor) -> None:
             if not self._is_open:
                 return
             bucket.pending -= 1
@@ -83,17 +83,17 @@ class GradientReduction:
                 self._buckets[self._next].send()
                 self._next += 1
 
-        return gradient_is_there
+        return on_gradient
 
 
-def usual_bucket_bytes() -> int:
-    """What suits the backend of torch.distributed's default group."""
+def default_bucket_bytes() -> int:
+    """The bucket size for the backend of torch.distributed's default group."""
     backend = torch.distributed.get_backend() if torch.distributed.is_initialized() else ""
     return BUCKET_BYTES.get(backend, BUCKET_BYTES["nccl"])
 
 
 class _Bucket:
-    """Parameters of one type on one device, a flat buffer with a place for each gradient, and flags."""
+    """Parameters of one type on one device, a flat buffer with a view for each gradient, and flags."""
 
     def __init__(self, parameters: Sequence[Parameter], process_group: Any) -> None:
         self.parameters = list(parameters)
@@ -108,8 +108,8 @@ class _Bucket:
             offsets.append(end)
             end += -(-parameter.numel() // step) * step
         self._buffer = torch.zeros(end + len(self.parameters), dtype=first.dtype, device=first.device)
-        self._places = [
-            _place(self._buffer, offset, parameter)
+        self._views = [
+            _view(self._buffer, offset, parameter)
             for offset, parameter in zip(offsets, self.parameters, strict=True)
         ]
         self._flags = self._buffer[end:]
@@ -117,21 +117,21 @@ class _Bucket:
     @torch.no_grad()
     def send(self) -> None:
         """Copy the gradients into the buffer and start summing it."""
-        gradients, places = [], []
+        gradients, views = [], []
         self._missing = []
         self._flags.fill_(1)
-        for index, (parameter, place) in enumerate(zip(self.parameters, self._places, strict=True)):
+        for index, (parameter, view) in enumerate(zip(self.parameters, self._views, strict=True)):
             if parameter.grad is None:
                 self._missing.append(index)
-                place.zero_()
+                view.zero_()
                 self._flags[index] = 0
             else:
                 gradients.append(parameter.grad)
-                places.append(place)
-                # The place becomes the gradient: no copy back, and the old one's memory is free at once.
-                parameter.grad = place
+                views.append(view)
+                # The view becomes the gradient: no copy back, and the old one's memory is free at once.
+                parameter.grad = view
         if gradients:
-            torch._foreach_copy_(places, gradients)
+            torch._foreach_copy_(views, gradients)
         self._work = torch.distributed.all_reduce(self._buffer, group=self._process_group, async_op=True)
 
     def receive(self) -> None:
@@ -142,17 +142,17 @@ class _Bucket:
             ranks_with_gradient = self._flags.tolist()
             for index in self._missing:
                 if ranks_with_gradient[index]:
-                    self.parameters[index].grad = self._places[index]
+                    self.parameters[index].grad = self._views[index]
 
 
-def _place(buffer: Tensor, offset: int, parameter: Tensor) -> Tensor:
-    """The parameter's part of the buffer; with the parameter's strides, as far as they leave no holes."""
+def _view(buffer: Tensor, offset: int, parameter: Tensor) -> Tensor:
+    """A view of the buffer for the parameter, with its strides as far as they leave no holes."""
     strides = torch.empty_like(parameter, device="meta").stride()
     return buffer.as_strided(parameter.shape, strides, offset)
 
 
 def _chunks(parameters: Iterable[Parameter], bucket_bytes: int) -> list[list[Parameter]]:
-    """Split into buckets, from the last parameter to the first, one type and device each."""
+    """Split into buckets of one type and device each, from the last parameter to the first."""
     open_chunks: dict[tuple[torch.dtype, torch.device], list[Parameter]] = {}
     sizes: dict[tuple[torch.dtype, torch.device], int] = {}
     chunks: list[list[Parameter]] = []

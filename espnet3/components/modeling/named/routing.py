@@ -18,7 +18,7 @@ def read_steps(loss: Any, names: Sequence[str]) -> list[OptimizationStep]:
 
     Raises:
         AssertionError: it is not an OptimizationStep or a list of them, the list is empty, a name is
-            unknown or there twice; the message says what was given.
+            unknown or occurs twice; the message says what was given.
     """
     steps = [loss] if isinstance(loss, OptimizationStep) else loss
     if not isinstance(steps, list):
@@ -46,12 +46,12 @@ def read_steps(loss: Any, names: Sequence[str]) -> list[OptimizationStep]:
 
 @dataclass(frozen=True)
 class Routed:
-    """What all ranks know alike about one batch."""
+    """What all ranks have agreed on for one batch."""
 
     steps: list[OptimizationStep]
     """In list order, the same names on all ranks."""
     nonfinite: bool
-    """A loss is NaN or Inf on some rank: nobody may go on with this batch."""
+    """A loss is NaN or Inf on some rank: no rank may train on this batch."""
     flags: dict[str, int]
     """The largest of each flag over all ranks."""
 
@@ -60,7 +60,7 @@ class Router:
     """Agrees with all ranks on the steps of a batch; the one control collective of a training batch.
 
     Args:
-        names: the names of the optimizers, alike on all ranks.
+        names: the names of the optimizers, the same on all ranks.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -80,7 +80,7 @@ class Router:
 
         Args:
             read: gives this rank's steps, or raises AssertionError, which then ends all ranks.
-            flags: small integers for the same journey, as `stop`; the same keys on all ranks.
+            flags: small integers for the same collective, such as `stop`; the same keys on all ranks.
             device: where the losses are and the collective runs.
             world_size: number of ranks.
 
@@ -104,16 +104,16 @@ class Router:
             values.update(dict.fromkeys(self._graphs.values(), 0))
         for step in steps:
             values[self._graphs[step.name]] = step.loss.requires_grad
-        verdict = agree(values, device=device, world_size=world_size)
-        if world_size > 1 and (verdict["order"] != -verdict["minus_order"] or mistake is not None):
+        agreed = agree(values, device=device, world_size=world_size)
+        if world_size > 1 and (agreed["order"] != -agreed["minus_order"] or mistake is not None):
             raise _disagreement(steps, mistake, world_size)
         for step in steps:
-            if not verdict[self._graphs[step.name]]:
+            if not agreed[self._graphs[step.name]]:
                 raise AssertionError(
                     f"the loss of optimizer {step.name!r} has no graph: it was detached, or computed from"
                     " nothing that is trained"
                 )
-        return Routed(steps, bool(verdict["nonfinite"]), {key: verdict[key] for key in flags})
+        return Routed(steps, bool(agreed["nonfinite"]), {key: agreed[key] for key in flags})
 
     def _order_of(self, names: tuple[str, ...]) -> int:
         """A positive number that stands for these names in this order."""
@@ -138,10 +138,10 @@ def _disagreement(
     own = {"names": [step.name for step in steps], "mistake": None if mistake is None else str(mistake)}
     ranks: list[Any] = [None] * world_size
     torch.distributed.all_gather_object(ranks, own)
-    mistakes = [f"rank {rank}: {told['mistake']}" for rank, told in enumerate(ranks) if told["mistake"]]
+    mistakes = [f"rank {rank}: {entry['mistake']}" for rank, entry in enumerate(ranks) if entry["mistake"]]
     if mistakes:
         return AssertionError("; ".join(mistakes))
-    lists = "; ".join(f"rank {rank}: [{', '.join(told['names'])}]" for rank, told in enumerate(ranks))
+    lists = "; ".join(f"rank {rank}: [{', '.join(entry['names'])}]" for rank, entry in enumerate(ranks))
     return AssertionError(f"ranks name different optimizers, or another order, in one batch: {lists}")
 
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedulers of named optimizers: which exist, and which move at the end of an epoch."""
+"""Learning-rate schedulers of named optimizers, and when each is stepped."""
 
 import inspect
 from collections.abc import Callable
@@ -17,11 +17,11 @@ when this epoch made no new one."""
 
 
 class Schedule:
-    """One scheduler and when it moves.
+    """One scheduler and when it is stepped.
 
     Raises:
-        ConfigurationError: a scheduler that looks at a metric has no monitor or interval step, or one with a
-            monitor does not look at any.
+        ConfigurationError: a scheduler that takes a metric has no monitor, or has interval step; or one with
+            a monitor takes none.
     """
 
     def __init__(self, config: NamedSchedulerConfig, optimizer: Optimizer) -> None:
@@ -29,12 +29,12 @@ class Schedule:
         where = f"schedulers.{config.name}"
         self.scheduler = make_scheduler(f"{where}.scheduler", config.scheduler, optimizer)
         kind = type(self.scheduler).__name__
-        looks = _looks_at_a_metric(self.scheduler)
-        if looks == "always":
+        takes_metric = _takes_metric(self.scheduler)
+        if takes_metric == "always":
             check_gets_metric(config, kind)
-        if looks == "never" and config.monitor is not None:
+        if takes_metric == "never" and config.monitor is not None:
             raise ConfigurationError(
-                f"{where}: {kind} looks at no metric: leave out `monitor`; given: {config.monitor!r}"
+                f"{where}: {kind} takes no metric: leave out `monitor`; given: {config.monitor!r}"
             )
 
     def after_update(self) -> None:
@@ -54,8 +54,8 @@ class Schedule:
             self.scheduler.step(value)
 
 
-def _looks_at_a_metric(scheduler: Any) -> str:
-    """`always`, `never`, or `may`: by what its `step` takes."""
+def _takes_metric(scheduler: Any) -> str:
+    """`always`, `never`, or `may`: from the signature of its `step`."""
     if isinstance(scheduler, ReduceLROnPlateau):
         return "always"
     parameters = list(inspect.signature(scheduler.step).parameters.values())

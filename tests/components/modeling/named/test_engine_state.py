@@ -1,18 +1,11 @@
 """On one rank: loss scaling that changes nothing but the range, and a state from which training goes on."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
+import engine_cases as cases
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.errors import UserError
-
-spec = importlib.util.spec_from_file_location("engine_cases", Path(__file__).with_name("engine_cases.py"))
-cases = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cases)
-
 
 # --- loss scaling --------------------------------------------------------------------------------------
 

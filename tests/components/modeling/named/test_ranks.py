@@ -1,29 +1,18 @@
 """On 2 and 4 gloo ranks: the weights of one rank on the union batch, and errors that all ranks raise."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
+import rank_scenarios as scenarios
+from engine_cases import same
+
 pytestmark = pytest.mark.slow
-SCRIPT = Path(__file__).with_name("rank_scenarios.py")
-
-
-def _load():
-    spec = importlib.util.spec_from_file_location("rank_scenarios", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-scenarios = _load()
 
 
 @pytest.fixture(scope="module", params=[2, 4])
 def ranks(request, tmp_path_factory, answers_of_ranks):
     """The answers of every rank to every scenario."""
-    return answers_of_ranks(SCRIPT, tmp_path_factory.mktemp("ranks"), request.param)
+    return answers_of_ranks(scenarios.__file__, tmp_path_factory.mktemp("ranks"), request.param)
 
 
 def test_weights_equal_one_rank_on_the_union_batch_and_are_identical_on_all_ranks(ranks):
@@ -43,7 +32,7 @@ def test_who_is_not_named_is_bit_identical_after_the_batch_on_every_rank(ranks):
         assert any(state["generator"]["own"]["accum_counter"] for state in states), "also in between"
         for names, before, after in zip(scenarios.BATCHES[1:], states, states[1:], strict=False):
             for name in scenarios.NAMES:
-                assert scenarios.same(before[name], after[name]) is (name not in names)
+                assert same(before[name], after[name]) is (name not in names)
 
 
 def test_only_updates_send_and_only_their_optimizers_gradients(ranks):

@@ -6,7 +6,6 @@ A rank's answers, by scenario, are DIRECTORY/rank-<r>.pt.
 """
 
 import copy
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -15,15 +14,10 @@ import torch
 from lightning.pytorch import Callback
 from torch import nn
 
+import training_runs
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.rundir.task import Task
-
-_spec = importlib.util.spec_from_file_location(
-    "training_runs", Path(__file__).parents[1] / "training_runs.py"
-)
-training_runs = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(training_runs)
-fit, same = training_runs.fit, training_runs.same
+from training_runs import fit
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.01}
 STEP_LR = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 0.9}

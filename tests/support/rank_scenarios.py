@@ -5,7 +5,6 @@
 A rank's answers, by scenario, are DIRECTORY/rank-<r>.pt.
 """
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -14,15 +13,11 @@ import torch
 import torch.distributed
 from torch import nn
 
+from engine_cases import state_of
 from espnet3.components.modeling.named.engine import NamedOptimizers
 from espnet3.components.modeling.named.routing import Router, read_steps
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.config.named_optimizers import read_named_config
-
-_spec = importlib.util.spec_from_file_location("engine_cases", Path(__file__).with_name("engine_cases.py"))
-engine_cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(engine_cases)
-state_of, same = engine_cases.state_of, engine_cases.same
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.01}
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}  # unlike Adam it sees the scale of gradients

@@ -4,12 +4,12 @@ See `resume_cases` for what is trained, and `killed_runs` for those that are kil
 """
 
 from lightning.pytorch import Callback
-from resume_cases import configuration
-from resume_ends import checkpoints_of, differences, end_of, killed_after
 
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
 from espnet3.stages import train as stage
+from resume_cases import configuration
+from resume_ends import checkpoints_of, differences, end_of, killed_after
 
 
 def train(case, corpus, home, task=None, stop_after=0, **checkpoint):

@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 
 import torch
+
+from espnet3.rundir.task import Task
 from killed_runs import ended, interrupted_often, start
 from resume_cases import make_corpus
 from resume_ends import differences, end_of
 from resume_runs import resumed_everywhere
-
-from espnet3.rundir.task import Task
 
 
 def everywhere(directory, *cases):

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from itertools import count
 
 import torch
-from resume_ends import newest, torn
-from resume_runs import StopAfter, train
 
 from espnet3.components.checkpoint.newest_intact import read_whole
 from espnet3.launcher.rank.task import install_stop_signals
 from espnet3.rundir.outcome import EXIT_CODES
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
+from resume_ends import newest, torn
+from resume_runs import StopAfter, train
 
 STARTING, BETWEEN, WRITING, ASKED = "starting", "between", "writing", "asked"
 """When to kill: early in it, after a checkpoint, inside the write of one; or to ask by a signal."""

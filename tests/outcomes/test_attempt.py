@@ -1,0 +1,92 @@
+"""How an attempt ended, from the states of its ranks."""
+
+import pytest
+
+from espnet3.outcomes.attempt import attempt_end, attempt_outcome, first_failure, unwatched_end
+from espnet3.rundir.outcome import TaskState
+
+
+def state(
+    rank: int, outcome=None, ended_at: float | None = None, *, peer_lost: bool = False, **more
+) -> TaskState:
+    log = f"/log/{rank}"
+    return TaskState(rank, {}, log, outcome=outcome, ended_at=ended_at, peer_lost=peer_lost, **more)
+
+
+def failed(rank: int, message: str, at: float, *, peer_lost: bool = False) -> TaskState:
+    return state(rank, "failed", at, peer_lost=peer_lost, message=message)
+
+
+def test_all_ranks_must_be_done():
+    assert attempt_outcome([state(0, "done"), state(1, "done")], 2) == "done"
+    assert attempt_outcome([state(0, "done")], 2) == "killed"
+    assert attempt_outcome([state(0, "done"), state(1, "stopped")], 2) == "stopped"
+
+
+def test_a_rank_that_lost_a_killed_peer_has_not_failed_by_itself():
+    killed, lost = state(0), state(1, "failed", 5.0, peer_lost=True)
+    assert attempt_outcome([killed, lost], 2) == "killed"
+    assert attempt_outcome([state(0, "done"), lost], 2) == "failed"  # nobody was killed: it is told as it is
+
+
+def test_an_error_of_the_users_code_is_a_failure_also_where_its_peers_were_killed():
+    states = [state(0), state(1, "failed", 5.0), state(2, "failed", 4.0, peer_lost=True)]
+    assert attempt_outcome(states, 3) == "failed"
+    failure = first_failure(states)
+    assert failure is not None and failure.rank == 1
+
+
+def test_ranks_that_were_ended_after_another_was_lost_are_not_those_that_were_killed():
+    assert attempt_outcome([state(0, "done"), state(1)], 2, ended={1}) == "done"
+    assert attempt_outcome([state(0), state(1)], 2, ended={1}) == "killed"
+    assert attempt_outcome([state(0, "done")], 2, ended={1}) == "done", "ended before it began"
+    assert attempt_outcome([state(0, "done"), state(1, "done")], 3, ended={1}) == "killed", (
+        "rank 2 is missing"
+    )
+    assert attempt_outcome([], 1, ended={0}) == "killed"
+
+
+LOST = failed(0, "connection closed", 4.0, peer_lost=True)
+
+
+@pytest.mark.parametrize(
+    ("states", "stop_reason", "end"),
+    [
+        ([state(0, "done"), state(1, "done")], None, ("done", "", None, "")),
+        ([state(0, "done"), state(1, "done")], "SIGINT", ("done", "", None, "")),
+        ([LOST, failed(1, "ValueError: no", 5.0)], None, ("failed", "rank 1: ValueError: no", 1, "/log/1")),
+        (
+            [state(0), failed(1, "ValueError: no", 5.0)],
+            None,
+            ("failed", "rank 1: ValueError: no", 1, "/log/1"),
+        ),
+        ([LOST, state(1, node="node2")], None, ("killed", "rank 1 was killed on node2", 1, "/log/1")),
+        ([state(0), state(1)], None, ("killed", "rank 0, 1 was killed", 0, "/log/0")),
+        ([LOST, state(1, "done")], None, ("failed", "rank 0: connection closed", 0, "/log/0")),
+        ([state(0, "done")], None, ("killed", "rank 1 ended before it began", 1, "")),
+        ([], None, ("killed", "rank 0 ended before it began", 0, "")),
+        ([], "SIGTERM", ("stopped", "SIGTERM", None, "")),
+        ([state(0, "stopped", asked_by="SIGUSR2"), state(1, "done")], None, ("stopped", "SIGUSR2", None, "")),
+        (
+            [state(0, "stopped", asked_by="SIGUSR2"), state(1, "stopped")],
+            "SIGTERM",
+            ("stopped", "SIGTERM", None, ""),
+        ),
+    ],
+)
+def test_an_attempt_ends_as_its_ranks_did_for_the_reason_of_the_rank_that_was_the_cause(
+    states, stop_reason, end
+):
+    found = attempt_end(states, 2, stop_reason=stop_reason)
+    assert (found.outcome, found.reason, found.rank, found.log) == end
+
+
+def test_of_those_that_were_ended_nobody_says_they_were_killed():
+    end = attempt_end([state(0), LOST, state(2)], 3, ended={2})
+    assert (end.outcome, end.reason) == ("killed", "rank 0 was killed")
+
+
+def test_of_an_attempt_that_nobody_followed_only_an_error_gives_the_reason():
+    assert unwatched_end([state(0)], 1).outcome == "killed" and unwatched_end([state(0)], 1).reason == ""
+    end = unwatched_end([state(0), failed(1, "ValueError: no", 5.0)], 2)
+    assert (end.outcome, end.reason, end.rank) == ("failed", "rank 1: ValueError: no", 1)

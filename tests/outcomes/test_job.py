@@ -1,0 +1,73 @@
+"""How a job ended, from its last attempt and Slurm's state."""
+
+from pathlib import Path
+
+import pytest
+
+from espnet3.outcomes.job import COMES_BACK_S, job_end, may_come_back, may_restart
+from espnet3.rundir.attempt import Attempt, Begin, End
+from espnet3.rundir.outcome import TaskState
+from espnet3.slurm.queue import SlurmJob
+
+FAILED, SAVED = End("failed", "rank 1: ValueError: no"), End("stopped", "SIGTERM", ended_at=100.0)
+RESTARTS = End("stopped", "SIGUSR2", restarts=True)
+
+
+def attempt(end: End | None) -> Attempt:
+    return Attempt(Path("nowhere"), Begin("train", 1, "slurm", 2, launched_by={}), end)
+
+
+@pytest.mark.parametrize(
+    ("last", "state", "outcome", "reason"),
+    [
+        (None, "COMPLETED", "done", ""),
+        (attempt(FAILED), "COMPLETED", "done", ""),
+        (None, "CANCELLED", "killed", "was cancelled"),
+        (attempt(FAILED), "CANCELLED by 1000", "killed", "was cancelled"),
+        (attempt(SAVED), "CANCELLED", "stopped", "was cancelled"),
+        (attempt(FAILED), "FAILED", "failed", "rank 1: ValueError: no"),
+        (attempt(SAVED), "PREEMPTED", "stopped", "SIGTERM"),
+        (attempt(RESTARTS), "NODE_FAIL", "killed", "ended as NODE_FAIL"),
+        (attempt(None), "OUT_OF_MEMORY", "killed", "ended as OUT_OF_MEMORY"),
+        (attempt(None), "FAILED", "failed", "ended as FAILED"),
+        (None, "FAILED", "failed", "ended as FAILED"),
+        (None, "TIMEOUT", "killed", "ended as TIMEOUT"),
+    ],
+)
+def test_slurm_decides_where_a_job_was_cancelled_or_killed_else_its_last_attempt(
+    last, state, outcome, reason
+):
+    end = job_end(last, SlurmJob("7", state))
+    assert (end.outcome, end.reason) == (outcome, reason)
+
+
+TASK = TaskState(1, {}, "/log/1", outcome="failed", message="ValueError: no")
+
+
+@pytest.mark.parametrize(
+    ("last", "tasks", "has_log", "outcome", "reason"),
+    [
+        (attempt(SAVED), (), True, "stopped", "SIGTERM"),
+        (attempt(RESTARTS), (), True, "killed", "gone from the queue"),
+        (attempt(None), (TASK,), True, "failed", "rank 1: ValueError: no"),
+        (attempt(None), (), True, "killed", "ended without a result"),
+        (None, (), True, "failed", "ended before the stage began"),
+        (None, (), False, "killed", "gone from the queue"),
+    ],
+)
+def test_a_job_that_slurm_has_forgotten_ended_as_its_files_say(last, tasks, has_log, outcome, reason):
+    end = job_end(last, None, tasks, has_log=has_log)
+    assert (end.outcome, end.reason) == (outcome, reason)
+    assert (end.rank, end.log) == ((1, "/log/1") if tasks else (None, ""))
+
+
+def test_only_what_sigterm_has_stopped_may_be_restarted_by_slurm():
+    assert may_restart(SAVED) and may_restart(End("stopped", "SIGTERM; after 2 attempts"))
+    assert not any(map(may_restart, (None, FAILED, RESTARTS, End("killed", "SIGTERM"))))
+
+
+def test_such_a_job_may_come_back_for_a_while_unless_it_was_cancelled():
+    assert may_come_back(SAVED, None, 101.0) and may_come_back(SAVED, SlurmJob("7", "PREEMPTED"), 101.0)
+    assert not may_come_back(SAVED, SlurmJob("7", "CANCELLED by 0"), 101.0)
+    assert not may_come_back(SAVED, None, 100.0 + COMES_BACK_S)
+    assert not may_come_back(None, None, 101.0)
