@@ -49,19 +49,19 @@ def watch(
         KeyboardInterrupt: Ctrl-C; nothing happens to the jobs.
     """
     end = End("done")
-    for queued in chain:
-        end = _watch_job(queued, exp_dir, screen, rank, since if queued is chain[0] else 0)
+    for job in chain:
+        end = _watch_job(job, exp_dir, screen, rank, since if job is chain[0] else 0)
         if end.outcome != "done":
             return end
     return end
 
 
-def _watch_job(queued: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since: int) -> End:
+def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since: int) -> End:
     """Show one job until it is over."""
-    stage, job_id = queued.stage, queued.job_id
+    stage, job_id = job.stage, job.job_id
     driver = LogTail(job_log(exp_dir, stage, job_id))
     ranks: dict[int, LogTail] = {}
-    attempts = JobsAttempts(exp_dir, queued.name, stage)
+    attempts = JobsAttempts(exp_dir, job.name, stage)
     queue = QueueView(job_id)
     shown_before = ""
     with ProgressBar(screen, label(stage)) as bar:
