@@ -35,7 +35,7 @@ def browser() -> Iterator[Any]:
         pytest.skip(found.stderr.strip())
     assert found.returncode == 0, found.stderr
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found.stdout.strip())
+        chromium = playwright.chromium.launch(executable_path=found.stdout.strip(), args=["--disable-gpu"])
         yield chromium
         chromium.close()
 
