@@ -26,7 +26,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         pytest.skip(found.stderr.strip())
     assert found.returncode == 0, found.stderr
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found.stdout.strip())
+        chromium = playwright.chromium.launch(executable_path=found.stdout.strip(), args=["--disable-gpu"])
         yield chromium
         chromium.close()
 
