@@ -46,9 +46,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sweep.search": SWEEP | {"sweep"},
     "report": FILES | {"config", "stages", "terminal", "sweep.trials", "sweep.show"},
     "doctor": LAUNCHER | {"launcher"},
-    "commands": SWEEP | {"sweep", "report", "doctor"},
+    "api": SWEEP | {"sweep"},
+    "commands": SWEEP | {"sweep", "api", "report", "doctor"},
     "__main__": {"errors", "commands"},
-    "hydra_app": SWEEP | {"sweep", "commands", "__main__"},
+    "hydra_app": SWEEP | {"sweep", "api", "__main__"},
 }
 """A room, the folders inside it included where they have no entry of their own -> what it may import besides
 itself. The files right in `launcher` and `sweep` may import what lies in their folders, too."""

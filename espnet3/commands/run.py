@@ -1,19 +1,13 @@
 """`espnet3 run`, which every recipe's run.sh calls: run or submit stages of a recipe."""
 
 import argparse
-import os
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from espnet3 import __version__
 from espnet3.commands.parser import EXIT_CODES
 from espnet3.errors import UserError, suggestion
 from espnet3.stage_table import STAGES, numbered
-
-if TYPE_CHECKING:
-    from espnet3.config.compose import Recipe
 
 EPILOG = f"""\
 Everything else is a Hydra override of the recipe's configuration:
@@ -58,149 +52,35 @@ def add(verbs: Any) -> None:
 
 
 def main(options: argparse.Namespace, overrides: list[str]) -> int:
-    """Compose and plan; then print, run or submit."""
+    """Plan the command; then print the plan, run or submit it."""
     _refuse_unknown_flags(overrides)
-    _refuse_hydra_launchers(options, overrides)
-    from espnet3.config.compose import compose, find_recipe
-    from espnet3.launcher.planning.plan import plan, stage_range
-    from espnet3.slurm.allocation import read_allocation
+    if options.cfg and options.multirun:
+        raise UserError("--cfg shows one configuration: leave out --multirun, and give one value per key")
+    from espnet3.api.command import Command
 
-    stages = stage_range(options.stage, options.stop_stage)
-    recipe = find_recipe(options.recipe)
-    if options.multirun:
-        return _sweep(options, overrides, recipe, stages)
-    allocation = read_allocation(os.environ)
-    config = compose(recipe, overrides, allocation)
-    if options.cfg:
-        from omegaconf import OmegaConf
-
-        print(OmegaConf.to_yaml(config), end="")
-        return 0
-    jobs = plan(config, stages, allocation)
-    if options.dry_run:
-        from espnet3.launcher.dry_run import describe
-
-        print("\n".join(describe(jobs, config, force=options.force)))
-        return 0
-    from espnet3.launcher.dispatch import dispatch
-    from espnet3.terminal.screen import Screen
-
-    return dispatch(
-        jobs,
-        config,
+    command = Command(
+        recipe=options.recipe,
+        overrides=overrides,
+        stage=options.stage,
+        stop_stage=options.stop_stage,
+        multirun=options.multirun,
         force=options.force,
         detach=options.detach,
-        command=[command_line(options, overrides, recipe.directory)],
-        screen=Screen(),
     )
-
-
-def command_line(options: argparse.Namespace, overrides: list[str], recipe: Path) -> str:
-    """The command line, valid in any directory: by the recipe's run.sh, if it has one."""
-    script = recipe / "run.sh"
-    words = [str(script)] if script.is_file() else ["espnet3", "run", "--recipe", str(recipe)]
-    for flag, value in (("--stage", options.stage), ("--stop-stage", options.stop_stage)):
-        words += [flag, value] if value is not None else []
-    words += [flag for flag in ("--multirun", "--force", "--detach") if getattr(options, flag[2:])]
-    return shlex.join([*words, *overrides])
-
-
-def single_trial_command(
-    options: argparse.Namespace, fixed: Sequence[str], recipe: "Recipe", name: str, own: Sequence[str]
-) -> str:
-    """The command that runs a trial of a sweep alone, in a run directory of its own.
-
-    Args:
-        options: `stage` and `stop_stage` of the sweep's command.
-        fixed: the overrides that all trials have.
-        recipe: the recipe.
-        name: the trial's name.
-        own: the trial's overrides.
-    """
-    from espnet3.sweep.trials.grid import single_trial_overrides
-
-    single_options = argparse.Namespace(
-        **{**vars(options), "multirun": False, "force": False, "detach": False}
-    )
-    return command_line(
-        single_options, [*single_trial_overrides(fixed), *own, f"tag={name}"], recipe.directory
-    )
-
-
-def _sweep(options: argparse.Namespace, overrides: list[str], recipe: "Recipe", stages: list[str]) -> int:
-    """Expand the grid; then print, run or submit its trials. Or run a search."""
     if options.cfg:
-        raise UserError("--cfg shows one configuration: leave out --multirun, and give one value per key")
-    from espnet3.sweep.search.settings import is_search_requested
+        command.check()
+        from omegaconf import OmegaConf
 
-    if is_search_requested(recipe, overrides):
-        return _search(options, overrides, recipe, stages)
-    from functools import partial
-
-    from espnet3.slurm.allocation import read_allocation
-    from espnet3.sweep.command import plan_sweep, run_sweep, sweep_directory
-    from espnet3.sweep.run import SweepOptions
-    from espnet3.sweep.trials.expand import expand
+        print(OmegaConf.to_yaml(command.compose()), end="")
+        return 0
+    from espnet3.api.plan import plan_command
     from espnet3.terminal.screen import Screen
 
-    allocation = read_allocation(os.environ)
-    expansion = expand(recipe, overrides, allocation)
-    command = command_line(options, overrides, recipe.directory)
-    plan_trials = partial(
-        plan_sweep,
-        expansion,
-        stages,
-        command,
-        partial(single_trial_command, options, expansion.fixed, recipe),
-    )
-    sweep_options = SweepOptions(stages, command, options.force, options.detach, allocation)
+    plan = plan_command(command)
     if options.dry_run:
-        from espnet3.sweep.dry_run import describe
-
-        print("\n".join(describe(plan_trials(), sweep_options)))
+        print("\n".join(plan.describe()))
         return 0
-    return run_sweep(plan_trials, sweep_directory(expansion), sweep_options, Screen())
-
-
-def _refuse_hydra_launchers(options: argparse.Namespace, overrides: list[str]) -> None:
-    for word in overrides:
-        if word.startswith(("hydra/launcher=", "hydra.launcher.")):
-            raise UserError(
-                f"{word}: launcher=slurm or local sets where trials run; Hydra's own launchers are for"
-                f" python -m espnet3.hydra_app --recipe {options.recipe} -m …"
-            )
-
-
-def _search(options: argparse.Namespace, overrides: list[str], recipe: "Recipe", stages: list[str]) -> int:
-    """Run a search, submit it as a job, or print its plan."""
-    from espnet3.slurm.allocation import read_allocation
-    from espnet3.sweep.trials.search_record import SearchRequest
-    from espnet3.terminal.screen import Screen
-
-    if options.force:
-        raise UserError(
-            "--force: a search never runs finished trials again: give tag=NAME for another search"
-        )
-    single_options = argparse.Namespace(**{**vars(options), "multirun": False, "detach": False})
-    request = SearchRequest(
-        recipe=str(recipe.directory),
-        overrides=overrides,
-        stages=stages,
-        command=command_line(options, overrides, recipe.directory),
-        single_trial_command=shlex.split(command_line(single_options, [], recipe.directory)),
-    )
-    if options.dry_run:
-        from espnet3.sweep.search.dry_run import describe
-
-        print("\n".join(describe(request, read_allocation(os.environ), detach=options.detach)))
-        return 0
-    if options.detach:
-        from espnet3.sweep.search.job import submit_search
-
-        return submit_search(request, Screen())
-    from espnet3.sweep.search.loop import run_search
-
-    return run_search(request, Screen(), allocation=read_allocation(os.environ))
+    return plan.run(Screen())
 
 
 def _refuse_unknown_flags(overrides: list[str]) -> None:

@@ -8,7 +8,6 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from espnet3.__main__ import exiting
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _call_hydra(options: argparse.Namespace, words: list[str], command: str) -> int:
-    from espnet3.commands.run import single_trial_command
+    from espnet3.api.command import Command
     from espnet3.config.compose import find_recipe
     from espnet3.hydra_app.settings import hydra_settings, launcher_settings, to_overrides
     from espnet3.hydra_app.trial import record_trials, run_trial
@@ -86,7 +85,8 @@ def _call_hydra(options: argparse.Namespace, words: list[str], command: str) -> 
     if options.multirun and sweeper == GRID:
         expansion = expand(recipe, overrides)  # mistakes are reported in one line, before Hydra does
         if launcher != OUR_LAUNCHER:
-            record_trials(expansion, overrides, stages, command, partial(single_trial_command, options))
+            single = Command(recipe.directory, stage=options.stage, stop_stage=options.stop_stage)
+            record_trials(expansion, overrides, stages, command, single.single_trial)
     import hydra
     from omegaconf import DictConfig
 

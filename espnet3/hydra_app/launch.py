@@ -1,6 +1,5 @@
 """Run the trials of a Hydra sweeper as an espnet3 sweep, for the launcher `espnet3`."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
 
 from espnet3.__main__ import exiting
-from espnet3.commands.run import single_trial_command
+from espnet3.api.command import Command
 from espnet3.config.compose import find_recipe
 from espnet3.config.overrides import parse_overrides
 from espnet3.hydra_app.trial import is_application_key
@@ -52,7 +51,7 @@ def launch(
         SystemExit: a reported mistake of the user, or the trials were stopped or detached from.
     """
     recipe, allocation = find_recipe(Path(recipe_dir)), read_allocation(os.environ)
-    stage_options = argparse.Namespace(stage=stages[0], stop_stage=stages[-1])
+    single = Command(recipe.directory, stage=stages[0], stop_stage=stages[-1])
     options = SweepOptions(list(stages), command, force, detach, allocation)
     returns: list[JobReturn] = []
 
@@ -60,13 +59,7 @@ def launch(
         overrides = [[word for word in trial if not is_application_key(word)] for trial in trials]
         expansion = expand_trials(recipe, overrides, allocation, keys=_swept_keys(swept))
         sweep = sweep_directory(expansion)
-        plan = partial(
-            plan_sweep,
-            expansion,
-            stages,
-            command,
-            partial(single_trial_command, stage_options, expansion.fixed, recipe),
-        )
+        plan = partial(plan_sweep, expansion, stages, command, partial(single.single_trial, expansion.fixed))
         code = run_sweep(plan, sweep, options, Screen())
         if not detach:
             returns.extend(_returns(sweep, expansion, trials))

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 
-from espnet3.config.compose import Recipe, find_recipe
+from espnet3.config.compose import find_recipe
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.attempt.run_stage import RunOptions
 from espnet3.launcher.attempt.run_stages import run_in_turn
@@ -42,7 +42,7 @@ def record_trials(
     overrides: Sequence[str],
     stages: Sequence[str],
     command: str,
-    single_trial_command: Callable[[Sequence[str], Recipe, str, Sequence[str]], str],
+    single_trial_command: Callable[[Sequence[str], str, Sequence[str]], str],
 ) -> None:
     """Create or extend a sweep without running a trial.
 
@@ -51,7 +51,7 @@ def record_trials(
         overrides: the overrides of the command line.
         stages: the stages of each trial.
         command: the command line.
-        single_trial_command: maps fixed overrides, recipe, name and overrides to a trial's own command.
+        single_trial_command: maps fixed overrides, name and overrides to a trial's own command.
 
     Raises:
         UserError: for what can be known before anything is started.
@@ -59,7 +59,7 @@ def record_trials(
     launcher = next((word for word in overrides if word.startswith("launcher=")), None)
     if launcher is not None:
         raise UserError(f"{launcher}: Hydra's launcher says where trials run: leave {launcher} out")
-    trial_command = partial(single_trial_command, expansion.fixed, expansion.recipe)
+    trial_command = partial(single_trial_command, expansion.fixed)
     plan = partial(plan_sweep, expansion, stages, command, trial_command)
     record_sweep(plan, sweep_directory(expansion), Screen())
 

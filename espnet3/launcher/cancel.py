@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.submit.queued import find_queued
-from espnet3.rundir import claim
+from espnet3.rundir.background import process_at_work
 from espnet3.rundir.job import read_job_id, read_jobs
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.process import ProcessName
@@ -71,7 +71,7 @@ def cancel_runs(runs: Sequence[Path], screen: Screen, *, wait: bool) -> None:
 
 def _holder(run: Path) -> ProcessName | None:
     """The process that holds a run directory, if it lives and is no job of the run's own."""
-    process = claim.owner(run)
+    process = process_at_work(run)
     ids = [read_job_id(jobs_dir(run) / job.name) for job in read_jobs(run)]
     if process is None or process.slurm_job.partition(".")[0] in ids or not process.is_alive():
         return None

@@ -7,6 +7,7 @@ from espnet3.errors import UserError, short_path
 from espnet3.launcher.cancel import LOOK_EVERY_S, ask_to_stop
 from espnet3.launcher.submit.queued import find_queued
 from espnet3.rundir import claim
+from espnet3.rundir.background import process_at_work
 from espnet3.rundir.job import read_job_id, read_jobs
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.jobs import cancel_jobs
@@ -33,7 +34,7 @@ def cancel_sweep(sweep: Path, screen: Screen, *, wait: bool) -> None:
         UserError: Slurm does not answer, or refuses.
     """
     _cancel_search(sweep, screen)
-    path, process = short_path(sweep), claim.owner(sweep)
+    path, process = short_path(sweep), process_at_work(sweep)
     alive = process is not None and process.is_alive()
     if process is not None and alive:
         # First: a command that is submitting must not continue.
@@ -68,7 +69,7 @@ def _cancel_search(sweep: Path, screen: Screen) -> None:
         deadline = time.monotonic() + _SEARCH_ENDS_S
         while claim.owner(search_dir(sweep)) is not None and time.monotonic() < deadline:
             time.sleep(0.1)
-    elif owner is not None and owner.is_alive() and owner != claim.owner(sweep):
+    elif owner is not None and owner.is_alive() and owner != process_at_work(sweep):
         ask_to_stop(sweep, owner, screen)
 
 

@@ -12,8 +12,18 @@ from espnet3.config.fingerprint import changes, trial_part
 from espnet3.config.flat import flatten
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.planning.claims import hold_directory
+from espnet3.launcher.planning.plan import on_slurm
 from espnet3.rundir.record import briefly, changed_code
-from espnet3.sweep.run import SweepOptions, finish, plan_and_check, select_trials, start
+from espnet3.sweep.jobs.plan import Batch
+from espnet3.sweep.run import (
+    StartResult,
+    SweepOptions,
+    TrialSelection,
+    finish,
+    plan_and_check,
+    select_trials,
+    start,
+)
 from espnet3.sweep.trials.expand import Expansion
 from espnet3.sweep.trials.extend import ExtendedSweep, code_difference, extend
 from espnet3.sweep.trials.objective import read_objective
@@ -105,6 +115,21 @@ def plan_sweep(
     return PlannedSweep(sweep, before, extended, sweep_command, bases, diff, len(expansion.digests))
 
 
+@dataclass(frozen=True)
+class CheckedSweep:
+    """A planned sweep whose unfinished trials were checked; nothing is written yet."""
+
+    planned: PlannedSweep
+    selection: TrialSelection
+    batches: list[Batch]
+
+    @property
+    def all_on_slurm(self) -> bool:
+        """Whether every trial, and every stage that trials share, is submitted."""
+        shared = [job for batch in self.batches if batch.shared for job in batch.shared.jobs]
+        return all(on_slurm(job) for job in (*shared, *(job for batch in self.batches for job in batch.jobs)))
+
+
 def run_sweep(
     plan: Callable[[], PlannedSweep], directory: Path, options: SweepOptions, screen: Screen
 ) -> int:
@@ -119,16 +144,37 @@ def run_sweep(
     Raises:
         UserError: for what can be known before anything is started.
     """
-    with _held(directory, screen):
-        planned = plan()
-        selection = select_trials(planned.sweep, planned.trials, planned.extended.record, force=options.force)
-        batches = plan_and_check(planned.sweep, selection.to_run, planned.bases, options)
-        for line in messages(planned):
-            screen.line(line)
-        screen.line(f"{short_path(directory)}: {selection}")
-        write_planned(planned, [trial.name for trial in selection.to_run])
-        started = start(planned.sweep, batches, planned.bases, options, screen)
-    return finish(planned.sweep, selection, started, options, screen)
+    with held_sweep(directory, screen):
+        checked = check_sweep(plan, options)
+        started = start_sweep(checked, options, screen)
+    return finish(directory, checked.selection, started, options, screen)
+
+
+def check_sweep(plan: Callable[[], PlannedSweep], options: SweepOptions) -> CheckedSweep:
+    """Plan a sweep, and check its unfinished trials; the caller holds the sweep.
+
+    Raises:
+        UserError: for what can be known before anything is started.
+    """
+    planned = plan()
+    selection = select_trials(planned.sweep, planned.trials, planned.extended.record, force=options.force)
+    return CheckedSweep(
+        planned, selection, plan_and_check(planned.sweep, selection.to_run, planned.bases, options)
+    )
+
+
+def start_sweep(checked: CheckedSweep, options: SweepOptions, screen: Screen) -> StartResult:
+    """Write the sweep's files, submit the trials for Slurm and run the others; the caller holds the sweep.
+
+    Raises:
+        UserError: Slurm refuses, or does not answer.
+    """
+    planned, selection = checked.planned, checked.selection
+    for line in messages(planned):
+        screen.line(line)
+    screen.line(f"{short_path(planned.sweep)}: {selection}")
+    write_planned(planned, [trial.name for trial in selection.to_run])
+    return start(planned.sweep, checked.batches, planned.bases, options, screen)
 
 
 def record_sweep(plan: Callable[[], PlannedSweep], directory: Path, screen: Screen) -> None:
@@ -137,7 +183,7 @@ def record_sweep(plan: Callable[[], PlannedSweep], directory: Path, screen: Scre
     Raises:
         UserError: the sweep is in use by another command, or can't be written.
     """
-    with _held(directory, screen):
+    with held_sweep(directory, screen):
         planned = plan()
         for line in messages(planned):
             screen.line(line)
@@ -206,7 +252,7 @@ def flatten_changes(trial: Trial) -> dict[str, object]:
 
 
 @contextmanager
-def _held(directory: Path, screen: Screen) -> Iterator[None]:
+def held_sweep(directory: Path, screen: Screen) -> Iterator[None]:
     """Hold the sweep directory; if the command is refused, remove a directory created for it."""
     was_there = directory.exists()
     try:

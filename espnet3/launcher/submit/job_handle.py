@@ -17,6 +17,7 @@ from submitit.slurm.slurm import SlurmInfoWatcher
 from espnet3.errors import UserError, short_path
 from espnet3.outcomes.attempt import first_failure
 from espnet3.rundir.attempt import read_attempts
+from espnet3.rundir.background import background_log
 from espnet3.rundir.job import CONFIG, SCRIPT, SubmittedJob, read_job, read_job_id
 from espnet3.rundir.layout import job_log, jobs_dir, log_path, stage_home
 from espnet3.rundir.record import read_record
@@ -260,16 +261,7 @@ class JobHandle(SlurmJob[dict[str, Any]]):
         """Wait for the job; why it did not end as done, or None."""
         self.wait()
         failed = next((row for row in self.statuses(mode="cache") if row.state != "done"), None)
-        return self._failure(failed) if failed else None
-
-    def _failure(self, status: StageStatus) -> JobFailed:
-        own = [one for one in read_attempts(self.exp_dir, status.stage) if one.begin.job == self.name]
-        rank = first_failure(own[-1].states) if own else None
-        if rank is not None and own:
-            log = log_path(self.exp_dir, status.stage, own[-1].begin.number, rank.rank)
-            return JobFailed(status, rank=rank.rank, traceback=rank.traceback, log=log)
-        batch_log = self.paths.stdout
-        return JobFailed(status, log=batch_log if batch_log.exists() else None)
+        return failure_of(failed) if failed else None
 
     def _watch(self) -> None:
         """Have the watcher know the job by its token, too."""
@@ -283,3 +275,16 @@ def load_jobs(exp_dir: Path | str) -> list[JobHandle]:
     """The jobs of a run directory that were submitted together last, in order, with those they wait for."""
     chain = read_run(Path(exp_dir)).chain
     return [JobHandle(jobs_dir(Path(exp_dir)) / one.job.name, one.job_id) for one in chain if one.job_id]
+
+
+def failure_of(status: StageStatus) -> JobFailed:
+    """Why a stage did not end as done, with the traceback of the rank that failed first."""
+    exp_dir, stage = status.run, status.stage
+    own = [one for one in read_attempts(exp_dir, stage) if one.begin.job == status.job]
+    rank = first_failure(own[-1].states) if own else None
+    if rank is not None:
+        log = log_path(exp_dir, stage, own[-1].begin.number, rank.rank)
+        return JobFailed(status, rank=rank.rank, traceback=rank.traceback, log=log)
+    job = read_job(jobs_dir(exp_dir) / status.job) if status.job else None
+    log = job_log(exp_dir, job.stage, status.job_id) if job else background_log(exp_dir)
+    return JobFailed(status, log=log if log.exists() else None)

@@ -57,16 +57,26 @@ def run_search(
     Raises:
         UserError: for what can be known before anything is started, or Slurm refuses.
     """
+    planned = plan_search(request, allocation) if wait else plan_idle_search(request, allocation)
+    with search_folder(planned.sweep), hold_directory(search_dir(planned.sweep), screen, wait=wait):
+        return Search(planned, screen, retry_failed=retry_failed).run()
+
+
+def plan_idle_search(request: SearchRequest, allocation: Allocation | None) -> PlannedSearch:
+    """Plan a search that no process or job is running.
+
+    Raises:
+        UserError: a mistake in it, or it is under way.
+    """
     planned = plan_search(request, allocation)
-    searcher = "" if wait else Patience().until_answered(lambda: describe_searcher(planned.sweep))
+    searcher = Patience().until_answered(lambda: describe_searcher(planned.sweep))
     if searcher:
         where = short_path(planned.sweep)
         raise UserError(
             f"the search is under way, by {searcher}: `espnet3 logs -f {where}` follows it, and"
             f" `espnet3 cancel {where}` ends it"
         )
-    with search_folder(planned.sweep), hold_directory(search_dir(planned.sweep), screen, wait=wait):
-        return Search(planned, screen, retry_failed=retry_failed).run()
+    return planned
 
 
 class Search:
