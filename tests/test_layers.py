@@ -10,13 +10,14 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "espnet3"
 
-GROUND = {"errors", "resources", "stage_table"}
+GROUND = {"errors", "value_checks", "resources", "stage_table"}
 FILES = GROUND | {"slurm", "rundir"}
 LAUNCHER = FILES | {"config", "stages", "terminal"}
 SWEEP = LAUNCHER | {"outcomes", "status", "launcher"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "resources": {"errors"},
+    "value_checks": set(),
+    "resources": {"value_checks"},
     "stage_table": set(),
     "terminal": {"errors"},
     "slurm": {"errors", "resources"},

@@ -1,16 +1,25 @@
 """What Hydra is told besides what the user gives: where files are, and what its launchers ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from espnet3.config.compose import Recipe
+from espnet3.resources import RESOURCES
 
 _TRAIN = "${resources.train.%s}"
-_SAME = (
-    *("nodes", "gpus_per_node", "mem_gb", "timeout_min", "signal_delay_s", "partition", "account", "qos"),
-    *("constraint", "setup", "additional_parameters"),
-)
-"""What hydra-submitit-launcher calls as resources.train does."""
+
+
+def _further_options(resources: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """`additional_parameters` of `resources`, and the options of those for which the launcher has no key."""
+    given = {RESOURCES[name].sbatch: RESOURCES[name].sbatch_value(resources[name]) for name in names}
+    own = {option: value for option, value in given.items() if value is not None}
+    return own | dict(resources["additional_parameters"])
+
+
+OmegaConf.register_new_resolver("further_options", _further_options, replace=True)
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
@@ -31,7 +40,17 @@ def launcher_settings(launcher: str) -> dict[str, Any]:
     """
     cpus = "${times:${resources.train.tasks_per_node},${resources.train.cpus_per_task}}"
     asked: dict[str, Any] = {"submitit_local": {"timeout_min": _TRAIN % "timeout_min"}}
-    asked["submitit_slurm"] = {name: _TRAIN % name for name in _SAME} | {"cpus_per_task": cpus}
+    if launcher == "submitit_slurm":
+        from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf  # type: ignore[import-untyped]
+
+        given = [name for name, known in RESOURCES.items() if not known.own_tasks_only]
+        known_there = {item.name for item in fields(SlurmQueueConf)}
+        asked[launcher] = {name: _TRAIN % name for name in given if name in known_there}
+        asked[launcher]["cpus_per_task"] = cpus
+        further = [name for name in given if name not in known_there]
+        if further:
+            words = ",".join(["${resources.train}", *further])
+            asked[launcher]["additional_parameters"] = f"${{further_options:{words}}}"
     return {f"hydra.launcher.{name}": value for name, value in asked.get(launcher, {}).items()}
 
 

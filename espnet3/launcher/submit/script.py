@@ -41,22 +41,11 @@ def job_script(
 
     asked: dict[str, Any] = {
         "job_name": name,
-        "nodes": resources.nodes,
-        "ntasks_per_node": resources.tasks_per_node,
-        "cpus_per_task": resources.cpus_per_task,
-        "gpus_per_node": resources.gpus_per_node or None,
-        "mem": None if resources.mem_gb is None else _megabytes(resources.mem_gb),
-        "time": resources.timeout_min,
-        "signal_delay_s": resources.signal_delay_s,
-        "partition": resources.partition,
-        "account": resources.account,
-        "qos": resources.qos,
-        "constraint": resources.constraint,
         "comment": token,
         "dependency": f"afterok:{':'.join(after)}" if after else None,
     }
     options = given_options(resources.additional_parameters)
-    further: dict[str, Any] = {"requeue": True, "output": str(output), **options}
+    further = {"requeue": True, "output": str(output), **resources.sbatch_options(), **options}
     if after:
         further["kill-on-invalid-dep"] = "yes"
     if array:
@@ -72,7 +61,3 @@ def job_script(
         **{key: value for key, value in asked.items() if value is not None},
     )
     return script
-
-
-def _megabytes(gigabytes: float) -> str:
-    return f"{round(gigabytes * 1024)}M"
