@@ -10,14 +10,15 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "espnet3"
 
-GROUND = {"errors", "resources", "parent_death", "stage_table"}
+GROUND = {"errors", "value_checks", "resources", "parent_death", "stage_table"}
 FILES = GROUND | {"slurm", "rundir"}
 LAUNCHER = FILES | {"config", "stages", "terminal"}
 SWEEP = LAUNCHER | {"outcomes", "status", "launcher"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "parent_death": set(),
-    "resources": {"errors"},
+    "value_checks": set(),
+    "resources": {"value_checks"},
     "stage_table": set(),
     "terminal": {"errors"},
     "slurm": {"errors", "resources", "parent_death"},

@@ -11,7 +11,7 @@ from espnet3.launcher.cancel import cancel_runs
 from espnet3.launcher.start.tasks import last_lines
 from espnet3.rundir.background import Background, background_log, read_background
 from espnet3.rundir.record import read_record
-from espnet3.stages import STAGES
+from espnet3.stage_table import STAGES
 from espnet3.status.run_files import RunFiles, read_run
 from espnet3.status.snapshot import QueueSnapshot, query_queue
 from espnet3.status.stage_states import jobs_to_query, owner_is_at_work, stage_statuses

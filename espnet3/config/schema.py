@@ -1,97 +1,27 @@
 """Types and bounds of the keys that every recipe has: checked whichever file or override set them."""
 
-import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.dataloader import check_dataloader_config
 from espnet3.config.optimizers import check_optimizers
 from espnet3.config.target_keys import check_target_keys
 from espnet3.config.trainer_keys import check_trainer_keys
 from espnet3.errors import UserError, nearest, suggestion
+from espnet3.resources import RESOURCES
 from espnet3.slurm.sbatch_options import check_sbatch_options
 from espnet3.stage_table import STAGES
+from espnet3.value_checks import AT_LEAST_0, AT_LEAST_1, GIGABYTES, NAME, Check, is_int
 
-Check = tuple[Callable[[Any], bool], str]
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-AT_LEAST_0: Check = (lambda value: _is_int(value) and value >= 0, "a whole number, 0 or more")
-AT_LEAST_1: Check = (lambda value: _is_int(value) and value >= 1, "a whole number, 1 or more")
-LIMIT: Check = (lambda value: value is None or (_is_int(value) and value >= -1), "a whole number, or -1")
+LIMIT: Check = (lambda value: value is None or (is_int(value) and value >= -1), "a whole number, or -1")
 FOLDER_NAME: Check = (
     lambda value: str(value) not in ("", ".", "..", "stats") and not set(str(value)) & set("/\\\n\0"),
     "a folder name (not 'stats', which holds the statistics)",
 )
-
 LAUNCHERS = ("local", "slurm", "allocation", "debug")
 LAUNCHER: Check = (lambda value: value in LAUNCHERS, "one of " + ", ".join(LAUNCHERS))
-NAME: Check = (
-    lambda value: (
-        value is None
-        or (
-            isinstance(value, str | int)
-            and not isinstance(value, bool)
-            and str(value).strip() != ""
-            and "\n" not in str(value)
-        )
-    ),
-    "a name, or null",
-)
-
-
-def _is_command(value: Any) -> bool:
-    if not isinstance(value, str) or "\n" in value:
-        return value is None
-    try:
-        return shlex.split(value) != []
-    except ValueError:  # a quotation that does not end
-        return False
-
-
-COMMAND: Check = (_is_command, "a command as in a shell, or null")
-LINES: Check = (
-    lambda value: (
-        isinstance(value, list | ListConfig)
-        and all(isinstance(line, str) and "\n" not in line for line in value)
-    ),
-    "a list of texts of one line each",
-)
-
-RESOURCES: dict[str, Check] = {
-    "nodes": AT_LEAST_1,
-    "tasks_per_node": AT_LEAST_1,
-    "gpus_per_node": AT_LEAST_0,
-    "cpus_per_task": AT_LEAST_1,
-    "launcher": LAUNCHER,
-    "mem_gb": (
-        lambda v: v is None or (isinstance(v, int | float) and not isinstance(v, bool) and v > 0),
-        "GB, more than 0, or null",
-    ),
-    "timeout_min": AT_LEAST_1,
-    "signal_delay_s": AT_LEAST_1,
-    "max_restarts": AT_LEAST_0,
-    "partition": NAME,
-    "account": NAME,
-    "qos": NAME,
-    "constraint": NAME,
-    "setup": (
-        lambda value: LINES[0](value) and not any(line.startswith("#SBATCH") for line in value),
-        LINES[1] + "; options of sbatch go into additional_parameters",
-    ),
-    "python": COMMAND,
-    "srun_args": LINES,
-    "additional_parameters": (
-        lambda value: isinstance(value, dict | DictConfig),
-        "options of sbatch and their values: {reservation: name}",
-    ),
-}
 
 KEYS: dict[str, Check] = {
     "tag": FOLDER_NAME,
@@ -99,7 +29,7 @@ KEYS: dict[str, Check] = {
     "trainer.max_epochs": LIMIT,
     "trainer.max_steps": LIMIT,
     "trainer.accumulate_grad_batches": AT_LEAST_1,
-    "trainer.check_val_every_n_epoch": (lambda v: v is None or (_is_int(v) and v >= 1), AT_LEAST_1[1]),
+    "trainer.check_val_every_n_epoch": (lambda v: v is None or (is_int(v) and v >= 1), AT_LEAST_1[1]),
     "trainer.log_every_n_steps": AT_LEAST_1,
     "checkpoint.monitor": (lambda value: isinstance(value, str), "the name of a logged metric"),
     "checkpoint.mode": (lambda value: value in ("min", "max"), "min or max"),
@@ -110,7 +40,7 @@ KEYS: dict[str, Check] = {
         "minutes, more than 0, or null",
     ),
     "checkpoint.every_n_batches": (
-        lambda v: v is None or (_is_int(v) and v >= 1),
+        lambda v: v is None or (is_int(v) and v >= 1),
         AT_LEAST_1[1] + ", or null",
     ),
     "collect_stats.batch_size": AT_LEAST_1,
@@ -121,11 +51,11 @@ KEYS: dict[str, Check] = {
         "a metric of the valid split (valid/…), or null: trials are never chosen by test",
     ),
     "sweep.direction": (lambda v: v in (None, "minimize", "maximize"), "minimize, maximize, or null"),
-    "sweep.max_parallel": (lambda v: v is None or (_is_int(v) and v >= 1), AT_LEAST_1[1] + ", or null"),
+    "sweep.max_parallel": (lambda v: v is None or (is_int(v) and v >= 1), AT_LEAST_1[1] + ", or null"),
     "sweep.trials_per_job": AT_LEAST_1,
-    "sweep.searcher.mem_gb": RESOURCES["mem_gb"],
+    "sweep.searcher.mem_gb": GIGABYTES,
     "sweep.searcher.timeout_min": (
-        lambda v: v is None or (_is_int(v) and v >= 1),
+        lambda v: v is None or (is_int(v) and v >= 1),
         AT_LEAST_1[1] + ", or null",
     ),
     "sweep.searcher.partition": NAME,
@@ -179,18 +109,24 @@ def check_config(config: DictConfig) -> None:
         raise UserError(f"init_from={config.init_from}: there is no such file; give a checkpoint (*.ckpt)")
 
 
+def resource_checks() -> dict[str, Check]:
+    """Keys of `resources.<stage>`, and what each takes."""
+    return {name: known.check for name, known in RESOURCES.items()} | {"launcher": LAUNCHER}
+
+
 def check_resources(config: DictConfig) -> None:
     """Check `resources.<stage>` of the resolved `config`.
 
     Raises:
         UserError: naming the first key that is no resource, or whose value is not what it takes.
     """
+    checks = resource_checks()
     for stage, resources in config.resources.items():
         for name, value in resources.items():
             key = f"resources.{stage}.{name}"
-            if name not in RESOURCES:
-                raise UserError(f"{key} is no resource; {suggestion(str(name), RESOURCES)}")
-            _check(key, value, RESOURCES[name])
+            if name not in checks:
+                raise UserError(f"{key} is no resource; {suggestion(str(name), checks)}")
+            _check(key, value, checks[name])
         further = resources.get("additional_parameters") or {}
         check_sbatch_options(f"resources.{stage}.additional_parameters", further)
 

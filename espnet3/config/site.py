@@ -14,8 +14,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from espnet3.config.schema import LAUNCHERS, RESOURCES
+from espnet3.config.schema import LAUNCHERS, resource_checks
 from espnet3.errors import UserError, short_path, suggestion
+from espnet3.resources import RESOURCES
 from espnet3.slurm.sbatch_options import check_sbatch_options
 
 VARIABLE = "ESPNET3_SITE"
@@ -23,8 +24,6 @@ VARIABLE = "ESPNET3_SITE"
 ALL = "all"
 """Stands for every stage; what a stage says itself comes first."""
 KEYS = ("launcher", "resources")
-SIZE = ("nodes", "tasks_per_node", "gpus_per_node")
-"""Resources that decide the number of ranks, and so the result."""
 
 
 @dataclass(frozen=True)
@@ -123,18 +122,18 @@ def _group(site: Site, where: str, value: Any) -> dict[str, Any]:
 
 
 def _check_resource(site: Site, where: str, name: str, value: Any) -> None:
-    key = f"{where}.{name}"
-    if name in SIZE:
+    key, checks = f"{where}.{name}", resource_checks()
+    if name in RESOURCES and RESOURCES[name].decides_ranks:
         raise UserError(
             f"{short_path(site.path)}: {key} decides how many ranks train, and so the result: give it in a"
             f" recipe or on the command line (resources.train.{name}={value})"
         )
-    if name not in RESOURCES:
-        choices = [known for known in RESOURCES if known not in SIZE]
+    if name not in checks:
+        choices = [one for one in checks if one not in RESOURCES or not RESOURCES[one].decides_ranks]
         raise site._mistake(key, "no resource", name, choices)
     if key == f"resources.{ALL}.launcher":
         raise UserError(f"{short_path(site.path)}: {key} is given as launcher, at the top of the file")
-    is_right, expected = RESOURCES[name]
+    is_right, expected = checks[name]
     is_interpolation = isinstance(value, str) and "${" in value
     if not is_interpolation and not is_right(value):
         raise UserError(f"{short_path(site.path)}: {key}={value}: takes {expected}")

@@ -1,16 +1,25 @@
 """Overrides that we add to Hydra's command line: paths, and the resources of its launchers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from espnet3.config.compose import Recipe
+from espnet3.resources import RESOURCES
 
 _TRAIN_FIELD = "${resources.train.%s}"
-_SHARED_FIELDS = (
-    *("nodes", "gpus_per_node", "mem_gb", "timeout_min", "signal_delay_s", "partition", "account", "qos"),
-    *("constraint", "setup", "additional_parameters"),
-)
-"""Fields with the same name in hydra-submitit-launcher and in resources.train."""
+
+
+def _further_options(resources: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """`additional_parameters` of `resources`, and the options of those for which the launcher has no key."""
+    given = {RESOURCES[name].sbatch: RESOURCES[name].sbatch_value(resources[name]) for name in names}
+    own = {option: value for option, value in given.items() if value is not None}
+    return own | dict(resources["additional_parameters"])
+
+
+OmegaConf.register_new_resolver("further_options", _further_options, replace=True)
 
 
 def hydra_settings(recipe: Recipe) -> dict[str, Any]:
@@ -30,11 +39,19 @@ def launcher_settings(launcher: str) -> dict[str, Any]:
     A job has one task on each node: the first starts the ranks, as steps inside the job.
     """
     cpus = "${times:${resources.train.tasks_per_node},${resources.train.cpus_per_task}}"
-    fields: dict[str, Any] = {"submitit_local": {"timeout_min": _TRAIN_FIELD % "timeout_min"}}
-    fields["submitit_slurm"] = {name: _TRAIN_FIELD % name for name in _SHARED_FIELDS} | {
-        "cpus_per_task": cpus
-    }
-    return {f"hydra.launcher.{name}": value for name, value in fields.get(launcher, {}).items()}
+    asked: dict[str, Any] = {"submitit_local": {"timeout_min": _TRAIN_FIELD % "timeout_min"}}
+    if launcher == "submitit_slurm":
+        from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf  # type: ignore[import-untyped]
+
+        given = [name for name, known in RESOURCES.items() if not known.own_tasks_only]
+        known_there = {item.name for item in fields(SlurmQueueConf)}
+        asked[launcher] = {name: _TRAIN_FIELD % name for name in given if name in known_there}
+        asked[launcher]["cpus_per_task"] = cpus
+        further = [name for name in given if name not in known_there]
+        if further:
+            words = ",".join(["${resources.train}", *further])
+            asked[launcher]["additional_parameters"] = f"${{further_options:{words}}}"
+    return {f"hydra.launcher.{name}": value for name, value in asked.get(launcher, {}).items()}
 
 
 def to_overrides(values: dict[str, Any]) -> Sequence[str]:

@@ -1,12 +1,12 @@
 """The command in the background of a run directory or a sweep, as `logs/background.json` there."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from espnet3.rundir import claim
-from espnet3.rundir.atomic import read_as, write_json
+from espnet3.rundir.json_file import from_plain, read_dataclass, write_dataclass
 from espnet3.rundir.process import ProcessName
 
 
@@ -27,7 +27,7 @@ class Background:
     @property
     def process_name(self) -> ProcessName:
         """The process."""
-        return ProcessName(**self.process)
+        return from_plain(ProcessName, self.process)
 
     @property
     def is_alive(self) -> bool:
@@ -42,12 +42,12 @@ def background_log(directory: Path) -> Path:
 
 def write_background(directory: Path, background: Background) -> None:
     """Replace the record."""
-    write_json(directory / "logs" / "background.json", asdict(background))
+    write_dataclass(directory / "logs" / "background.json", background)
 
 
 def read_background(directory: Path) -> Background | None:
     """The record; None if there never was such a command."""
-    return read_as(Background, directory / "logs" / "background.json")
+    return read_dataclass(Background, directory / "logs" / "background.json")
 
 
 def process_at_work(directory: Path) -> ProcessName | None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from espnet3.errors import UserError
+from espnet3.resources import RESOURCES
 
 _OUTPUT = "nothing: what jobs and tasks print is in logs/<stage> of the run directory"
 _CALL = "nothing: espnet3 calls sbatch itself"
@@ -12,20 +13,10 @@ GIVEN_ELSEWHERE = {
     "kill-on-invalid-dep": "nothing: a job whose predecessor failed is cancelled",
     "array": "nothing: each stage is one job",
     "job-name": "tag=NAME: a job is called by recipe, tag and stage",
-    "requeue": "resources.<stage>.max_restarts",
-    "no-requeue": "resources.<stage>.max_restarts",
-    "signal": "resources.<stage>.signal_delay_s",
     **dict.fromkeys(("output", "error", "open-mode"), _OUTPUT),
     **dict.fromkeys(("input", "wait", "wrap", "parsable", "test-only", "help", "usage", "version"), _CALL),
-    "nodes": "resources.<stage>.nodes",
-    **dict.fromkeys(("ntasks", "ntasks-per-node"), "resources.<stage>.tasks_per_node"),
-    **dict.fromkeys(("gpus", "gpus-per-node", "gpus-per-task"), "resources.<stage>.gpus_per_node"),
-    "cpus-per-task": "resources.<stage>.cpus_per_task",
-    "mem": "resources.<stage>.mem_gb",
-    "time": "resources.<stage>.timeout_min",
-    **{name: f"resources.<stage>.{name}" for name in ("partition", "account", "qos", "constraint")},
 }
-"""Options that are not for `additional_parameters`, and what to give instead."""
+"""Options that are not for `additional_parameters`, and what to give instead; so are those of a resource."""
 
 ABOUT_HARDWARE = frozenset(
     (
@@ -58,14 +49,22 @@ def check_sbatch_options(where: str, options: dict[str, Any]) -> None:
     """
     stage = where.split(".")[1]
     for name, value in options.items():
-        instead = GIVEN_ELSEWHERE.get(option_name(name))
+        instead = _given_elsewhere(option_name(name), stage)
         if instead:
-            raise UserError(f"{where}.{name} can't be given: use {instead.replace('<stage>', stage, 1)}")
+            raise UserError(f"{where}.{name} can't be given: use {instead}")
         if not isinstance(value, str | int | float | None) or "\n" in str(value):
             raise UserError(
                 f"{where}.{name}={value}: takes one text or number, or true for an option without a value;"
                 " several are one text: 'a,b'"
             )
+
+
+def _given_elsewhere(option: str, stage: str) -> str | None:
+    for name, known in RESOURCES.items():
+        if option in (known.sbatch, *known.decides):
+            return f"resources.{stage}.{name}"
+    instead = GIVEN_ELSEWHERE.get(option)
+    return instead and instead.replace("<stage>", stage)
 
 
 def given_options(options: dict[str, Any]) -> dict[str, Any]:

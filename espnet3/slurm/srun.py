@@ -49,8 +49,7 @@ def _srun(resources: Resources, name: str, nodes: Sequence[str]) -> list[str]:
         *("srun", "--kill-on-bad-exit=1", f"--job-name={name}"),
         *(f"--nodes={resources.nodes}", f"--ntasks={tasks}", f"--ntasks-per-node={resources.tasks_per_node}"),
         *([f"--nodelist={','.join(nodes)}"] if nodes else []),
-        f"--cpus-per-task={resources.cpus_per_task}",  # Slurm 22.05 and later don't inherit it from sbatch
-        *([f"--gpus-per-node={resources.gpus_per_node}"] if resources.gpus_per_node else []),
+        *(f"--{option}={value}" for option, value in resources.srun_options().items()),
     ]
 
 

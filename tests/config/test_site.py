@@ -9,9 +9,12 @@ from omegaconf import OmegaConf
 
 from espnet3.config.compose import compose, find_recipe
 from espnet3.config.fingerprint import stage_part
-from espnet3.config.site import SIZE, site_path
+from espnet3.config.site import site_path
 from espnet3.errors import UserError
+from espnet3.resources import RESOURCES
 from espnet3.stage_table import STAGES
+
+SIZE = [name for name, one in RESOURCES.items() if one.decides_ranks]
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = """

@@ -135,7 +135,7 @@ class WarmSteps:
 
     def start(self, job: Job, exp_dir: Path, directory: Path, begin: Begin) -> RunningTasks:
         """Start the tasks of an attempt that `directory` describes; returns at once."""
-        if not fits(job.resources, self.resources):
+        if not job.resources.fits_into(self.resources):
             self.end()
             return start_step(job, exp_dir, directory, begin)
         if self._step is None or not self._step.is_alive():
@@ -154,18 +154,6 @@ class WarmSteps:
     def _new(self) -> WarmStep:
         self._number += 1
         return WarmStep(self.resources, self._log.with_name(f"{self._log.name}-{self._number}.log"))
-
-
-def fits(asked: Resources, step: Resources) -> bool:
-    """Whether some of a step's ranks are what a step of one's own, that asks so, would have."""
-    return (
-        asked.nodes <= step.nodes
-        and asked.tasks_per_node <= step.tasks_per_node
-        and asked.gpus_per_node <= step.gpus_per_node
-        and bool(asked.gpus_per_node) == bool(step.gpus_per_node)
-        and (asked.cpus_per_task, asked.python, asked.srun_args)
-        == (step.cpus_per_task, step.python, step.srun_args)
-    )
 
 
 WARM_RANK = ("espnet3.launcher.rank.entry", "espnet3.launcher.rank.warm_rank")

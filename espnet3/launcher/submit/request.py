@@ -67,31 +67,19 @@ class JobRequest:
 def sbatch_parameters(request: JobRequest) -> dict[str, Any]:
     """What `request` asks for, under the names that `submitit.SlurmExecutor.update_parameters` takes."""
     asked, after = request.resources, list(request.after)
-    parameters: dict[str, Any] = {
-        "job_name": request.name,
-        "nodes": asked.nodes,
-        "ntasks_per_node": asked.tasks_per_node,
-        "cpus_per_task": asked.cpus_per_task,
-        "gpus_per_node": asked.gpus_per_node or None,
-        "mem": None if asked.mem_gb is None else f"{round(asked.mem_gb * 1024)}M",
-        "time": asked.timeout_min,
-        "signal_delay_s": asked.signal_delay_s,
-        "partition": asked.partition,
-        "account": asked.account,
-        "qos": asked.qos,
-        "constraint": asked.constraint,
-        "comment": request.token,
-        "dependency": f"afterok:{':'.join(after)}" if after else None,
-    }
+    dependency = {"dependency": f"afterok:{':'.join(after)}"} if after else {}
     further = {
         "requeue": True,
         "output": str(request.output),
+        **asked.sbatch_options(),
         **given_options(asked.additional_parameters),
         **({"kill-on-invalid-dep": "yes"} if after else {}),
         **({"array": request.array} if request.array else {}),
     }
     return {
-        **{name: value for name, value in parameters.items() if value is not None},
+        "job_name": request.name,
+        "comment": request.token,
+        **dependency,
         "setup": ["trap : TERM", *asked.setup],
         "stderr_to_stdout": True,
         "wckey": None,  # submitit's own, which some sites refuse

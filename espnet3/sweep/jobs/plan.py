@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,16 +60,7 @@ class Batch:
     @property
     def resources(self) -> Resources:
         """What one allocation must have for every stage: the training's, where no other asks for more."""
-        main, asked = self.main.resources, [job.resources for job in self.jobs]
-        cpus = max(one.tasks_per_node * one.cpus_per_task for one in asked)
-        memory = [one.mem_gb for one in asked if one.mem_gb is not None]
-        return replace(
-            main,
-            nodes=max(one.nodes for one in asked),
-            gpus_per_node=max(one.gpus_per_node for one in asked),
-            cpus_per_task=math.ceil(cpus / main.tasks_per_node),
-            mem_gb=max(memory) if memory and main.mem_gb is not None else main.mem_gb,
-        )
+        return self.main.resources.for_all([job.resources for job in self.jobs])
 
 
 def plan_batches(

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.warm_rank import Order
 from espnet3.launcher.start.step import TASK
-from espnet3.launcher.start.warm_step import WARM_RANK, fits
+from espnet3.launcher.start.warm_step import WARM_RANK
 from espnet3.resources import Resources
 from espnet3.rundir.attempt import Begin, write_begin
 from espnet3.rundir.outcome import read_task_states
@@ -237,7 +237,9 @@ def test_a_stage_with_fewer_ranks_runs_on_the_first_of_each_node():
 
 def test_only_what_a_step_has_as_a_step_of_its_own_would_runs_in_it():
     step = Resources(nodes=2, tasks_per_node=2, gpus_per_node=2, cpus_per_task=3)
-    assert fits(step, step) and fits(Resources(1, 1, 1, 3), step)
-    assert not fits(Resources(1, 1, 0, 3), step)  # it would see a GPU
-    assert not fits(Resources(1, 1, 1, 4), step) and not fits(Resources(4, 1, 1, 3), step)
-    assert not fits(Resources(2, 4, 2, 3), step) and not fits(Resources(2, 2, 2, 3, python="x"), step)
+    one = replace(step, nodes=1, tasks_per_node=1, gpus_per_node=1)
+    assert step.fits_into(step) and one.fits_into(step)
+    assert not replace(one, gpus_per_node=0).fits_into(step)  # it would see a GPU
+    assert not replace(one, cpus_per_task=4).fits_into(step) and not replace(one, nodes=4).fits_into(step)
+    assert not replace(step, tasks_per_node=4).fits_into(step)
+    assert not replace(step, python="x").fits_into(step)

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from espnet3.launcher.start.step import TASK
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.resources import Resources
 from espnet3.slurm.srun import srun_command
@@ -81,11 +82,7 @@ def test_a_script_leaves_out_what_is_not_asked_for():
 
 def test_srun_starts_every_rank_with_its_cores_and_ends_all_with_the_first_that_fails():
     command = srun_command(
-        EVERYTHING,
-        Path("/exp/attempts/train-1"),
-        Path("/exp/early-%t.log"),
-        nodes=["n1", "n7"],
-        program=["espnet3.launcher.rank.entry", "espnet3.launcher.rank.task"],
+        EVERYTHING, Path("/exp/attempts/train-1"), Path("/exp/early-%t.log"), program=TASK, nodes=["n1", "n7"]
     )
     assert command == [
         *("srun", "--kill-on-bad-exit=1", "--job-name=train-1"),

@@ -1,0 +1,59 @@
+"""What a value of the configuration may be: a test of it, and the words for what it takes."""
+
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+
+Check = tuple[Callable[[Any], bool], str]
+
+
+def is_int(value: Any) -> bool:
+    """Whether it is a whole number; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_command(value: Any) -> bool:
+    if not isinstance(value, str) or "\n" in value:
+        return value is None
+    try:
+        return shlex.split(value) != []
+    except ValueError:  # a quotation that does not end
+        return False
+
+
+AT_LEAST_0: Check = (lambda value: is_int(value) and value >= 0, "a whole number, 0 or more")
+AT_LEAST_1: Check = (lambda value: is_int(value) and value >= 1, "a whole number, 1 or more")
+GIGABYTES: Check = (
+    lambda v: v is None or (isinstance(v, int | float) and not isinstance(v, bool) and v > 0),
+    "GB, more than 0, or null",
+)
+NAME: Check = (
+    lambda value: (
+        value is None
+        or (
+            isinstance(value, str | int)
+            and not isinstance(value, bool)
+            and str(value).strip() != ""
+            and "\n" not in str(value)
+        )
+    ),
+    "a name, or null",
+)
+COMMAND: Check = (_is_command, "a command as in a shell, or null")
+LINES: Check = (
+    lambda value: (
+        isinstance(value, list | ListConfig)
+        and all(isinstance(line, str) and "\n" not in line for line in value)
+    ),
+    "a list of texts of one line each",
+)
+SETUP: Check = (
+    lambda value: LINES[0](value) and not any(line.startswith("#SBATCH") for line in value),
+    LINES[1] + "; options of sbatch go into additional_parameters",
+)
+SBATCH_OPTIONS: Check = (
+    lambda value: isinstance(value, dict | DictConfig),
+    "options of sbatch and their values: {reservation: name}",
+)
