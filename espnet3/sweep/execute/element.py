@@ -16,7 +16,7 @@ from espnet3.launcher.planning.plan import main_job, plan
 from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.rank.task import redirect_output
 from espnet3.launcher.start.warm_step import WarmSteps
-from espnet3.outcomes.rank import error_summary
+from espnet3.outcomes.job import failed_end
 from espnet3.outcomes.restart import RestartDecision, decide_restart, restarts_in_place
 from espnet3.rundir.atomic import write_text
 from espnet3.rundir.attempt import End
@@ -113,7 +113,7 @@ def _run_to_its_end(sweep: Path, trial: Trial, job: SubmittedJob, start: StartSt
             decision = batch.run_job(folder, Screen(), start)
         except Exception as error:  # a bug, which the other trials may not meet
             traceback.print_exc()
-            decision = RestartDecision(End("failed", error_summary(error)))
+            decision = RestartDecision(failed_end(error))
             with suppress(OSError):
                 write_job_end(folder, decision.end)
         if not restarts_in_place(decision):
