@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
+from espnet3.outcomes.rank import error_summary
 from espnet3.rundir.attempt import End
 from espnet3.rundir.outcome import Outcome, TaskState
 
@@ -48,6 +49,15 @@ def unwatched_end(states: Sequence[TaskState], world_size: int) -> End:
     if failure is None:
         return End(outcome)
     return End(outcome, failure_reason(failure), rank=failure.rank, log=failure.log)
+
+
+def aborted_end(error: BaseException | None = None) -> End:
+    """The end of an attempt whose ranks were killed by the process that follows them.
+
+    Args:
+        error: what that process met; None: a second Ctrl-C.
+    """
+    return End("killed", "a second Ctrl-C" if error is None else error_summary(error))
 
 
 def attempt_outcome(

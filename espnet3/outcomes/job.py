@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from espnet3.errors import UserError
 from espnet3.outcomes.attempt import failure_reason, first_failure
+from espnet3.outcomes.rank import error_summary
 from espnet3.rundir.attempt import Attempt, End
 from espnet3.rundir.outcome import TaskState
 from espnet3.slurm.queue import SlurmJob
@@ -59,6 +61,11 @@ def job_end(
     if slurm is not None:
         return End("failed" if slurm.state == "FAILED" else "killed", f"ended as {slurm.state}")
     return _forgotten_end(attempt, tasks, has_log=has_log)
+
+
+def failed_end(error: Exception) -> End:
+    """The end of a job that an error ended outside of its ranks: a user's mistake, or a bug."""
+    return End("failed", str(error) if isinstance(error, UserError) else error_summary(error))
 
 
 def _forgotten_end(attempt: Attempt | None, tasks: Sequence[TaskState], *, has_log: bool) -> End:

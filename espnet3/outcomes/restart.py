@@ -99,7 +99,7 @@ def attempts_without_progress(
 
 
 def perhaps_preempted(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Those that SIGTERM asked to end, and those that left no end: Slurm knows whether it preempted them."""
+    """Those that SIGTERM ended, and those without an end: Slurm knows whether it preempted them."""
     return [one for one in attempts if one.end is None or one.end.reason == "SIGTERM"]
 
 

@@ -51,7 +51,7 @@ def stage_statuses(run: RunFiles, queue: QueueSnapshot, now: float) -> list[Stag
         job = stage.job.job if stage.job else None
         earlier = of_job.get(job.name) if job else None
         before = of_job.get(job.after) if job else None
-        one = _tell_stage(run, stage, before, queue, now)
+        one = _stage_status(run, stage, before, queue, now)
         if earlier is not None and earlier.state != "done" and stage.attempt is None:
             # One job runs both, and has not come so far.
             if earlier.state in UNDER_WAY:
@@ -71,7 +71,7 @@ def stage_statuses(run: RunFiles, queue: QueueSnapshot, now: float) -> list[Stag
     return [StageStatus(run.exp_dir, "", "not started", "nothing to be read")]
 
 
-def _tell_stage(
+def _stage_status(
     run: RunFiles, stage: StageFiles, before: StageStatus | None, queue: QueueSnapshot, now: float
 ) -> StageStatus:
     if stage.job is not None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from espnet3.outcomes.attempt import attempt_end, attempt_outcome, first_failure, unwatched_end
+from espnet3.outcomes.attempt import aborted_end, attempt_end, attempt_outcome, first_failure, unwatched_end
 from espnet3.rundir.outcome import TaskState
 
 
@@ -90,3 +90,8 @@ def test_of_an_attempt_that_nobody_followed_only_an_error_gives_the_reason():
     assert unwatched_end([state(0)], 1).outcome == "killed" and unwatched_end([state(0)], 1).reason == ""
     end = unwatched_end([state(0), failed(1, "ValueError: no", 5.0)], 2)
     assert (end.outcome, end.reason, end.rank) == ("failed", "rank 1: ValueError: no", 1)
+
+
+def test_what_its_own_process_has_aborted_was_killed():
+    assert (aborted_end().outcome, aborted_end().reason) == ("killed", "a second Ctrl-C")
+    assert aborted_end(OSError("no space\nleft")).reason == "OSError: no space"

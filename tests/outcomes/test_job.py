@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.outcomes.job import COMES_BACK_S, job_end, may_come_back, may_restart
+from espnet3.errors import UserError
+from espnet3.outcomes.job import COMES_BACK_S, failed_end, job_end, may_come_back, may_restart
 from espnet3.rundir.attempt import Attempt, Begin, End
 from espnet3.rundir.outcome import TaskState
 from espnet3.slurm.queue import SlurmJob
@@ -71,3 +72,9 @@ def test_such_a_job_may_come_back_for_a_while_unless_it_was_cancelled():
     assert not may_come_back(SAVED, SlurmJob("7", "CANCELLED by 0"), 101.0)
     assert not may_come_back(SAVED, None, 100.0 + COMES_BACK_S)
     assert not may_come_back(None, None, 101.0)
+
+
+def test_an_error_outside_of_the_ranks_fails_the_job_in_one_line():
+    mistake, bug = failed_end(UserError("data.lang=xx: no such")), failed_end(KeyError("a"))
+    assert (mistake.outcome, mistake.reason) == ("failed", "data.lang=xx: no such")
+    assert (bug.outcome, bug.reason) == ("failed", "KeyError: 'a'")

@@ -17,8 +17,7 @@ from espnet3.launcher.rank.interrupts import SecondInterrupt, StopSignals
 from espnet3.launcher.start.local import local_environment, start_local
 from espnet3.launcher.start.step import start_step, step_environment
 from espnet3.launcher.start.tasks import RunningTasks
-from espnet3.outcomes.attempt import attempt_end
-from espnet3.outcomes.rank import error_summary
+from espnet3.outcomes.attempt import aborted_end, attempt_end
 from espnet3.rundir.atomic import remove_torn, write_json, write_text
 from espnet3.rundir.attempt import Begin, End, attempt_dirs, progress_mark, write_begin, write_end
 from espnet3.rundir.json_file import with_format
@@ -150,12 +149,12 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
         except SecondInterrupt:
             for tasks in running:
                 tasks.kill()
-            write_end(directory, End("killed", "a second Ctrl-C"))
+            write_end(directory, aborted_end())
             return None
         except BaseException as error:
             for tasks in running:
                 tasks.kill()
-            write_end(directory, End("killed", error_summary(error)))
+            write_end(directory, aborted_end(error))
             raise
         end = replace(end, restarts=run_options.restarts(job, end, begin.progress))
         write_end(directory, end)

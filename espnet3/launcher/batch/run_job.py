@@ -16,6 +16,8 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job, main_job, plan
 from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.start.step import start_step
+from espnet3.outcomes.attempt import aborted_end
+from espnet3.outcomes.job import failed_end
 from espnet3.outcomes.restart import (
     RestartDecision,
     attempts_without_progress,
@@ -56,7 +58,7 @@ def run_job(folder: Path, screen: Screen, start_step: StartStep = start_step) ->
         decision = _run_job(folder, screen, start_step)
     except UserError as error:
         screen.line(str(error))
-        decision = RestartDecision(End("failed", str(error)))
+        decision = RestartDecision(failed_end(error))
     if decision.end is not None and decision.after == "exit":
         with suppress(OSError):  # the disk may be full, which is no new outcome
             write_job_end(folder, decision.end)
@@ -79,7 +81,7 @@ def leave(folder: Path, decision: RestartDecision, screen: Screen) -> int:
             requeue(job_id)
         except UserError as error:
             screen.line(str(error))
-            write_job_end(folder, End("failed", str(error)))
+            write_job_end(folder, failed_end(error))
             return 1
     return decision.exit_code
 
@@ -126,7 +128,7 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         show_log=False,
     )
     with hold_directory(Path(config.exp_dir), screen, wait=True):
-        end = run_in_turn(jobs, config, run_options) or End("killed")
+        end = run_in_turn(jobs, config, run_options) or aborted_end()
     last = decisions[-1] if decisions else RestartDecision(end)
     return RestartDecision(with_reason(end, last.reason), last.after)
 

@@ -15,7 +15,7 @@ from espnet3.launcher.planning.plan import main_job, plan
 from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.rank.task import redirect_output
 from espnet3.launcher.start.warm_step import WarmSteps
-from espnet3.outcomes.rank import error_summary
+from espnet3.outcomes.job import failed_end
 from espnet3.outcomes.restart import RestartDecision, decide_restart, restarts_in_place
 from espnet3.rundir.atomic import write_text
 from espnet3.rundir.attempt import End
@@ -108,7 +108,7 @@ def _run_until_ended(sweep: Path, trial: Trial, job: SubmittedJob, start: StartS
             decision = batch.run_job(folder, Screen(), start)
         except Exception as error:  # a bug, which may not affect the other trials
             traceback.print_exc()
-            decision = RestartDecision(End("failed", error_summary(error)))
+            decision = RestartDecision(failed_end(error))
             with suppress(OSError):
                 write_job_end(folder, decision.end)
         if not restarts_in_place(decision):
