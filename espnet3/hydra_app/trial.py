@@ -98,11 +98,11 @@ def run_trial(recipe_dir: Path, stages: Sequence[str], command: str, *, force: b
         screen=screen, command=[command], force=force, interrupts=partial(StopSignals, insistent=False)
     )
     with hold_directory(trial_dir(sweep, name), screen, wait=False):
-        end = run_in_turn(plan(config, stages, allocation), config, run_options)
-    if end is None or end.outcome == "stopped":
-        raise SystemExit(exit_code(end))
-    if end.outcome != "done":
-        raise TrialFailed(f"trial {name} {end.outcome}: {end.reason or exit_code(end)}")
+        result = run_in_turn(plan(config, stages, allocation), config, run_options)
+    if result is None or result.outcome == "stopped":
+        raise SystemExit(exit_code(result))
+    if result.outcome != "done":
+        raise TrialFailed(f"trial {name} {result.outcome}: {result.reason or exit_code(result)}")
     (row,) = read_sweep_status(sweep, names=[name], queue=QueueSnapshot()).rows
     return row.objective
 

@@ -54,7 +54,7 @@ def dispatch(
                     chain = submit_undone(part, config, force=force, command=command, screen=screen)
             else:
                 refuse_if_queued(exp_dir)
-                end = run_in_turn(part, config, run_options)
+                result = run_in_turn(part, config, run_options)
         if slurm:
             # The jobs hold the run directory from here on.
             if not chain:
@@ -63,11 +63,11 @@ def dispatch(
                 tell_how_to_follow(chain, exp_dir, screen)
                 return 0
             try:
-                end = watch(chain, exp_dir, screen)
+                result = watch(chain, exp_dir, screen)
             except KeyboardInterrupt:
                 return detached(chain, exp_dir, screen)
-        if end is None or end.outcome != "done":
-            return exit_code(end)
+        if result is None or result.outcome != "done":
+            return exit_code(result)
     show_metrics(exp_dir, stage_home(config, jobs[-1].stage), jobs[-1].stage, screen)
     return 0
 

@@ -1,4 +1,4 @@
-"""How did it end: pure functions from facts (exceptions, ranks, exit codes, Slurm) to the record of an end.
+"""How did it end: pure functions from facts (exceptions, ranks, exit codes, Slurm) to one record, the result.
 
 One file a level, each from the level below it: `rank`, `attempt`, `job`. `restart` says whether a job starts
 again, `exit_code` what a command ends with. Rank, batch process, watcher, status, sweep and report share

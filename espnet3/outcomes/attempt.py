@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from espnet3.outcomes.rank import error_summary
-from espnet3.rundir.attempt import End
+from espnet3.rundir.attempt import AttemptResult
 from espnet3.rundir.outcome import Outcome, TaskState
 
 _WORST_FIRST: tuple[Outcome, ...] = ("failed", "killed", "stopped", "done")
 
 
-def attempt_end(
+def attempt_result(
     states: Sequence[TaskState],
     world_size: int,
     *,
     ended: AbstractSet[int] = frozenset(),
     stop_reason: str | None = None,
-) -> End:
-    """The end of an attempt, as the process that followed it knows it.
+) -> AttemptResult:
+    """The result of an attempt, as the process that followed it knows it.
 
     Args:
         states: of the ranks that have begun.
@@ -26,38 +26,38 @@ def attempt_end(
         stop_reason: what asked the process to stop, if anything did.
     """
     if stop_reason is not None and not states:
-        return End("stopped", stop_reason)  # before any rank had begun
+        return AttemptResult("stopped", stop_reason)  # before any rank had begun
     outcome = attempt_outcome(states, world_size, ended)
     failure, killed = first_failure(states), killed_ranks(states, ended)
     if killed and own_failure(states) is None:
-        return End(outcome, _killed_reason(killed), rank=killed[0].rank, log=killed[0].log)
+        return AttemptResult(outcome, _killed_reason(killed), rank=killed[0].rank, log=killed[0].log)
     if outcome == "stopped":
         asked_by = next((state.asked_by for state in states if state.asked_by), "")
-        return End(outcome, stop_reason or asked_by)
+        return AttemptResult(outcome, stop_reason or asked_by)
     if failure is not None:
-        return End(outcome, failure_reason(failure), rank=failure.rank, log=failure.log)
+        return AttemptResult(outcome, failure_reason(failure), rank=failure.rank, log=failure.log)
     missing = missing_ranks(states, world_size)
     if outcome == "done" or not missing:
-        return End(outcome)
-    return End(outcome, f"rank {missing[0]} ended before it began", rank=missing[0])
+        return AttemptResult(outcome)
+    return AttemptResult(outcome, f"rank {missing[0]} ended before it began", rank=missing[0])
 
 
-def unwatched_end(states: Sequence[TaskState], world_size: int) -> End:
-    """The end of an attempt that nobody followed: its reason is the error of a rank, if any."""
+def unwatched_result(states: Sequence[TaskState], world_size: int) -> AttemptResult:
+    """The result of an attempt that nobody followed: its reason is the error of a rank, if any."""
     failure = first_failure(states)
     outcome = attempt_outcome(states, world_size)
     if failure is None:
-        return End(outcome)
-    return End(outcome, failure_reason(failure), rank=failure.rank, log=failure.log)
+        return AttemptResult(outcome)
+    return AttemptResult(outcome, failure_reason(failure), rank=failure.rank, log=failure.log)
 
 
-def aborted_end(error: BaseException | None = None) -> End:
-    """The end of an attempt whose ranks were killed by the process that follows them.
+def aborted_result(error: BaseException | None = None) -> AttemptResult:
+    """The result of an attempt whose ranks were killed by the process that follows them.
 
     Args:
         error: what that process met; None: a second Ctrl-C.
     """
-    return End("killed", "a second Ctrl-C" if error is None else error_summary(error))
+    return AttemptResult("killed", "a second Ctrl-C" if error is None else error_summary(error))
 
 
 def attempt_outcome(

@@ -1,17 +1,17 @@
-"""Exit codes: which one an end gives, and what one says of a process that left no result."""
+"""Exit codes: which one a result gives, and the result of a process that wrote none."""
 
 from collections.abc import Collection, Sequence
 
-from espnet3.rundir.attempt import End
+from espnet3.rundir.attempt import AttemptResult
 from espnet3.rundir.outcome import EXIT_CODES
 
 KILLED_BY_CTRL_C = 130
 """The exit code after a second Ctrl-C."""
 
 
-def exit_code(end: End | None) -> int:
+def exit_code(result: AttemptResult | None) -> int:
     """What a command, or a job, ends with; None stands for a second Ctrl-C."""
-    return KILLED_BY_CTRL_C if end is None else EXIT_CODES[end.outcome]
+    return KILLED_BY_CTRL_C if result is None else EXIT_CODES[result.outcome]
 
 
 def exit_code_of_all(states: Collection[str]) -> int:
@@ -21,6 +21,6 @@ def exit_code_of_all(states: Collection[str]) -> int:
     return EXIT_CODES["stopped"] if set(states) <= {"done", "stopped"} else EXIT_CODES["failed"]
 
 
-def end_without_result(code: int, output: Sequence[str]) -> End:
-    """The end of a process that left no result: the last line of its output, else its exit code."""
-    return End("failed", output[-1] if output else f"exit code {code}")
+def result_of_process(code: int, output: Sequence[str]) -> AttemptResult:
+    """The result of a process that wrote none: the last line of its output, else its exit code."""
+    return AttemptResult("failed", output[-1] if output else f"exit code {code}")

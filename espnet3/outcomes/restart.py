@@ -6,7 +6,7 @@ from typing import Literal
 
 from espnet3.outcomes.exit_code import exit_code
 from espnet3.outcomes.job import may_restart
-from espnet3.rundir.attempt import Attempt, End
+from espnet3.rundir.attempt import Attempt, AttemptResult
 from espnet3.rundir.stop import TIME_LIMIT
 
 After = Literal["exit", "requeue", "wait"]
@@ -16,7 +16,7 @@ After = Literal["exit", "requeue", "wait"]
 class RestartDecision:
     """How a job ended, and what its batch process does then."""
 
-    end: End | None
+    result: AttemptResult | None
     """None: another job in Slurm does its work."""
     after: After = "exit"
     """exit: with the outcome's exit code; requeue: start again; wait: Slurm is about to end the job, and
@@ -27,55 +27,59 @@ class RestartDecision:
     @property
     def exit_code(self) -> int:
         """What the batch process ends with, if it does."""
-        return exit_code(self.end) if self.end is not None else 0
+        return exit_code(self.result) if self.result is not None else 0
 
 
-def decide_restart(end: End, *, without_progress: int = 0, max_restarts: int = 0) -> RestartDecision:
-    """What follows on `end`.
+def decide_restart(
+    result: AttemptResult, *, without_progress: int = 0, max_restarts: int = 0
+) -> RestartDecision:
+    """What follows on `result`.
 
     Args:
-        end: how the attempt ended.
+        result: how the attempt ended.
         without_progress: how many attempts in a row, this one included, left no newer checkpoint.
         max_restarts: how many may.
     """
-    if end.outcome == "stopped" and end.reason != TIME_LIMIT:
+    if result.outcome == "stopped" and result.reason != TIME_LIMIT:
         # SIGTERM: preempted or cancelled. What was cancelled stays cancelled: nothing is requeued here.
-        return RestartDecision(end, "wait")
-    if end.outcome in ("done", "failed"):
-        return RestartDecision(end)
+        return RestartDecision(result, "wait")
+    if result.outcome in ("done", "failed"):
+        return RestartDecision(result)
     if without_progress > max_restarts:
         tries = f"{without_progress} attempts in a row" if without_progress > 1 else "the attempt"
         reason = f"{tries} left no newer checkpoint, and max_restarts={max_restarts}"
-        return RestartDecision(end, "exit", reason)
-    return RestartDecision(end, "requeue", "time limit" if end.outcome == "stopped" else end.reason)
+        return RestartDecision(result, "exit", reason)
+    return RestartDecision(result, "requeue", "time limit" if result.outcome == "stopped" else result.reason)
 
 
 def decide_unended(decision: RestartDecision) -> RestartDecision:
     """What follows on a decision to wait, where Slurm does not end the job after all."""
-    assert decision.end is not None
-    if may_restart(decision.end):
+    assert decision.result is not None
+    if may_restart(decision.result):
         reason = "Slurm does not end this job, whoever sent its tasks the signal"
-        return RestartDecision(decision.end, "requeue", reason)
+        return RestartDecision(decision.result, "requeue", reason)
     # SIGINT, SIGUSR1: nobody but a person sends these
-    return RestartDecision(decision.end, "exit", f"it was asked to stop by {decision.end.reason}")
+    return RestartDecision(decision.result, "exit", f"it was asked to stop by {decision.result.reason}")
 
 
 def restarts_in_place(decision: RestartDecision) -> bool:
     """Whether a run is run again within its job, which does several: a rank was killed, and there is time."""
-    return decision.after == "requeue" and decision.end is not None and decision.end.outcome == "killed"
+    return decision.after == "requeue" and decision.result is not None and decision.result.outcome == "killed"
 
 
-def end_without_progress(stage: str, *, without_progress: int, max_restarts: int) -> End | None:
-    """The end of a job that starts again after too many attempts; None where it may make another."""
+def result_without_progress(stage: str, *, without_progress: int, max_restarts: int) -> AttemptResult | None:
+    """The result of a job that starts again after too many attempts; None where it may make another."""
     if without_progress <= max_restarts:
         return None
     limit = f"resources.{stage}.max_restarts={max_restarts}"
-    return End("killed", f"{without_progress} attempts in a row left no newer checkpoint, and {limit}")
+    return AttemptResult(
+        "killed", f"{without_progress} attempts in a row left no newer checkpoint, and {limit}"
+    )
 
 
-def with_reason(end: End, reason: str) -> End:
-    """`end`, which says as well why its job does not start again."""
-    return replace(end, reason="; ".join(dict.fromkeys(filter(None, (end.reason, reason)))))
+def with_reason(result: AttemptResult, reason: str) -> AttemptResult:
+    """`result`, which says as well why its job does not start again."""
+    return replace(result, reason="; ".join(dict.fromkeys(filter(None, (result.reason, reason)))))
 
 
 def attempts_without_progress(
@@ -90,7 +94,7 @@ def attempts_without_progress(
     """
     count, after = 0, progress
     for attempt in reversed(attempts):
-        is_done = attempt.end is not None and attempt.end.outcome == "done"
+        is_done = attempt.result is not None and attempt.result.outcome == "done"
         if is_done or attempt.begin.progress != after:
             break
         count += attempt.begin.number not in preempted
@@ -99,8 +103,8 @@ def attempts_without_progress(
 
 
 def perhaps_preempted(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Those that SIGTERM ended, and those without an end: Slurm knows whether it preempted them."""
-    return [one for one in attempts if one.end is None or one.end.reason == "SIGTERM"]
+    """Those that SIGTERM ended, and those without a result: Slurm knows whether it preempted them."""
+    return [one for one in attempts if one.result is None or one.result.reason == "SIGTERM"]
 
 
 def preempted_attempts(attempts: Sequence[Attempt], state_by_start: Mapping[int, str]) -> list[int]:

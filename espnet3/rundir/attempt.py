@@ -42,8 +42,8 @@ class Begin:
 
 
 @dataclass(frozen=True)
-class End:
-    """How an attempt, or a job, ended: `end.json`. Without that file it runs, or was killed.
+class AttemptResult:
+    """How an attempt ended, or a job by its last one: `end.json`. Without it, it runs or was killed.
 
     Made by the functions of `outcomes`; written, read and shown by everybody else.
     """
@@ -66,7 +66,7 @@ class Attempt:
 
     directory: Path
     begin: Begin
-    end: End | None
+    result: AttemptResult | None
 
     @property
     def states(self) -> list[TaskState]:
@@ -85,15 +85,17 @@ def write_begin(directory: Path, begin: Begin) -> None:
     write_dataclass(directory / BEGIN, begin)
 
 
-def write_end(directory: Path, end: End) -> None:
-    """Say how it ended."""
-    write_dataclass(directory / END, end)
+def write_result(directory: Path, result: AttemptResult) -> None:
+    """Write down how it ended."""
+    write_dataclass(directory / END, result)
 
 
 def read_attempt(directory: Path) -> Attempt | None:
     """The attempt in `directory`; None where nothing readable is."""
     begin = read_dataclass(Begin, directory / BEGIN)
-    return None if begin is None else Attempt(directory, begin, read_dataclass(End, directory / END))
+    return (
+        None if begin is None else Attempt(directory, begin, read_dataclass(AttemptResult, directory / END))
+    )
 
 
 def attempt_dirs(exp_dir: Path, stage: str | None = None) -> list[Path]:

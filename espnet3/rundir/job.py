@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.rundir.atomic import write_text
-from espnet3.rundir.attempt import END, End
+from espnet3.rundir.attempt import END, AttemptResult
 from espnet3.rundir.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.private import make_private
@@ -117,14 +117,14 @@ def duplicate_of(folder: Path, job_id: str) -> str:
     return "" if noted in (None, job_id) else noted
 
 
-def write_job_end(folder: Path, end: End | None) -> None:
+def write_job_result(folder: Path, result: AttemptResult | None) -> None:
     """Keep how the job in `folder` ended; None: it runs (again)."""
-    if end is None:
+    if result is None:
         (folder / END).unlink(missing_ok=True)
     else:
-        write_dataclass(folder / END, end)
+        write_dataclass(folder / END, result)
 
 
-def read_job_end(folder: Path) -> End | None:
+def read_job_result(folder: Path) -> AttemptResult | None:
     """How the job in `folder` ended; None: it waits, runs, or was ended from outside."""
-    return read_dataclass(End, folder / END)
+    return read_dataclass(AttemptResult, folder / END)

@@ -1,4 +1,4 @@
-"""How an attempt of a task ended, as a small file that anybody may read."""
+"""The outcomes there are, and the state of each rank of an attempt, as a small file that anybody may read."""
 
 import time
 from dataclasses import dataclass, field

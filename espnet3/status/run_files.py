@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.rundir import claim
-from espnet3.rundir.attempt import Attempt, End, read_attempts
+from espnet3.rundir.attempt import Attempt, AttemptResult, read_attempts
 from espnet3.rundir.heartbeat import read_heartbeat
-from espnet3.rundir.job import SubmittedJob, read_job_end, read_job_id, read_jobs
+from espnet3.rundir.job import SubmittedJob, read_job_id, read_job_result, read_jobs
 from espnet3.rundir.json_file import from_plain
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir
 from espnet3.rundir.outcome import TaskState
@@ -24,8 +24,8 @@ class JobFiles:
     job: SubmittedJob
     job_id: str = ""
     """Slurm's; empty where nobody noted it."""
-    end: End | None = None
-    """What it wrote as its end; None: it waits, runs, or was ended from outside."""
+    result: AttemptResult | None = None
+    """What it wrote when it ended; None: it waits, runs, or was ended from outside."""
     has_log: bool = False
     """Whether its batch process has begun."""
     submitter_lives: bool | None = False
@@ -131,7 +131,7 @@ def _read_job(exp_dir: Path, job: SubmittedJob, attempts: Sequence[Attempt]) -> 
     return JobFiles(
         job,
         job_id,
-        read_job_end(folder),
+        read_job_result(folder),
         has_log=bool(job_id) and job_log(exp_dir, job.stage, job_id).exists(),
         submitter_lives=False if job_id else lives(from_plain(ProcessName, job.submitted_by)),
     )
@@ -166,8 +166,8 @@ def _read_stage(
         tasks,
         (read_heartbeat(heartbeat_path(attempt.directory, 0)) or {}) if attempt else {},
         record,
-        launcher_lives=lives(attempt.launcher) if attempt and not attempt.end else False,
-        tasks_live=not (attempt and attempt.end)
+        launcher_lives=lives(attempt.launcher) if attempt and not attempt.result else False,
+        tasks_live=not (attempt and attempt.result)
         and any(lives(from_plain(ProcessName, task.process)) for task in tasks if task.outcome is None),
     )
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from espnet3.outcomes.attempt import unwatched_end
-from espnet3.outcomes.job import is_cancelled, job_end, may_come_back, may_restart
-from espnet3.rundir.attempt import End
+from espnet3.outcomes.attempt import unwatched_result
+from espnet3.outcomes.job import is_cancelled, job_result, may_come_back, may_restart
+from espnet3.rundir.attempt import AttemptResult
 from espnet3.slurm.queue import SlurmJob
 from espnet3.stage_table import STAGES
 from espnet3.status.run_files import JobFiles, RunFiles, StageFiles
@@ -25,9 +25,9 @@ def jobs_to_query(runs: Sequence[RunFiles]) -> list[tuple[str, str]]:
     for run in runs:
         for stage in run.stages:
             if stage.job is not None:
-                if stage.job.end is None or may_restart(stage.job.end):
+                if stage.job.result is None or may_restart(stage.job.result):
                     found.append((stage.job.job_id, stage.job.job.token))
-            elif stage.attempt and not stage.attempt.end and stage.attempt.begin.slurm_job_id:
+            elif stage.attempt and not stage.attempt.result and stage.attempt.begin.slurm_job_id:
                 found.append((stage.attempt.begin.slurm_job_id, ""))
         if run.owner and run.owner_lives is None and run.owner.slurm_job:
             found.append((run.owner.slurm_job.partition(".")[0], ""))
@@ -119,13 +119,13 @@ def _of_job(
 ) -> tuple[State, str]:
     job, attempt = stage.job, stage.attempt
     assert job is not None
-    if attempt and attempt.end and attempt.end.outcome == "done" and stage.stage != job.job.stages[-1]:
+    if attempt and attempt.result and attempt.result.outcome == "done" and stage.stage != job.job.stages[-1]:
         return "done", ""  # its job goes on with the next stage
-    if job.end is not None and _is_final(job, slurm):
-        return _ended(job.end)
+    if job.result is not None and _is_final(job, slurm):
+        return _ended(job.result)
     if slurm is not None and slurm.in_queue:
         return _in_queue(stage, slurm, before)
-    if attempt and job.end is None and may_come_back(attempt.end, slurm, now):
+    if attempt and job.result is None and may_come_back(attempt.result, slurm, now):
         return "restarting", "Slurm has ended it"
     if slurm is not None:
         return _over(stage, slurm, before)
@@ -133,10 +133,10 @@ def _of_job(
 
 
 def _is_final(job: JobFiles, slurm: SlurmJob | None) -> bool:
-    """Whether what a job wrote as its end still counts: not once it waits in the queue to start again."""
+    """Whether the result that a job wrote still counts: not once it waits in the queue to start again."""
     if slurm is None or not slurm.in_queue or job.job.runs > 1:  # with others, it never begins again
         return True
-    return slurm.state in ("RUNNING", "COMPLETING") and not may_restart(job.end)
+    return slurm.state in ("RUNNING", "COMPLETING") and not may_restart(job.result)
 
 
 def _over(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) -> tuple[State, str]:
@@ -145,10 +145,10 @@ def _over(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) -> tup
         # By a person, or by Slurm because what it waits for failed: then no name stands at the state.
         is_dependency = slurm.reason == _NEVER_STARTED or (not slurm.reason and _is_over(before))
         return ("blocked", _after(before)) if is_dependency else ("cancelled", "")
-    end = job_end(stage.attempt, slurm)
+    result = job_result(stage.attempt, slurm)
     if is_cancelled(slurm):
-        return "cancelled", SAVED if end.outcome == "stopped" else ""
-    return _ended(end)
+        return "cancelled", SAVED if result.outcome == "stopped" else ""
+    return _ended(result)
 
 
 def _unknown_to_slurm(
@@ -159,13 +159,13 @@ def _unknown_to_slurm(
     assert job is not None
     if attempt is None and not job.job_id:
         return ("queued", "being submitted") if job.submitter_lives else ("not started", "never submitted")
-    if not queue.answered and not (attempt and attempt.end and not attempt.end.restarts):
-        if attempt and attempt.end:
-            return "restarting", attempt.end.reason
+    if not queue.answered and not (attempt and attempt.result and not attempt.result.restarts):
+        if attempt and attempt.result:
+            return "restarting", attempt.result.reason
         return ("running" if _has_begun(stage) else "queued"), ""
     if not _has_begun(stage):
         return ("blocked", _after(before)) if _is_over(before) else ("cancelled", "gone from the queue")
-    return _ended(job_end(attempt, None, stage.tasks, has_log=job.has_log))
+    return _ended(job_result(attempt, None, stage.tasks, has_log=job.has_log))
 
 
 def _has_begun(stage: StageFiles) -> bool:
@@ -173,8 +173,8 @@ def _has_begun(stage: StageFiles) -> bool:
     return stage.attempt is not None or (stage.job is not None and stage.job.has_log)
 
 
-def _ended(end: End) -> tuple[State, str]:
-    return end.outcome, end.reason
+def _ended(result: AttemptResult) -> tuple[State, str]:
+    return result.outcome, result.reason
 
 
 def _in_queue(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) -> tuple[State, str]:
@@ -186,14 +186,14 @@ def _in_queue(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) ->
             if stage.job is not None and stage.job.comes_later:
                 return "queued", f"behind others in job {slurm.job_id}"
             return "running", "starting"
-        if attempt.end is None:
+        if attempt.result is None:
             is_earlier = attempt.begin.started_at < _seconds(slurm.start) - _CLOCKS_DIFFER_S
             if is_earlier:
                 return "restarting", "starting"
             return "running", "ending" if slurm.state == "COMPLETING" else ""
-        if attempt.end.restarts:
-            return "restarting", attempt.end.reason
-        return "running", "has saved" if attempt.end.outcome == "stopped" else "ending"
+        if attempt.result.restarts:
+            return "restarting", attempt.result.reason
+        return "running", "has saved" if attempt.result.outcome == "stopped" else "ending"
     if slurm.reason == _NEVER_STARTED:
         return "blocked", _after(before)
     if slurm.reason == "Dependency" and before is not None:
@@ -208,8 +208,8 @@ def _of_attempt(run: RunFiles, stage: StageFiles, queue: QueueSnapshot) -> tuple
         if stage.record and stage.record.done:
             return "done", ""
         return ("running", "") if run.owner_lives else ("stopped", "not finished")
-    if attempt.end is not None:
-        return _ended(attempt.end)
+    if attempt.result is not None:
+        return _ended(attempt.result)
     if stage.launcher_lives or stage.tasks_live:
         return "running", "" if stage.launcher_lives else "its command is gone"
     if stage.launcher_lives is None:
@@ -218,14 +218,14 @@ def _of_attempt(run: RunFiles, stage: StageFiles, queue: QueueSnapshot) -> tuple
             return "running", f"on {attempt.launcher.host}"
         if slurm is not None and slurm.in_queue:
             return "running", ""
-    return _ended(unwatched_end(stage.tasks, attempt.begin.world_size))
+    return _ended(unwatched_result(stage.tasks, attempt.begin.world_size))
 
 
 def _ended_at(stage: StageFiles) -> float | None:
     if stage.attempt is None:
         return None
-    if stage.attempt.end is not None:
-        return stage.attempt.end.ended_at
+    if stage.attempt.result is not None:
+        return stage.attempt.result.ended_at
     seen = [task.ended_at or 0.0 for task in stage.tasks]
     return max(*seen, float(stage.heartbeat.get("at", 0.0)), stage.attempt.begin.started_at)
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from espnet3.outcomes.attempt import aborted_end, attempt_end, attempt_outcome, first_failure, unwatched_end
+from espnet3.outcomes.attempt import (
+    aborted_result,
+    attempt_outcome,
+    attempt_result,
+    first_failure,
+    unwatched_result,
+)
 from espnet3.rundir.outcome import TaskState
 
 
@@ -50,7 +56,7 @@ LOST = failed(0, "connection closed", 4.0, peer_lost=True)
 
 
 @pytest.mark.parametrize(
-    ("states", "stop_reason", "end"),
+    ("states", "stop_reason", "result"),
     [
         ([state(0, "done"), state(1, "done")], None, ("done", "", None, "")),
         ([state(0, "done"), state(1, "done")], "SIGINT", ("done", "", None, "")),
@@ -75,23 +81,25 @@ LOST = failed(0, "connection closed", 4.0, peer_lost=True)
     ],
 )
 def test_an_attempt_ends_as_its_ranks_did_for_the_reason_of_the_rank_that_was_the_cause(
-    states, stop_reason, end
+    states, stop_reason, result
 ):
-    found = attempt_end(states, 2, stop_reason=stop_reason)
-    assert (found.outcome, found.reason, found.rank, found.log) == end
+    found = attempt_result(states, 2, stop_reason=stop_reason)
+    assert (found.outcome, found.reason, found.rank, found.log) == result
 
 
 def test_of_those_that_were_ended_nobody_says_they_were_killed():
-    end = attempt_end([state(0), LOST, state(2)], 3, ended={2})
-    assert (end.outcome, end.reason) == ("killed", "rank 0 was killed")
+    result = attempt_result([state(0), LOST, state(2)], 3, ended={2})
+    assert (result.outcome, result.reason) == ("killed", "rank 0 was killed")
 
 
 def test_of_an_attempt_that_nobody_followed_only_an_error_gives_the_reason():
-    assert unwatched_end([state(0)], 1).outcome == "killed" and unwatched_end([state(0)], 1).reason == ""
-    end = unwatched_end([state(0), failed(1, "ValueError: no", 5.0)], 2)
-    assert (end.outcome, end.reason, end.rank) == ("failed", "rank 1: ValueError: no", 1)
+    assert (
+        unwatched_result([state(0)], 1).outcome == "killed" and unwatched_result([state(0)], 1).reason == ""
+    )
+    result = unwatched_result([state(0), failed(1, "ValueError: no", 5.0)], 2)
+    assert (result.outcome, result.reason, result.rank) == ("failed", "rank 1: ValueError: no", 1)
 
 
 def test_what_its_own_process_has_aborted_was_killed():
-    assert (aborted_end().outcome, aborted_end().reason) == ("killed", "a second Ctrl-C")
-    assert aborted_end(OSError("no space\nleft")).reason == "OSError: no space"
+    assert (aborted_result().outcome, aborted_result().reason) == ("killed", "a second Ctrl-C")
+    assert aborted_result(OSError("no space\nleft")).reason == "OSError: no space"

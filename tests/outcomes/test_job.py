@@ -5,17 +5,20 @@ from pathlib import Path
 import pytest
 
 from espnet3.errors import UserError
-from espnet3.outcomes.job import COMES_BACK_S, failed_end, job_end, may_come_back, may_restart
-from espnet3.rundir.attempt import Attempt, Begin, End
+from espnet3.outcomes.job import COMES_BACK_S, failed_result, job_result, may_come_back, may_restart
+from espnet3.rundir.attempt import Attempt, AttemptResult, Begin
 from espnet3.rundir.outcome import TaskState
 from espnet3.slurm.queue import SlurmJob
 
-FAILED, SAVED = End("failed", "rank 1: ValueError: no"), End("stopped", "SIGTERM", ended_at=100.0)
-RESTARTS = End("stopped", "SIGUSR2", restarts=True)
+FAILED, SAVED = (
+    AttemptResult("failed", "rank 1: ValueError: no"),
+    AttemptResult("stopped", "SIGTERM", ended_at=100.0),
+)
+RESTARTS = AttemptResult("stopped", "SIGUSR2", restarts=True)
 
 
-def attempt(end: End | None) -> Attempt:
-    return Attempt(Path("nowhere"), Begin("train", 1, "slurm", 2, launched_by={}), end)
+def attempt(result: AttemptResult | None) -> Attempt:
+    return Attempt(Path("nowhere"), Begin("train", 1, "slurm", 2, launched_by={}), result)
 
 
 @pytest.mark.parametrize(
@@ -38,8 +41,8 @@ def attempt(end: End | None) -> Attempt:
 def test_slurm_decides_where_a_job_was_cancelled_or_killed_else_its_last_attempt(
     last, state, outcome, reason
 ):
-    end = job_end(last, SlurmJob("7", state))
-    assert (end.outcome, end.reason) == (outcome, reason)
+    result = job_result(last, SlurmJob("7", state))
+    assert (result.outcome, result.reason) == (outcome, reason)
 
 
 TASK = TaskState(1, {}, "/log/1", outcome="failed", message="ValueError: no")
@@ -57,14 +60,14 @@ TASK = TaskState(1, {}, "/log/1", outcome="failed", message="ValueError: no")
     ],
 )
 def test_a_job_that_slurm_has_forgotten_ended_as_its_files_say(last, tasks, has_log, outcome, reason):
-    end = job_end(last, None, tasks, has_log=has_log)
-    assert (end.outcome, end.reason) == (outcome, reason)
-    assert (end.rank, end.log) == ((1, "/log/1") if tasks else (None, ""))
+    result = job_result(last, None, tasks, has_log=has_log)
+    assert (result.outcome, result.reason) == (outcome, reason)
+    assert (result.rank, result.log) == ((1, "/log/1") if tasks else (None, ""))
 
 
 def test_only_what_sigterm_has_stopped_may_be_restarted_by_slurm():
-    assert may_restart(SAVED) and may_restart(End("stopped", "SIGTERM; after 2 attempts"))
-    assert not any(map(may_restart, (None, FAILED, RESTARTS, End("killed", "SIGTERM"))))
+    assert may_restart(SAVED) and may_restart(AttemptResult("stopped", "SIGTERM; after 2 attempts"))
+    assert not any(map(may_restart, (None, FAILED, RESTARTS, AttemptResult("killed", "SIGTERM"))))
 
 
 def test_such_a_job_may_come_back_for_a_while_unless_it_was_cancelled():
@@ -75,6 +78,6 @@ def test_such_a_job_may_come_back_for_a_while_unless_it_was_cancelled():
 
 
 def test_an_error_outside_of_the_ranks_fails_the_job_in_one_line():
-    mistake, bug = failed_end(UserError("data.lang=xx: no such")), failed_end(KeyError("a"))
+    mistake, bug = failed_result(UserError("data.lang=xx: no such")), failed_result(KeyError("a"))
     assert (mistake.outcome, mistake.reason) == ("failed", "data.lang=xx: no such")
     assert (bug.outcome, bug.reason) == ("failed", "KeyError: 'a'")

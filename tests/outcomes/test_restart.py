@@ -10,75 +10,79 @@ from espnet3.outcomes.restart import (
     attempts_without_progress,
     decide_restart,
     decide_unended,
-    end_without_progress,
     perhaps_preempted,
     preempted_attempts,
     restarts_in_place,
+    result_without_progress,
     with_reason,
 )
-from espnet3.rundir.attempt import Attempt, Begin, End, progress_mark
+from espnet3.rundir.attempt import Attempt, AttemptResult, Begin, progress_mark
 
 
 def attempt(number: int, progress: str, outcome=None, reason: str = "", *, start: int = 0) -> Attempt:
     by = {"host": "node1", "pid": 7, "started": "boot-1", "slurm_job": f"12.{start}"}
     begin = Begin("train", number, "slurm", 4, launched_by=by, progress=progress)
-    return Attempt(Path("nowhere"), begin, None if outcome is None else End(outcome, reason))
+    return Attempt(Path("nowhere"), begin, None if outcome is None else AttemptResult(outcome, reason))
 
 
 @pytest.mark.parametrize(
-    ("end", "without_progress", "after"),
+    ("result", "without_progress", "after"),
     [
-        (End("done"), 0, "exit"),
-        (End("failed", "ValueError: no"), 1, "exit"),  # the user's code: again would be the same
-        (End("stopped", "SIGUSR2"), 0, "requeue"),  # the time limit, after a checkpoint
-        (End("stopped", "SIGUSR2"), 1, "requeue"),
-        (End("stopped", "SIGUSR2"), 2, "exit"),
-        (End("stopped", "SIGTERM"), 1, "wait"),  # preempted or cancelled: Slurm knows which
-        (End("stopped", "SIGTERM"), 9, "wait"),
-        (End("killed", "rank 1 was killed"), 1, "requeue"),
-        (End("killed", "rank 1 was killed"), 2, "exit"),
+        (AttemptResult("done"), 0, "exit"),
+        (AttemptResult("failed", "ValueError: no"), 1, "exit"),  # the user's code: again would be the same
+        (AttemptResult("stopped", "SIGUSR2"), 0, "requeue"),  # the time limit, after a checkpoint
+        (AttemptResult("stopped", "SIGUSR2"), 1, "requeue"),
+        (AttemptResult("stopped", "SIGUSR2"), 2, "exit"),
+        (AttemptResult("stopped", "SIGTERM"), 1, "wait"),  # preempted or cancelled: Slurm knows which
+        (AttemptResult("stopped", "SIGTERM"), 9, "wait"),
+        (AttemptResult("killed", "rank 1 was killed"), 1, "requeue"),
+        (AttemptResult("killed", "rank 1 was killed"), 2, "exit"),
     ],
 )
-def test_what_follows_on_an_end_with_one_restart_allowed(end: End, without_progress: int, after: str):
-    decision = decide_restart(end, without_progress=without_progress, max_restarts=1)
+def test_what_follows_on_a_result_with_one_restart_allowed(
+    result: AttemptResult, without_progress: int, after: str
+):
+    decision = decide_restart(result, without_progress=without_progress, max_restarts=1)
     assert decision.after == after
     assert ("max_restarts=1" in decision.reason) == (after == "exit" and without_progress == 2)
 
 
 def test_no_restart_means_none():
-    assert decide_restart(End("killed"), without_progress=1, max_restarts=0).after == "exit"
+    assert decide_restart(AttemptResult("killed"), without_progress=1, max_restarts=0).after == "exit"
 
 
 def test_a_job_that_slurm_does_not_end_starts_again_unless_a_person_asked_it_to_stop():
-    by_slurm = decide_unended(decide_restart(End("stopped", "SIGTERM")))
+    by_slurm = decide_unended(decide_restart(AttemptResult("stopped", "SIGTERM")))
     assert by_slurm.after == "requeue" and "Slurm does not end this job" in by_slurm.reason
-    by_hand = decide_unended(decide_restart(End("stopped", "SIGINT")))
+    by_hand = decide_unended(decide_restart(AttemptResult("stopped", "SIGINT")))
     assert (by_hand.after, by_hand.reason) == ("exit", "it was asked to stop by SIGINT")
     assert by_hand.exit_code == 75
 
 
 def test_a_job_whose_work_another_does_ends_as_done():
     assert RestartDecision(None).exit_code == 0
-    assert RestartDecision(End("killed")).exit_code == 1
+    assert RestartDecision(AttemptResult("killed")).exit_code == 1
 
 
 def test_a_job_of_several_runs_one_again_in_place_only_while_there_is_time():
-    assert restarts_in_place(decide_restart(End("killed", "rank 1 was killed"), max_restarts=1))
-    assert not restarts_in_place(decide_restart(End("stopped", "SIGUSR2"), max_restarts=1))
-    assert not restarts_in_place(decide_restart(End("failed"), max_restarts=1))
+    assert restarts_in_place(decide_restart(AttemptResult("killed", "rank 1 was killed"), max_restarts=1))
+    assert not restarts_in_place(decide_restart(AttemptResult("stopped", "SIGUSR2"), max_restarts=1))
+    assert not restarts_in_place(decide_restart(AttemptResult("failed"), max_restarts=1))
 
 
 def test_a_job_that_starts_again_gives_up_after_too_many_attempts():
-    assert end_without_progress("train", without_progress=1, max_restarts=1) is None
-    end = end_without_progress("train", without_progress=2, max_restarts=1)
-    assert end is not None and end.outcome == "killed"
-    assert end.reason == "2 attempts in a row left no newer checkpoint, and resources.train.max_restarts=1"
+    assert result_without_progress("train", without_progress=1, max_restarts=1) is None
+    result = result_without_progress("train", without_progress=2, max_restarts=1)
+    assert result is not None and result.outcome == "killed"
+    assert result.reason == "2 attempts in a row left no newer checkpoint, and resources.train.max_restarts=1"
 
 
-def test_an_end_says_each_reason_once():
-    end = End("stopped", "SIGUSR2", ended_at=5.0)
-    assert with_reason(end, "no progress") == End("stopped", "SIGUSR2; no progress", ended_at=5.0)
-    assert with_reason(end, "") == with_reason(end, "SIGUSR2") == end
+def test_a_result_says_each_reason_once():
+    result = AttemptResult("stopped", "SIGUSR2", ended_at=5.0)
+    assert with_reason(result, "no progress") == AttemptResult(
+        "stopped", "SIGUSR2; no progress", ended_at=5.0
+    )
+    assert with_reason(result, "") == with_reason(result, "SIGUSR2") == result
 
 
 def test_slurm_knows_which_attempts_it_has_preempted():

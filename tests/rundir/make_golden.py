@@ -17,8 +17,8 @@ from espnet3.config.compose import compose, find_recipe
 from espnet3.launcher.planning.plan import plan
 from espnet3.launcher.submit.chain import describe_chain
 from espnet3.rundir import claim
-from espnet3.rundir.attempt import End
-from espnet3.rundir.job import write_job_end, write_submission
+from espnet3.rundir.attempt import AttemptResult
+from espnet3.rundir.job import write_job_result, write_submission
 from espnet3.rundir.json_file import FORMAT, write_dataclass
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.process import ProcessName
@@ -62,7 +62,9 @@ def submit(recipe: Path) -> Path:
     train, validate = describe_chain(jobs, config, force=[False, False], command=["run.sh launcher=slurm"])
     exp_dir = Path(config.exp_dir)
     write_submission(jobs_dir(exp_dir) / train.name, "101")
-    write_job_end(jobs_dir(exp_dir) / train.name, End("failed", "rank 0: ValueError: no microphone"))
+    write_job_result(
+        jobs_dir(exp_dir) / train.name, AttemptResult("failed", "rank 0: ValueError: no microphone")
+    )
     write_submission(jobs_dir(exp_dir) / validate.name, "102")
     return exp_dir
 

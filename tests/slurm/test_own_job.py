@@ -80,12 +80,15 @@ def asked(cluster, small_recipe: Path, start, until: Until) -> Callable[[signal.
 def test_a_task_that_somebody_asks_to_end_has_its_job_start_again(asked, small_recipe: Path):
     code, log = asked(signal.SIGTERM)
     assert code == 0 and "starts again: Slurm does not end this job" in log, log
-    ends = [attempt.end for attempt in read_attempts(small_recipe / "exp" / "default")]
-    assert [(end.outcome, end.reason) for end in ends if end] == [("stopped", "SIGTERM"), ("done", "")]
+    ends = [attempt.result for attempt in read_attempts(small_recipe / "exp" / "default")]
+    assert [(result.outcome, result.reason) for result in ends if result] == [
+        ("stopped", "SIGTERM"),
+        ("done", ""),
+    ]
 
 
 def test_a_task_that_is_interrupted_has_its_job_end_to_be_continued(asked, small_recipe: Path):
     code, log = asked(signal.SIGINT)
     assert code == 75 and "ends: it was asked to stop by SIGINT" in log, log
     (only,) = read_attempts(small_recipe / "exp" / "default")
-    assert only.end and (only.end.outcome, only.end.reason) == ("stopped", "SIGINT")
+    assert only.result and (only.result.outcome, only.result.reason) == ("stopped", "SIGINT")

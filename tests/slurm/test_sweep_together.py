@@ -35,7 +35,7 @@ def states(sweep: Path) -> dict[int, str]:
 def trainings(sweep: Path, name: str) -> list[str]:
     """How each attempt of a trial's training ended."""
     attempts = read_attempts(sweep / "trials" / name, "train")
-    return [attempt.end.outcome if attempt.end else "gone" for attempt in attempts]
+    return [attempt.result.outcome if attempt.result else "gone" for attempt in attempts]
 
 
 def weights(sweep: Path, name: str) -> dict[str, torch.Tensor]:
@@ -98,7 +98,7 @@ def test_warm_ranks_on_two_nodes_that_are_killed_are_followed_by_fresh_ones(swee
     assert "rank 1: ValueError" in found[1].message
     (failed,) = read_attempts(sweep / "trials" / found[1].name, "train")
     ends = [state.ended_at for state in failed.states if state.ended_at]
-    assert failed.end and failed.end.ended_at - min(ends) < 15
+    assert failed.result and failed.result.ended_at - min(ends) < 15
     assert trainings(sweep, found[2].name) == ["killed", "done"]
     assert trainings(sweep, found[3].name) == ["done"]
     assert len(list(sweep.glob("arrays/1/logs/0-warm-*.log"))) == 2

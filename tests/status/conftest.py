@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from espnet3.rundir.attempt import Begin, End, write_begin, write_end
+from espnet3.rundir.attempt import AttemptResult, Begin, write_begin, write_result
 from espnet3.rundir.heartbeat import Heartbeat
-from espnet3.rundir.job import SubmittedJob, write_job, write_job_end, write_submission
+from espnet3.rundir.job import SubmittedJob, write_job, write_job_result, write_submission
 from espnet3.rundir.layout import attempt_dir, heartbeat_path, jobs_dir, log_path
 from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
@@ -32,7 +32,13 @@ class MadeRun:
         self.position = 0
 
     def job(
-        self, stage: str, job_id: str = "", *, after: str = "", end: End | None = None, **fields: Any
+        self,
+        stage: str,
+        job_id: str = "",
+        *,
+        after: str = "",
+        result: AttemptResult | None = None,
+        **fields: Any,
     ) -> str:
         """A job was described, and submitted if it has an id."""
         name = f"{stage}-{1 + len(list(jobs_dir(self.exp_dir).glob(f'{stage}-*')))}"
@@ -53,8 +59,8 @@ class MadeRun:
         write_job(jobs_dir(self.exp_dir) / name, job, "")
         if job_id:
             write_submission(jobs_dir(self.exp_dir) / name, job_id)
-        if end:
-            write_job_end(jobs_dir(self.exp_dir) / name, end)
+        if result:
+            write_job_result(jobs_dir(self.exp_dir) / name, result)
         return name
 
     def attempt(
@@ -63,7 +69,7 @@ class MadeRun:
         number: int = 1,
         *,
         job: str = "",
-        end: End | None = None,
+        result: AttemptResult | None = None,
         by: ProcessName = ELSEWHERE,
         tasks: tuple[TaskState, ...] = (),
         beat: dict[str, Any] | None = None,
@@ -77,8 +83,8 @@ class MadeRun:
             write_task_state(directory, task)
         if beat is not None:
             Heartbeat(heartbeat_path(directory, 0)).update(force=True, **beat)
-        if end:
-            write_end(directory, end)
+        if result:
+            write_result(directory, result)
         return directory
 
     def log(self, stage: str, text: str, number: int = 1, rank: int = 0) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from espnet3.__main__ import main
-from espnet3.rundir.attempt import End
+from espnet3.rundir.attempt import AttemptResult
 from espnet3.status.run_dirs import one_run_dir, run_dirs
 
 
@@ -51,7 +51,7 @@ def test_however_many_runs_slurm_is_asked_once(made, tmp_path: Path, calls: Path
 
 
 def test_what_the_files_know_slurm_is_not_asked(made, calls: Path, capsys):
-    made.job("train", "7", end=End("done"))
+    made.job("train", "7", result=AttemptResult("done"))
     assert main(["status", str(made.exp_dir)]) == 0
     assert asked(calls) == []
     assert "done" in capsys.readouterr().out
@@ -69,7 +69,10 @@ def test_without_slurm_the_files_are_shown_and_one_line_says_so(made, monkeypatc
 def test_json_holds_every_field(made, calls: Path, capsys):
     train = made.job("train", "7")
     made.attempt(
-        "train", job=train, end=End("failed", "rank 0: no"), beat={"metrics": {"loss": float("nan")}}
+        "train",
+        job=train,
+        result=AttemptResult("failed", "rank 0: no"),
+        beat={"metrics": {"loss": float("nan")}},
     )
     assert main(["status", "--json", str(made.exp_dir)]) == 0
     document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
@@ -91,8 +94,8 @@ def test_without_a_directory_the_runs_of_the_recipe_or_of_the_clone_are_shown(
     (clone / "espnet3").mkdir()
     mine, other = (type(made)(folder / "exp" / "default") for folder in (recipe, clone / "egs" / "TEMPLATE"))
     for run in (mine, other):
-        run.attempt("train", end=End("done"))
-    type(made)(recipe / "exp" / "default.old-1").attempt("train", end=End("done"))
+        run.attempt("train", result=AttemptResult("done"))
+    type(made)(recipe / "exp" / "default.old-1").attempt("train", result=AttemptResult("done"))
     (recipe / "exp" / "stats" / "abc" / "stages").mkdir(parents=True)
     (recipe / "exp" / "stats" / "abc" / "stages" / "collect_stats.json").touch()
     for folder in (recipe, recipe / "conf", mine.exp_dir / "attempts"):
@@ -117,7 +120,7 @@ def test_a_directory_that_is_no_run_is_named_in_one_line(tmp_path: Path, verb: s
 
 
 def test_watch_goes_on_until_ctrl_c_and_ends_well(made, until, tmp_path: Path):
-    made.attempt("train", end=End("done"))
+    made.attempt("train", result=AttemptResult("done"))
     output = tmp_path / "shown"
     with output.open("w") as file:
         watching = subprocess.Popen(
@@ -129,7 +132,7 @@ def test_watch_goes_on_until_ctrl_c_and_ends_well(made, until, tmp_path: Path):
 
 
 def test_a_reader_that_goes_away_is_no_error(made):
-    made.attempt("train", end=End("done"))
+    made.attempt("train", result=AttemptResult("done"))
     made.log("train", "line\n" * 100_000)
     command = f"{sys.executable} -m espnet3 logs {made.exp_dir} | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

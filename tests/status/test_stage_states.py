@@ -10,7 +10,7 @@ from espnet3.errors import UserError
 from espnet3.launcher.follow.logs import print_logs
 from espnet3.launcher.resume import resume
 from espnet3.rundir import claim
-from espnet3.rundir.attempt import End
+from espnet3.rundir.attempt import AttemptResult
 from espnet3.rundir.outcome import TaskState
 from espnet3.rundir.process import ProcessName
 from espnet3.slurm.queue import SlurmJob
@@ -73,8 +73,10 @@ def test_a_job_that_slurm_has_forgotten_ended(made, queue_of):
     assert made.states(queue_of())[0] == ("killed", "ended without a result")
 
 
-def test_the_jobs_own_last_word_counts_until_it_is_started_again(made, queue_of):
-    made.job("train", "7", end=End("stopped", "SIGUSR2; 2 attempts in a row left no newer checkpoint"))
+def test_what_a_job_wrote_as_its_result_counts_until_it_is_started_again(made, queue_of):
+    made.job(
+        "train", "7", result=AttemptResult("stopped", "SIGUSR2; 2 attempts in a row left no newer checkpoint")
+    )
     assert jobs_to_query([read_run(made.exp_dir)]) == [], "Slurm need not be asked"
     for queue in (QueueSnapshot(), AWAY, queue_of(), queue_of(SlurmJob("7", "COMPLETING"))):
         assert made.states(queue)[0][0] == "stopped"
@@ -95,7 +97,7 @@ def test_an_attempt_that_runs_is_told_with_its_heartbeat(made, queue_of):
 
 def test_a_job_that_starts_again_is_restarting(made, queue_of):
     train = made.job("train", "7")
-    made.attempt("train", job=train, end=End("stopped", "SIGUSR2", restarts=True))
+    made.attempt("train", job=train, result=AttemptResult("stopped", "SIGUSR2", restarts=True))
     assert made.states(queue_of(SlurmJob("7", "RUNNING"))) == [("restarting", "SIGUSR2")]
     assert made.states(queue_of(SlurmJob("7", "PENDING", "BeginTime"))) == [("restarting", "BeginTime")]
     assert made.states(AWAY) == [("restarting", "SIGUSR2")]
@@ -113,7 +115,7 @@ def test_a_job_waits_for_its_stage_and_is_blocked_when_that_is_not_done(made, qu
     made.job("validate", "8", after=train)
     waits = SlurmJob("8", "PENDING", "Dependency")
     assert made.states(queue_of(SlurmJob("7", "RUNNING"), waits))[1] == ("queued", "after stage 2")
-    made.attempt("train", job=train, end=End("failed", "rank 1: RuntimeError: no"))
+    made.attempt("train", job=train, result=AttemptResult("failed", "rank 1: RuntimeError: no"))
     never = SlurmJob("8", "CANCELLED", "DependencyNeverSatisfied")
     for queue in (
         queue_of(SlurmJob("7", "FAILED"), never),
@@ -131,18 +133,18 @@ def test_stages_of_one_job_are_told_apart(made, queue_of):
     running = queue_of(SlurmJob("7", "RUNNING"))
     made.attempt("train", job=job)
     assert made.states(running) == [("running", ""), ("queued", "after stage 2")]
-    made.attempt("train", 2, job=job, end=End("done"))
+    made.attempt("train", 2, job=job, result=AttemptResult("done"))
     assert made.states(running) == [("done", ""), ("running", "starting")]
-    end = End("failed", "rank 0: no")
-    job = made.job("train", "8", stages=["train", "validate"], end=end)
-    made.attempt("train", 3, job=job, end=end)
+    result = AttemptResult("failed", "rank 0: no")
+    job = made.job("train", "8", stages=["train", "validate"], result=result)
+    made.attempt("train", 3, job=job, result=result)
     assert made.states(queue_of()) == [("failed", "rank 0: no"), ("blocked", "stage 2 failed")]
 
 
 def test_what_was_cancelled_says_whether_it_has_saved(made, queue_of):
     train = made.job("train", "7")
-    a_while_ago = End("stopped", "SIGTERM", ended_at=time.time() - 60)
-    made.attempt("train", job=train, end=a_while_ago)
+    a_while_ago = AttemptResult("stopped", "SIGTERM", ended_at=time.time() - 60)
+    made.attempt("train", job=train, result=a_while_ago)
     assert made.states(queue_of(SlurmJob("7", "RUNNING"))) == [("running", "has saved")]
     assert made.states(queue_of(SlurmJob("7", "CANCELLED"))) == [("cancelled", "saved")]
     assert made.states(queue_of()) == [("stopped", "SIGTERM")], "without sacct"
@@ -150,11 +152,11 @@ def test_what_was_cancelled_says_whether_it_has_saved(made, queue_of):
 
 def test_what_slurm_has_just_ended_may_be_in_the_queue_again_in_a_moment(made, queue_of):
     train = made.job("train", "7")
-    made.attempt("train", job=train, end=End("stopped", "SIGTERM"))
+    made.attempt("train", job=train, result=AttemptResult("stopped", "SIGTERM"))
     for slurm in ((), (SlurmJob("7", "FAILED"),)):
         assert made.states(queue_of(*slurm)) == [("restarting", "Slurm has ended it")]
     assert made.states(queue_of(SlurmJob("7", "CANCELLED"))) == [("cancelled", "saved")]
-    made.attempt("train", 2, job=train, end=End("failed", "rank 0: no"))
+    made.attempt("train", 2, job=train, result=AttemptResult("failed", "rank 0: no"))
     assert made.states(queue_of(SlurmJob("7", "FAILED"))) == [("failed", "rank 0: no")]
 
 
@@ -182,15 +184,15 @@ def test_where_slurm_began_anew_another_job_of_the_same_id_is_not_ours(made, que
 
 def test_what_an_earlier_chain_never_came_to_is_left_out(made, queue_of):
     train = made.job("train", "7")
-    made.attempt("train", job=train, end=End("failed", "no"))
+    made.attempt("train", job=train, result=AttemptResult("failed", "no"))
     made.job("validate", "8", after=train)
     made.chain, made.position = "bb", 0
-    made.job("train", "9", end=End("done"))
+    made.job("train", "9", result=AttemptResult("done"))
     assert made.states(queue_of()) == [("done", "")]
 
 
 def test_a_local_stage_is_told_by_its_processes(made):
-    made.attempt("prepare", by=GONE, end=End("done"))
+    made.attempt("prepare", by=GONE, result=AttemptResult("done"))
     made.attempt("train", by=ProcessName.own(), tasks=(task(process=asdict(ProcessName.own())),))
     assert made.states() == [("done", ""), ("running", "")]
     assert jobs_to_query([read_run(made.exp_dir)]) == []

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from espnet3.errors import short_path
 from espnet3.launcher.start.tasks import RunningTasks
-from espnet3.outcomes.attempt import attempt_end, killed_ranks, missing_ranks, own_failure
-from espnet3.rundir.attempt import End
+from espnet3.outcomes.attempt import attempt_result, killed_ranks, missing_ranks, own_failure
+from espnet3.rundir.attempt import AttemptResult
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.json_file import from_plain
 from espnet3.rundir.layout import heartbeat_path
@@ -26,7 +26,9 @@ HEARS_WITHIN_S = 30.0
 """A rank that has not begun after so long is asked to stop nevertheless, which ends it."""
 
 
-def follow(tasks: RunningTasks, title: str, stop: StopFlag, screen: Screen, *, show_log: bool = True) -> End:
+def follow(
+    tasks: RunningTasks, title: str, stop: StopFlag, screen: Screen, *, show_log: bool = True
+) -> AttemptResult:
     """Show `tasks` until they have ended, and say how; a `stop` that is set meanwhile is passed on once.
 
     It waits for all ranks to have begun: one that does not hear yet would die of the signal, as if killed.
@@ -57,10 +59,10 @@ def follow(tasks: RunningTasks, title: str, stop: StopFlag, screen: Screen, *, s
         for line in [*tail.lines(), *tail.rest()] if tail else ():
             screen.line(line)
     states = read_task_states(tasks.directory)
-    end = attempt_end(states, tasks.world_size, ended=ended, stop_reason=stop.reason)
-    for line in cause_lines(tasks, states, end, ended, show_log=show_log):
+    result = attempt_result(states, tasks.world_size, ended=ended, stop_reason=stop.reason)
+    for line in cause_lines(tasks, states, result, ended, show_log=show_log):
         screen.line(line)
-    return end
+    return result
 
 
 def any_failed(directory: Path, world_size: int) -> bool:
@@ -79,7 +81,7 @@ def any_failed(directory: Path, world_size: int) -> bool:
 
 
 def cause_lines(
-    tasks: RunningTasks, states: list[TaskState], end: End, ended: set[int], *, show_log: bool
+    tasks: RunningTasks, states: list[TaskState], result: AttemptResult, ended: set[int], *, show_log: bool
 ) -> Iterator[str]:
     """Why an attempt ended so: what rank 0's log, if that is shown, does not say itself."""
     failure = own_failure(states)
@@ -90,7 +92,7 @@ def cause_lines(
         return
     for state in killed_ranks(states, ended):
         yield f"rank {state.rank} was killed, see {short_path(state.log)}"
-    if end.outcome not in ("done", "stopped"):
+    if result.outcome not in ("done", "stopped"):
         for rank in missing_ranks(states, tasks.world_size):
             yield f"rank {rank} ended before it began:"
             yield from tasks.early_output(rank)

@@ -1,4 +1,4 @@
-"""One stage in this process's hands: decide, describe, start its tasks, follow them, and tell the end."""
+"""One stage in this process's hands: decide, describe, start its tasks, follow them, and write the result."""
 
 import shutil
 import time
@@ -17,9 +17,16 @@ from espnet3.launcher.rank.interrupts import SecondInterrupt, StopSignals
 from espnet3.launcher.start.local import local_environment, start_local
 from espnet3.launcher.start.step import start_step, step_environment
 from espnet3.launcher.start.tasks import RunningTasks
-from espnet3.outcomes.attempt import aborted_end, attempt_end
+from espnet3.outcomes.attempt import aborted_result, attempt_result
 from espnet3.rundir.atomic import remove_torn, write_json, write_text
-from espnet3.rundir.attempt import Begin, End, attempt_dirs, progress_mark, write_begin, write_end
+from espnet3.rundir.attempt import (
+    AttemptResult,
+    Begin,
+    attempt_dirs,
+    progress_mark,
+    write_begin,
+    write_result,
+)
 from espnet3.rundir.json_file import with_format
 from espnet3.rundir.layout import attempt_dir, new_attempt, stage_home
 from espnet3.rundir.process import ProcessName
@@ -49,8 +56,8 @@ class RunOptions:
     job: str = ""
     """Name of the submitted job that this is, if it is one."""
     interrupts: Callable[[], StopSignals] = StopSignals
-    restarts: Callable[[Job, End, str], bool] = lambda job, end, progress: False
-    """Whether the job starts again after such an end; the text is `progress_mark` from before it."""
+    restarts: Callable[[Job, AttemptResult, str], bool] = lambda job, result, progress: False
+    """Whether the job starts again after such a result; the text is `progress_mark` from before it."""
     start_step: StartStep = start_step
     stop_at: float | None = None
     """See `Begin.stop_at`."""
@@ -60,7 +67,7 @@ class RunOptions:
     """Whether what rank 0 prints is shown."""
 
 
-def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> End | None:
+def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> AttemptResult | None:
     """Run one stage, or skip it, with a line at its start and end.
 
     Returns:
@@ -71,7 +78,7 @@ def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> End | No
     record = read_record(home, job.stage)
     if decision.action == "skip" and record is not None:
         say_skipped(job.stage, record, screen)
-        return End("done", "skipped")
+        return AttemptResult("done", "skipped")
     _say_why(name, decision, screen)
     if decision.action == "anew":
         screen.line(f"{name}: the old training is now in {short_path(move_aside(home))}")
@@ -81,28 +88,28 @@ def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> End | No
     start_record(job, config, decision, run_options.command)
     attempt = new_attempt(exp_dir, job.stage)
     started = time.monotonic()
-    end = (
+    result = (
         _in_this_process(job, config)
         if job.launcher == "debug"
         else _attempt(job, config, attempt, run_options)
     )
     seconds = time.monotonic() - started
     record = read_record(home, job.stage)
-    continues = "it starts again by itself" if end and end.restarts else "the same command continues it"
-    if end is None:
+    continues = "it starts again by itself" if result and result.restarts else "the same command continues it"
+    if result is None:
         screen.line(f"{name}: ended at once after {seconds:.1f} s; the same command continues it")
-    elif end.outcome == "done" and record is not None:
+    elif result.outcome == "done" and record is not None:
         screen.line(f"{name}: {record.summary} in {short_path(record.where)}, {seconds:.1f} s")
-    elif end.outcome == "stopped":
-        reason = f" by {end.reason}" if end.reason and job.launcher not in ONE_MACHINE else ""
+    elif result.outcome == "stopped":
+        reason = f" by {result.reason}" if result.reason and job.launcher not in ONE_MACHINE else ""
         screen.line(f"{name}: stopped{reason} after {seconds:.1f} s; {continues}")
     else:
         logs = exp_dir / "logs" / job.stage / f"attempt-{attempt}"
-        again = f"; {continues}" if end.restarts else ""
+        again = f"; {continues}" if result.restarts else ""
         screen.line(
-            f"{name}: {end.outcome} after {seconds:.1f} s, logs are in {short_path(str(logs))}{again}"
+            f"{name}: {result.outcome} after {seconds:.1f} s, logs are in {short_path(str(logs))}{again}"
         )
-    return end
+    return result
 
 
 def say_skipped(stage: str, record: Record | None, screen: Screen) -> None:
@@ -111,7 +118,7 @@ def say_skipped(stage: str, record: Record | None, screen: Screen) -> None:
     screen.line(f"{label(stage)}: skipped, unchanged since it was done: {summary}")
 
 
-def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions) -> End | None:
+def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions) -> AttemptResult | None:
     """Start the tasks as `job.launcher` says, follow them, and write down how it began and ended."""
     exp_dir, home = Path(config.exp_dir), stage_home(config, job.stage)
     directory = attempt_dir(exp_dir, job.stage, number)
@@ -139,7 +146,7 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
     with run_options.interrupts() as interrupts:
         try:
             running.append(start(job, exp_dir, directory, begin))
-            end = follow(
+            result = follow(
                 running[0],
                 label(job.stage),
                 interrupts.stop,
@@ -149,19 +156,19 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
         except SecondInterrupt:
             for tasks in running:
                 tasks.kill()
-            write_end(directory, aborted_end())
+            write_result(directory, aborted_result())
             return None
         except BaseException as error:
             for tasks in running:
                 tasks.kill()
-            write_end(directory, aborted_end(error))
+            write_result(directory, aborted_result(error))
             raise
-        end = replace(end, restarts=run_options.restarts(job, end, begin.progress))
-        write_end(directory, end)
-    return end
+        result = replace(result, restarts=run_options.restarts(job, result, begin.progress))
+        write_result(directory, result)
+    return result
 
 
-def _in_this_process(job: Job, config: DictConfig) -> End:
+def _in_this_process(job: Job, config: DictConfig) -> AttemptResult:
     """Run the stage in this process; its output is the command's own."""
     from espnet3.launcher.rank.task import configure_logging, install_stop_signals, run_stage
     from espnet3.rundir.outcome import TaskState
@@ -171,7 +178,7 @@ def _in_this_process(job: Job, config: DictConfig) -> End:
     install_stop_signals(task.stop, insistent=True)
     configure_logging(rank=0)
     state = run_stage(config, task, TaskState(rank=0, process={}, log=""))
-    return attempt_end([state], world_size=1)
+    return attempt_result([state], world_size=1)
 
 
 def start_record(job: Job, config: DictConfig, decision: Decision, command: list[str]) -> None:

@@ -11,7 +11,7 @@ from espnet3.launcher.attempt.run_stage import RunOptions, run_stage
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged, decide
 from espnet3.launcher.planning.plan import Job
-from espnet3.rundir.attempt import End
+from espnet3.rundir.attempt import AttemptResult
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.record import read_record
 from espnet3.stage_table import STAGES
@@ -33,21 +33,21 @@ def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> Non
         check_model_unchanged(config)
 
 
-def run_in_turn(jobs: Sequence[Job], config: DictConfig, run_options: RunOptions) -> End | None:
+def run_in_turn(jobs: Sequence[Job], config: DictConfig, run_options: RunOptions) -> AttemptResult | None:
     """Run `jobs` in order until one does not end as done, while the caller holds the run directory.
 
     Returns:
         How the last one ended; None after a second Ctrl-C.
     """
     exp_dir = Path(config.exp_dir).resolve()
-    end: End | None = End("done")
+    result: AttemptResult | None = AttemptResult("done")
     for job in jobs:
         home = stage_home(config, job.stage)
         with hold_directory(home, run_options.screen, wait=True) if home != exp_dir else _nothing():
-            end = run_stage(job, config, run_options)
-        if end is None or end.outcome != "done":
-            return end
-    return end
+            result = run_stage(job, config, run_options)
+        if result is None or result.outcome != "done":
+            return result
+    return result
 
 
 def show_metrics(exp_dir: Path, home: Path, stage: str, screen: Screen) -> None:

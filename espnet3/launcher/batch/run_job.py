@@ -16,25 +16,25 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job, main_job, plan
 from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.start.step import start_step
-from espnet3.outcomes.attempt import aborted_end
-from espnet3.outcomes.job import failed_end
+from espnet3.outcomes.attempt import aborted_result
+from espnet3.outcomes.job import failed_result
 from espnet3.outcomes.restart import (
     RestartDecision,
     attempts_without_progress,
     decide_restart,
     decide_unended,
-    end_without_progress,
     perhaps_preempted,
     preempted_attempts,
+    result_without_progress,
     with_reason,
 )
-from espnet3.rundir.attempt import Attempt, End, progress_mark, read_attempts
+from espnet3.rundir.attempt import Attempt, AttemptResult, progress_mark, read_attempts
 from espnet3.rundir.job import (
     CONFIG,
     SubmittedJob,
     duplicate_of,
     read_job,
-    write_job_end,
+    write_job_result,
 )
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.private import check_private
@@ -53,15 +53,15 @@ def main(folder: str) -> int:
 
 
 def run_job(folder: Path, screen: Screen, start_step: StartStep = start_step) -> RestartDecision:
-    """Run the job that `folder` describes; its end is written there, unless it waits or starts again."""
+    """Run the job that `folder` describes; its result is written there, unless it waits or starts again."""
     try:
         decision = _run_job(folder, screen, start_step)
     except UserError as error:
         screen.line(str(error))
-        decision = RestartDecision(failed_end(error))
-    if decision.end is not None and decision.after == "exit":
+        decision = RestartDecision(failed_result(error))
+    if decision.result is not None and decision.after == "exit":
         with suppress(OSError):  # the disk may be full, which is no new outcome
-            write_job_end(folder, decision.end)
+            write_job_result(folder, decision.result)
     return decision
 
 
@@ -69,19 +69,19 @@ def leave(folder: Path, decision: RestartDecision, screen: Screen) -> int:
     """Exit, wait or requeue the job in `folder`; returns this process's exit code, if Slurm lets it end."""
     job_id = own_slurm_job_id()
     if decision.after == "wait":
-        # Slurm knows whether it was cancelled or preempted: no end is written into the job's folder.
+        # Slurm knows whether it was cancelled or preempted: no result is written into the job's folder.
         screen.line("waiting for Slurm to end this job")
         if not wait_for_slurm(job_id):
             decision = decide_unended(decision)
             screen.line(f"{'starts again' if decision.after == 'requeue' else 'ends'}: {decision.reason}")
             if decision.after == "exit":
-                write_job_end(folder, decision.end)
+                write_job_result(folder, decision.result)
     if decision.after == "requeue":
         try:
             requeue(job_id)
         except UserError as error:
             screen.line(str(error))
-            write_job_end(folder, failed_end(error))
+            write_job_result(folder, failed_result(error))
             return 1
     return decision.exit_code
 
@@ -100,7 +100,7 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
     if other := duplicate_of(folder, job_id):
         screen.line(f"ends: {folder.name} was submitted twice, and is job {other}")
         return RestartDecision(None)
-    write_job_end(folder, None)
+    write_job_result(folder, None)
     os.environ["ESPNET3_JOB"] = described.name  # commands inside know that this allocation is a job of ours
     jobs = plan(config, described.stages)
     main = main_job(jobs)
@@ -108,7 +108,7 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
     without_progress = attempts_without_progress(
         earlier, _progress(config, earlier), _preempted(job_id, earlier)
     )
-    given_up = end_without_progress(
+    given_up = result_without_progress(
         main.stage, without_progress=without_progress, max_restarts=described.max_restarts
     )
     if given_up is not None:
@@ -128,9 +128,9 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         show_log=False,
     )
     with hold_directory(Path(config.exp_dir), screen, wait=True):
-        end = run_in_turn(jobs, config, run_options) or aborted_end()
-    last = decisions[-1] if decisions else RestartDecision(end)
-    return RestartDecision(with_reason(end, last.reason), last.after)
+        result = run_in_turn(jobs, config, run_options) or aborted_result()
+    last = decisions[-1] if decisions else RestartDecision(result)
+    return RestartDecision(with_reason(result, last.reason), last.after)
 
 
 def _restarts(
@@ -139,17 +139,17 @@ def _restarts(
     decisions: list[RestartDecision],
     screen: Screen,
     job: Job,
-    end: End,
+    result: AttemptResult,
     progress_before: str,
 ) -> bool:
-    """Decide what follows on the end of an attempt, and say so."""
+    """Decide what follows on the result of an attempt, and say so."""
     progress = progress_mark(stage_home(config, job.stage))
     earlier = _earlier(config, described)[:-1]
     without_progress = 0
     if progress == progress_before:
         job_id = own_slurm_job_id()
         without_progress = 1 + attempts_without_progress(earlier, progress, _preempted(job_id, earlier))
-    decision = decide_restart(end, without_progress=without_progress, max_restarts=described.max_restarts)
+    decision = decide_restart(result, without_progress=without_progress, max_restarts=described.max_restarts)
     decisions.append(decision)
     if decision.after == "requeue":
         screen.line(f"starts again: {decision.reason}")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
-from espnet3.outcomes.job import job_end, may_come_back
-from espnet3.rundir.attempt import Attempt, End, attempt_dirs, read_attempt
+from espnet3.outcomes.job import job_result, may_come_back
+from espnet3.rundir.attempt import Attempt, AttemptResult, attempt_dirs, read_attempt
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, log_path
 from espnet3.rundir.log_tail import LogTail
@@ -32,7 +32,7 @@ DETACHED_BY_CTRL_C = 130
 
 def watch(
     chain: "Sequence[JobHandle]", exp_dir: Path, screen: Screen, *, rank: int = 0, since: int = 0
-) -> End:
+) -> AttemptResult:
     """Show the jobs of `chain` one after the other until one does not end as done.
 
     Args:
@@ -48,15 +48,15 @@ def watch(
     Raises:
         KeyboardInterrupt: Ctrl-C; nothing happens to the jobs.
     """
-    end = End("done")
+    result = AttemptResult("done")
     for job in chain:
-        end = _watch_job(job, exp_dir, screen, rank, since if job is chain[0] else 0)
-        if end.outcome != "done":
-            return end
-    return end
+        result = _watch_job(job, exp_dir, screen, rank, since if job is chain[0] else 0)
+        if result.outcome != "done":
+            return result
+    return result
 
 
-def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since: int) -> End:
+def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since: int) -> AttemptResult:
     """Show one job until it is over."""
     stage, job_id = job.stage, job.job_id
     driver = LogTail(job_log(exp_dir, stage, job_id))
@@ -67,7 +67,7 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
     with ProgressBar(screen, label(stage)) as bar:
         while True:
             shown_now, last = attempts.look(), attempts.last
-            state = queue.look(at_once=bool(last and last.end and not last.end.restarts))
+            state = queue.look(at_once=bool(last and last.result and not last.result.restarts))
             shown = state.state if state else "unknown to Slurm"
             if shown != shown_before and (state is None or state.in_queue) and shown != "COMPLETING":
                 shown_before = shown
@@ -81,17 +81,17 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
             for line in driver.lines():
                 screen.line(line)
             is_over = state is None or not state.in_queue
-            if is_over and not may_come_back(last.end if last else None, state, time.time()):
+            if is_over and not may_come_back(last.result if last else None, state, time.time()):
                 break
             if state is not None:
                 _show_progress(bar, screen, state, last)
             time.sleep(FILES_EVERY_S)
     for line in [*driver.lines(), *driver.rest()]:
         screen.line(line)
-    end = job_end(last, state, last.states if last else (), has_log=driver.path.exists())
-    if end.outcome != "done":
-        screen.line(f"{label(stage)}: job {job_id} {end.reason or end.outcome}")
-    return end
+    result = job_result(last, state, last.states if last else (), has_log=driver.path.exists())
+    if result.outcome != "done":
+        screen.line(f"{label(stage)}: job {job_id} {result.reason or result.outcome}")
+    return result
 
 
 class JobsAttempts:
@@ -111,7 +111,7 @@ class JobsAttempts:
             if attempt is None:
                 continue
             is_own = attempt.begin.job == self._job
-            if attempt.end is not None or not is_own:
+            if attempt.result is not None or not is_own:
                 self._over.add(path)
             if is_own:
                 found.append(attempt)

@@ -66,8 +66,8 @@ def follow_logs(exp_dir: Path, stage: str | None, rank: int, screen: Screen) -> 
         chain = _chain(now.run, under_way)
         if chain:
             followed = chain[-1].stage
-            end = watch(chain, exp_dir, screen, rank=rank, since=under_way[0].attempt or 0)
-            goes_on = end.outcome == "done"
+            result = watch(chain, exp_dir, screen, rank=rank, since=under_way[0].attempt or 0)
+            goes_on = result.outcome == "done"
         elif under_way and under_way[0].attempt is not None:
             followed = under_way[0].stage
             _follow_here(exp_dir, under_way[0], rank, screen)
@@ -110,19 +110,19 @@ def log_lines(exp_dir: Path, attempt: Attempt, rank: int, *, is_over: bool) -> I
         UserError: there is no such rank.
     """
     _check_rank(attempt, rank)
-    begin, end = attempt.begin, attempt.end
+    begin, result = attempt.begin, attempt.result
     failure = first_failure(attempt.states)
     if failure is not None and failure.traceback:
         yield f"rank {failure.rank} failed first: {failure.message}"
         yield from failure.traceback.rstrip().splitlines()
         yield ""
-    elif is_over and end is not None and end.outcome != "done" and end.reason:
-        yield f"{end.outcome}: {end.reason}"
+    elif is_over and result is not None and result.outcome != "done" and result.reason:
+        yield f"{result.outcome}: {result.reason}"
         yield ""
     paths = [log_path(exp_dir, begin.stage, begin.number, rank)]
     if not paths[0].exists():
         paths[0] = attempt.directory / f"early-{rank}.log"
-    if is_over and failure is None and (end is None or end.outcome != "done"):
+    if is_over and failure is None and (result is None or result.outcome != "done"):
         paths += [
             attempt.directory / "srun.log",
             job_log(exp_dir, begin.stage, begin.slurm_job_id),

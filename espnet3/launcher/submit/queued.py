@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
-from espnet3.rundir.job import read_job_end, read_job_id, read_jobs, write_submission
+from espnet3.rundir.job import read_job_id, read_job_result, read_jobs, write_submission
 from espnet3.rundir.layout import jobs_dir
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.queue import SlurmJob, find_job, own_jobs
@@ -34,7 +34,7 @@ def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> "list[
     found = []
     for job in known:
         folder = jobs_dir(exp_dir) / job.name
-        if job.runs > 1 and read_job_end(folder) is not None:
+        if job.runs > 1 and read_job_result(folder) is not None:
             continue  # what is in the queue goes on with others
         job_id = read_job_id(folder) or ""
         slurm = find_job(in_slurm, job_id, job.token)

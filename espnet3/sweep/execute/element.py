@@ -15,16 +15,16 @@ from espnet3.launcher.planning.plan import main_job, plan
 from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.rank.task import redirect_output
 from espnet3.launcher.start.warm_step import WarmSteps
-from espnet3.outcomes.job import failed_end
+from espnet3.outcomes.job import failed_result
 from espnet3.outcomes.restart import RestartDecision, decide_restart, restarts_in_place
 from espnet3.rundir.atomic import write_text
-from espnet3.rundir.attempt import End
+from espnet3.rundir.attempt import AttemptResult
 from espnet3.rundir.job import (
     CONFIG,
     SubmittedJob,
     duplicate_of,
-    read_job_end,
-    write_job_end,
+    read_job_result,
+    write_job_result,
 )
 from espnet3.rundir.layout import job_log, jobs_dir
 from espnet3.rundir.private import check_private
@@ -74,9 +74,9 @@ def _run(folder: Path) -> int:
 
 def _run_sequentially(sweep: Path, log: Path, trials: Sequence[ElementTrial]) -> int:
     """Run several trials; a failure does not end the others. Skips those that ended before a restart."""
-    ends = [read_job_end(_job_folder(sweep, trial, job)) for trial, job in trials]
-    any_failed = any(end is not None and end.outcome != "done" for end in ends)
-    unfinished = [entry for entry, end in zip(trials, ends, strict=True) if end is None]
+    ends = [read_job_result(_job_folder(sweep, trial, job)) for trial, job in trials]
+    any_failed = any(result is not None and result.outcome != "done" for result in ends)
+    unfinished = [entry for entry, result in zip(trials, ends, strict=True) if result is None]
     if not unfinished:
         return int(any_failed)
     resources = main_job(plan(trial_config(sweep, unfinished[0][0]), unfinished[0][1].stages)).resources
@@ -88,7 +88,7 @@ def _run_sequentially(sweep: Path, log: Path, trials: Sequence[ElementTrial]) ->
                 if number and stops_at is not None and time.time() >= stops_at:
                     interrupts.stop.set(TIME_LIMIT)
                 if interrupts.stop.is_set():  # between two trials
-                    decision = decide_restart(End("stopped", interrupts.stop.reason or ""))
+                    decision = decide_restart(AttemptResult("stopped", interrupts.stop.reason or ""))
                 else:
                     decision = _run_until_ended(sweep, trial, job, warm_steps.start)
                 if decision.after != "exit":
@@ -108,9 +108,9 @@ def _run_until_ended(sweep: Path, trial: Trial, job: SubmittedJob, start: StartS
             decision = batch.run_job(folder, Screen(), start)
         except Exception as error:  # a bug, which may not affect the other trials
             traceback.print_exc()
-            decision = RestartDecision(failed_end(error))
+            decision = RestartDecision(failed_result(error))
             with suppress(OSError):
-                write_job_end(folder, decision.end)
+                write_job_result(folder, decision.result)
         if not restarts_in_place(decision):
             return decision
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from subprocess import Popen
 
 from espnet3.launcher.rank.interrupts import SecondInterrupt, StopSignals
-from espnet3.outcomes.exit_code import KILLED_BY_CTRL_C, end_without_result, exit_code_of_all
+from espnet3.outcomes.exit_code import KILLED_BY_CTRL_C, exit_code_of_all, result_of_process
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.execute.trial_process import start_trial, trial_log
 from espnet3.sweep.show.results import read_sweep_status
@@ -96,8 +96,8 @@ def _note_end(sweep: Path, name: str, exit_code: int, tracker: Tracker) -> None:
     state = row.state
     if state.state in ("missing", "running"):  # it recorded no end
         output = trial_log(sweep, name).read_text(errors="replace").strip().splitlines()
-        end = end_without_result(exit_code, output)
-        state = TrialState(end.outcome, end.reason)
+        result = result_of_process(exit_code, output)
+        state = TrialState(result.outcome, result.reason)
     tracker.update(name, state, row.objective)
 
 

@@ -156,7 +156,9 @@ def _curves(directory: Path) -> dict[str, Curve]:
 def _seconds(directory: Path) -> float | None:
     """Total run time of its attempts, in seconds; attempts without a recorded end don't count."""
     durations = [
-        attempt.end.ended_at - attempt.begin.started_at for attempt in read_attempts(directory) if attempt.end
+        attempt.result.ended_at - attempt.begin.started_at
+        for attempt in read_attempts(directory)
+        if attempt.result
     ]
     return sum(durations) if durations else None
 

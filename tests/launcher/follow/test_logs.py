@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from espnet3.__main__ import main
-from espnet3.rundir.attempt import End
+from espnet3.rundir.attempt import AttemptResult
 from espnet3.rundir.outcome import TaskState
 from espnet3.rundir.process import ProcessName
 
@@ -28,7 +28,7 @@ def logs(made, monkeypatch, tmp_path: Path, capsys):
 
 def test_the_attempt_that_began_last_is_shown_or_the_one_that_is_asked_for(made, logs):
     for number, stage in ((1, "prepare"), (1, "train"), (2, "train")):
-        made.attempt(stage, number, end=End("done"), world_size=2)
+        made.attempt(stage, number, result=AttemptResult("done"), world_size=2)
         for rank in (0, 1):
             made.log(stage, f"{stage} {number} {rank}\n", number, rank)
     assert logs()[1][1:] == ["train 2 0"]
@@ -50,7 +50,7 @@ def test_the_attempt_that_began_last_is_shown_or_the_one_that_is_asked_for(made,
     ],
 )
 def test_what_is_not_there_is_named_in_one_line(made, logs, arguments, said):
-    made.attempt("train", end=End("done"), world_size=2)
+    made.attempt("train", result=AttemptResult("done"), world_size=2)
     code, out, err = logs(*arguments)
     assert (code, out, len(err)) == (2, [], 1) and said in err[0]
 
@@ -60,7 +60,9 @@ def test_the_traceback_of_the_rank_that_failed_first_comes_first(made, logs):
     cause = TaskState(
         1, GONE, "", outcome="failed", message="RuntimeError: no", traceback="T1\nRuntimeError: no"
     )
-    made.attempt("train", tasks=(lost, cause), world_size=2, end=End("failed", "rank 1: RuntimeError: no"))
+    made.attempt(
+        "train", tasks=(lost, cause), world_size=2, result=AttemptResult("failed", "rank 1: RuntimeError: no")
+    )
     made.log("train", "epoch 1\n")
     code, out, _ = logs()
     assert code == 0
@@ -72,8 +74,10 @@ def test_the_traceback_of_the_rank_that_failed_first_comes_first(made, logs):
 
 
 def test_of_a_killed_attempt_slurms_words_come_after_the_log(made, logs):
-    train = made.job("train", "7", end=End("killed", "rank 0 was killed on node3"))
-    directory = made.attempt("train", job=train, slurm_job_id="7", end=End("killed", "rank 0 was killed"))
+    train = made.job("train", "7", result=AttemptResult("killed", "rank 0 was killed on node3"))
+    directory = made.attempt(
+        "train", job=train, slurm_job_id="7", result=AttemptResult("killed", "rank 0 was killed")
+    )
     made.log("train", "epoch 1\n")
     (directory / "srun.log").write_text("oom-kill event\n")
     (made.exp_dir / "logs/train/job-7.log").write_text("starts\n")
@@ -83,7 +87,7 @@ def test_of_a_killed_attempt_slurms_words_come_after_the_log(made, logs):
 
 
 def test_a_rank_that_ended_before_it_began_shows_what_it_printed(made, logs):
-    directory = made.attempt("train", end=End("killed", "rank 0 ended before it began"))
+    directory = made.attempt("train", result=AttemptResult("killed", "rank 0 ended before it began"))
     (directory / "early-0.log").write_text("no module named espnet3\n")
     assert logs()[1][-1] == "no module named espnet3"
 
@@ -96,10 +100,10 @@ def test_a_queued_job_that_has_no_log_says_so(made, logs):
 
 
 def test_follow_of_a_run_that_is_over_shows_it_and_ends_with_its_outcome(made, logs):
-    made.attempt("train", end=End("done"))
+    made.attempt("train", result=AttemptResult("done"))
     made.log("train", "epoch 1\n")
     assert logs("-f")[0] == 0
-    made.attempt("train", 2, end=End("stopped", "SIGINT"))
+    made.attempt("train", 2, result=AttemptResult("stopped", "SIGINT"))
     made.log("train", "epoch 2\n", 2)
     code, out, _ = logs("-f")
     assert code == 75 and "epoch 2" in out and "epoch 1" not in out

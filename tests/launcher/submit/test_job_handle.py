@@ -14,8 +14,8 @@ from submitit.core.utils import FailedJobError
 
 from espnet3.errors import UserError
 from espnet3.launcher.submit.job_handle import JobFailed, JobHandle, QueueWatcher, load_jobs
-from espnet3.rundir.attempt import Begin, End, write_begin, write_end
-from espnet3.rundir.job import SubmittedJob, write_job, write_job_end, write_submission
+from espnet3.rundir.attempt import AttemptResult, Begin, write_begin, write_result
+from espnet3.rundir.job import SubmittedJob, write_job, write_job_result, write_submission
 from espnet3.rundir.layout import attempt_dir, job_log, jobs_dir
 from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
@@ -45,20 +45,20 @@ class Run:
         return folder
 
     def attempt(
-        self, folder: Path, end: End, *tasks: TaskState, stage: str = "train", number: int = 1
+        self, folder: Path, result: AttemptResult, *tasks: TaskState, stage: str = "train", number: int = 1
     ) -> None:
         """An attempt of the job began and ended."""
         directory = attempt_dir(self.exp_dir, stage, number)
         write_begin(directory, Begin(stage, number, "slurm", len(tasks) or 1, GONE, folder.name, "12"))
         for task in tasks:
             write_task_state(directory, task)
-        write_end(directory, end)
+        write_result(directory, result)
 
     def done(self, folder: Path, stage: str = "train", **metrics: float) -> None:
         """The job is over, and has measured something."""
-        self.attempt(folder, End("done"), stage=stage)
+        self.attempt(folder, AttemptResult("done"), stage=stage)
         write_record(self.exp_dir, stage, Record({}, {}, done=True, metrics=metrics))
-        write_job_end(folder, End("done"))
+        write_job_result(folder, AttemptResult("done"))
 
 
 @pytest.fixture
@@ -119,11 +119,11 @@ def test_the_exception_has_the_traceback_of_the_rank_that_failed_first(run: Run,
     folder = run.job("train", "12")
     run.attempt(
         folder,
-        End("failed", "rank 1: ValueError: boom"),
+        AttemptResult("failed", "rank 1: ValueError: boom"),
         TaskState(0, {}, "0", ended_at=1.0, outcome="failed", traceback="lost", peer_lost=True),
         TaskState(1, {}, "1", ended_at=2.0, outcome="failed", message="boom", traceback="Traceback\nboom\n"),
     )
-    write_job_end(folder, End("failed", "rank 1: ValueError: boom"))
+    write_job_result(folder, AttemptResult("failed", "rank 1: ValueError: boom"))
     slurm.queue("12", "FAILED", "espnet3:train-1")
     job = JobHandle.load(folder)
     with pytest.raises(FailedJobError) as raised:
@@ -149,8 +149,8 @@ def test_a_job_that_was_cancelled_before_it_began_has_no_traceback(run: Run, slu
 
 def test_a_job_behind_one_that_failed_says_so(run: Run, slurm):
     first = run.job("train", "12")
-    run.attempt(first, End("failed", "boom"))
-    write_job_end(first, End("failed", "boom"))
+    run.attempt(first, AttemptResult("failed", "boom"))
+    write_job_result(first, AttemptResult("failed", "boom"))
     second = run.job("validate", "13", after="train-1", position=1)
     slurm.says("squeue", "".join(
         f"{job}|{state}|None|n1|0:01|2026-01-01T00:00:00|espnet3:{name}\n"
@@ -162,11 +162,11 @@ def test_a_job_behind_one_that_failed_says_so(run: Run, slurm):
 
 def test_an_older_job_keeps_its_own_end(run: Run, slurm):
     old = run.job("train", "12")
-    run.attempt(old, End("failed", "boom"))
-    write_job_end(old, End("failed", "boom"))
+    run.attempt(old, AttemptResult("failed", "boom"))
+    write_job_result(old, AttemptResult("failed", "boom"))
     new = run.job("train", "14", name="train-2", chain="d")
-    run.attempt(new, End("done"), number=2)
-    write_job_end(new, End("done"))
+    run.attempt(new, AttemptResult("done"), number=2)
+    write_job_result(new, AttemptResult("done"))
     assert [JobHandle.load(folder).exception() is None for folder in (old, new)] == [False, True]
     assert [job.job_id for job in load_jobs(run.exp_dir)] == ["14"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from espnet3.errors import UserError
-from espnet3.rundir.attempt import Begin, End, write_begin, write_end
+from espnet3.rundir.attempt import AttemptResult, Begin, write_begin, write_result
 from espnet3.rundir.layout import attempt_dir
 from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
@@ -60,7 +60,9 @@ def sweep(tmp_path: Path) -> Path:
             attempt_dir(bad, "train", 1),
             TaskState(rank, GONE, "", 100.0, at, "failed", f"ValueError: {rank}", f"Traceback of {rank}"),
         )
-    write_end(attempt_dir(bad, "train", 1), End("failed", "rank 1: ValueError: 1", ended_at=130.0))
+    write_result(
+        attempt_dir(bad, "train", 1), AttemptResult("failed", "rank 1: ValueError: 1", ended_at=130.0)
+    )
     (trial_dir(directory, "a__11") / "csv").mkdir()
     (trial_dir(directory, "a__11") / "csv" / "metrics.csv").write_text(
         "step,epoch,train/loss,valid/loss\n1,0,9.0,\n2,0,8.0,\n2,0,,7.0\n3,1,6.0,\n4,1,,nan\n"

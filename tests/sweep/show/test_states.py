@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.rundir.attempt import Begin, End, write_begin, write_end
-from espnet3.rundir.job import read_jobs, write_job_end, write_submission
+from espnet3.rundir.attempt import AttemptResult, Begin, write_begin, write_result
+from espnet3.rundir.job import read_jobs, write_job_result, write_submission
 from espnet3.rundir.layout import attempt_dir, jobs_dir
 from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
@@ -37,19 +37,19 @@ class MadeTrial:
     def noted(self) -> None:
         write_submission(self.folder, "70")
 
-    def began(self, stage: str, end: End | None = None, *tasks: TaskState) -> None:
+    def began(self, stage: str, result: AttemptResult | None = None, *tasks: TaskState) -> None:
         directory = attempt_dir(self.exp_dir, stage, 1)
         write_begin(directory, Begin(stage, 1, "slurm", 1, asdict(NODE), self.job, "70_1"))
         for task in tasks:
             write_task_state(directory, task)
-        if end:
-            write_end(directory, end)
+        if result:
+            write_result(directory, result)
 
     def done(self, stage: str) -> None:
         write_record(self.exp_dir, stage, Record({}, {}, done=True))
 
-    def ended(self, end: End) -> None:
-        write_job_end(jobs_dir(self.exp_dir) / self.job, end)
+    def ended(self, result: AttemptResult) -> None:
+        write_job_result(jobs_dir(self.exp_dir) / self.job, result)
 
     def state(self, *slurm: str, answers: bool = True, job_id: str = "70_1", reason: str = "") -> str:
         jobs = tuple(SlurmJob(job_id, state, reason, comment="espnet3:t[1]") for state in slurm)
@@ -85,7 +85,7 @@ def test_a_trial_that_shares_a_job_waits_for_its_turn_and_has_its_own_end(tmp_pa
     log.parent.mkdir(parents=True)
     log.touch()
     assert trial.state("RUNNING") == "running"
-    trial.ended(End("failed", "rank 0: ValueError: no"))
+    trial.ended(AttemptResult("failed", "rank 0: ValueError: no"))
     for state in ("RUNNING", "PENDING", "COMPLETED"):  # the job may be requeued for the others
         assert trial.state(state) == "failed"
 
@@ -95,9 +95,9 @@ def test_a_trial_is_done_when_its_own_stages_are(trial: MadeTrial):
     trial.began("train")
     trial.done("train")
     assert trial.state("RUNNING") == "running"  # between two stages
-    write_end(attempt_dir(trial.exp_dir, "train", 1), End("done"))
+    write_result(attempt_dir(trial.exp_dir, "train", 1), AttemptResult("done"))
     assert trial.state("RUNNING") == "running"
-    trial.began("validate", End("done"))
+    trial.began("validate", AttemptResult("done"))
     trial.done("validate")
     assert trial.state() == "done"
     assert (
@@ -116,8 +116,8 @@ def test_a_failure_is_told_with_the_rank_that_failed_first(trial: MadeTrial):
         message="ValueError: no",
         traceback="Trace…",
     )
-    trial.began("train", End("failed", "rank 0: ValueError: no"), task)
-    trial.ended(End("failed", "rank 0: ValueError: no"))
+    trial.began("train", AttemptResult("failed", "rank 0: ValueError: no"), task)
+    trial.ended(AttemptResult("failed", "rank 0: ValueError: no"))
     files = read_trial_files(trial.sweep, "two", STAGES)
     state = state_of(files, STAGES, QueueSnapshot((SlurmJob("70_1", "FAILED"),), asked=True))
     assert (state.state, state.message) == ("failed", "rank 0: ValueError: no")
@@ -147,8 +147,8 @@ def test_a_trial_that_waits_for_failed_statistics_is_cancelled_and_says_why(tria
 
 def test_a_trial_that_slurm_may_start_again_is_not_over(trial: MadeTrial):
     trial.noted()
-    trial.began("train", End("stopped", "SIGTERM"))
-    trial.ended(End("stopped", "SIGTERM"))
+    trial.began("train", AttemptResult("stopped", "SIGTERM"))
+    trial.ended(AttemptResult("stopped", "SIGTERM"))
     assert trial.state("COMPLETING") == "running"
     assert trial.state("PENDING", reason="BeginTime") == "running"
     assert trial.state("PREEMPTED") == "stopped"
