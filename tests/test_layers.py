@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": SWEEP | {"sweep"},
     "commands": SWEEP | {"sweep", "api", "report", "doctor"},
     "__main__": {"errors", "commands"},
-    "hydra_app": SWEEP | {"sweep", "api", "__main__"},
+    "hydra_app": SWEEP | {"sweep", "api", "commands", "__main__"},
 }
 """A room, the folders inside it included where they have no entry of their own -> what it may import besides
 itself. The files right in `launcher` and `sweep` may import what lies in their folders, too."""

@@ -56,6 +56,16 @@ def test_the_commands_of_the_readme_work_one_after_the_other(clone: Path):
 
 
 @pytest.mark.slow
+def test_the_python_of_the_readme_works(clone: Path):
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (clone / "program.py").write_text(program)
+    printed = run(clone, "python program.py").splitlines()
+    assert float(printed[0]) > 0.5
+    assert [line.split()[1] for line in printed[1:3]] == ["done", "done"]
+    assert printed[3].startswith(str(clone / "egs" / "TEMPLATE" / "exp" / "sweeps" / "rates" / "trials"))
+
+
+@pytest.mark.slow
 def test_the_commands_of_the_template_make_a_recipe_that_trains(clone: Path):
     copy, train = commands(ROOT / "egs" / "TEMPLATE" / "README.md")
     run(clone, copy)

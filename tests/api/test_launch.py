@@ -13,9 +13,14 @@ from typing import Any
 import pytest
 
 from espnet3 import launch, load_run
+from espnet3.api import plan_sweep
 from espnet3.errors import UserError
 from espnet3.launcher.submit.job_handle import JobFailed
 from espnet3.rundir.background import read_background
+from espnet3.rundir.claim import hold
+from espnet3.sweep.command import CheckedSweep
+from espnet3.sweep.jobs.queueing import SubmissionResult, WaitingArray
+from espnet3.sweep.run import StartResult
 
 STAGE_0: dict[str, Any] = {"stages": (0, 0), "launcher": "local"}
 PROGRAM = """
@@ -24,6 +29,8 @@ from espnet3 import launch
 run = launch(sys.argv[1], ["prepare.mode=wait"], stages=("prepare", "prepare"), launcher="local")
 print(run.directory, [row.state for row in run.status()], run.jobs, "torch" in sys.modules)
 """
+PATIENCE_S = 300.0
+"""So that a bug does not hang."""
 Until = Callable[[Callable[[], object], str], None]
 
 
@@ -87,11 +94,13 @@ def test_a_mistake_is_raised_before_anything_is_started(small_recipe: Path, over
 
 def test_cancel_asks_it_to_stop_and_its_directory_is_in_use_until_then(small_recipe: Path, until: Until):
     run = launch(small_recipe, ["prepare.mode=wait"], **STAGE_0)
+    background = read_background(run.directory)
+    assert background is not None and os.getsid(background.process_name.pid) == background.process_name.pid
     with pytest.raises(UserError, match="is in use by process"):
         launch(small_recipe, **STAGE_0)
     until(lambda: list((small_recipe / "data").glob("begun-*")), "the stage")
     load_run(run.directory).cancel()
-    assert [row.state for row in run.wait()] == ["stopped"]
+    assert [row.state for row in run.wait(PATIENCE_S)] == ["stopped"]
     assert (small_recipe / "data" / "saved").exists()
     with pytest.raises(JobFailed, match="stage 0 prepare stopped"):
         run.result()
@@ -100,7 +109,7 @@ def test_cancel_asks_it_to_stop_and_its_directory_is_in_use_until_then(small_rec
 def test_cancel_ends_it_before_it_has_begun(small_recipe: Path):
     run = launch(small_recipe, ["prepare.mode=wait"], **STAGE_0)
     run.cancel()
-    assert [row.state for row in run.wait()] in (["not started"], ["stopped"])
+    assert [row.state for row in run.wait(PATIENCE_S)] in (["not started"], ["stopped"])
 
 
 def test_a_failure_has_the_traceback_of_the_rank(small_recipe: Path):
@@ -149,8 +158,29 @@ def test_a_sweep_on_this_machine(template: Path, monkeypatch: pytest.MonkeyPatch
     loaded = load_run(template / "exp" / "sweeps" / "rates")
     assert repr(loaded) == repr(sweep) and sweep.directory.name == "rates"
     assert [row.state.state for row in loaded.wait()] == ["done", "done"]
-    assert loaded.trials.keys() == loaded.metrics().keys() == {"lr-0.001", "lr-0.01"}
+    assert list(loaded.trials) == list(loaded.metrics()) == [row.name for row in sweep.status()]
     best = sweep.best
     assert best is not None and best.directory.name in loaded.trials
     assert best.result() == loaded.metrics()[best.directory.name]
     assert sweep.jobs == []
+
+
+def test_trials_that_wait_for_room_on_slurm_are_submitted_in_the_background(
+    template: Path, monkeypatch: pytest.MonkeyPatch
+):
+    queued = SubmissionResult(waiting=[WaitingArray(None, "rates", [])])  # type: ignore[arg-type]
+    resumed: list[Path] = []
+    monkeypatch.setattr(plan_sweep.GridPlan, "plan", lambda self: None)
+    monkeypatch.setattr(plan_sweep, "check_sweep", lambda plan, options: CheckedSweep(None, None, []))
+    monkeypatch.setattr(plan_sweep, "start_sweep", lambda *_: StartResult(None, queued))
+    monkeypatch.setattr(plan_sweep, "start_resuming", resumed.append)
+    sweep = launch(template, ["seed=1,2"], launcher="slurm", multirun=True)
+    assert resumed == [sweep.directory]
+
+
+def test_a_search_on_this_machine_is_refused_while_it_is_under_way(template: Path):
+    search = {"overrides": ["hydra/sweeper=optuna", "seed=1,2", "tag=found"], "multirun": True}
+    sweep = template / "exp" / "sweeps" / "found"
+    with hold(sweep / "search"), pytest.raises(UserError, match="the search is under way"):
+        launch(template, **search)
+    assert not (sweep / "logs").exists()
