@@ -34,7 +34,7 @@ import time
 from pathlib import Path
 
 from espnet3.errors import UserError
-from espnet3.rundir.atomic import write_text
+from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import StageResult
 

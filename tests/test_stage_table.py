@@ -16,7 +16,7 @@ from espnet3.launcher.dispatch import dispatch
 from espnet3.launcher.planning.decide import decide
 from espnet3.launcher.planning.plan import plan, stage_range
 from espnet3.rundir.layout import is_run_dir, stage_home
-from espnet3.rundir.record import read_record
+from espnet3.rundir.records.record import read_record
 from espnet3.rundir.task import StageResult, Task
 from espnet3.stage_table import STAGES, Stage, keys, label
 from espnet3.stages import stage_function

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from espnet3.components.data.collate import CommonCollateFn
-from espnet3.rundir.atomic import write_text
+from espnet3.components.data.loading.collate import CommonCollateFn
+from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from espnet3.rundir.atomic import write_text
+from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import StageResult, Task
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from espnet3.api.command import Command
 from espnet3.errors import UserError, cannot_write, short_path
-from espnet3.rundir.background import Background, background_log, read_background, write_background
 from espnet3.rundir.process import ProcessName
+from espnet3.rundir.records.background import Background, background_log, read_background, write_background
 
 _started: "list[subprocess.Popen[bytes]]" = []
 """Those that this process started, until they have ended and were waited for."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from espnet3.errors import short_path
 from espnet3.launcher.follow.jobs import QUEUE_EVERY_S
-from espnet3.rundir.background import read_background
+from espnet3.rundir.records.background import read_background
 
 _NEW_S = 60.0
 

@@ -11,8 +11,8 @@ from espnet3.api.plan import plan_command
 from espnet3.api.run import Run
 from espnet3.api.sweep import Sweep
 from espnet3.errors import UserError
-from espnet3.rundir.background import read_background
-from espnet3.rundir.job import read_jobs
+from espnet3.rundir.records.background import read_background
+from espnet3.rundir.records.job import read_jobs
 from espnet3.status.run_dirs import one_run_dir
 from espnet3.sweep.trials.folder import is_sweep
 from espnet3.sweep.trials.search_record import search_dir

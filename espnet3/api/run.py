@@ -9,8 +9,8 @@ from espnet3.api.handle import Handle
 from espnet3.api.logged import LoggedScreen
 from espnet3.launcher.cancel import cancel_runs
 from espnet3.launcher.start.tasks import last_lines
-from espnet3.rundir.background import Background, background_log, read_background
-from espnet3.rundir.record import read_record
+from espnet3.rundir.records.background import Background, background_log, read_background
+from espnet3.rundir.records.record import read_record
 from espnet3.stage_table import STAGES
 from espnet3.status.run_files import RunFiles, read_run
 from espnet3.status.snapshot import QueueSnapshot, query_queue

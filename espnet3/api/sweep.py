@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from espnet3.api.handle import Handle
 from espnet3.api.logged import LoggedScreen
 from espnet3.api.run import Run
-from espnet3.rundir.background import process_at_work
+from espnet3.rundir.records.background import process_at_work
 from espnet3.slurm.command import SlurmAway
 from espnet3.sweep.cancel import cancel_sweep
 from espnet3.sweep.show.results import SweepStatus, TrialRow, read_sweep_status

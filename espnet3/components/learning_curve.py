@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from espnet3.rundir.atomic import replace_file
 from espnet3.rundir.curves import Curve
+from espnet3.rundir.files.atomic import replace_file
 
 
 def draw_learning_curve(curves: dict[str, Curve], picture: Path, *, title: str) -> None:

@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from espnet3.config.allocation import allocated_resources
+from espnet3.config.checks.schema import check_config
 from espnet3.config.fingerprint import stats_hash
 from espnet3.config.overrides import apply_values, check_choice, parse_overrides, split_overrides
-from espnet3.config.schema import check_config
 from espnet3.config.secrets import check_secrets_set, refuse_secrets, secrets_named
 from espnet3.config.site import Site, read_site
 from espnet3.errors import UserError, short_path

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
+from espnet3.config.checks.schema import check_resources
 from espnet3.config.compose import resolving, shared_conf
 from espnet3.config.overrides import apply_values, parse_overrides
-from espnet3.config.schema import check_resources
 from espnet3.config.secrets import refuse_secrets, secrets_named
 from espnet3.config.site import read_site
 from espnet3.errors import short_path

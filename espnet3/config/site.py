@@ -14,7 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from espnet3.config.schema import LAUNCHERS, resource_checks
+from espnet3.config.checks.schema import LAUNCHERS, resource_checks
 from espnet3.errors import UserError, short_path, suggestion
 from espnet3.resources import RESOURCES
 from espnet3.slurm.sbatch_options import check_sbatch_options

@@ -7,9 +7,9 @@ from platform import python_version
 
 from espnet3.doctor.report import BATCH, PROBE, Batch, ProbeRequest
 from espnet3.errors import UserError
-from espnet3.rundir.job import duplicate_of
-from espnet3.rundir.json_file import read_dataclass, write_dataclass
-from espnet3.rundir.private import check_private
+from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
+from espnet3.rundir.files.private import check_private
+from espnet3.rundir.records.job import duplicate_of
 from espnet3.slurm.own_job import own_slurm_job_id
 from espnet3.slurm.step import allocated_nodes, node_address
 

@@ -32,9 +32,9 @@ from espnet3.launcher.start.tasks import last_lines
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import new_token, submit
 from espnet3.resources import Resources
-from espnet3.rundir.atomic import write_text
-from espnet3.rundir.json_file import read_dataclass, write_dataclass
-from espnet3.rundir.private import make_private
+from espnet3.rundir.files.atomic import write_text
+from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
+from espnet3.rundir.files.private import make_private
 from espnet3.rundir.provenance import installed_versions
 from espnet3.slurm.accounting import past_jobs
 from espnet3.slurm.command import SlurmAway

@@ -25,8 +25,8 @@ from espnet3.doctor.report import (
 )
 from espnet3.errors import UserError
 from espnet3.launcher.start.tasks import free_port
-from espnet3.rundir.json_file import read_dataclass, write_dataclass
-from espnet3.rundir.private import check_private
+from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
+from espnet3.rundir.files.private import check_private
 from espnet3.rundir.provenance import installed_versions
 from espnet3.slurm.step import given_gpus, own_task
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet3.rundir.json_file import read_dataclass
+from espnet3.rundir.files.json_file import read_dataclass
 
 TOKEN, PROBE, BATCH, MEETING, PING = "token", "probe.json", "batch.json", "meeting.json", "ping.json"
 OUTPUT = "batch.log"

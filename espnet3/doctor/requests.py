@@ -10,7 +10,7 @@ from espnet3.launcher.submit.precheck import check_limits, check_script
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import new_token
 from espnet3.resources import Resources
-from espnet3.rundir.job import SCRIPT
+from espnet3.rundir.records.job import SCRIPT
 from espnet3.slurm.jobs import test_script
 from espnet3.slurm.site.partitions import Partition
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.submit.queued import find_queued
-from espnet3.rundir.background import process_at_work
-from espnet3.rundir.job import read_job_id, read_jobs
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.process import ProcessName
+from espnet3.rundir.records.background import process_at_work
+from espnet3.rundir.records.job import read_job_id, read_jobs
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.jobs import cancel_jobs
 from espnet3.slurm.queue import own_jobs

@@ -18,7 +18,7 @@ from espnet3.launcher.submit.chain import submit_chain, submitting
 from espnet3.launcher.submit.queued import refuse_if_queued
 from espnet3.outcomes.exit_code import exit_code
 from espnet3.rundir.layout import stage_home
-from espnet3.rundir.record import read_record
+from espnet3.rundir.records.record import read_record
 from espnet3.slurm.own_job import own_slurm_job_id
 from espnet3.stage_table import label
 from espnet3.terminal.screen import Screen

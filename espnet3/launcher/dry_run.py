@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 from espnet3.launcher.planning.decide import decide
 from espnet3.launcher.planning.plan import Job, on_slurm
 from espnet3.launcher.submit.chain import stage_request
-from espnet3.rundir.job import SCRIPT, new_job_name
 from espnet3.rundir.layout import jobs_dir
+from espnet3.rundir.records.job import SCRIPT, new_job_name
 
 
 def describe(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> list[str]:

@@ -13,8 +13,8 @@ from espnet3.launcher.follow.jobs import detached
 from espnet3.launcher.follow.logs import RunStatus, described, follow_logs, read_run_status
 from espnet3.launcher.planning.plan import plan
 from espnet3.launcher.submit.chain import submit_chain, submit_described, submitting
-from espnet3.rundir.job import CONFIG, read_job_id, write_submission
 from espnet3.rundir.layout import jobs_dir
+from espnet3.rundir.records.job import CONFIG, read_job_id, write_submission
 from espnet3.slurm.jobs import cancel_jobs
 from espnet3.slurm.queue import SHOWN_AFTER_S
 from espnet3.stage_table import label

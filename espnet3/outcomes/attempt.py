@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from espnet3.outcomes.rank import error_summary
-from espnet3.rundir.attempt import AttemptResult
-from espnet3.rundir.outcome import Outcome, TaskState
+from espnet3.rundir.records.attempt import AttemptResult
+from espnet3.rundir.records.outcome import Outcome, TaskState
 
 _WORST_FIRST: tuple[Outcome, ...] = ("failed", "killed", "stopped", "done")
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Sequence
 
-from espnet3.rundir.attempt import AttemptResult
-from espnet3.rundir.outcome import EXIT_CODES
+from espnet3.rundir.records.attempt import AttemptResult
+from espnet3.rundir.records.outcome import EXIT_CODES
 
 KILLED_BY_CTRL_C = 130
 """The exit code after a second Ctrl-C."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from espnet3.errors import UserError
 from espnet3.outcomes.attempt import failure_reason, first_failure
 from espnet3.outcomes.rank import error_summary
-from espnet3.rundir.attempt import Attempt, AttemptResult
-from espnet3.rundir.outcome import TaskState
+from espnet3.rundir.records.attempt import Attempt, AttemptResult
+from espnet3.rundir.records.outcome import TaskState
 from espnet3.slurm.queue import SlurmJob
 
 COMES_BACK_S = 30.0

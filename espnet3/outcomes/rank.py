@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from espnet3.errors import UserError
 from espnet3.outcomes.lost_peer import is_lost_peer
-from espnet3.rundir.outcome import TaskState
+from espnet3.rundir.records.outcome import TaskState
 from espnet3.rundir.stop import Stopped
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from espnet3.outcomes.exit_code import exit_code
 from espnet3.outcomes.job import may_restart
-from espnet3.rundir.attempt import Attempt, AttemptResult
+from espnet3.rundir.records.attempt import Attempt, AttemptResult
 from espnet3.rundir.stop import TIME_LIMIT
 
 After = Literal["exit", "requeue", "wait"]

@@ -6,7 +6,7 @@ from espnet3.report.choice import Choice
 from espnet3.report.page import as_page
 from espnet3.report.picture.draw import draw_picture
 from espnet3.report.tables import as_csv, as_json
-from espnet3.rundir.atomic import write_text
+from espnet3.rundir.files.atomic import write_text
 from espnet3.sweep.show.view import SweepView
 
 PAGE, CSV, JSON = "report.html", "trials.csv", "report.json"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from espnet3.rundir.json_file import read_dataclass, write_dataclass
+from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.process import ProcessName
 
 OWNER = "owner.json"

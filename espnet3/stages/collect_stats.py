@@ -34,8 +34,8 @@ def run(config: DictConfig, task: Task) -> StageResult:
 
         from espnet3.components.data.collect_stats import collect_rank_stats, write_stats
         from espnet3.components.data.data_organizer import build_organizer
-        from espnet3.components.data.dataloader_builder import build_collate_fn
         from espnet3.components.data.instantiation import instantiate_node
+        from espnet3.components.data.loading.dataloader_builder import build_collate_fn
 
     stats_dir = Path(config.stats_dir)
     organizer = build_organizer(config.dataset)

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from espnet3.config.optimizers import check_optimizers
+from espnet3.config.checks.optimizers import check_optimizers
 from espnet3.rundir.task import StageResult, Task
 from espnet3.stages.importing import quick_imports
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from espnet3.config.target_keys import OF_VALIDATION
+from espnet3.config.checks.target_keys import OF_VALIDATION
 from espnet3.errors import UserError, short_path
-from espnet3.rundir.atomic import write_json
 from espnet3.rundir.curves import read_curves
+from espnet3.rundir.files.atomic import write_json
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import StageResult, Task
 from espnet3.stages.importing import quick_imports

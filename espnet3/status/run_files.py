@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.rundir import claim
-from espnet3.rundir.attempt import Attempt, AttemptResult, read_attempts
+from espnet3.rundir.files.json_file import from_plain
 from espnet3.rundir.heartbeat import read_heartbeat
-from espnet3.rundir.job import SubmittedJob, read_job_id, read_job_result, read_jobs
-from espnet3.rundir.json_file import from_plain
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir
-from espnet3.rundir.outcome import TaskState
 from espnet3.rundir.process import ProcessName
-from espnet3.rundir.record import Record, read_record
+from espnet3.rundir.records.attempt import Attempt, AttemptResult, read_attempts
+from espnet3.rundir.records.job import SubmittedJob, read_job_id, read_job_result, read_jobs
+from espnet3.rundir.records.outcome import TaskState
+from espnet3.rundir.records.record import Record, read_record
 from espnet3.stage_table import STAGES
 
 

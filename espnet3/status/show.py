@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from espnet3.rundir.atomic import without_nan
+from espnet3.rundir.files.atomic import without_nan
 from espnet3.status.run_dirs import run_dirs
 from espnet3.status.run_files import RunFiles, read_run
 from espnet3.status.snapshot import QueueSnapshot, query_queue

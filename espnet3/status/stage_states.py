@@ -7,7 +7,7 @@ from datetime import datetime
 
 from espnet3.outcomes.attempt import unwatched_result
 from espnet3.outcomes.job import is_cancelled, job_result, may_come_back, may_restart
-from espnet3.rundir.attempt import AttemptResult
+from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.slurm.queue import SlurmJob
 from espnet3.stage_table import STAGES
 from espnet3.status.run_files import JobFiles, RunFiles, StageFiles

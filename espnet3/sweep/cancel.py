@@ -7,8 +7,8 @@ from espnet3.errors import UserError, short_path
 from espnet3.launcher.cancel import LOOK_EVERY_S, ask_to_stop
 from espnet3.launcher.submit.queued import find_queued
 from espnet3.rundir import claim
-from espnet3.rundir.background import process_at_work
-from espnet3.rundir.job import read_job_id, read_jobs
+from espnet3.rundir.records.background import process_at_work
+from espnet3.rundir.records.job import read_job_id, read_jobs
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.jobs import cancel_jobs
 from espnet3.slurm.queue import SlurmJob, own_jobs

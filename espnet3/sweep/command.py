@@ -13,7 +13,7 @@ from espnet3.config.flat import flatten
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import on_slurm
-from espnet3.rundir.record import briefly, changed_code
+from espnet3.rundir.records.record import briefly, changed_code
 from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.run import (
     StartResult,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from espnet3.errors import short_path
 from espnet3.launcher.dry_run import describe as describe_jobs
-from espnet3.rundir.job import SCRIPT
+from espnet3.rundir.records.job import SCRIPT
 from espnet3.slurm.site.limits import Limits
 from espnet3.sweep.command import PlannedSweep, messages
 from espnet3.sweep.jobs.plan import Batch, plan_batches

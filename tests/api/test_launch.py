@@ -16,8 +16,8 @@ from espnet3 import launch, load_run
 from espnet3.api import plan_sweep
 from espnet3.errors import UserError
 from espnet3.launcher.submit.job_handle import JobFailed
-from espnet3.rundir.background import read_background
 from espnet3.rundir.claim import hold
+from espnet3.rundir.records.background import read_background
 from espnet3.sweep.command import CheckedSweep
 from espnet3.sweep.jobs.queueing import SubmissionResult, WaitingArray
 from espnet3.sweep.run import StartResult

@@ -10,24 +10,24 @@ import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
-from espnet3.components.data.collate import CommonCollateFn
 from espnet3.components.data.data_organizer import ENTRY_KEYS, DataOrganizer
-from espnet3.components.data.length_buckets import LengthBuckets
+from espnet3.components.data.loading.collate import CommonCollateFn
+from espnet3.components.data.loading.length_buckets import LengthBuckets
 from espnet3.components.data.manifest import ManifestDataset
 from espnet3.components.modeling.global_mvn import GlobalMVN
-from espnet3.config.compose import compose, find_recipe
-from espnet3.config.dataloader import KEYS as DATALOADER_KEYS
-from espnet3.config.dataloader import OPTIONS, REFUSED
-from espnet3.config.named_optimizers import (
+from espnet3.config.checks.dataloader import KEYS as DATALOADER_KEYS
+from espnet3.config.checks.dataloader import OPTIONS, REFUSED
+from espnet3.config.checks.named_optimizers import (
     OPTIMIZER_KEYS,
     SCHEDULER_KEYS,
     SINGLE_KEYS,
     NamedOptimizerConfig,
     NamedSchedulerConfig,
 )
-from espnet3.config.optimizers import read_single_config
-from espnet3.config.schema import GROUPS, check_config
-from espnet3.config.target_keys import OF_VALIDATION
+from espnet3.config.checks.optimizers import read_single_config
+from espnet3.config.checks.schema import GROUPS, check_config
+from espnet3.config.checks.target_keys import OF_VALIDATION
+from espnet3.config.compose import compose, find_recipe
 from espnet3.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from espnet3.outcomes.attempt import (
     first_failure,
     unwatched_result,
 )
-from espnet3.rundir.outcome import TaskState
+from espnet3.rundir.records.outcome import TaskState
 
 
 def state(

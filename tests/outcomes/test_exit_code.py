@@ -1,7 +1,7 @@
 """Exit codes of results, and a result from an exit code."""
 
 from espnet3.outcomes.exit_code import exit_code, exit_code_of_all, result_of_process
-from espnet3.rundir.attempt import AttemptResult
+from espnet3.rundir.records.attempt import AttemptResult
 
 
 def test_an_exit_code_tells_what_is_to_be_continued():

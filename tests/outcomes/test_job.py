@@ -6,8 +6,8 @@ import pytest
 
 from espnet3.errors import UserError
 from espnet3.outcomes.job import COMES_BACK_S, failed_result, job_result, may_come_back, may_restart
-from espnet3.rundir.attempt import Attempt, AttemptResult, Begin
-from espnet3.rundir.outcome import TaskState
+from espnet3.rundir.records.attempt import Attempt, AttemptResult, Begin
+from espnet3.rundir.records.outcome import TaskState
 from espnet3.slurm.queue import SlurmJob
 
 FAILED, SAVED = (

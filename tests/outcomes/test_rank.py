@@ -3,7 +3,7 @@
 from espnet3.errors import UserError
 from espnet3.outcomes.lost_peer import is_lost_peer
 from espnet3.outcomes.rank import error_summary, rank_state, unsaved_state
-from espnet3.rundir.outcome import TaskState
+from espnet3.rundir.records.outcome import TaskState
 from espnet3.rundir.stop import Stopped
 
 BEGUN = TaskState(1, {"pid": 7}, "/log", started_at=1.0)

@@ -16,7 +16,7 @@ from espnet3.outcomes.restart import (
     result_without_progress,
     with_reason,
 )
-from espnet3.rundir.attempt import Attempt, AttemptResult, Begin, progress_mark
+from espnet3.rundir.records.attempt import Attempt, AttemptResult, Begin, progress_mark
 
 
 def attempt(number: int, progress: str, outcome=None, reason: str = "", *, start: int = 0) -> Attempt:

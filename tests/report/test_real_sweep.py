@@ -21,7 +21,7 @@ BUG = """\
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory) -> Path:
     """The sweep's directory; made once."""
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[2]
     recipe = tmp_path_factory.mktemp("egs") / "mine"
     shutil.copytree(root / "egs" / "TEMPLATE", recipe, ignore=shutil.ignore_patterns("exp", "data"))
     model, before = recipe / "model.py", "        collected = self.collect_feats(speech, speech_lengths)\n"

@@ -1,6 +1,6 @@
 """Make run directories of this version's format, which every later version must be able to read.
 
-Run once for each new number in `espnet3.rundir.json_file.FORMAT`: python tests/rundir/make_golden.py
+Run once for each new number in `espnet3.rundir.files.json_file.FORMAT`: python tests/rundir/make_golden.py
 Writes tests/rundir/golden/format-<n>: a finished training, a submitted one and a sweep of two trials, made by
 commands and functions of espnet3, without checkpoints and pictures, and with /golden instead of paths.
 """
@@ -17,11 +17,11 @@ from espnet3.config.compose import compose, find_recipe
 from espnet3.launcher.planning.plan import plan
 from espnet3.launcher.submit.chain import describe_chain
 from espnet3.rundir import claim
-from espnet3.rundir.attempt import AttemptResult
-from espnet3.rundir.job import write_job_result, write_submission
-from espnet3.rundir.json_file import FORMAT, write_dataclass
+from espnet3.rundir.files.json_file import FORMAT, write_dataclass
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.process import ProcessName
+from espnet3.rundir.records.attempt import AttemptResult
+from espnet3.rundir.records.job import write_job_result, write_submission
 from espnet3.sweep.jobs.array import SubmittedArray, write_array
 from espnet3.sweep.show.searcher import SEARCHER, Searcher
 from espnet3.sweep.trials.folder import array_dir

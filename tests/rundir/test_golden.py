@@ -15,11 +15,11 @@ from espnet3.launcher.follow.logs import log_lines
 from espnet3.report.page import as_page
 from espnet3.report.tables import as_json
 from espnet3.rundir import claim
-from espnet3.rundir.attempt import read_attempts
-from espnet3.rundir.job import read_job_id, read_jobs
-from espnet3.rundir.json_file import FORMAT
+from espnet3.rundir.files.json_file import FORMAT
 from espnet3.rundir.layout import jobs_dir
-from espnet3.rundir.record import read_record
+from espnet3.rundir.records.attempt import read_attempts
+from espnet3.rundir.records.job import read_job_id, read_jobs
+from espnet3.rundir.records.record import read_record
 from espnet3.status.run_files import read_run
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.status.stage_states import stage_statuses

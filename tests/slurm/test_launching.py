@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from espnet3.rundir.job import read_job_id, read_jobs
+from espnet3.rundir.records.job import read_job_id, read_jobs
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.rundir.attempt import read_attempts
+from espnet3.rundir.records.attempt import read_attempts
 from espnet3.slurm import own_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]

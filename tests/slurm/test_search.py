@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from espnet3.rundir import claim
-from espnet3.rundir.job import read_job_id
+from espnet3.rundir.records.job import read_job_id
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.results import read_sweep
 from espnet3.sweep.show.searcher import LOG

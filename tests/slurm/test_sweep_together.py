@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from espnet3.rundir.attempt import read_attempts
+from espnet3.rundir.records.attempt import read_attempts
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.results import read_sweep
 from espnet3.sweep.show.view import TrialView

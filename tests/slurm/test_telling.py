@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.rundir.job import read_job_id, read_jobs
+from espnet3.rundir.records.job import read_job_id, read_jobs
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
 

@@ -24,7 +24,7 @@ RECIPE = '''
 
 import torch
 
-from espnet3.rundir.atomic import write_text
+from espnet3.rundir.files.atomic import write_text
 
 
 class Threshold(torch.nn.Module):

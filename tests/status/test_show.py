@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from espnet3.__main__ import main
-from espnet3.rundir.attempt import AttemptResult
+from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.status.run_dirs import one_run_dir, run_dirs
 
 

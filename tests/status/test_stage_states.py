@@ -10,9 +10,9 @@ from espnet3.errors import UserError
 from espnet3.launcher.follow.logs import print_logs
 from espnet3.launcher.resume import resume
 from espnet3.rundir import claim
-from espnet3.rundir.attempt import AttemptResult
-from espnet3.rundir.outcome import TaskState
 from espnet3.rundir.process import ProcessName
+from espnet3.rundir.records.attempt import AttemptResult
+from espnet3.rundir.records.outcome import TaskState
 from espnet3.slurm.queue import SlurmJob
 from espnet3.status.run_files import read_run
 from espnet3.status.snapshot import QueueSnapshot

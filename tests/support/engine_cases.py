@@ -7,7 +7,7 @@ from torch import nn
 
 from espnet3.components.modeling.named.engine import NamedOptimizers
 from espnet3.components.modeling.optimization_spec import OptimizationStep
-from espnet3.config.named_optimizers import read_named_config
+from espnet3.config.checks.named_optimizers import read_named_config
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.01}
 

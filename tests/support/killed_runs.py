@@ -17,7 +17,7 @@ import torch
 
 from espnet3.components.checkpoint.newest_intact import read_whole
 from espnet3.launcher.rank.task import install_stop_signals
-from espnet3.rundir.outcome import EXIT_CODES
+from espnet3.rundir.records.outcome import EXIT_CODES
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
 from resume_ends import newest, torn

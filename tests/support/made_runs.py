@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from espnet3.rundir.attempt import AttemptResult, Begin, write_begin, write_result
 from espnet3.rundir.heartbeat import Heartbeat
-from espnet3.rundir.job import SubmittedJob, write_job, write_job_result, write_submission
 from espnet3.rundir.layout import attempt_dir, heartbeat_path, jobs_dir, log_path
-from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
+from espnet3.rundir.records.attempt import AttemptResult, Begin, write_begin, write_result
+from espnet3.rundir.records.job import SubmittedJob, write_job, write_job_result, write_submission
+from espnet3.rundir.records.outcome import TaskState, write_task_state
 from espnet3.slurm.queue import SlurmJob
 from espnet3.status.run_files import read_run
 from espnet3.status.snapshot import QueueSnapshot

@@ -17,7 +17,7 @@ from engine_cases import state_of
 from espnet3.components.modeling.named.engine import NamedOptimizers
 from espnet3.components.modeling.named.routing import Router, read_steps
 from espnet3.components.modeling.optimization_spec import OptimizationStep
-from espnet3.config.named_optimizers import read_named_config
+from espnet3.config.checks.named_optimizers import read_named_config
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.01}
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1}  # unlike Adam it sees the scale of gradients

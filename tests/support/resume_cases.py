@@ -124,7 +124,7 @@ NAMED = {
     },
     "checkpoint": {"monitor": "valid/generator/loss"},
 }
-BUCKETS = {"_target_": "espnet3.components.data.length_buckets.LengthBuckets", "batch_bins": 1500}
+BUCKETS = {"_target_": "espnet3.components.data.loading.length_buckets.LengthBuckets", "batch_bins": 1500}
 CASES = {
     "plateau": {
         "scheduler": PLATEAU,

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from espnet3.components.checkpoint import run_checkpoint
 from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
-from espnet3.components.data.epoch_batch_sampler import EpochBatchSampler
+from espnet3.components.data.loading.epoch_batch_sampler import EpochBatchSampler
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.trainers.build import build_trainer
 from espnet3.rundir.stop import Stopped

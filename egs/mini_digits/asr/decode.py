@@ -6,9 +6,9 @@ from pathlib import Path
 import jiwer
 import torch
 
-from espnet3.components.data.collate import CommonCollateFn
 from espnet3.components.data.combined_dataset import CombinedDataset
-from espnet3.rundir.atomic import write_text
+from espnet3.components.data.loading.collate import CommonCollateFn
+from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
 from features import to_text

@@ -19,7 +19,7 @@ from corpus import noise, speech, utterance, voices
 from corpus.utterance import Settings, Utterance, plan, render
 from corpus.workers import init_worker
 from espnet3.errors import UserError
-from espnet3.rundir.atomic import replace_file, write_text
+from espnet3.rundir.files.atomic import replace_file, write_text
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import StageResult, Task
 

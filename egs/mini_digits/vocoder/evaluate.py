@@ -12,7 +12,7 @@ import torch
 from pystoi import stoi as pystoi_stoi
 
 from espnet3.components.data.combined_dataset import CombinedDataset
-from espnet3.rundir.atomic import replace_file, write_text
+from espnet3.rundir.files.atomic import replace_file, write_text
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
 from picture import Panel, draw_mels

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet3.rundir.atomic import replace_file
+from espnet3.rundir.files.atomic import replace_file
 
 
 @dataclass(frozen=True)

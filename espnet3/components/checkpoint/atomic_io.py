@@ -13,7 +13,7 @@ import torch
 from lightning.fabric.plugins.io import CheckpointIO
 
 from espnet3.errors import UserError, short_path
-from espnet3.rundir.atomic import replace_file
+from espnet3.rundir.files.atomic import replace_file
 
 SPARE_BYTES = 1 << 20
 """Space for what a checkpoint holds besides its tensors, and for other processes that write meanwhile."""

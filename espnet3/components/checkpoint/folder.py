@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet3.components.checkpoint.ranking import LAST
-from espnet3.rundir.atomic import replace_file, temporary_beside
+from espnet3.rundir.files.atomic import replace_file, temporary_beside
 
 REJECTED = ".rejected"
 """Suffix of a checkpoint that training could not continue from."""

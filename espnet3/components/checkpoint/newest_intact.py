@@ -17,7 +17,7 @@ from espnet3.components.checkpoint.run_state import KEY
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.named.engine import check_names
 from espnet3.errors import UserError, short_path
-from espnet3.rundir.atomic import remove_torn
+from espnet3.rundir.files.atomic import remove_torn
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet3.errors import UserError
-from espnet3.rundir.json_file import from_plain, read_plain, write_dataclass
+from espnet3.rundir.files.json_file import from_plain, read_plain, write_dataclass
 
 LAST = "last.ckpt"
 RANKING = "best.json"

@@ -29,7 +29,7 @@ from espnet3.components.checkpoint.run_state import (
 )
 from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
-from espnet3.components.modeling.monitored_metric import NeverLogged, monitored_value
+from espnet3.components.modeling.metrics.monitored_metric import NeverLogged, monitored_value
 from espnet3.components.trainers.lightning_internals import (
     batch_number,
     forget_cut_validation,

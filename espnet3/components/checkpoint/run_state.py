@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
-from espnet3.components.modeling.metric_sums import MetricSums
+from espnet3.components.modeling.metrics.metric_sums import MetricSums
 from espnet3.components.trainers.lightning_internals import restore_callback_metrics
 
 KEY = "espnet3_ranks"

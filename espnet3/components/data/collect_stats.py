@@ -28,7 +28,7 @@ from espnet3.components.data.feature_stats import FeatureStats
 from espnet3.components.data.seeding import derived_seed
 from espnet3.components.data.shape_files import Shape, write_shape_file
 from espnet3.errors import UserError
-from espnet3.rundir.atomic import write_text
+from espnet3.rundir.files.atomic import write_text
 
 CollateFn = Callable[[Any], Any]
 Progress = Callable[[int, int], None]

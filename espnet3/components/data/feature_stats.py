@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from espnet3.errors import UserError
-from espnet3.rundir.atomic import replace_file
+from espnet3.rundir.files.atomic import replace_file
 
 Array = NDArray[np.float64]
 # A variance below this fraction of the mean square is rounding: the feature is constant.

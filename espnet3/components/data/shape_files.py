@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from espnet3.errors import UserError
-from espnet3.rundir.atomic import write_text
+from espnet3.rundir.files.atomic import write_text
 
 Shape = tuple[int, ...]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from espnet3.components.data.batching import Deal
+from espnet3.components.data.loading.batching import Deal
 
 
 class DataPosition:

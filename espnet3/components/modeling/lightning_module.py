@@ -9,16 +9,16 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from espnet3.components.data.rank_data import RankData
+from espnet3.components.data.loading.rank_data import RankData
 from espnet3.components.modeling.data_position import DataPosition
-from espnet3.components.modeling.epoch_metrics import EpochMetrics
+from espnet3.components.modeling.metrics.epoch_metrics import EpochMetrics
+from espnet3.components.modeling.metrics.training_summary import training_summary
 from espnet3.components.modeling.model_output import read_batch
 from espnet3.components.modeling.named_training import NamedTraining
 from espnet3.components.modeling.optimization import Optimization
-from espnet3.components.modeling.single_training import SingleTraining
-from espnet3.components.modeling.skippable_optimization import SkippableOptimization
+from espnet3.components.modeling.single.single_training import SingleTraining
+from espnet3.components.modeling.single.skippable_optimization import SkippableOptimization
 from espnet3.components.modeling.training_length import TrainingLength, training_length
-from espnet3.components.modeling.training_summary import training_summary
 from espnet3.components.trainers.lightning_internals import (
     ask_for_training_data_again,
     attached_trainer,
@@ -26,8 +26,8 @@ from espnet3.components.trainers.lightning_internals import (
     is_last_batch,
     leave_samplers_alone,
 )
+from espnet3.config.checks.optimizers import is_named
 from espnet3.config.given import given
-from espnet3.config.optimizers import is_named
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.components.modeling.training_length import TrainingLength
 from espnet3.components.trainers.lightning_internals import count_step
 from espnet3.components.trainers.named_optimizers import check_trainer
-from espnet3.config.named_optimizers import NamedConfig, read_named_config
+from espnet3.config.checks.named_optimizers import NamedConfig, read_named_config
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from espnet3.components.trainers.cluster_environment import TaskEnvironment
 from espnet3.components.trainers.lightning_internals import leave_signals_alone, set_rank
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
 from espnet3.components.trainers.quiet import quieten_lightning
-from espnet3.config.trainer_keys import UNUSED, check_trainer_keys
+from espnet3.config.checks.trainer_keys import UNUSED, check_trainer_keys
 from espnet3.errors import UserError
 from espnet3.rundir.task import Task
 

@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from espnet3.rundir.atomic import write_text
+from espnet3.rundir.files.atomic import write_text
 
 log = logging.getLogger(__name__)
 

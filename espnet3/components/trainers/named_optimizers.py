@@ -4,7 +4,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleDeviceStrategy
 
 from espnet3.components.trainers.lightning_internals import broadcast_weights
-from espnet3.config.trainer_keys import check_trainer_for_named
+from espnet3.config.checks.trainer_keys import check_trainer_for_named
 
 
 class DDPWithoutReducer(DDPStrategy):

@@ -7,13 +7,13 @@ from pathlib import Path
 from espnet3.errors import short_path
 from espnet3.launcher.start.tasks import RunningTasks
 from espnet3.outcomes.attempt import attempt_result, killed_ranks, missing_ranks, own_failure
-from espnet3.rundir.attempt import AttemptResult
+from espnet3.rundir.files.json_file import from_plain
+from espnet3.rundir.files.log_tail import LogTail
 from espnet3.rundir.heartbeat import read_heartbeat
-from espnet3.rundir.json_file import from_plain
 from espnet3.rundir.layout import heartbeat_path
-from espnet3.rundir.log_tail import LogTail
-from espnet3.rundir.outcome import TaskState, read_task_states
 from espnet3.rundir.process import ProcessName
+from espnet3.rundir.records.attempt import AttemptResult
+from espnet3.rundir.records.outcome import TaskState, read_task_states
 from espnet3.rundir.stop import StopFlag
 from espnet3.terminal.screen import ProgressBar, Screen
 

@@ -18,8 +18,12 @@ from espnet3.launcher.start.local import local_environment, start_local
 from espnet3.launcher.start.step import start_step, step_environment
 from espnet3.launcher.start.tasks import RunningTasks
 from espnet3.outcomes.attempt import aborted_result, attempt_result
-from espnet3.rundir.atomic import remove_torn, write_json, write_text
-from espnet3.rundir.attempt import (
+from espnet3.rundir.files.atomic import remove_torn, write_json, write_text
+from espnet3.rundir.files.json_file import with_format
+from espnet3.rundir.layout import attempt_dir, new_attempt, stage_home
+from espnet3.rundir.process import ProcessName
+from espnet3.rundir.provenance import provenance
+from espnet3.rundir.records.attempt import (
     AttemptResult,
     Begin,
     attempt_dirs,
@@ -27,11 +31,7 @@ from espnet3.rundir.attempt import (
     write_begin,
     write_result,
 )
-from espnet3.rundir.json_file import with_format
-from espnet3.rundir.layout import attempt_dir, new_attempt, stage_home
-from espnet3.rundir.process import ProcessName
-from espnet3.rundir.provenance import provenance
-from espnet3.rundir.record import Record, read_record, write_record
+from espnet3.rundir.records.record import Record, read_record, write_record
 from espnet3.slurm.own_job import own_slurm_job_id
 from espnet3.slurm.step import allocated_nodes
 from espnet3.stage_table import STAGES, label
@@ -171,7 +171,7 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
 def _in_this_process(job: Job, config: DictConfig) -> AttemptResult:
     """Run the stage in this process; its output is the command's own."""
     from espnet3.launcher.rank.task import configure_logging, install_stop_signals, run_stage
-    from espnet3.rundir.outcome import TaskState
+    from espnet3.rundir.records.outcome import TaskState
     from espnet3.rundir.task import Task
 
     task = Task.single(job.stage)

@@ -11,9 +11,9 @@ from espnet3.launcher.attempt.run_stage import RunOptions, run_stage
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged, decide
 from espnet3.launcher.planning.plan import Job
-from espnet3.rundir.attempt import AttemptResult
 from espnet3.rundir.layout import stage_home
-from espnet3.rundir.record import read_record
+from espnet3.rundir.records.attempt import AttemptResult
+from espnet3.rundir.records.record import read_record
 from espnet3.stage_table import STAGES
 from espnet3.terminal.screen import Screen
 

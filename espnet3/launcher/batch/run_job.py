@@ -28,16 +28,16 @@ from espnet3.outcomes.restart import (
     result_without_progress,
     with_reason,
 )
-from espnet3.rundir.attempt import Attempt, AttemptResult, progress_mark, read_attempts
-from espnet3.rundir.job import (
+from espnet3.rundir.files.private import check_private
+from espnet3.rundir.layout import stage_home
+from espnet3.rundir.records.attempt import Attempt, AttemptResult, progress_mark, read_attempts
+from espnet3.rundir.records.job import (
     CONFIG,
     SubmittedJob,
     duplicate_of,
     read_job,
     write_job_result,
 )
-from espnet3.rundir.layout import stage_home
-from espnet3.rundir.private import check_private
 from espnet3.slurm.accounting import states_by_start
 from espnet3.slurm.own_job import own_slurm_job_id, requeue, stop_at, wait_for_slurm
 from espnet3.terminal.screen import Screen

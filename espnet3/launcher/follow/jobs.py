@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
 from espnet3.outcomes.job import job_result, may_come_back
-from espnet3.rundir.attempt import Attempt, AttemptResult, attempt_dirs, read_attempt
+from espnet3.rundir.files.log_tail import LogTail
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, log_path
-from espnet3.rundir.log_tail import LogTail
+from espnet3.rundir.records.attempt import Attempt, AttemptResult, attempt_dirs, read_attempt
 from espnet3.slurm.accounting import past_jobs
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.queue import SlurmJob, own_jobs

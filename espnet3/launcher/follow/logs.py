@@ -12,10 +12,10 @@ from espnet3.launcher.attempt.run_stages import show_metrics
 from espnet3.launcher.follow.jobs import FILES_EVERY_S, QUEUE_EVERY_S, watch
 from espnet3.outcomes.attempt import first_failure
 from espnet3.outcomes.exit_code import exit_code_of_all
-from espnet3.rundir.attempt import Attempt, read_attempts
+from espnet3.rundir.files.log_tail import LogTail
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir, log_path
-from espnet3.rundir.log_tail import LogTail
+from espnet3.rundir.records.attempt import Attempt, read_attempts
 from espnet3.stage_table import label
 from espnet3.status.run_files import RunFiles, read_run
 from espnet3.status.snapshot import QueueSnapshot, query_queue

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from espnet3.config.fingerprint import changes, code_files, stage_part
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.layout import stage_home
-from espnet3.rundir.record import (
+from espnet3.rundir.records.record import (
     Record,
     briefly,
     changed_code,

@@ -21,13 +21,13 @@ from espnet3.launcher.rank.process_exit import exit_after
 from espnet3.launcher.rank.watchdogs import end_in_time, end_with, stop_on_time
 from espnet3.outcomes.rank import rank_state
 from espnet3.rundir import claim
-from espnet3.rundir.attempt import read_attempt
+from espnet3.rundir.files.private import check_private
 from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.layout import heartbeat_path, log_path, stage_home
-from espnet3.rundir.outcome import EXIT_CODES, TaskState, write_task_state
-from espnet3.rundir.private import check_private
 from espnet3.rundir.process import ProcessName
-from espnet3.rundir.record import finish, read_record, write_record
+from espnet3.rundir.records.attempt import read_attempt
+from espnet3.rundir.records.outcome import EXIT_CODES, TaskState, write_task_state
+from espnet3.rundir.records.record import finish, read_record, write_record
 from espnet3.rundir.stop import StopFlag
 from espnet3.rundir.task import StageResult, Task
 from espnet3.slurm.environment import forget_ranks

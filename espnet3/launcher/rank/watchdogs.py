@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from espnet3.outcomes.rank import unsaved_state
-from espnet3.rundir.outcome import EXIT_CODES, TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
+from espnet3.rundir.records.outcome import EXIT_CODES, TaskState, write_task_state
 from espnet3.rundir.stop import TIME_LIMIT, StopFlag
 
 log = logging.getLogger(__name__)

@@ -12,12 +12,12 @@ from typing import Any
 from espnet3.launcher.planning.plan import Job
 from espnet3.launcher.rank.task import main_in_submitit
 from espnet3.launcher.start.tasks import free_port, last_lines, task_environment
-from espnet3.rundir.attempt import Begin
-from espnet3.rundir.json_file import from_plain
+from espnet3.rundir.files.json_file import from_plain
+from espnet3.rundir.files.private import check_private
 from espnet3.rundir.layout import log_path
-from espnet3.rundir.outcome import read_task_states
-from espnet3.rundir.private import check_private
 from espnet3.rundir.process import ProcessName
+from espnet3.rundir.records.attempt import Begin
+from espnet3.rundir.records.outcome import read_task_states
 
 _A_YEAR_MIN = 365 * 24 * 60
 _ENDING_GRACE_S = 2.0

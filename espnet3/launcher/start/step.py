@@ -11,8 +11,8 @@ from typing import Any
 from espnet3.launcher.planning.plan import Job
 from espnet3.launcher.start.tasks import free_port, last_lines, task_environment
 from espnet3.parent_death import signal_on_parent_death
-from espnet3.rundir.attempt import Begin
 from espnet3.rundir.layout import log_path
+from espnet3.rundir.records.attempt import Begin
 from espnet3.slurm.srun import srun_command
 from espnet3.slurm.step import node_address, srun_environment
 

@@ -12,8 +12,8 @@ from espnet3.launcher.rank.warm_rank import Order
 from espnet3.launcher.start.step import start_srun, start_step
 from espnet3.launcher.start.tasks import RunningTasks, last_lines, task_environment
 from espnet3.resources import Resources
-from espnet3.rundir.attempt import Begin
 from espnet3.rundir.layout import log_path
+from espnet3.rundir.records.attempt import Begin
 from espnet3.slurm.srun import warm_command
 from espnet3.slurm.step import allocated_nodes
 

@@ -15,9 +15,9 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import SubmissionRefused, new_token, submit, try_out
-from espnet3.rundir.job import SubmittedJob, new_job_name, read_job_id, write_job
 from espnet3.rundir.layout import job_log, jobs_dir
 from espnet3.rundir.process import ProcessName
+from espnet3.rundir.records.job import SubmittedJob, new_job_name, read_job_id, write_job
 from espnet3.slurm.jobs import cancel_jobs
 from espnet3.slurm.queue import TOKEN
 from espnet3.stage_table import STAGES

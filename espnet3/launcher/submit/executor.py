@@ -15,8 +15,8 @@ from typing import Any
 from submitit import Job, LocalJob, SlurmExecutor, SlurmJob
 from submitit.core.utils import FailedSubmissionError
 
-from espnet3.rundir.atomic import write_text
-from espnet3.rundir.job import SCRIPT
+from espnet3.rundir.files.atomic import write_text
+from espnet3.rundir.records.job import SCRIPT
 from espnet3.slurm.command import SlurmAway, ask
 from espnet3.slurm.patience import Patience
 from espnet3.slurm.queue import own_jobs

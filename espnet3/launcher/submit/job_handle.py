@@ -16,11 +16,11 @@ from submitit.slurm.slurm import SlurmInfoWatcher
 
 from espnet3.errors import UserError, short_path
 from espnet3.outcomes.attempt import first_failure
-from espnet3.rundir.attempt import read_attempts
-from espnet3.rundir.background import background_log
-from espnet3.rundir.job import CONFIG, SCRIPT, SubmittedJob, read_job, read_job_id
 from espnet3.rundir.layout import job_log, jobs_dir, log_path, stage_home
-from espnet3.rundir.record import read_record
+from espnet3.rundir.records.attempt import read_attempts
+from espnet3.rundir.records.background import background_log
+from espnet3.rundir.records.job import CONFIG, SCRIPT, SubmittedJob, read_job, read_job_id
+from espnet3.rundir.records.record import read_record
 from espnet3.slurm.jobs import cancel_jobs
 from espnet3.slurm.queue import SlurmJob as QueueEntry
 from espnet3.stage_table import label

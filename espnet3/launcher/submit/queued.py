@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
-from espnet3.rundir.job import read_job_id, read_job_result, read_jobs, write_submission
 from espnet3.rundir.layout import jobs_dir
+from espnet3.rundir.records.job import read_job_id, read_job_result, read_jobs, write_submission
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.queue import SlurmJob, find_job, own_jobs
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from espnet3.errors import UserError, cannot_write, short_path
 from espnet3.launcher.submit.precheck import check_limits, check_script
 from espnet3.launcher.submit.request import JobRequest
-from espnet3.rundir.job import SCRIPT, write_submission
+from espnet3.rundir.records.job import SCRIPT, write_submission
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.jobs import test_script
 from espnet3.slurm.patience import Patience

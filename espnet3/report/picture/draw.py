@@ -5,7 +5,7 @@ from pathlib import Path
 
 from espnet3.report.choice import Choice
 from espnet3.report.picture.style import plain
-from espnet3.rundir.atomic import replace_file
+from espnet3.rundir.files.atomic import replace_file
 from espnet3.sweep.show.view import SweepView
 
 DPI = 150

@@ -17,17 +17,17 @@ from espnet3.launcher.rank.task import redirect_output
 from espnet3.launcher.start.warm_step import WarmSteps
 from espnet3.outcomes.job import failed_result
 from espnet3.outcomes.restart import RestartDecision, decide_restart, restarts_in_place
-from espnet3.rundir.atomic import write_text
-from espnet3.rundir.attempt import AttemptResult
-from espnet3.rundir.job import (
+from espnet3.rundir.files.atomic import write_text
+from espnet3.rundir.files.private import check_private
+from espnet3.rundir.layout import job_log, jobs_dir
+from espnet3.rundir.records.attempt import AttemptResult
+from espnet3.rundir.records.job import (
     CONFIG,
     SubmittedJob,
     duplicate_of,
     read_job_result,
     write_job_result,
 )
-from espnet3.rundir.layout import job_log, jobs_dir
-from espnet3.rundir.private import check_private
 from espnet3.rundir.stop import TIME_LIMIT
 from espnet3.slurm.own_job import own_array_element, own_slurm_job_id, stop_at
 from espnet3.sweep.jobs.array import own_job, read_array

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from espnet3.rundir.job import JOB, SubmittedJob, new_job_name, read_jobs
-from espnet3.rundir.json_file import read_dataclass, write_dataclass
+from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
+from espnet3.rundir.files.private import make_private
 from espnet3.rundir.layout import jobs_dir
-from espnet3.rundir.private import make_private
+from espnet3.rundir.records.job import JOB, SubmittedJob, new_job_name, read_jobs
 from espnet3.slurm.queue import element_token
 from espnet3.sweep.trials.folder import trial_dir
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from espnet3.errors import short_path
-from espnet3.rundir.job import read_job_id
+from espnet3.rundir.records.job import read_job_id
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.queue import SHOWN_AFTER_S
 from espnet3.sweep.jobs.array import read_array

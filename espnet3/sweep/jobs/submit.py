@@ -9,8 +9,8 @@ from pathlib import Path
 from espnet3.errors import cannot_write
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import SubmissionRefused, new_token, submit, try_out
-from espnet3.rundir.job import read_job_id, write_submission
 from espnet3.rundir.process import ProcessName
+from espnet3.rundir.records.job import read_job_id, write_submission
 from espnet3.slurm.queue import SlurmJob
 from espnet3.slurm.site.limits import Limits
 from espnet3.sweep.jobs.array import SubmittedArray, chunks, read_array, write_array

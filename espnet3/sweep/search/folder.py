@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from espnet3.errors import UserError, cannot_write
-from espnet3.rundir.private import check_private, make_private
+from espnet3.rundir.files.private import check_private, make_private
 from espnet3.sweep.trials.folder import is_sweep
 from espnet3.sweep.trials.search_record import search_dir
 

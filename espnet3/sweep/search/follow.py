@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, QUEUE_EVERY_S
-from espnet3.rundir.log_tail import LogTail
+from espnet3.rundir.files.log_tail import LogTail
 from espnet3.slurm.command import SlurmAway
 from espnet3.sweep.run import follow, how_to_follow
 from espnet3.sweep.show.searcher import LOG, find_searcher

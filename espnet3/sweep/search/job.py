@@ -16,9 +16,9 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import new_token, submit, try_out
 from espnet3.resources import Resources
-from espnet3.rundir.job import SUBMISSION, duplicate_of
-from espnet3.rundir.json_file import write_dataclass
-from espnet3.rundir.private import check_private
+from espnet3.rundir.files.json_file import write_dataclass
+from espnet3.rundir.files.private import check_private
+from espnet3.rundir.records.job import SUBMISSION, duplicate_of
 from espnet3.slurm.own_job import is_first_start, own_slurm_job_id, requeue, stop_at, wait_for_slurm
 from espnet3.slurm.sbatch_options import ABOUT_HARDWARE, option_name
 from espnet3.sweep.run import SweepOptions, how_to_follow, plan_and_check

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.errors import UserError, short_path
-from espnet3.rundir.attempt import read_attempts
 from espnet3.rundir.curves import Curve, read_curves
+from espnet3.rundir.records.attempt import read_attempts
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.states import (
     TrialFiles,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from espnet3.errors import UserError, short_path
 from espnet3.rundir import claim
-from espnet3.rundir.job import read_job_id
-from espnet3.rundir.json_file import read_dataclass
+from espnet3.rundir.files.json_file import read_dataclass
 from espnet3.rundir.process import ProcessName
+from espnet3.rundir.records.job import read_job_id
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.queue import SlurmJob, find_job, own_jobs
 from espnet3.sweep.trials.search_record import read_search, search_dir

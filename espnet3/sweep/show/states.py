@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from espnet3.outcomes.attempt import first_failure
-from espnet3.rundir.outcome import TaskState
-from espnet3.rundir.record import Record, read_record
+from espnet3.rundir.records.outcome import TaskState
+from espnet3.rundir.records.record import Record, read_record
 from espnet3.stage_table import STAGES, own_stages
 from espnet3.status.run_files import RunFiles, read_run
 from espnet3.status.snapshot import QueueSnapshot, query_queue

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.errors import short_path
-from espnet3.rundir.atomic import without_nan
+from espnet3.rundir.files.atomic import without_nan
 from espnet3.status.show import FILES_EVERY_S, QUEUE_EVERY_S
 from espnet3.status.table import Line
 from espnet3.sweep.show.results import read_sweep, read_sweep_status

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet3.launcher.follow.jobs import QUEUE_EVERY_S
-from espnet3.rundir.job import read_job_id, read_jobs
 from espnet3.rundir.layout import jobs_dir
+from espnet3.rundir.records.job import read_job_id, read_jobs
 from espnet3.slurm.queue import SlurmJob
 from espnet3.status.snapshot import QueueSnapshot, query_queue
 from espnet3.sweep.show.results import read_sweep_status

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from espnet3.config.compose import Recipe, open_with_sweeper, shared_conf, swept_by
 from espnet3.config.fingerprint import code_files, trial_part
 from espnet3.config.flat import Flat, flatten
-from espnet3.rundir.record import hash_files
+from espnet3.rundir.records.record import hash_files
 from espnet3.slurm.allocation import Allocation
 from espnet3.sweep.trials.family import Changes, Family
 from espnet3.sweep.trials.grid import Axis, Grid, Point, grid_of, parse_grid

@@ -9,8 +9,8 @@ from typing import Any
 
 from espnet3.config.secrets import hide_secrets
 from espnet3.errors import UserError, short_path
-from espnet3.rundir.atomic import write_text
-from espnet3.rundir.json_file import from_plain, read_dataclass, write_dataclass
+from espnet3.rundir.files.atomic import write_text
+from espnet3.rundir.files.json_file import from_plain, read_dataclass, write_dataclass
 from espnet3.rundir.provenance import git
 from espnet3.sweep.trials.folder import SWEEP, diff_file
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet3.errors import short_path
-from espnet3.rundir.json_file import from_plain, read_dataclass, write_dataclass
+from espnet3.rundir.files.json_file import from_plain, read_dataclass, write_dataclass
 
 SEARCH = "search.json"
 

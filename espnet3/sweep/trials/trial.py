@@ -11,8 +11,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.secrets import secrets_named
-from espnet3.rundir.atomic import write_text
-from espnet3.rundir.json_file import read_dataclass, write_dataclass
+from espnet3.rundir.files.atomic import write_text
+from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.sweep.trials.family import Changes, set_nested
 from espnet3.sweep.trials.folder import config_file, trial_dir
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from espnet3.components.data import collect_stats as module
-from espnet3.components.data.collate import CommonCollateFn
 from espnet3.components.data.collect_stats import collect_rank_stats, collect_stats, write_stats
 from espnet3.components.data.data_organizer import DataOrganizer
+from espnet3.components.data.loading.collate import CommonCollateFn
 from espnet3.components.data.manifest import ManifestDataset
 from espnet3.components.data.shape_files import read_shape_file
 from espnet3.errors import UserError

@@ -1,6 +1,6 @@
 """Where training goes on, over checkpoints and numbers of ranks."""
 
-from espnet3.components.data.batching import Deal
+from espnet3.components.data.loading.batching import Deal
 from espnet3.components.modeling.data_position import DataPosition
 
 

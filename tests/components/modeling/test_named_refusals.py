@@ -7,7 +7,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 import named_runs as runs
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.trainers.named_optimizers import check_trainer
-from espnet3.config.trainer_keys import check_trainer_for_named
+from espnet3.config.checks.trainer_keys import check_trainer_for_named
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from espnet3.components.data.collate import CommonCollateFn
 from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry
+from espnet3.components.data.loading.collate import CommonCollateFn
 from espnet3.rundir.stop import StopFlag, Stopped
 from espnet3.rundir.task import Task
 

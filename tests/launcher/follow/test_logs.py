@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from espnet3.__main__ import main
-from espnet3.rundir.attempt import AttemptResult
-from espnet3.rundir.outcome import TaskState
 from espnet3.rundir.process import ProcessName
+from espnet3.rundir.records.attempt import AttemptResult
+from espnet3.rundir.records.outcome import TaskState
 
 GONE = asdict(ProcessName(ProcessName.own().host, 2**22 + 5, "boot-1"))
 

@@ -8,7 +8,7 @@ from espnet3.config.compose import compose, find_recipe
 from espnet3.errors import UserError
 from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged, decide, new_record
 from espnet3.rundir.layout import stage_home
-from espnet3.rundir.record import finish, write_record
+from espnet3.rundir.records.record import finish, write_record
 from espnet3.rundir.task import StageResult
 
 

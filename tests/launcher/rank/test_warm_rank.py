@@ -18,10 +18,10 @@ from espnet3.launcher.rank.warm_rank import Order
 from espnet3.launcher.start.step import TASK
 from espnet3.launcher.start.warm_step import WARM_RANK
 from espnet3.resources import Resources
-from espnet3.rundir.attempt import Begin, write_begin
-from espnet3.rundir.outcome import read_task_states
 from espnet3.rundir.process import ProcessName
-from espnet3.rundir.record import Record, write_record
+from espnet3.rundir.records.attempt import Begin, write_begin
+from espnet3.rundir.records.outcome import read_task_states
+from espnet3.rundir.records.record import Record, write_record
 
 ALONE = {"PROCID": "0", "STEP_NUM_TASKS": "1", "LOCALID": "0", "NODEID": "0", "STEP_NUM_NODES": "1"}
 TELLING = '''

@@ -14,12 +14,12 @@ from submitit.core.utils import FailedJobError
 
 from espnet3.errors import UserError
 from espnet3.launcher.submit.job_handle import JobFailed, JobHandle, QueueWatcher, load_jobs
-from espnet3.rundir.attempt import AttemptResult, Begin, write_begin, write_result
-from espnet3.rundir.job import SubmittedJob, write_job, write_job_result, write_submission
 from espnet3.rundir.layout import attempt_dir, job_log, jobs_dir
-from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
-from espnet3.rundir.record import Record, write_record
+from espnet3.rundir.records.attempt import AttemptResult, Begin, write_begin, write_result
+from espnet3.rundir.records.job import SubmittedJob, write_job, write_job_result, write_submission
+from espnet3.rundir.records.outcome import TaskState, write_task_state
+from espnet3.rundir.records.record import Record, write_record
 
 GONE = asdict(ProcessName(ProcessName.own().host, 2**22 + 5, "boot-1"))
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.rundir.job import read_job_id, read_jobs, write_submission
 from espnet3.rundir.layout import jobs_dir
+from espnet3.rundir.records.job import read_job_id, read_jobs, write_submission
 from espnet3.slurm.site.limits import Limits, parse_limits
 from espnet3.sweep.jobs.array import SubmittedArray, own_job, read_array, write_array
 from espnet3.sweep.jobs.submit import array_requests, job_request, split_evenly

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from espnet3.errors import UserError
-from espnet3.rundir.attempt import AttemptResult, Begin, write_begin, write_result
 from espnet3.rundir.layout import attempt_dir
-from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
-from espnet3.rundir.record import Record, write_record
+from espnet3.rundir.records.attempt import AttemptResult, Begin, write_begin, write_result
+from espnet3.rundir.records.outcome import TaskState, write_task_state
+from espnet3.rundir.records.record import Record, write_record
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.logs import find_first_failed, find_trial
 from espnet3.sweep.show.results import read_sweep, read_sweep_status

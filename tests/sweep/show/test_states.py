@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.rundir.attempt import AttemptResult, Begin, write_begin, write_result
-from espnet3.rundir.job import read_jobs, write_job_result, write_submission
 from espnet3.rundir.layout import attempt_dir, jobs_dir
-from espnet3.rundir.outcome import TaskState, write_task_state
 from espnet3.rundir.process import ProcessName
-from espnet3.rundir.record import Record, write_record
+from espnet3.rundir.records.attempt import AttemptResult, Begin, write_begin, write_result
+from espnet3.rundir.records.job import read_jobs, write_job_result, write_submission
+from espnet3.rundir.records.outcome import TaskState, write_task_state
+from espnet3.rundir.records.record import Record, write_record
 from espnet3.slurm.queue import SlurmJob
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.jobs.array import SubmittedArray, write_array

@@ -13,7 +13,7 @@ from espnet3.components.modeling.named.reduction import GradientReduction
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.named.selection import parameters_by_optimizer
 from espnet3.components.modeling.optimization_spec import OptimizationStep
-from espnet3.config.named_optimizers import NamedConfig
+from espnet3.config.checks.named_optimizers import NamedConfig
 from espnet3.errors import UserError
 
 

@@ -13,7 +13,7 @@ from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.reduction import GradientReduction
 from espnet3.components.modeling.named.schedules import Schedule
 from espnet3.components.modeling.optimizers import make_optimizer
-from espnet3.config.named_optimizers import NamedOptimizerConfig, NamedSchedulerConfig
+from espnet3.config.checks.named_optimizers import NamedOptimizerConfig, NamedSchedulerConfig
 
 
 class NamedOptimizer:

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from espnet3.components.modeling.optimizers import make_scheduler
-from espnet3.config.named_optimizers import NamedSchedulerConfig, check_gets_metric
+from espnet3.config.checks.named_optimizers import NamedSchedulerConfig, check_gets_metric
 from espnet3.errors import ConfigurationError
 
 NewValue = Callable[[str, str], Any | None]

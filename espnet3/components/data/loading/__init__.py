@@ -1,0 +1,1 @@
+"""From a dataset to the batches of a rank: which utterances, in which order, padded, by which workers."""

@@ -1,0 +1,68 @@
+"""The data of one rank of a training, from the configuration: its organizer and its loaders."""
+
+from functools import cached_property
+from typing import Any
+
+from torch.nn import Module
+from torch.utils.data import DataLoader
+
+from espnet3.components.data.collect_stats import collect_stats
+from espnet3.components.data.data_organizer import DataOrganizer, build_organizer
+from espnet3.components.data.loading.dataloader_builder import DataLoaderBuilder, build_collate_fn
+from espnet3.config.given import given
+
+
+class RankData:
+    """Makes what `dataset`, `dataloader`, `collect_stats` and `seed` describe, on first use.
+
+    Args:
+        config: the whole configuration; a DictConfig, a dict or a namespace.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+
+    @cached_property
+    def organizer(self) -> DataOrganizer:
+        """The DataOrganizer of `dataset`."""
+        return build_organizer(given(self._config, "dataset"))
+
+    def loader(self, split: str, *, rank: int, world_size: int, **begin: Any) -> DataLoader[Any] | list[Any]:
+        """The share of this rank in `train` or `valid`; an empty list without validation data.
+
+        Args:
+            split: which data.
+            rank: whose share.
+            world_size: number of ranks that the batches are dealt to.
+            begin: where it starts; see `DataLoaderBuilder.build`.
+        """
+        if split == "valid" and not len(self.organizer.valid):
+            return []
+        builder = DataLoaderBuilder(
+            self.organizer,
+            given(self._config, "dataloader"),
+            seed=given(self._config, "seed") or 0,
+            rank=rank,
+            world_size=world_size,
+        )
+        loader: DataLoader[Any] = builder.build(split, **begin)
+        return loader
+
+    def collect_stats(self, model: Module) -> None:
+        """Collect the statistics of the training and validation data into `stats_dir`.
+
+        Raises:
+            AssertionError: `stats_dir` is not given.
+        """
+        stats_dir = given(self._config, "stats_dir")
+        if not stats_dir:
+            raise AssertionError(f"collect_stats() needs config.stats_dir; given: {stats_dir!r}")
+        options = given(self._config, "collect_stats") or {}
+        collect_stats(
+            model,
+            self.organizer,
+            stats_dir=stats_dir,
+            collate_fn=build_collate_fn(given(self._config, "dataloader")),
+            batch_size=given(options, "batch_size") or 16,
+            num_workers=given(options, "num_workers") or 0,
+        )

@@ -1,0 +1,1 @@
+"""The statistics of a training: sums over batches and ranks, and how they are logged."""

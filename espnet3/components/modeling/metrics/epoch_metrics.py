@@ -1,0 +1,148 @@
+"""Logs the statistics of a module's batches, and their means over epochs and validations."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from espnet3.components.modeling.metrics.batch_log import log_batch
+from espnet3.components.modeling.metrics.metric_sums import MetricSums, means_of
+from espnet3.components.modeling.metrics.monitored_metric import monitored_value
+from espnet3.components.modeling.model_output import ModelOutput
+
+log = logging.getLogger(__name__)
+
+SKIPPED = "skipped_batches"
+"""Validation batches whose loss was NaN or Inf are counted as `valid/skipped_batches`."""
+
+
+class EpochMetrics:
+    """Logs each training batch as `train/<key>`, and the weighted means over an epoch and a validation.
+
+    Statistics stay tensors on their device; sums are reduced over ranks once, at the end.
+
+    Args:
+        module: whose `log` is used, and whose hooks call these methods.
+    """
+
+    def __init__(self, module: LightningModule) -> None:
+        self._module = module
+        self.validated = False
+        """Whether a validation was done in this epoch."""
+        self._train = MetricSums()
+        self._valid = MetricSums()
+        self._epoch_of_mean: dict[str, int] = {}
+        self._shown: dict[str, Tensor] = {}
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def begin_epoch(self) -> None:
+        """Forget what was validated and shown in the epoch before."""
+        self.validated = False
+        self._shown = {}
+
+    def add_batch(self, output: ModelOutput[Any], optimizer_stats: Mapping[str, Tensor]) -> None:
+        """Count and log an accepted batch.
+
+        Args:
+            output: with its statistics and their weight.
+            optimizer_stats: further values to log, of which no means are taken.
+        """
+        self._train.add(output.stats, output.weight)
+        # A row repeats values that this batch does not update, such as the norm of the last update.
+        self._shown = {**self._shown, **output.stats, **optimizer_stats}
+        log_batch(self._module, self._shown, output.weight)
+
+    def skip_batch(self) -> None:
+        """The batch was skipped: it is in no row and no mean."""
+        self._shown = {}
+
+    def end_epoch(self, world_size: int, *, is_whole: bool) -> None:
+        """Log the means over the epoch; a collective.
+
+        Args:
+            world_size: number of ranks.
+            is_whole: false when max_steps has ended the epoch early; it may be continued, and has no row.
+        """
+        for key, mean in self._train.means(self._module.device, world_size).items():
+            # Monitors and the screen get the mean under the key itself, where loggers have the batches.
+            self._log_mean(f"train/{key}", mean, logger=False, prog_bar=True)
+            if is_whole:
+                self._log_mean(f"train/{key}_epoch", mean)
+        self._train.reset()
+
+    # --- validation ---------------------------------------------------------------------------------------
+
+    def begin_validation(self) -> None:
+        """Begin with empty sums."""
+        self._valid.reset()
+
+    def add_validation(self, output: ModelOutput[Any], is_finite: Tensor) -> None:
+        """Add a batch of a validation; one whose loss is not finite (bool of shape ()) is only counted."""
+        self._valid.add(output.stats, output.weight, accepted=is_finite)
+        self._valid.add({SKIPPED: (~is_finite).float()}, 1.0)
+
+    def end_validation(self, world_size: int) -> None:
+        """Log the means over the validation; a collective."""
+        totals = self._valid.totals(self._module.device, world_size)
+        self._valid.reset()
+        self.validated = True
+        skipped, batches = totals.pop(SKIPPED, torch.zeros(2)).tolist()
+        for key, mean in means_of(totals).items():
+            self._log_mean(f"valid/{key}", mean, prog_bar=True)
+        if skipped:
+            self._log_mean(f"valid/{SKIPPED}", torch.tensor(skipped))
+            log.warning(
+                "epoch %d: %d of %d validation batches have a loss of NaN or Inf; the metrics leave them out",
+                self._module.current_epoch + 1,
+                skipped,
+                batches,
+            )
+
+    # --- monitors -----------------------------------------------------------------------------------------
+
+    def new_value(self, key: str, monitor: str) -> Tensor | None:
+        """The value that this epoch gave the metric `monitor`, which the configuration's `key` names.
+
+        Raises:
+            NeverLogged: it should have been logged, and was not.
+        """
+        value = monitored_value(self._module.trainer, key, monitor, validated=self.validated)
+        # The mean may be of an earlier epoch, where no batch of this one returned that loss.
+        epoch = self._module.current_epoch
+        return value if self._epoch_of_mean.get(monitor, epoch) == epoch else None
+
+    # --- checkpoints --------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """This rank's sums and values of the epoch so far, as plain data."""
+        return {
+            "train_sums": self._train.state_dict(),
+            "validated": self.validated,
+            "mean_of_epoch": dict(self._epoch_of_mean),
+            "shown": {key: value.detach().cpu() for key, value in self._shown.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        self._train.load_state_dict(state["train_sums"])
+        self.validated = state["validated"]
+        self._epoch_of_mean = dict(state["mean_of_epoch"])
+        self._shown = {key: value.to(self._module.device) for key, value in state["shown"].items()}
+
+    def _log_mean(self, key: str, mean: Tensor, **options: Any) -> None:
+        """Log a value that is equal on all ranks already; sync_dist tells Lightning so."""
+        dtype = torch.float32 if self._module.device.type == "mps" else torch.float64
+        self._epoch_of_mean[key] = self._module.current_epoch
+        self._module.log(
+            key,
+            mean.to(self._module.device, dtype),
+            on_step=False,
+            on_epoch=True,
+            sync_dist=True,
+            batch_size=1,
+            **options,
+        )

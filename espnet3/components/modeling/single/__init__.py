@@ -1,0 +1,1 @@
+"""Training with one optimizer: Lightning's automatic optimization, in which batches can be skipped."""

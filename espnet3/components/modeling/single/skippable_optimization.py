@@ -1,0 +1,137 @@
+"""Lightning's automatic optimization, in which a batch can be skipped without any effect on training.
+
+Lightning itself skips a batch when `training_step` returns None, but refuses that on several ranks, and
+drops the gradients of the batches accumulated before. Here a skipped batch has a forward pass only: no
+backward pass, no zeroing of gradients, no update and no step of the scheduler.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn import Module
+from torch.optim import Optimizer
+
+from espnet3.components.modeling.kept_buffers import KeptBuffers
+from espnet3.components.modeling.named.reduction import GradientReduction, default_bucket_bytes
+from espnet3.components.modeling.single.update_window import UpdateWindow
+from espnet3.components.trainers.lightning_internals import accumulates, attached_trainer, forget_logged
+from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
+
+log = logging.getLogger(__name__)
+
+
+class SkippableOptimization(LightningModule):
+    """The hooks of automatic optimization with one optimizer.
+
+    A `training_step` calls `before_forward`, runs the model, and calls `skip_if`, the same way on all ranks.
+    The gradients of the accepted batches of an accumulation survive a skipped one; when the batch that
+    would have closed the accumulation is skipped, they go on to the next update (see `UpdateWindow`).
+    """
+
+    def __init__(self, model: Module) -> None:
+        super().__init__()
+        self.model = model
+        self.window = UpdateWindow()
+        self._buffers_before = KeptBuffers(model)
+        self._skipping = False
+        self._reduction: GradientReduction | None = None
+
+    def on_fit_start(self) -> None:
+        """Average gradients over ranks here, once per update, where the strategy does not.
+
+        The buckets of torch's DDP change their order after the first backward pass of a process: with three
+        and more ranks a resumed run would add up in another order.
+        """
+        if self.automatic_optimization and isinstance(self.trainer.strategy, DDPWithoutReducer):
+            parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            self._reduction = GradientReduction(parameters, bucket_bytes=default_bucket_bytes())
+
+    def on_fit_end(self) -> None:
+        """Remove all hooks from the parameters."""
+        if self._reduction is not None:
+            self._reduction.remove()
+            self._reduction = None
+
+    def before_forward(self) -> None:
+        """Copy what the forward pass of the next batch may change."""
+        self._buffers_before.keep()
+
+    def skip_if(self, skip: bool, batch_idx: int) -> bool:
+        """Skip or accept the batch whose forward pass was run; the same on every rank.
+
+        Raises:
+            RuntimeError: too many batches in a row were skipped.
+        """
+        self._skipping = skip
+        if skip:
+            self._buffers_before.restore()
+            trainer = attached_trainer(self)
+            if trainer is not None:  # the loggers' next row must not repeat the batch before
+                forget_logged(trainer)
+            log.warning(
+                "epoch %d, batch %d: the loss is NaN or Inf; the batch is skipped on all ranks",
+                self.current_epoch + 1,
+                batch_idx + 1,
+            )
+            self.window.skip()
+        else:
+            self.window.accept()
+        return skip
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Add the gradients of an accepted batch; a skipped one touches none."""
+        if self._skipping:
+            return
+        if self.window.hold():
+            for optimizer in self.trainer.optimizers:
+                optimizer.zero_grad()
+        if self._reduction is None or accumulates(self.trainer):
+            super().backward(loss, *args, **kwargs)
+            return
+        with self._reduction.during_backward():
+            super().backward(loss, *args, **kwargs)
+        self._reduction.wait()
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        torch._foreach_mul_(gradients, 1 / self.trainer.world_size)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Nothing: the first accepted batch after an update zeroes the gradients, in `backward`."""
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Free the gradients during validation, unless they are held for an update."""
+        if self.automatic_optimization and not self.window.held:
+            super().on_validation_model_zero_grad()
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Run the batch, then update the parameters unless it was skipped."""
+        assert optimizer_closure is not None
+        loss = optimizer_closure()
+        if not self._skipping:
+            optimizer.step(closure=lambda: loss)
+            self.window.updated()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Make the gradients the mean over the accepted batches, if some were skipped; clipping follows."""
+        scale = self.window.scale(self.trainer.accumulate_grad_batches)
+        if scale is not None:
+            parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+            torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], scale)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Step the scheduler; on a skipped batch not one that is stepped with every update."""
+        if not (self._skipping and self._steps_with_updates(scheduler)):
+            super().lr_scheduler_step(scheduler, metric)
+
+    def _steps_with_updates(self, scheduler: Any) -> bool:
+        configs = self.trainer.lr_scheduler_configs
+        return any(config.interval == "step" for config in configs if config.scheduler is scheduler)

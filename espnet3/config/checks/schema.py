@@ -1,0 +1,137 @@
+"""Types and bounds of the keys that every recipe has: checked whichever file or override set them."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from espnet3.config.checks.dataloader import check_dataloader_config
+from espnet3.config.checks.optimizers import check_optimizers
+from espnet3.config.checks.target_keys import check_target_keys
+from espnet3.config.checks.trainer_keys import check_trainer_keys
+from espnet3.errors import UserError, nearest, suggestion
+from espnet3.resources import RESOURCES
+from espnet3.slurm.sbatch_options import check_sbatch_options
+from espnet3.stage_table import STAGES
+from espnet3.value_checks import AT_LEAST_0, AT_LEAST_1, GIGABYTES, NAME, Check, is_int
+
+LIMIT: Check = (lambda value: value is None or (is_int(value) and value >= -1), "a whole number, or -1")
+FOLDER_NAME: Check = (
+    lambda value: str(value) not in ("", ".", "..", "stats") and not set(str(value)) & set("/\\\n\0"),
+    "a folder name (not 'stats', which holds the statistics)",
+)
+LAUNCHERS = ("local", "slurm", "allocation", "debug")
+LAUNCHER: Check = (lambda value: value in LAUNCHERS, "one of " + ", ".join(LAUNCHERS))
+
+KEYS: dict[str, Check] = {
+    "tag": FOLDER_NAME,
+    "seed": AT_LEAST_0,
+    "trainer.max_epochs": LIMIT,
+    "trainer.max_steps": LIMIT,
+    "trainer.accumulate_grad_batches": AT_LEAST_1,
+    "trainer.check_val_every_n_epoch": (lambda v: v is None or (is_int(v) and v >= 1), AT_LEAST_1[1]),
+    "trainer.log_every_n_steps": AT_LEAST_1,
+    "checkpoint.monitor": (lambda value: isinstance(value, str), "the name of a logged metric"),
+    "checkpoint.mode": (lambda value: value in ("min", "max"), "min or max"),
+    "checkpoint.save_top_k": AT_LEAST_1,
+    "checkpoint.keep_last": AT_LEAST_1,
+    "checkpoint.every_minutes": (
+        lambda v: v is None or (isinstance(v, int | float) and not isinstance(v, bool) and v > 0),
+        "minutes, more than 0, or null",
+    ),
+    "checkpoint.every_n_batches": (
+        lambda v: v is None or (is_int(v) and v >= 1),
+        AT_LEAST_1[1] + ", or null",
+    ),
+    "collect_stats.batch_size": AT_LEAST_1,
+    "collect_stats.num_workers": AT_LEAST_0,
+    "launcher.name": LAUNCHER,
+    "sweep.objective": (
+        lambda v: v is None or (isinstance(v, str) and v.startswith("valid/")),
+        "a metric of the valid split (valid/…), or null: trials are never chosen by test",
+    ),
+    "sweep.direction": (lambda v: v in (None, "minimize", "maximize"), "minimize, maximize, or null"),
+    "sweep.max_parallel": (lambda v: v is None or (is_int(v) and v >= 1), AT_LEAST_1[1] + ", or null"),
+    "sweep.trials_per_job": AT_LEAST_1,
+    "sweep.searcher.mem_gb": GIGABYTES,
+    "sweep.searcher.timeout_min": (
+        lambda v: v is None or (is_int(v) and v >= 1),
+        AT_LEAST_1[1] + ", or null",
+    ),
+    "sweep.searcher.partition": NAME,
+    "sweep.searcher.qos": NAME,
+}
+
+
+KNOWN = (
+    *("recipe_dir", "tag", "data_dir", "exp_dir", "stats_dir", "manifests", "collect_stats"),
+    *("seed", "init_from", "checkpoint", "callbacks", "dataset", "dataloader", "model", "trainer"),
+    *("optimizer", "scheduler", "scheduler_interval", "scheduler_monitor", "optimizers", "schedulers"),
+    *("logger", "resources", "launcher", "sweep", "num_device"),
+)
+"""Keys at the top level that have a meaning, besides settings of stages; a recipe may add others."""
+GROUPS = {
+    "checkpoint": ("monitor", "mode", "save_top_k", "keep_last", "every_minutes", "every_n_batches"),
+    "collect_stats": ("depends_on", "batch_size", "num_workers"),
+    "sweep": ("dir", "objective", "direction", "max_parallel", "trials_per_job", "searcher"),
+    "sweep.searcher": ("mem_gb", "timeout_min", "partition", "qos"),
+}
+"""Blocks of which all keys are known."""
+OF_OPTIMIZERS = ("optimizer", "scheduler", "optimizers", "schedulers")
+_LOOKS_MISTYPED = 0.85
+
+
+def check_config(config: DictConfig) -> None:
+    """Check the resolved `config`.
+
+    Raises:
+        UserError: naming the first key whose value is not what it takes, that is no key of resources, or
+            that looks like a mistyped one.
+    """
+    known = (*KNOWN, *(key for stage in STAGES.values() for key in stage.settings))
+    for key in map(str, config):
+        guess = nearest(key, known, cutoff=_LOOKS_MISTYPED)
+        if key not in known and guess:
+            raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess}?")
+    check_trainer_keys(map(str, config.trainer))
+    check_dataloader_config(config.get("dataloader"))
+    if any(config.get(key) is not None for key in OF_OPTIMIZERS):  # a new recipe may have none yet
+        check_optimizers(config)
+    check_target_keys(config)
+    for key, check in KEYS.items():
+        _check(key, OmegaConf.select(config, key), check)
+    for group, keys in GROUPS.items():
+        for key in map(str, OmegaConf.select(config, group)):
+            if key not in keys:
+                raise UserError(f"{group}.{key} is no key of {group}; {suggestion(key, keys)}")
+    check_resources(config)
+    if config.init_from is not None and not Path(config.init_from).is_file():
+        raise UserError(f"init_from={config.init_from}: there is no such file; give a checkpoint (*.ckpt)")
+
+
+def resource_checks() -> dict[str, Check]:
+    """Keys of `resources.<stage>`, and what each takes."""
+    return {name: known.check for name, known in RESOURCES.items()} | {"launcher": LAUNCHER}
+
+
+def check_resources(config: DictConfig) -> None:
+    """Check `resources.<stage>` of the resolved `config`.
+
+    Raises:
+        UserError: naming the first key that is no resource, or whose value is not what it takes.
+    """
+    checks = resource_checks()
+    for stage, resources in config.resources.items():
+        for name, value in resources.items():
+            key = f"resources.{stage}.{name}"
+            if name not in checks:
+                raise UserError(f"{key} is no resource; {suggestion(str(name), checks)}")
+            _check(key, value, checks[name])
+        further = resources.get("additional_parameters") or {}
+        check_sbatch_options(f"resources.{stage}.additional_parameters", further)
+
+
+def _check(key: str, value: Any, check: Check) -> None:
+    is_right, expected = check
+    if not is_right(value):
+        raise UserError(f"{key}={value}: takes {expected}")

@@ -1,0 +1,76 @@
+"""Dataclasses as small JSON files that other versions of espnet3 can read, too.
+
+Each file carries a format number. Keys that this version does not know are left out, as a later version may
+write more. A number that is higher than FORMAT means that leaving out would be wrong: such a file is refused.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from espnet3.errors import UserError, short_path
+from espnet3.rundir.files.atomic import write_json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+FORMAT = 1
+"""Of all files of a run or sweep directory; it grows when a version before would misread one of them."""
+KEY = "format"
+
+Kind = TypeVar("Kind")
+
+
+def write_dataclass(path: Path, record: "DataclassInstance", *, durable: bool = True) -> None:
+    """Replace `path` by `record`, atomically; its folder must exist. `durable`: see `write_json`."""
+    write_json(path, with_format(asdict(record)), durable=durable)
+
+
+def read_dataclass(kind: type[Kind], path: Path) -> Kind | None:
+    """The dataclass `kind` in `path`; None where there is none that can be read.
+
+    Raises:
+        UserError: a newer version has written it.
+    """
+    try:
+        return from_plain(kind, read_plain(path))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def with_format(content: Mapping[str, Any]) -> dict[str, Any]:
+    """`content` as it is written: with the format number."""
+    return {KEY: FORMAT, **content}
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """The object in `path`, without the format number; a file that has none is one of format 1.
+
+    Raises:
+        OSError, ValueError: there is none that can be read.
+        UserError: a newer version has written it.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no object")
+    number = content.pop(KEY, 1)
+    if not isinstance(number, int):
+        raise ValueError(f"{path} has {KEY} {number}")
+    if number > FORMAT:
+        raise UserError(
+            f"{short_path(path)} has format {number}, and this version of espnet3 reads formats up to"
+            f" {FORMAT}: update espnet3"
+        )
+    return content
+
+
+def from_plain(kind: type[Kind], content: Mapping[str, Any]) -> Kind:
+    """The dataclass `kind` from its fields in `content`; what it has no field for is left out.
+
+    Raises:
+        TypeError: a field is missing.
+    """
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in content.items() if name in known})

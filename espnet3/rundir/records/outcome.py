@@ -1,0 +1,52 @@
+"""The outcomes there are, and the state of each rank of an attempt, as a small file that anybody may read."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
+
+Outcome = Literal["done", "failed", "stopped", "killed"]
+
+EXIT_CODES: dict[Outcome, int] = {"done": 0, "failed": 1, "killed": 1, "stopped": 75}
+"""75 is EX_TEMPFAIL: to be continued."""
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """One task (rank) of one attempt: written when it starts and again when it ends."""
+
+    rank: int
+    process: dict[str, Any]
+    """Host, pid and start time: see ProcessName."""
+    log: str
+    started_at: float = field(default_factory=time.time)
+    ended_at: float | None = None
+    outcome: Outcome | None = None
+    """None while it runs; a task that is gone and has none was killed."""
+    message: str = ""
+    """One line that says why it failed or stopped."""
+    traceback: str = ""
+    peer_lost: bool = False
+    """It failed because another rank was gone: that one is the cause."""
+    asked_by: str = ""
+    """The signal that asked a stopped task to stop."""
+    node: str = ""
+    """The node it ran on, as Slurm names it."""
+
+
+def task_state_path(attempt: Path, rank: int) -> Path:
+    """Where the state of `rank` is kept in the directory of its attempt."""
+    return attempt / f"rank-{rank}.json"
+
+
+def write_task_state(attempt: Path, state: TaskState) -> None:
+    """Replace the state file of one rank, atomically."""
+    write_dataclass(task_state_path(attempt, state.rank), state)
+
+
+def read_task_states(attempt: Path) -> list[TaskState]:
+    """The states of all ranks that have written one, by rank."""
+    found = (read_dataclass(TaskState, path) for path in attempt.glob("rank-*.json"))
+    return sorted((state for state in found if state), key=lambda state: state.rank)
