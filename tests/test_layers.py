@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -179,3 +180,17 @@ def test_help_fits_80_columns_and_imports_almost_nothing(verb: str):
     )  # fmt: skip
     assert done.stderr.strip() == "[]"
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_the_architecture_names_files_that_exist():
+    text = (PACKAGE / "README.md").read_text()
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)+\.py)`", text)) | set(re.findall(r"`([a-z_]+\.py)`", text))
+    roots = (PACKAGE, PACKAGE / "launcher", PACKAGE.parent)
+    missing = [name for name in sorted(named) if not any((root / name).exists() for root in roots)]
+    assert named and missing == []
+    rooms = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    assert {name.split(".")[0] for name in MAY_IMPORT} - {"__main__"} <= rooms
