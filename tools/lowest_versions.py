@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""Print constraints for pip: every requirement of pyproject.toml at the lowest version that it allows."""
+"""Print constraints for pip: every requirement of pyproject.toml at the lowest version that it allows.
+
+But torch is that of constraints.txt: another build is gigabytes.
+"""
 
 import re
 import tomllib
 from pathlib import Path
 
-PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+TOOLS = Path(__file__).resolve().parent
+PYPROJECT = TOOLS.parent / "pyproject.toml"
 
 
 def lowest_versions(project: dict) -> list[str]:
@@ -13,8 +17,15 @@ def lowest_versions(project: dict) -> list[str]:
     extras = project.get("optional-dependencies", {}).values()
     requirements = [*project["dependencies"], *(one for extra in extras for one in extra)]
     lowest = [re.match(r"([\w.-]+)>=([\w.]+)", requirement) for requirement in requirements]
-    return [f"{found[1]}=={found[2]}" for found in lowest if found]
+    return [f"{found[1]}=={found[2]}" for found in lowest if found and found[1] != "torch"]
+
+
+def pinned(name: str) -> str:
+    """The line of constraints.txt for `name`."""
+    lines = (TOOLS / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return next(line for line in lines if line.startswith(f"{name}=="))
 
 
 if __name__ == "__main__":
-    print(*lowest_versions(tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]), sep="\n")
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    print(*lowest_versions(project), pinned("torch"), sep="\n")
