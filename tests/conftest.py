@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 FORKSERVER = ROOT / "tests" / "forkserver"
@@ -62,6 +63,10 @@ def make(data_dir, size, rate, mode, task):
     return StageResult(f"{size} utterances", directory, outputs=[directory / "train.jsonl"])
 '''
 
+
+# Hypothesis fails examples of more than 0.2 s, which any of them takes on a busy machine.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 APART = (
     *("tests/test_readme.py", "tests/slurm/"),
