@@ -19,7 +19,7 @@ function cellOf(indices, metric, over) {
     const reasons = new Set(indices.map((index) => reasonOf(sweep.trials[index], metric)));
     return { value: null, reason: REASONS.find((reason) => reasons.has(reason)) ?? "missing", trials: indices, failed };
   }
-  const value = over === "best" ? finite[0][1] : finite.reduce((sum, [, value]) => sum + value, 0) / finite.length;
+  const value = over === "best" ? finite[0][1] : finite.reduce((sum, [, number]) => sum + number, 0) / finite.length;
   const first = finite.map(([index]) => index);
   return { value, reason: "", trials: [...first, ...indices.filter((index) => !first.includes(index))], failed };
 }

@@ -99,11 +99,11 @@ const table = {
 
   term(word) {
     const [, name, sign, text] = word.match(/^(.+?)(<=|>=|<|>|=)(.+)$/) ?? [];
-    const column = name && this.columns.find((column) => (column.names ?? []).some((known) => known.toLowerCase() === name.toLowerCase() || known.toLowerCase().endsWith(`.${name.toLowerCase()}`) || known.toLowerCase().endsWith(`/${name.toLowerCase()}`)));
+    const column = name && this.columns.find((candidate) => (candidate.names ?? []).some((known) => known.toLowerCase() === name.toLowerCase() || known.toLowerCase().endsWith(`.${name.toLowerCase()}`) || known.toLowerCase().endsWith(`/${name.toLowerCase()}`)));
     const bound = Number(text);
     const value = column && (column.compared === undefined ? column.number : column.compared);
     if (value && text && !Number.isNaN(bound)) {
-      const compare = { "<": (value) => value < bound, "<=": (value) => value <= bound, ">": (value) => value > bound, ">=": (value) => value >= bound, "=": (value) => value === bound }[sign];
+      const compare = { "<": (number) => number < bound, "<=": (number) => number <= bound, ">": (number) => number > bound, ">=": (number) => number >= bound, "=": (number) => number === bound }[sign];
       return (index) => value(index) !== null && compare(value(index));
     }
     const lowered = word.toLowerCase();
@@ -148,7 +148,7 @@ const table = {
   show() {
     const test = this.test();
     const indices = sweep.trials.map((_, index) => index).filter(test);
-    const column = this.columns.find((column) => column.id === this.sorted.by);
+    const column = this.columns.find((candidate) => candidate.id === this.sorted.by);
     const sign = this.sorted.down ? -1 : 1;
     const key = column.number ?? column.text;
     const keys = new Map(indices.map((index) => [index, key(index)]));
