@@ -175,7 +175,7 @@ def _in_this_process(job: Job, config: DictConfig) -> AttemptResult:
     from espnet3.rundir.task import Task
 
     task = Task.single(job.stage)
-    install_stop_signals(task.stop, insistent=True)
+    install_stop_signals(task.stop, second_signal_raises=True)
     configure_logging(rank=0)
     state = run_stage(config, task, TaskState(rank=0, process={}, log=""))
     return attempt_result([state], world_size=1)

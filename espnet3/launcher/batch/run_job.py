@@ -120,7 +120,7 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         command=described.command,
         force=described.force and not earlier,
         job=described.name,
-        interrupts=partial(StopSignals, insistent=False),
+        interrupts=partial(StopSignals, second_ctrl_c_raises=False),
         restarts=partial(_restarts, config, described, decisions, screen),
         start_step=start_step,
         stop_at=stop_at(main.resources.signal_delay_s),
