@@ -6,7 +6,7 @@ from pathlib import Path
 
 from espnet3.errors import short_path
 from espnet3.launcher.start.tasks import RunningTasks
-from espnet3.outcomes.attempt import attempt_result, killed_ranks, missing_ranks, own_failure
+from espnet3.outcomes.attempt import attempt_result, failure_without_lost_peer, killed_ranks, missing_ranks
 from espnet3.rundir.files.json_file import from_plain
 from espnet3.rundir.files.log_tail import LogTail
 from espnet3.rundir.heartbeat import read_heartbeat
@@ -85,7 +85,7 @@ def cause_lines(
     tasks: RunningTasks, states: list[TaskState], result: AttemptResult, ended: set[int], *, show_log: bool
 ) -> Iterator[str]:
     """Lines that say why an attempt ended, as far as the log of rank 0, if shown, does not say it."""
-    failure = own_failure(states)
+    failure = failure_without_lost_peer(states)
     if failure is not None:
         if failure.rank > 0 or not show_log:
             yield f"rank {failure.rank} failed first, see {short_path(failure.log)}: {failure.message}"
