@@ -63,7 +63,7 @@ def decide_unended(decision: RestartDecision) -> RestartDecision:
 
 
 def restarts_in_place(decision: RestartDecision) -> bool:
-    """Whether one run of a job with several restarts within the job: a rank was killed, and time is left."""
+    """Whether one of the runs of a job restarts within the job: a rank was killed, and time is left."""
     return decision.after == "requeue" and decision.result is not None and decision.result.outcome == "killed"
 
 
