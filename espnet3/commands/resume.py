@@ -43,7 +43,7 @@ def add(verbs: Any) -> None:
 def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Submit the unfinished stages; follow them if there is one run."""
     refuse_extra_arguments(rest)
-    from espnet3.launcher.follow.jobs import tell_how_to_follow
+    from espnet3.launcher.follow.jobs import print_how_to_follow
     from espnet3.launcher.resume import follow, resume
     from espnet3.status.run_dirs import run_dirs
     from espnet3.sweep.trials.folder import split_sweeps, sweep_of
@@ -69,7 +69,7 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
         if under_way and len(runs) == 1 and not options.detach:
             return follow(run, under_way, screen)
         if under_way:
-            tell_how_to_follow(under_way, run, screen)
+            print_how_to_follow(under_way, run, screen)
     return code
 
 

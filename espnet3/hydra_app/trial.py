@@ -95,7 +95,10 @@ def run_trial(recipe_dir: Path, stages: Sequence[str], command: str, *, force: b
         config.resources[stage].launcher = "allocation" if allocation else "local"
     screen = Screen()
     run_options = RunOptions(
-        screen=screen, command=[command], force=force, interrupts=partial(StopSignals, insistent=False)
+        screen=screen,
+        command=[command],
+        force=force,
+        interrupts=partial(StopSignals, second_ctrl_c_raises=False),
     )
     with hold_directory(trial_dir(sweep, name), screen, wait=False):
         result = run_in_turn(plan(config, stages, allocation), config, run_options)

@@ -1,6 +1,6 @@
 """The launcher: plans jobs, submits or starts them, runs their stages and follows them.
 
-Knows no recipe and nothing about training. The files here are what a command calls; each folder is a step of
-the way: `planning`, `submit`, `start`, `rank`, `attempt`, `batch`, `follow`. Imports `status` and the layers
-below it; `sweep`, `doctor` and `commands` may import it.
+Independent of recipes and training. Commands call the files of this folder; each subfolder is one step:
+`planning`, `submit`, `start`, `rank`, `attempt`, `batch`, `follow`. Imports `status` and the layers below it;
+`sweep`, `doctor` and `commands` may import it.
 """

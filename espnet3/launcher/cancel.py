@@ -1,4 +1,4 @@
-"""`espnet3 cancel`: end what runs have queued or running, and say what was done."""
+"""`espnet3 cancel`: cancel queued and running jobs of runs, and print what was done."""
 
 import os
 import signal
@@ -21,56 +21,56 @@ from espnet3.terminal.screen import Screen
 if TYPE_CHECKING:
     from espnet3.launcher.submit.job_handle import JobHandle
 
-LOOK_EVERY_S = 2.0
-_GIVES_UP_S = 2.0
-"""A command that was only submitting is gone so soon after SIGTERM."""
+CHECK_EVERY_S = 2.0
+_SUBMITTER_ENDS_S = 2.0
+"""How long a command that was only submitting may take to end after SIGTERM."""
 
 
 def cancel_runs(runs: Sequence[Path], screen: Screen, *, wait: bool) -> None:
-    """Cancel the jobs of `runs` in Slurm, and ask commands that run stages here to stop.
+    """Cancel the jobs of `runs` in Slurm, and ask commands that run stages on this machine to stop.
 
-    Both save first: Slurm leaves a running job some time (KillWait) between asking and killing.
+    Both save first: Slurm gives a running job KillWait seconds between SIGTERM and SIGKILL.
 
     Args:
         runs: run directories.
-        screen: where it is said what was done.
-        wait: return only when everything is gone.
+        screen: prints what was done.
+        wait: return only when all jobs and commands have ended.
 
     Raises:
         UserError: Slurm does not answer, or refuses.
     """
-    quiet, processes = list(runs), []
+    unowned, processes = list(runs), []
     for run in runs:
-        # First: a command that is just submitting must not go on with it.
+        # Commands first: one that is submitting jobs must not submit more.
         process = _holder(run)
         if process is not None:
-            quiet.remove(run)
+            unowned.remove(run)
             if ask_to_stop(run, process, screen):
                 processes.append(process)
     try:
         queued = _queued(runs)
-        for run, one in queued:
-            if (others := one.submitted.runs - 1) > 0:
+        for run, job in queued:
+            if (others := job.submitted.runs - 1) > 0:
                 raise UserError(
-                    f"{short_path(run)} shares job {one.job_id} with {others} others, which would"
-                    f" end with it: `scancel {one.job_id}` ends all, and `espnet3 resume` runs them again"
+                    f"{short_path(run)} shares job {job.job_id} with {others} others, which would"
+                    f" end with it: `scancel {job.job_id}` ends all, and `espnet3 resume` runs them again"
                 )
-        cancel_jobs([one.job_id for _, one in queued])
-        for run, one in queued:
-            state = one.seen.state.lower() if one.seen else "queued"
+        cancel_jobs([job.job_id for _, job in queued])
+        for run, job in queued:
+            state = job.queue_entry.state.lower() if job.queue_entry else "queued"
             saves = "; it saves first, if Slurm leaves it the time" if state == "running" else ""
-            screen.line(f"{short_path(run)}: cancelled job {one.job_id} ({one.stage}, {state}){saves}")
-        for run in quiet:
+            screen.line(f"{short_path(run)}: cancelled job {job.job_id} ({job.stage}, {state}){saves}")
+        for run in unowned:
             if run not in dict(queued):
                 screen.line(f"{short_path(run)}: nothing to cancel")
         while wait and (any(process.is_alive() for process in processes) or (queued and _queued(runs))):
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(CHECK_EVERY_S)
     except SlurmAway as error:
         raise UserError(f"Slurm does not answer, so no job was cancelled: {error}") from error
 
 
 def _holder(run: Path) -> ProcessName | None:
-    """The process that holds a run directory, if it lives and is no job of the run's own."""
+    """The living process that holds a run directory, unless it belongs to a job of the run."""
     process = process_at_work(run)
     ids = [read_job_id(jobs_dir(run) / job.name) for job in read_jobs(run)]
     if process is None or process.slurm_job.partition(".")[0] in ids or not process.is_alive():
@@ -79,7 +79,7 @@ def _holder(run: Path) -> ProcessName | None:
 
 
 def ask_to_stop(run: Path, process: ProcessName, screen: Screen) -> bool:
-    """Send SIGTERM to a command; whether it could be sent. A submission ends by it at once."""
+    """Send SIGTERM to a command; returns whether it was sent. One that is only submitting ends at once."""
     where, job = short_path(run), process.slurm_job.partition(".")[0]
     if not process.is_here:
         how = f"`scancel {job}` ends it" if job else f"cancel it on {process.host}"
@@ -91,14 +91,14 @@ def ask_to_stop(run: Path, process: ProcessName, screen: Screen) -> bool:
         screen.line(f"{where}: {process} could not be asked to stop: {error.strerror}")
         return False
     screen.line(f"{where}: asked {process} to stop; its stage saves and ends")
-    deadline = time.monotonic() + _GIVES_UP_S
+    deadline = time.monotonic() + _SUBMITTER_ENDS_S
     while process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.05)
     return True
 
 
 def _queued(runs: Sequence[Path]) -> "list[tuple[Path, JobHandle]]":
-    """The jobs of `runs` that are in Slurm's queue; one squeue call, or none."""
+    """The jobs of `runs` that are in Slurm's queue; at most one squeue call."""
     submitted = [run for run in runs if read_jobs(run)]
     jobs = own_jobs() if submitted else []
-    return [(run, one) for run in submitted for one in find_queued(run, jobs)]
+    return [(run, job) for run in submitted for job in find_queued(run, jobs)]

@@ -1,4 +1,4 @@
-"""Send jobs where they run: stages of this machine are run, those of Slurm are submitted and followed."""
+"""Dispatch jobs by launcher: run those of this machine, submit and follow those of Slurm."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from espnet3.errors import UserError
 from espnet3.launcher.attempt.run_stage import RunOptions, say_skipped
 from espnet3.launcher.attempt.run_stages import check_before, run_in_turn, show_metrics
-from espnet3.launcher.follow.jobs import detached, tell_how_to_follow, watch
+from espnet3.launcher.follow.jobs import detached, print_how_to_follow, watch
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import decide
 from espnet3.launcher.planning.plan import Job, on_slurm
@@ -33,7 +33,7 @@ def dispatch(
     """Run or submit `jobs` in order until one does not end as done; returns the exit code.
 
     Raises:
-        UserError: for what can be known before anything is started.
+        UserError: a check failed before anything was started.
     """
     if detach and not on_slurm(jobs[-1]):
         raise UserError(
@@ -46,21 +46,21 @@ def dispatch(
     exp_dir = Path(config.exp_dir)
     run_options = RunOptions(screen=screen, command=command, force=force)
     for slurm, group in groupby(jobs, key=on_slurm):
-        part = list(group)
+        group_jobs = list(group)
         with hold_directory(exp_dir, screen, wait=False):
             if slurm:
                 with submitting(exp_dir, screen):
                     refuse_if_queued(exp_dir)
-                    chain = submit_undone(part, config, force=force, command=command, screen=screen)
+                    chain = submit_undone(group_jobs, config, force=force, command=command, screen=screen)
             else:
                 refuse_if_queued(exp_dir)
-                result = run_in_turn(part, config, run_options)
+                result = run_in_turn(group_jobs, config, run_options)
         if slurm:
-            # The jobs hold the run directory from here on.
+            # From now on the jobs hold the run directory.
             if not chain:
                 continue
-            if detach and part[-1] is jobs[-1]:
-                tell_how_to_follow(chain, exp_dir, screen)
+            if detach and group_jobs[-1] is jobs[-1]:
+                print_how_to_follow(chain, exp_dir, screen)
                 return 0
             try:
                 result = watch(chain, exp_dir, screen)
@@ -75,7 +75,7 @@ def dispatch(
 def submit_undone(
     jobs: Sequence[Job], config: DictConfig, *, force: bool, command: list[str], screen: Screen
 ) -> "list[JobHandle]":
-    """Submit those of `jobs` that must run: from the first that is not done already."""
+    """Submit `jobs` from the first that is not done already."""
     waiting = list(jobs)
     while waiting and decide(config, waiting[0].stage, force=force).action == "skip":
         job = waiting.pop(0)
@@ -83,6 +83,6 @@ def submit_undone(
     if not waiting:
         return []
     chain = submit_chain(waiting, config, force=[force] * len(waiting), command=command)
-    for one in chain:
-        screen.line(f"{label(one.stage)}: submitted as job {one.job_id}")
+    for handle in chain:
+        screen.line(f"{label(handle.stage)}: submitted as job {handle.job_id}")
     return chain

@@ -1,4 +1,4 @@
-"""What a command would do, as lines of text; touches nothing."""
+"""What a command would do, as lines of text; writes no files and submits nothing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,8 @@ def describe(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> list[st
     upstream_runs, after = False, ""
     for job in jobs:
         decision = decide(config, job.stage, force=force)
-        action = {"anew": "run anew, the old training moved aside"}.get(decision.action, decision.action)
+        texts = {"from_scratch": "start from scratch, the old training moved aside"}
+        action = texts.get(decision.action, decision.action)
         if decision.action == "skip" and upstream_runs:
             action = "skip, unless a stage before it makes other files"
         upstream_runs |= decision.action != "skip"
@@ -28,8 +29,8 @@ def describe(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> list[st
             exp_dir = Path(config.exp_dir)
             name = new_job_name(exp_dir, job.stage)
             folder = jobs_dir(exp_dir) / name
-            before = [f"JOB-ID-OF-{after}"] if after else []
-            script = stage_request(job, config, folder, "espnet3:TOKEN", before).script
+            dependencies = [f"JOB-ID-OF-{after}"] if after else []
+            script = stage_request(job, config, folder, "espnet3:TOKEN", dependencies).script
             lines += [
                 f"    script: {folder / SCRIPT}",
                 *(f"    | {line}".rstrip() for line in script.splitlines()),

@@ -1,4 +1,4 @@
-"""How an attempt ended: from the states of its ranks, when their processes are gone."""
+"""The result of an attempt, from the states of its ranks after their processes have ended."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -17,19 +17,19 @@ def attempt_result(
     ended: AbstractSet[int] = frozenset(),
     stop_reason: str | None = None,
 ) -> AttemptResult:
-    """The result of an attempt, as the process that followed it knows it.
+    """The result of an attempt, for the process that followed it.
 
     Args:
-        states: of the ranks that have begun.
-        world_size: how many there were to be.
-        ended: ranks that the process itself has ended, after another one was lost.
-        stop_reason: what asked the process to stop, if anything did.
+        states: the states of the ranks that have begun.
+        world_size: number of ranks of the attempt.
+        ended: ranks that the process has killed after another rank was lost.
+        stop_reason: the signal that asked the process to stop, if any.
     """
     if stop_reason is not None and not states:
-        return AttemptResult("stopped", stop_reason)  # before any rank had begun
+        return AttemptResult("stopped", stop_reason)  # no rank had begun
     outcome = attempt_outcome(states, world_size, ended)
     failure, killed = first_failure(states), killed_ranks(states, ended)
-    if killed and own_failure(states) is None:
+    if killed and failure_without_lost_peer(states) is None:
         return AttemptResult(outcome, _killed_reason(killed), rank=killed[0].rank, log=killed[0].log)
     if outcome == "stopped":
         asked_by = next((state.asked_by for state in states if state.asked_by), "")
@@ -55,7 +55,7 @@ def aborted_result(error: BaseException | None = None) -> AttemptResult:
     """The result of an attempt whose ranks were killed by the process that follows them.
 
     Args:
-        error: what that process met; None: a second Ctrl-C.
+        error: the exception in that process; None: a second Ctrl-C.
     """
     return AttemptResult("killed", "a second Ctrl-C" if error is None else error_summary(error))
 
@@ -63,33 +63,33 @@ def aborted_result(error: BaseException | None = None) -> AttemptResult:
 def attempt_outcome(
     states: Sequence[TaskState], world_size: int, ended: AbstractSet[int] = frozenset()
 ) -> Outcome:
-    """The outcome of an attempt: the worst of its ranks', those in `ended` without one left out.
+    """The worst outcome of an attempt's ranks, ignoring ranks in `ended` that have no outcome.
 
-    Ranks that failed only because another one was gone don't count where that one was killed.
+    Ranks that failed only because they lost a peer don't count if that peer was killed.
     """
     outcomes = {state.outcome for state in states}
     if killed_ranks(states, ended) or set(missing_ranks(states, world_size)) - ended:
         outcomes.add("killed")
-    if "killed" in outcomes and own_failure(states) is None:
+    if "killed" in outcomes and failure_without_lost_peer(states) is None:
         return "killed"
     return next((outcome for outcome in _WORST_FIRST if outcome in outcomes), "killed")
 
 
 def first_failure(states: Sequence[TaskState]) -> TaskState | None:
-    """The rank that failed first: what the others report is often only that it is gone."""
+    """The rank that failed first; ranks that failed because they lost a peer count only if no other did."""
     failed = [state for state in states if state.outcome == "failed"]
-    own = [state for state in failed if not state.peer_lost]
-    return min(own or failed, key=lambda state: state.ended_at or 0.0, default=None)
+    causes = [state for state in failed if not state.peer_lost]
+    return min(causes or failed, key=lambda state: state.ended_at or 0.0, default=None)
 
 
-def own_failure(states: Sequence[TaskState]) -> TaskState | None:
-    """The rank that failed first by an error of its own, not because another rank was gone."""
+def failure_without_lost_peer(states: Sequence[TaskState]) -> TaskState | None:
+    """The rank that failed first, not counting ranks that failed because they lost a peer."""
     failure = first_failure(states)
     return None if failure is None or failure.peer_lost else failure
 
 
 def killed_ranks(states: Sequence[TaskState], ended: AbstractSet[int] = frozenset()) -> list[TaskState]:
-    """Ranks that began, are gone and left no outcome; not those that were `ended` after them."""
+    """Ranks that began and wrote no outcome, except those in `ended`."""
     return [state for state in states if state.outcome is None and state.rank not in ended]
 
 
@@ -104,6 +104,6 @@ def failure_reason(failure: TaskState) -> str:
 
 
 def _killed_reason(killed: Sequence[TaskState]) -> str:
-    who = ", ".join(str(state.rank) for state in killed)
-    on = ", ".join(sorted({state.node for state in killed if state.node}))
-    return f"rank {who} was killed" + (f" on {on}" if on else "")
+    ranks = ", ".join(str(state.rank) for state in killed)
+    nodes = ", ".join(sorted({state.node for state in killed if state.node}))
+    return f"rank {ranks} was killed" + (f" on {nodes}" if nodes else "")

@@ -1,4 +1,4 @@
-"""Exit codes: which one a result gives, and the result of a process that wrote none."""
+"""Exit codes of results, and the result of a process that wrote none."""
 
 from collections.abc import Collection, Sequence
 
@@ -10,12 +10,12 @@ KILLED_BY_CTRL_C = 130
 
 
 def exit_code(result: AttemptResult | None) -> int:
-    """What a command, or a job, ends with; None stands for a second Ctrl-C."""
+    """The exit code of a command or a job; None stands for a second Ctrl-C."""
     return KILLED_BY_CTRL_C if result is None else EXIT_CODES[result.outcome]
 
 
 def exit_code_of_all(states: Collection[str]) -> int:
-    """What a command over several trials or stages ends with: 75 where some must only be continued."""
+    """The exit code of a command over several trials or stages: 75 if those not done are all stopped."""
     if set(states) <= {"done"}:
         return EXIT_CODES["done"]
     return EXIT_CODES["stopped"] if set(states) <= {"done", "stopped"} else EXIT_CODES["failed"]

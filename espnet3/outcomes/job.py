@@ -1,4 +1,4 @@
-"""How a job that is over ended: from its last attempt and from what Slurm says of it."""
+"""The result of a job that is over, from its last attempt and Slurm's state."""
 
 from collections.abc import Sequence
 
@@ -10,21 +10,21 @@ from espnet3.rundir.records.outcome import TaskState
 from espnet3.slurm.queue import SlurmJob
 
 COMES_BACK_S = 30.0
-"""How long Slurm may take to show a job again that it has ended and will restart."""
+"""How long Slurm may take to list a job again that it has ended and will restart."""
 
 
 def may_restart(result: AttemptResult | None) -> bool:
-    """Whether Slurm may restart a job that has ended so: preempted, or requeued by somebody."""
+    """Whether Slurm may restart a job with this result: it was preempted or requeued."""
     return result is not None and result.outcome == "stopped" and result.reason.startswith("SIGTERM")
 
 
 def may_come_back(result: AttemptResult | None, slurm: SlurmJob | None, now: float) -> bool:
-    """Whether a job that is not in the queue may be there again in a moment, to restart.
+    """Whether a job that is not in the queue may soon be there again, to restart.
 
     Args:
-        result: how its last attempt ended.
-        slurm: what Slurm says of the job, if it does.
-        now: the time, in seconds since the epoch.
+        result: of its last attempt.
+        slurm: Slurm's entry of the job, if any.
+        now: the current time, in seconds since the epoch.
     """
     if result is None or not may_restart(result) or (slurm is not None and is_cancelled(slurm)):
         return False
@@ -43,11 +43,11 @@ def job_result(
     *,
     has_log: bool = False,
 ) -> AttemptResult:
-    """The result of a job that is over; Slurm decides where it was cancelled or killed from outside.
+    """The result of a job that is over; Slurm's state decides if it was cancelled or killed from outside.
 
     Args:
-        attempt: its last attempt, if it made one.
-        slurm: what Slurm says of the job; None: it knows nothing of it any more.
+        attempt: its last attempt, if any.
+        slurm: Slurm's entry of the job; None: Slurm no longer knows the job.
         tasks: the states of the ranks of that attempt.
         has_log: whether its batch process had begun.
     """
@@ -66,12 +66,12 @@ def job_result(
 
 
 def failed_result(error: Exception) -> AttemptResult:
-    """The result of a job that an error ended outside of its ranks: a user's mistake, or a bug."""
+    """The result of a job that failed outside of its ranks, by a user's mistake or a bug."""
     return AttemptResult("failed", str(error) if isinstance(error, UserError) else error_summary(error))
 
 
 def _forgotten_result(attempt: Attempt | None, tasks: Sequence[TaskState], *, has_log: bool) -> AttemptResult:
-    """The result of a job that wrote none, and that Slurm knows nothing of."""
+    """The result of a job that wrote none and that Slurm no longer knows."""
     failure = first_failure(tasks)
     if attempt is None and has_log:
         return AttemptResult("failed", "ended before the stage began")

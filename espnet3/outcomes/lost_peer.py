@@ -8,17 +8,17 @@ PEER_LOST = re.compile(
     r"|failed to (recv|send)|store.*(closed|unavailable)",
     re.IGNORECASE,
 )
-"""What gloo, NCCL and torch's store say when another rank is gone."""
+"""Messages of gloo, NCCL and torch's store when another rank is gone."""
 
 
 def is_lost_peer(error: BaseException) -> bool:
-    """Whether `error` only tells that another rank is gone; torch has no exception of its own for that."""
+    """Whether `error` only says that another rank is gone; torch has no exception type for that."""
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     return any(
-        type(link).__name__.startswith("Dist")
-        or (isinstance(link, RuntimeError | OSError) and PEER_LOST.search(str(link)))
-        for link in chain
+        type(cause).__name__.startswith("Dist")
+        or (isinstance(cause, RuntimeError | OSError) and PEER_LOST.search(str(cause)))
+        for cause in chain
     )

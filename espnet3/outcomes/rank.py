@@ -1,4 +1,4 @@
-"""How a rank ended: from what its stage raised, or from a request to stop that it did not follow in time."""
+"""The final state of a rank, from what its stage raised, or after it did not stop in time."""
 
 import traceback
 from dataclasses import replace
@@ -10,26 +10,26 @@ from espnet3.rundir.stop import Stopped
 
 
 def rank_state(
-    begun: TaskState, error: BaseException | None, *, now: float, world_size: int = 1, asked_by: str = ""
+    started: TaskState, error: BaseException | None, *, now: float, world_size: int = 1, asked_by: str = ""
 ) -> TaskState:
     """The state of a rank whose stage is over.
 
     Args:
-        begun: its state when it began.
-        error: what the stage raised; None where it returned.
-        now: the time, in seconds since the epoch.
-        world_size: how many ranks there are.
-        asked_by: the signal that asked it to stop, if one did.
+        started: its state when it started.
+        error: what the stage raised; None if it returned.
+        now: the current time, in seconds since the epoch.
+        world_size: number of ranks.
+        asked_by: the signal that asked it to stop, if any.
     """
     if error is None:
-        return replace(begun, outcome="done", ended_at=now)
+        return replace(started, outcome="done", ended_at=now)
     if isinstance(error, Stopped):
         message = str(error) or asked_by
-        return replace(begun, outcome="stopped", message=message, asked_by=asked_by, ended_at=now)
+        return replace(started, outcome="stopped", message=message, asked_by=asked_by, ended_at=now)
     if isinstance(error, UserError):
-        return replace(begun, outcome="failed", message=str(error), ended_at=now)
+        return replace(started, outcome="failed", message=str(error), ended_at=now)
     return replace(
-        begun,
+        started,
         outcome="failed",
         message=error_summary(error),
         traceback="".join(traceback.format_exception(error)),
@@ -38,10 +38,10 @@ def rank_state(
     )
 
 
-def unsaved_state(begun: TaskState, *, within_s: float, asked_by: str, now: float) -> TaskState:
-    """The state of a rank that was asked to stop, and is ended because it has not saved `within_s` later."""
+def unsaved_state(started: TaskState, *, within_s: float, asked_by: str, now: float) -> TaskState:
+    """The state of a rank that exits because it has not saved within `within_s` of a request to stop."""
     message = f"did not save within {within_s:.0f} s"
-    return replace(begun, outcome="stopped", message=message, asked_by=asked_by, ended_at=now)
+    return replace(started, outcome="stopped", message=message, asked_by=asked_by, ended_at=now)
 
 
 def error_summary(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""When a job starts again: pure functions of how its attempts ended."""
+"""Whether a job restarts: pure functions of the results of its attempts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,34 +14,34 @@ After = Literal["exit", "requeue", "wait"]
 
 @dataclass(frozen=True)
 class RestartDecision:
-    """How a job ended, and what its batch process does then."""
+    """The result of a job, and what its batch process does next."""
 
     result: AttemptResult | None
-    """None: another job in Slurm does its work."""
+    """None: a duplicate of another job in Slurm, which runs the stages."""
     after: After = "exit"
-    """exit: with the outcome's exit code; requeue: start again; wait: Slurm is about to end the job, and
-    decides itself whether it starts again."""
+    """exit: with the outcome's exit code; requeue: restart; wait: Slurm is about to end the job and decides
+    whether it restarts."""
     reason: str = ""
-    """Why it starts again, or why not."""
+    """Why it restarts, or why not."""
 
     @property
     def exit_code(self) -> int:
-        """What the batch process ends with, if it does."""
+        """The exit code of the batch process, if it exits."""
         return exit_code(self.result) if self.result is not None else 0
 
 
 def decide_restart(
     result: AttemptResult, *, without_progress: int = 0, max_restarts: int = 0
 ) -> RestartDecision:
-    """What follows on `result`.
+    """Whether the job restarts after `result`.
 
     Args:
-        result: how the attempt ended.
+        result: of the attempt.
         without_progress: how many attempts in a row, this one included, left no newer checkpoint.
-        max_restarts: how many may.
+        max_restarts: how many such attempts are allowed.
     """
     if result.outcome == "stopped" and result.reason != TIME_LIMIT:
-        # SIGTERM: preempted or cancelled. What was cancelled stays cancelled: nothing is requeued here.
+        # SIGTERM: preempted or cancelled. Only Slurm knows which; a cancelled job must not be requeued.
         return RestartDecision(result, "wait")
     if result.outcome in ("done", "failed"):
         return RestartDecision(result)
@@ -53,22 +53,22 @@ def decide_restart(
 
 
 def decide_unended(decision: RestartDecision) -> RestartDecision:
-    """What follows on a decision to wait, where Slurm does not end the job after all."""
+    """The decision after waiting, if Slurm has not ended the job."""
     assert decision.result is not None
     if may_restart(decision.result):
         reason = "Slurm does not end this job, whoever sent its tasks the signal"
         return RestartDecision(decision.result, "requeue", reason)
-    # SIGINT, SIGUSR1: nobody but a person sends these
+    # SIGINT, SIGUSR1: sent by a person
     return RestartDecision(decision.result, "exit", f"it was asked to stop by {decision.result.reason}")
 
 
 def restarts_in_place(decision: RestartDecision) -> bool:
-    """Whether a run is run again within its job, which does several: a rank was killed, and there is time."""
+    """Whether one of the runs of a job restarts within the job: a rank was killed, and time is left."""
     return decision.after == "requeue" and decision.result is not None and decision.result.outcome == "killed"
 
 
 def result_without_progress(stage: str, *, without_progress: int, max_restarts: int) -> AttemptResult | None:
-    """The result of a job that starts again after too many attempts; None where it may make another."""
+    """The result of a job that has restarted without progress too often; None if it may run once more."""
     if without_progress <= max_restarts:
         return None
     limit = f"resources.{stage}.max_restarts={max_restarts}"
@@ -78,45 +78,49 @@ def result_without_progress(stage: str, *, without_progress: int, max_restarts: 
 
 
 def with_reason(result: AttemptResult, reason: str) -> AttemptResult:
-    """`result`, which says as well why its job does not start again."""
+    """`result` with the reason why its job does not restart appended."""
     return replace(result, reason="; ".join(dict.fromkeys(filter(None, (result.reason, reason)))))
 
 
 def attempts_without_progress(
     attempts: Sequence[Attempt], progress: str, preempted: Sequence[int] = ()
 ) -> int:
-    """How many of the last attempts in a row left no newer checkpoint; those that were preempted don't count.
+    """How many of the last attempts in a row left no newer checkpoint; preempted ones don't count.
 
     Args:
         attempts: of one stage of one job, in the order they began.
-        progress: `progress_mark` of now.
-        preempted: numbers of attempts that Slurm ended to make room for others.
+        progress: the current `progress_mark`.
+        preempted: numbers of preempted attempts.
     """
-    count, after = 0, progress
+    count, progress_after = 0, progress
     for attempt in reversed(attempts):
         is_done = attempt.result is not None and attempt.result.outcome == "done"
-        if is_done or attempt.begin.progress != after:
+        if is_done or attempt.begin.progress != progress_after:
             break
         count += attempt.begin.number not in preempted
-        after = attempt.begin.progress
+        progress_after = attempt.begin.progress
     return count
 
 
 def perhaps_preempted(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Those that SIGTERM ended, and those without a result: Slurm knows whether it preempted them."""
-    return [one for one in attempts if one.result is None or one.result.reason == "SIGTERM"]
+    """Attempts that ended by SIGTERM or without a result: Slurm knows whether it preempted them."""
+    return [attempt for attempt in attempts if attempt.result is None or attempt.result.reason == "SIGTERM"]
 
 
 def preempted_attempts(attempts: Sequence[Attempt], state_by_start: Mapping[int, str]) -> list[int]:
-    """Numbers of the attempts that Slurm ended, as far as can be known, to make room for others.
+    """Numbers of the attempts that Slurm preempted, as far as known.
 
     Args:
         attempts: see `perhaps_preempted`.
-        state_by_start: Slurm's state of each start of the job; of one that is not there, it may have been.
+        state_by_start: Slurm's state of each start of the job; a missing start counts as preempted.
     """
-    return [one.begin.number for one in attempts if state_by_start.get(_start_of(one)) in (None, "PREEMPTED")]
+    return [
+        attempt.begin.number
+        for attempt in attempts
+        if state_by_start.get(_start_of(attempt)) in (None, "PREEMPTED")
+    ]
 
 
 def _start_of(attempt: Attempt) -> int:
-    """In which start of its job an attempt was made; the first is 0."""
+    """The number of the job's start that made the attempt; the first is 0."""
     return int(attempt.launcher.slurm_job.rpartition(".")[2] or 0)

@@ -1,8 +1,8 @@
-"""One owner at a time holds a directory: a claim made by one atomic rename, safe on NFS and Lustre.
+"""Claims: one owner at a time holds a directory; made by one atomic rename, safe on NFS and Lustre.
 
 `<directory>/claim/` holds one file per process that works there: the command (`owner.json`) and each
-task of its job (`rank-0.json`). A claim whose processes are all gone is stale, and is taken over: by one
-of any number of starters, the one whose marker stands first inside the stale claim.
+task of its job (`rank-0.json`). A claim whose processes are all gone is stale. Of several processes that
+want it, the first to place its marker inside the stale claim takes it over.
 """
 
 import shutil
@@ -19,9 +19,9 @@ MARKER = "takeover"
 
 
 class HeldError(Exception):
-    """Somebody alive holds the directory; the message says who.
+    """A living process holds the directory; the message names it.
 
-    `orphaned` tells that only tasks are left of a command that is gone: they end by themselves soon.
+    `orphaned`: only tasks of a command that is gone are left; they end by themselves soon.
     """
 
     def __init__(self, message: str, *, orphaned: bool = False) -> None:
@@ -43,18 +43,18 @@ def hold(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        _bury(claim)
+        _remove(claim)
 
 
 def join(directory: Path, name: str) -> None:
-    """Add this process to the claim on `directory` as `name`: it is not stale before this one is gone too."""
+    """Add this process to the claim on `directory` as `name`; the claim is not stale while it lives."""
     claim = directory / "claim"
     if claim.is_dir():
         write_dataclass(claim / f"{name}.json", ProcessName.own())
 
 
 def leave(directory: Path, name: str) -> None:
-    """Take this process, which is about to end, out of the claim on `directory`."""
+    """Remove this process, which is about to end, from the claim on `directory`."""
     (directory / "claim" / f"{name}.json").unlink(missing_ok=True)
 
 
@@ -68,7 +68,7 @@ def _take(claim: Path) -> None:
     try:
         while True:
             try:
-                staged.rename(claim)  # fails where a claim with something in it stands
+                staged.rename(claim)  # fails if there is a claim that is not empty
                 return
             except OSError:
                 if not claim.is_dir():
@@ -80,7 +80,7 @@ def _take(claim: Path) -> None:
 
 
 def _staged(claim: Path) -> Path:
-    """A folder beside `claim` that names this process: complete before it is renamed into place."""
+    """A complete claim of this process, beside `claim`, to be renamed into place."""
     staged = claim.with_name(f".claim-{uuid.uuid4().hex}")
     staged.mkdir()
     write_dataclass(staged / OWNER, ProcessName.own())
@@ -98,18 +98,18 @@ def _raise_if_held(claim: Path) -> None:
 
 
 def _remove_stale(claim: Path) -> None:
-    """Bury a stale claim, if this process is the one whose marker stands inside it.
+    """Remove a stale claim, if the marker of this process is the one inside it.
 
-    The marker is what makes it safe: once it is in, nobody else moves this claim, so it is looked at again
-    only now. It may also have landed in a fresh claim that took the stale one's place: then that is held.
+    Once the marker is in, no other process moves this claim, so its staleness is checked again only then.
+    The marker may have landed in a new claim that replaced the stale one; that one is held.
     """
     marker = _staged(claim)
     try:
         marker.rename(claim / MARKER)
     except OSError:
         shutil.rmtree(marker, ignore_errors=True)
-        rival = read_dataclass(ProcessName, claim / MARKER / OWNER)
-        if rival is not None and not rival.is_alive():
+        marker_owner = read_dataclass(ProcessName, claim / MARKER / OWNER)
+        if marker_owner is not None and not marker_owner.is_alive():
             shutil.rmtree(claim / MARKER, ignore_errors=True)
         return
     try:
@@ -117,14 +117,14 @@ def _remove_stale(claim: Path) -> None:
     except HeldError:
         shutil.rmtree(claim / MARKER, ignore_errors=True)
         raise
-    _bury(claim)
+    _remove(claim)
 
 
-def _bury(claim: Path) -> None:
-    """Take `claim` away in one step, then delete what it held."""
-    grave = claim.with_name(f".claim-{uuid.uuid4().hex}")
+def _remove(claim: Path) -> None:
+    """Rename `claim` away atomically, then delete it."""
+    renamed = claim.with_name(f".claim-{uuid.uuid4().hex}")
     try:
-        claim.rename(grave)
+        claim.rename(renamed)
     except OSError:
         return
-    shutil.rmtree(grave, ignore_errors=True)
+    shutil.rmtree(renamed, ignore_errors=True)

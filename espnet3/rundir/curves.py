@@ -13,7 +13,7 @@ def read_curves(file: Path, *, by: str = "step") -> dict[str, Curve]:
 
     Args:
         file: of rows with the columns `step` and `epoch`.
-        by: the column that says where a value belongs. Of several values at one place the last one counts:
+        by: the column with the position of a value. Of several values at one position the last one counts:
             a continued training may log an update again.
     """
     points: dict[str, dict[float, float]] = {}

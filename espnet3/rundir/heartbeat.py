@@ -1,4 +1,4 @@
-"""How far a task is: one small file, replaced every so often, that anybody may read."""
+"""Heartbeats: the progress of a task in one small file, replaced every few seconds."""
 
 import json
 import time
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 EVERY_S = 2.0
-"""Often enough for a bar that moves, seldom enough for a shared file system with a file for every rank."""
+"""Often enough for a progress bar, seldom enough for a shared file system with one file per rank."""
 
 
 class Heartbeat:
-    """Writes progress to `path`, at most every `every_s` seconds; with no path it writes nowhere.
+    """Writes progress to `path`, at most every `every_s` seconds; without a path it writes nothing.
 
-    Fields that readers know: `unit` ("utterance", "batch"), `done`, `total`, `epoch`, `max_epochs`,
+    Known fields: `unit` ("utterance", "batch"), `done`, `total`, `epoch`, `max_epochs`,
     `metrics` (a dict of floats), `utterances_per_s` (of all ranks), `eta_s` (seconds until the stage ends, or
     None), `memory` and `gpu_memory` (bytes). A field keeps its value until it is updated.
     """
@@ -24,17 +24,17 @@ class Heartbeat:
         self._written_at = float("-inf")
 
     def due(self) -> bool:
-        """Whether the next `update` would write: lets a caller spare the cost of its fields."""
+        """Whether the next `update` would write, so that a caller can avoid computing fields."""
         return self.path is not None and time.monotonic() - self._written_at >= self.every_s
 
     def update(self, *, force: bool = False, **fields: Any) -> None:
-        """Set `fields` and write the file when it is due, or at once with `force`."""
+        """Set `fields`, and write the file if it is due or with `force`."""
         self._fields.update(fields)
         if self.path is None or not (force or self.due()):
             return
         self._written_at = time.monotonic()
         temporary = self.path.with_name(f".{self.path.name}.tmp")
-        # Not fsynced: a heartbeat lost in a power cut is no loss, and every batch may write one.
+        # Not fsynced: losing a heartbeat in a power cut does no harm, and every batch may write one.
         try:
             temporary.write_text(json.dumps({"at": time.time(), **self._fields}))
             temporary.replace(self.path)

@@ -1,4 +1,4 @@
-"""Names inside a run directory, and which directory a stage fills."""
+"""Paths inside a run directory, and the directory of each stage."""
 
 from pathlib import Path
 from typing import Any
@@ -7,43 +7,42 @@ from espnet3.stage_table import STAGES, own_stages
 
 
 def stage_home(config: Any, stage: str) -> Path:
-    """The directory whose content `stage` makes, and which it must hold alone while it runs.
+    """The directory that `stage` fills, and which it must hold alone while it runs.
 
-    Data and statistics are shared by run directories; what training and validation make is the run
-    directory's own.
+    Run directories share data and statistics; training and validation fill the run directory itself.
     """
     return Path(config[STAGES[stage].directory]).resolve()
 
 
 def new_attempt(exp_dir: Path, stage: str) -> int:
-    """The number of the next attempt of `stage`: one more than the highest that left logs or a folder."""
+    """The number of the next attempt of `stage`: one more than the highest with logs or a folder."""
     names = [path.name.removeprefix("attempt-") for path in (exp_dir / "logs" / stage).glob("attempt-*")]
     names += [path.name.removeprefix(f"{stage}-") for path in (exp_dir / "attempts").glob(f"{stage}-*")]
     return max((int(name) for name in names if name.isdigit()), default=0) + 1
 
 
 def log_path(exp_dir: Path, stage: str, attempt: int, rank: int) -> Path:
-    """Where one task's output goes."""
+    """The log of one task."""
     return exp_dir / "logs" / stage / f"attempt-{attempt}" / f"rank-{rank}.log"
 
 
 def job_log(exp_dir: Path, stage: str, job_id: str) -> Path:
-    """What the batch process of a Slurm job prints, by the first stage that the job runs."""
+    """The log of the batch process of a Slurm job; `stage` is the first that the job runs."""
     return exp_dir / "logs" / stage / f"job-{job_id}.log"
 
 
 def attempt_dir(exp_dir: Path, stage: str, attempt: int) -> Path:
-    """Where one attempt's description, task states and heartbeats are."""
+    """The directory with one attempt's description, task states and heartbeats."""
     return exp_dir / "attempts" / f"{stage}-{attempt}"
 
 
 def jobs_dir(exp_dir: Path) -> Path:
-    """Where each job that was submitted to Slurm has a folder, by its name."""
+    """The directory with one folder per submitted job, by job name."""
     return exp_dir / "jobs"
 
 
 def heartbeat_path(attempt: Path, rank: int) -> Path:
-    """Where the progress of one task is."""
+    """The heartbeat file of one task."""
     return attempt / f"heartbeat-{rank}.json"
 
 

@@ -1,4 +1,4 @@
-"""Name a process so that it can be told later, also from another host, whether it still lives."""
+"""Names of processes by which it can be checked later, also from another host, whether they are alive."""
 
 import os
 import socket
@@ -10,13 +10,13 @@ from espnet3.slurm.own_job import own_slurm_job, running_start
 
 @dataclass(frozen=True)
 class ProcessName:
-    """A process by host, pid and start time: a pid alone may belong to another process by now."""
+    """A process by host, pid and start time: a pid alone may have been reused."""
 
     host: str
     pid: int
     started: str
     slurm_job: str = ""
-    """The Slurm job it belongs to, and which start of it: "123.0"; it can't outlive that."""
+    """Its Slurm job and the number of the job's start: "123.0"; it can't outlive that start."""
 
     @classmethod
     def of(cls, pid: int) -> "ProcessName":
@@ -34,7 +34,7 @@ class ProcessName:
         return self.host == socket.gethostname()
 
     def is_alive(self) -> bool:
-        """Whether it still runs; one of another host counts as alive unless its Slurm job has ended."""
+        """Whether it runs; one of another host counts as alive unless its Slurm job has ended."""
         if self.is_here:
             return _start_time(self.pid) == self.started
         if not self.slurm_job:
@@ -51,11 +51,11 @@ class ProcessName:
 
 
 def _start_time(pid: int) -> str | None:
-    """Boot of the machine and start of the process in clock ticks; None when it is gone or a zombie."""
+    """Boot id of the machine and start of the process in clock ticks; None if it is gone or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
-    fields = stat.rpartition(")")[2].split()  # the name in parentheses may hold blanks
+    fields = stat.rpartition(")")[2].split()  # the name in parentheses may contain blanks
     return None if fields[0] in "ZX" else f"{boot[:8]}-{fields[19]}"

@@ -12,7 +12,7 @@ PACKAGES = ("espnet3", "torch", "lightning", "hydra-core", "submitit", "numpy")
 
 
 def provenance(command: list[str], directory: Path) -> dict[str, Any]:
-    """What `run.json` holds; `directory` is one inside the working tree whose revision counts."""
+    """The content of `run.json`; `directory` is inside the git working tree whose revision is recorded."""
     return {
         "command": command,
         "started_at": time.strftime("%Y-%m-%d %H:%M:%S%z"),
@@ -27,19 +27,19 @@ def provenance(command: list[str], directory: Path) -> dict[str, Any]:
 
 
 def installed_versions() -> dict[str, str | None]:
-    """Versions of espnet3 and of what it stands on, which are not imported for that."""
+    """Versions of espnet3 and its main dependencies, without importing them."""
     return {name: _version(name) for name in PACKAGES}
 
 
 def git(directory: Path, *arguments: str) -> str | None:
-    """What git prints, without the last line end; None outside a working tree or without git."""
+    """The output of git, without the last line end; None outside a working tree or without git."""
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             ["git", "-C", str(directory), *arguments], capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.rstrip("\n")
+    return completed.stdout.rstrip("\n")
 
 
 def _version(package: str) -> str | None:

@@ -11,23 +11,23 @@ SPLITS = ("valid", "test")
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric of stage 3, and how a table shows it."""
+    """A metric of stage 3, and its format in a table."""
 
     name: str
-    """As in metrics.json."""
+    """The key in metrics.json."""
     title: str
     show: Callable[[float], str] = "{:.3f}".format
 
 
 def percent(value: float) -> str:
-    """A fraction, as 4.2 %."""
+    """A fraction as a percentage: "4.2 %"."""
     return f"{100 * value:.1f} %"
 
 
 def results_table(directories: Sequence[Path], measures: Sequence[Measure], *, mean: bool = False) -> str:
-    """A Markdown table of valid and test: a row for each run directory, perhaps one of their means.
+    """A Markdown table of valid and test metrics: a row for each run directory, with `mean` one of the means.
 
-    A measure that a run lacks, such as one of a package that was not installed, is left out.
+    A measure that a run lacks, such as one of a package that was not installed, is omitted.
     """
     runs = [_scores(directory) for directory in directories]
     shown = [m for m in measures if all(m.name in scores for run in runs for scores in run)]
@@ -47,19 +47,19 @@ def results_table(directories: Sequence[Path], measures: Sequence[Measure], *, m
 def print_results(exp: Path, measures: Sequence[Measure], *, mean: bool = False) -> None:
     """The table of the tags on the command line, whose run directories are in `exp`."""
     tags = sys.argv[1:]
-    there = ", ".join(sorted(path.parent.parent.name for path in exp.glob("*/validate/metrics.json")))
+    available = ", ".join(sorted(path.parent.parent.name for path in exp.glob("*/validate/metrics.json")))
     absent = [tag for tag in tags if not (exp / tag / "validate" / "metrics.json").is_file()]
     if absent or not tags:
-        wrong = (
+        problem = (
             f"{', '.join(absent)}: no results of stage 3"
             if absent
             else "which tags? results.py TAG [TAG ...]"
         )
-        sys.exit(f"{wrong}; there are: {there or 'none'}")
+        sys.exit(f"{problem}; there are: {available or 'none'}")
     print(results_table([exp / tag for tag in tags], measures, mean=mean))
 
 
 def _scores(directory: Path) -> list[dict[str, float]]:
-    """Of valid, then of test, whose scores are at the top."""
+    """The metrics of valid, then of test; the latter are at the top level."""
     metrics = json.loads((directory / "validate" / "metrics.json").read_text(encoding="utf-8"))
     return [metrics["valid"], metrics]

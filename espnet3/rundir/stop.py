@@ -1,7 +1,7 @@
-"""The request to stop: a flag that a signal handler sets and a stage looks at."""
+"""The request to stop: a flag that a signal handler sets and a stage checks."""
 
 TIME_LIMIT = "SIGUSR2"
-"""What `--signal` sends ahead of the time limit."""
+"""The signal that `sbatch --signal` sends ahead of the time limit."""
 
 
 class Stopped(Exception):

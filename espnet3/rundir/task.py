@@ -1,4 +1,4 @@
-"""What a stage function is given, and what it gives back."""
+"""The argument and the result of a stage function."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +28,12 @@ class Task:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a finished stage made."""
+    """The result of a finished stage."""
 
     summary: str
-    """In a few words, for the line at the end of the stage: "2,000 utterances"."""
+    """A few words for the line at the end of the stage: "2,000 utterances"."""
     where: Path
-    """The file or folder the user would open."""
+    """The main file or folder of the result."""
     outputs: list[Path] = field(default_factory=list)
     """Files that other stages or users need: when one is gone, the stage runs again."""
     inputs: list[Path] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What runs and jobs are doing, from their files and Slurm's queue: from any shell, whoever started them.
+"""The status of runs and jobs, from their files and Slurm's queue, in any shell.
 
 Only reads. Imports `outcomes`, `rundir`, `slurm`, `stages`, `terminal`; `launcher` and the layers above it
 may import it.

@@ -1,4 +1,4 @@
-"""Which run directories are meant: those that are named, those below, or all of the recipe we are in."""
+"""Find run directories: those named, those below a directory, or all of the current recipe."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,14 +7,14 @@ from espnet3.errors import UserError, short_path
 from espnet3.rundir.layout import is_run_dir
 
 _BELOW = ("*", "exp/*", "*/*", "*/exp/*", "*/*/exp/*", "egs/*/exp/*", "egs/*/*/exp/*")
-"""Where run directories lie below a sweep, a recipe, a corpus, egs/ and a clone."""
+"""Patterns of run directories below a sweep, a recipe, a corpus, egs/ and a clone."""
 
 
 def run_dirs(named: Sequence[Path]) -> list[Path]:
-    """The run directories that are `named` or lie below those that are; without any, those from here.
+    """The run directories among `named` or below them; without names, those of `runs_from_here`.
 
     Raises:
-        UserError: one of them is none, and has none below.
+        UserError: a path is no run directory and contains none.
     """
     if not named:
         return runs_from_here(Path.cwd())
@@ -30,26 +30,26 @@ def run_dirs(named: Sequence[Path]) -> list[Path]:
 
 
 def one_run_dir(path: Path) -> Path:
-    """`path`, which must be one run directory, or hold a single one.
+    """`path`, if it is a run directory, else the only run directory below it.
 
     Raises:
-        UserError: it is none, or there are several.
+        UserError: there is none, or several.
     """
     runs = run_dirs([path])
     if len(runs) > 1:
-        some = ", ".join(short_path(run) for run in runs[:3])
-        raise UserError(f"{path} holds {len(runs)} run directories: name one of them ({some}, …)")
+        examples = ", ".join(short_path(run) for run in runs[:3])
+        raise UserError(f"{path} holds {len(runs)} run directories: name one of them ({examples}, …)")
     return runs[0]
 
 
-def runs_from_here(here: Path) -> list[Path]:
-    """The runs of the recipe that `here` lies in, else those below, else those of the clone."""
-    for folder in (here, *here.parents):
+def runs_from_here(directory: Path) -> list[Path]:
+    """The runs of the recipe that contains `directory`, else those below it, else those of the clone."""
+    for folder in (directory, *directory.parents):
         if (folder / "conf" / "config.yaml").is_file():
             return runs_below(folder)
-    if found := runs_below(here):
-        return found
-    clone = next((folder for folder in here.parents if (folder / "egs").is_dir()), None)
+    if runs := runs_below(directory):
+        return runs
+    clone = next((folder for folder in directory.parents if (folder / "egs").is_dir()), None)
     return runs_below(clone) if clone else []
 
 

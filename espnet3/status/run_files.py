@@ -1,4 +1,4 @@
-"""A run as its directory shows it: for each stage the newest job or attempt, as plain data."""
+"""The files of a run: for each stage the newest job or attempt, as plain data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,45 +19,45 @@ from espnet3.stage_table import STAGES
 
 @dataclass(frozen=True)
 class JobFiles:
-    """A submitted job as its folder shows it."""
+    """The files of a submitted job."""
 
     job: SubmittedJob
     job_id: str = ""
-    """Slurm's; empty where nobody noted it."""
+    """Slurm's id; empty if it was never written."""
     result: AttemptResult | None = None
-    """What it wrote when it ended; None: it waits, runs, or was ended from outside."""
+    """None: it waits, runs, or was ended from outside."""
     has_log: bool = False
     """Whether its batch process has begun."""
     submitter_lives: bool | None = False
-    """Whether the command that submits it is still there; None: it can't be asked from here."""
+    """Whether the command that submits it is alive; None: unknown, as it is on another machine."""
 
     @property
     def comes_later(self) -> bool:
-        """Whether its element, when it runs, is still at others."""
+        """Whether its array element, if it runs, still executes earlier runs."""
         return self.job.runs > 1 and not self.has_log
 
 
 @dataclass(frozen=True)
 class StageFiles:
-    """The newest of what a run directory holds of one stage."""
+    """The newest files of one stage in a run directory."""
 
     stage: str
     job: JobFiles | None = None
-    """None: it ran here, or in an allocation of the user's."""
+    """None: it ran without a submitted job, on this machine or in the user's allocation."""
     attempt: Attempt | None = None
     tasks: Sequence[TaskState] = ()
     heartbeat: dict[str, Any] = field(default_factory=dict)
-    """Rank 0's."""
+    """Of rank 0."""
     record: Record | None = None
-    """Of the stages that fill the run directory itself."""
+    """Only of stages that fill the run directory itself."""
     launcher_lives: bool | None = False
-    """Whether the process that watches the attempt is there; None: it can't be asked from here."""
+    """Whether the process that follows the attempt is alive; None: unknown, as it is on another machine."""
     tasks_live: bool = False
-    """Whether one of its tasks is, on this machine."""
+    """Whether one of its tasks is alive on this machine."""
 
     @property
     def began_at(self) -> float:
-        """When it was started or written down, in seconds since the epoch."""
+        """When its job was described or its attempt started, in seconds since the epoch."""
         if self.job is not None:
             return self.job.job.written_at
         return self.attempt.begin.started_at if self.attempt else 0.0
@@ -65,37 +65,37 @@ class StageFiles:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run directory."""
+    """The files of a run directory."""
 
     exp_dir: Path
     stages: Sequence[StageFiles]
-    """In the order of the stages; those of which there is nothing are left out."""
+    """In the order of the stages, without stages that have no files."""
     chain: Sequence[JobFiles] = ()
-    """What was submitted together last, and what that waits for."""
+    """The last submitted chain, after the jobs that it waits for."""
     owner: ProcessName | None = None
-    """Who claims it, alive or not."""
+    """The process that claims the directory, alive or not."""
     owner_lives: bool | None = False
-    """None: it can't be asked from here."""
+    """None: unknown, as it is on another machine."""
 
 
 def read_run(exp_dir: Path) -> RunFiles:
-    """Everything that is told of a run, from its files and this machine's processes alone."""
+    """Read a run from its files and this machine's processes, without asking Slurm."""
     attempts = read_attempts(exp_dir)
     jobs = [_read_job(exp_dir, job, attempts) for job in read_jobs(exp_dir)]
     chain = last_chain(jobs)
     stages = [_read_stage(exp_dir, stage, jobs, attempts, chain) for stage in STAGES]
     owner = claim.owner(exp_dir)
     owner_lives = lives(owner) if owner else False
-    return RunFiles(exp_dir, [one for one in stages if one], chain, owner, owner_lives)
+    return RunFiles(exp_dir, [stage for stage in stages if stage], chain, owner, owner_lives)
 
 
 def read_run_of_job(exp_dir: Path, name: str, job_id: str = "") -> RunFiles:
-    """As `read_run`, of one job and those it waits for alone, be there newer ones.
+    """As `read_run`, but only of one job and those it waits for, even if there are newer ones.
 
     Args:
         exp_dir: the run directory.
-        name: of the job's folder.
-        job_id: Slurm's, if it is known.
+        name: name of the job's folder.
+        job_id: Slurm's id, if known.
     """
     attempts = read_attempts(exp_dir)
     by_name = {job.name: job for job in read_jobs(exp_dir)}
@@ -104,29 +104,29 @@ def read_run_of_job(exp_dir: Path, name: str, job_id: str = "") -> RunFiles:
         files = _read_job(exp_dir, by_name[name], attempts)
         jobs.insert(0, files if jobs or not job_id else replace(files, job_id=job_id))
         name = jobs[0].job.after
-    names = {one.job.name for one in jobs}
-    own = [one for one in attempts if one.begin.job in names]
-    stages = [_read_stage(exp_dir, stage, jobs, own, jobs) for stage in STAGES]
-    return RunFiles(exp_dir, [one for one in stages if one and one.job], jobs)
+    names = {job.job.name for job in jobs}
+    of_jobs = [attempt for attempt in attempts if attempt.begin.job in names]
+    stages = [_read_stage(exp_dir, stage, jobs, of_jobs, jobs) for stage in STAGES]
+    return RunFiles(exp_dir, [stage for stage in stages if stage and stage.job], jobs)
 
 
 def last_chain(jobs: Sequence[JobFiles]) -> list[JobFiles]:
-    """Of all jobs of a run, in the order they were submitted: the last chain, behind those it waits for."""
-    chain = [one for one in jobs if one.job.chain == jobs[-1].job.chain]
-    by_name = {one.job.name: one for one in jobs}
+    """The last chain of `jobs`, which are in order of submission, after the jobs that it waits for."""
+    chain = [job for job in jobs if job.job.chain == jobs[-1].job.chain]
+    by_name = {job.job.name: job for job in jobs}
     while chain and chain[0].job.after in by_name:
         chain.insert(0, by_name[chain[0].job.after])
     return chain
 
 
 def lives(process: ProcessName) -> bool | None:
-    """Whether a process is there; None when it is on another machine. Asks nobody but this one."""
+    """Whether a process is alive; None if it is on another machine. Does not ask Slurm."""
     return process.is_alive() if process.is_here else None
 
 
 def _read_job(exp_dir: Path, job: SubmittedJob, attempts: Sequence[Attempt]) -> JobFiles:
     folder = jobs_dir(exp_dir) / job.name
-    ids = [one.begin.slurm_job_id for one in attempts if one.begin.job == job.name]
+    ids = [attempt.begin.slurm_job_id for attempt in attempts if attempt.begin.job == job.name]
     job_id = read_job_id(folder) or next(iter(ids), "")
     return JobFiles(
         job,
@@ -144,12 +144,12 @@ def _read_stage(
     attempts: Sequence[Attempt],
     chain: Sequence[JobFiles],
 ) -> StageFiles | None:
-    own = [one for one in attempts if one.begin.stage == stage]
-    names = {one.begin.job for one in own}
-    # What an earlier chain never came to is no news: only what began, or belongs to the last chain.
+    of_stage = [attempt for attempt in attempts if attempt.begin.stage == stage]
+    names = {attempt.begin.job for attempt in of_stage}
+    # Jobs of earlier chains count only if they made an attempt.
     candidates: list[JobFiles | Attempt] = [
-        *(one for one in jobs if stage in one.job.stages and (one in chain or one.job.name in names)),
-        *([one for one in own if not one.begin.job][-1:]),
+        *(job for job in jobs if stage in job.job.stages and (job in chain or job.job.name in names)),
+        *([attempt for attempt in of_stage if not attempt.begin.job][-1:]),
     ]
     record = read_record(exp_dir, stage)
     if not candidates:
@@ -157,7 +157,7 @@ def _read_stage(
     newest = max(candidates, key=_began_at)
     job = newest if isinstance(newest, JobFiles) else None
     name = job.job.name if job else ""
-    attempt = next((one for one in reversed(own) if one.begin.job == name), None)
+    attempt = next((attempt for attempt in reversed(of_stage) if attempt.begin.job == name), None)
     tasks = attempt.states if attempt else []
     return StageFiles(
         stage,

@@ -1,4 +1,4 @@
-"""`espnet3 status`: how any number of runs are, once or again and again, as a table or as JSON."""
+"""`espnet3 status`: the status of any number of runs, once or continuously, as a table or as JSON."""
 
 import json
 import time
@@ -18,11 +18,11 @@ from espnet3.terminal.screen import Screen
 
 FILES_EVERY_S = 2.0
 QUEUE_EVERY_S = 10.0
-"""Many people watch many runs, and each look costs Slurm's controller something."""
+"""Every squeue call loads Slurm's controller."""
 
 
 def status(named: Sequence[Path], *, as_json: bool, screen: Screen) -> None:
-    """Print how the runs are, now.
+    """Print the current status of the runs.
 
     Raises:
         UserError: one of the directories is no run directory.
@@ -37,11 +37,11 @@ def status(named: Sequence[Path], *, as_json: bool, screen: Screen) -> None:
 
 
 def watch_status(named: Sequence[Path], screen: Screen) -> None:
-    """Show how the runs are, again and again, until Ctrl-C.
+    """Show the status of the runs continuously, until Ctrl-C.
 
     Raises:
         UserError: one of the directories is no run directory.
-        KeyboardInterrupt: it was ended.
+        KeyboardInterrupt: Ctrl-C.
     """
     run_dirs(named)
     queue, asked_at = QueueSnapshot(), float("-inf")
@@ -55,7 +55,7 @@ def watch_status(named: Sequence[Path], screen: Screen) -> None:
 
 
 def report(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float, width: int | None) -> list[Line]:
-    """The table, and what is to be said besides."""
+    """The table, and a line if Slurm does not answer."""
     statuses = [stage_statuses(run, queue, now) for run in runs]
     rows = [one for stages in statuses for one in (stages if len(runs) == 1 else brief(stages))]
     lines = table(rows, width) if rows else [[("there are no runs here", "")]]
@@ -65,12 +65,12 @@ def report(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float, width: in
 
 
 def brief(stages: Sequence[StageStatus]) -> list[StageStatus]:
-    """Of a run among others: the stages that are not done, or the last one."""
+    """The stages shown of one of several runs: those that are not done, or the last one."""
     return [one for one in stages if one.state != "done"] or list(stages[-1:])
 
 
 def document(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float) -> dict[str, Any]:
-    """Everything that is statuses, for a program."""
+    """All statuses as a JSON document."""
     return {
         "at": now,
         "slurm": {"asked": queue.asked, "problem": queue.problem or None},

@@ -1,4 +1,4 @@
-"""One look at Slurm for any number of runs: one squeue, and at most one sacct."""
+"""A snapshot of Slurm's jobs for any number of runs: one squeue call, and at most one of sacct."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,52 +12,52 @@ from espnet3.slurm.queue import SlurmJob, find_job, own_jobs
 
 @dataclass(frozen=True)
 class QueueSnapshot:
-    """What Slurm said of the user's jobs."""
+    """Slurm's state of the user's jobs."""
 
     jobs: tuple[SlurmJob, ...] = ()
-    """Those in the queue, and those that ended a short while ago."""
+    """From squeue: jobs in the queue, and jobs that ended recently."""
     past: Mapping[str, SlurmJob] = field(default_factory=dict)
-    """How others ended, by id, as far as Slurm's accounting says."""
+    """From sacct: earlier jobs by id."""
     asked: bool = False
     problem: str = ""
     """Why Slurm does not answer."""
 
     @property
     def answered(self) -> bool:
-        """Whether a job that is not found is really not there."""
+        """Whether Slurm answered, so that a job that is not index is not in the queue."""
         return self.asked and not self.problem
 
     def find(self, job_id: str, token: str = "") -> SlurmJob | None:
-        """The job by its id, or by the token that it carries, where nobody has noted the id."""
-        likely = self._by_id.get(job_id, []) if job_id else self._by_token.get(token, [])
-        return find_job(likely, job_id, token) or self.past.get(job_id)
+        """The job by its id, or by its token if its id is not known."""
+        candidates = self._by_id.get(job_id, []) if job_id else self._by_token.get(token, [])
+        return find_job(candidates, job_id, token) or self.past.get(job_id)
 
     @cached_property
     def _by_id(self) -> dict[str, list[SlurmJob]]:
-        """A sweep has thousands of jobs, each of which is asked for."""
-        found: dict[str, list[SlurmJob]] = {}
+        """An index: a sweep looks up thousands of jobs."""
+        index: dict[str, list[SlurmJob]] = {}
         for job in self.jobs:
-            found.setdefault(job.job_id, []).append(job)
-        return found
+            index.setdefault(job.job_id, []).append(job)
+        return index
 
     @cached_property
     def _by_token(self) -> dict[str, list[SlurmJob]]:
-        found: dict[str, list[SlurmJob]] = {}
+        index: dict[str, list[SlurmJob]] = {}
         for job in self.jobs:
-            found.setdefault(job.comment, []).append(job)
-        return found
+            index.setdefault(job.comment, []).append(job)
+        return index
 
 
 def query_queue(jobs_to_query: Iterable[tuple[str, str]]) -> QueueSnapshot:
-    """Ask Slurm for jobs, each known by its id or token; not at all when none is needed."""
-    wanted = list(jobs_to_query)
-    if not wanted:
+    """Ask Slurm for jobs, given as (id, token); without jobs Slurm is not asked."""
+    queried = list(jobs_to_query)
+    if not queried:
         return QueueSnapshot()
     try:
         jobs = tuple(own_jobs())
     except (SlurmAway, UserError) as error:
         return QueueSnapshot(asked=True, problem=str(error).split(":")[0])
     now = QueueSnapshot(jobs, asked=True)
-    past = past_jobs(job_id for job_id, token in wanted if job_id and not now.find(job_id, token))
-    # What sacct thinks to run and squeue does not know is gone.
+    past = past_jobs(job_id for job_id, token in queried if job_id and not now.find(job_id, token))
+    # A job that runs according to sacct but is not in squeue is gone.
     return QueueSnapshot(jobs, {i: job for i, job in past.items() if not job.in_queue}, asked=True)

@@ -1,4 +1,4 @@
-"""In which state each stage of a run is: a pure function of its files, Slurm's queue and the time."""
+"""The state of each stage of a run: a pure function of its files, Slurm's queue and the time."""
 
 import re
 from collections.abc import Sequence
@@ -20,22 +20,22 @@ _NEVER_STARTED = "DependencyNeverSatisfied"
 
 
 def jobs_to_query(runs: Sequence[RunFiles]) -> list[tuple[str, str]]:
-    """Jobs (id, token) whose state only Slurm knows."""
-    found = []
+    """The jobs, as (id, token), whose state only Slurm knows."""
+    to_query = []
     for run in runs:
         for stage in run.stages:
             if stage.job is not None:
                 if stage.job.result is None or may_restart(stage.job.result):
-                    found.append((stage.job.job_id, stage.job.job.token))
+                    to_query.append((stage.job.job_id, stage.job.job.token))
             elif stage.attempt and not stage.attempt.result and stage.attempt.begin.slurm_job_id:
-                found.append((stage.attempt.begin.slurm_job_id, ""))
+                to_query.append((stage.attempt.begin.slurm_job_id, ""))
         if run.owner and run.owner_lives is None and run.owner.slurm_job:
-            found.append((run.owner.slurm_job.partition(".")[0], ""))
-    return list(dict.fromkeys(found))
+            to_query.append((run.owner.slurm_job.partition(".")[0], ""))
+    return list(dict.fromkeys(to_query))
 
 
 def owner_is_at_work(run: RunFiles, queue: QueueSnapshot) -> bool:
-    """Whether the process that claims the run directory lives, as far as can be known from here."""
+    """Whether the process that claims the run directory is alive, as far as known on this machine."""
     if run.owner_lives is None and run.owner is not None and run.owner.slurm_job:
         slurm = queue.find(run.owner.slurm_job.partition(".")[0])
         return slurm.in_queue if slurm else not queue.answered
@@ -43,7 +43,7 @@ def owner_is_at_work(run: RunFiles, queue: QueueSnapshot) -> bool:
 
 
 def stage_statuses(run: RunFiles, queue: QueueSnapshot, now: float) -> list[StageStatus]:
-    """The state of every stage of `run` of which there is anything, in order."""
+    """The status of every stage of `run` that has files, in order."""
     statuses: list[StageStatus] = []
     of_job: dict[str, StageStatus] = {}
     """The last stage of each job."""
@@ -51,23 +51,23 @@ def stage_statuses(run: RunFiles, queue: QueueSnapshot, now: float) -> list[Stag
         job = stage.job.job if stage.job else None
         earlier = of_job.get(job.name) if job else None
         before = of_job.get(job.after) if job else None
-        one = _stage_status(run, stage, before, queue, now)
+        status = _stage_status(run, stage, before, queue, now)
         if earlier is not None and earlier.state != "done" and stage.attempt is None:
-            # One job runs both, and has not come so far.
+            # The same job runs both stages, and has not begun this one.
             if earlier.state in UNDER_WAY:
-                one = replace(one, state="queued", reason=f"after stage {STAGES[earlier.stage].number}")
+                status = replace(status, state="queued", reason=f"after stage {STAGES[earlier.stage].number}")
             elif earlier.state == "not started":
-                one = replace(one, state="not started", reason=earlier.reason)
+                status = replace(status, state="not started", reason=earlier.reason)
             else:
-                one = replace(one, state="blocked", reason=_after(earlier))
-        statuses.append(one)
+                status = replace(status, state="blocked", reason=_after(earlier))
+        statuses.append(status)
         if job:
-            of_job[job.name] = one
+            of_job[job.name] = status
     if statuses:
         return statuses
     if owner_is_at_work(run, queue):
         return [StageStatus(run.exp_dir, "", "running", str(run.owner))]
-    # A command died before it had described anything, or it is another user's.
+    # A command died before it described a job, or the files are another user's.
     return [StageStatus(run.exp_dir, "", "not started", "nothing to be read")]
 
 
@@ -83,8 +83,8 @@ def _stage_status(
     attempt = stage.attempt
     begin = attempt.begin if attempt else None
     ended_at = None if state == "running" else _ended_at(stage)
-    beat = stage.heartbeat
-    metrics = stage.record.metrics if state == "done" and stage.record else beat.get("metrics")
+    heartbeat = stage.heartbeat
+    metrics = stage.record.metrics if state == "done" and stage.record else heartbeat.get("metrics")
     return StageStatus(
         run=run.exp_dir,
         stage=stage.stage,
@@ -101,15 +101,15 @@ def _stage_status(
         started_at=begin.started_at if begin else None,
         ended_at=ended_at,
         elapsed_s=max(0.0, (ended_at or now) - begin.started_at) if begin else None,
-        epoch=beat.get("epoch"),
-        max_epochs=beat.get("max_epochs"),
-        unit=beat.get("unit", ""),
-        done=beat.get("done"),
-        total=beat.get("total"),
-        utterances_per_s=beat.get("utterances_per_s"),
+        epoch=heartbeat.get("epoch"),
+        max_epochs=heartbeat.get("max_epochs"),
+        unit=heartbeat.get("unit", ""),
+        done=heartbeat.get("done"),
+        total=heartbeat.get("total"),
+        utterances_per_s=heartbeat.get("utterances_per_s"),
         metrics=metrics or {},
-        eta_s=beat.get("eta_s") if state in AT_WORK else None,
-        heartbeat_age_s=max(0.0, now - beat["at"]) if state in AT_WORK and "at" in beat else None,
+        eta_s=heartbeat.get("eta_s") if state in AT_WORK else None,
+        heartbeat_age_s=max(0.0, now - heartbeat["at"]) if state in AT_WORK and "at" in heartbeat else None,
         log=stage.tasks[0].log if stage.tasks else "",
     )
 
@@ -133,16 +133,16 @@ def _of_job(
 
 
 def _is_final(job: JobFiles, slurm: SlurmJob | None) -> bool:
-    """Whether the result that a job wrote still counts: not once it waits in the queue to start again."""
-    if slurm is None or not slurm.in_queue or job.job.runs > 1:  # with others, it never begins again
+    """Whether the result that a job wrote still holds: not if it is queued again to restart."""
+    if slurm is None or not slurm.in_queue or job.job.runs > 1:  # a job with several runs never restarts
         return True
     return slurm.state in ("RUNNING", "COMPLETING") and not may_restart(job.result)
 
 
 def _over(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) -> tuple[State, str]:
-    """Of a job that Slurm says is over."""
+    """The state of a job that is over according to Slurm."""
     if slurm.state == "CANCELLED" and not _has_begun(stage):
-        # By a person, or by Slurm because what it waits for failed: then no name stands at the state.
+        # Cancelled by a user, or by Slurm because a job that it waits for failed.
         is_dependency = slurm.reason == _NEVER_STARTED or (not slurm.reason and _is_over(before))
         return ("blocked", _after(before)) if is_dependency else ("cancelled", "")
     result = job_result(stage.attempt, slurm)
@@ -154,7 +154,7 @@ def _over(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) -> tup
 def _unknown_to_slurm(
     stage: StageFiles, before: StageStatus | None, queue: QueueSnapshot
 ) -> tuple[State, str]:
-    """Of a job that Slurm has forgotten, or that it was not asked about."""
+    """The state of a job that Slurm no longer knows, or was not asked for."""
     job, attempt = stage.job, stage.attempt
     assert job is not None
     if attempt is None and not job.job_id:
@@ -169,7 +169,7 @@ def _unknown_to_slurm(
 
 
 def _has_begun(stage: StageFiles) -> bool:
-    """Whether the batch process of its job has, as far as its files say."""
+    """Whether the batch process of its job has begun, according to its files."""
     return stage.attempt is not None or (stage.job is not None and stage.job.has_log)
 
 
@@ -202,7 +202,7 @@ def _in_queue(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) ->
 
 
 def _of_attempt(run: RunFiles, stage: StageFiles, queue: QueueSnapshot) -> tuple[State, str]:
-    """Of a stage that runs here, or inside an allocation of the user's."""
+    """The state of a stage that runs on this machine, or inside the user's allocation."""
     attempt = stage.attempt
     if attempt is None:  # launcher=debug leaves no more than the stage's record
         if stage.record and stage.record.done:
@@ -226,8 +226,8 @@ def _ended_at(stage: StageFiles) -> float | None:
         return None
     if stage.attempt.result is not None:
         return stage.attempt.result.ended_at
-    seen = [task.ended_at or 0.0 for task in stage.tasks]
-    return max(*seen, float(stage.heartbeat.get("at", 0.0)), stage.attempt.begin.started_at)
+    task_ends = [task.ended_at or 0.0 for task in stage.tasks]
+    return max(*task_ends, float(stage.heartbeat.get("at", 0.0)), stage.attempt.begin.started_at)
 
 
 def _job_id(stage: StageFiles, slurm: SlurmJob | None) -> str:
@@ -239,12 +239,12 @@ def _job_id(stage: StageFiles, slurm: SlurmJob | None) -> str:
 
 
 def _is_over(before: StageStatus | None) -> bool:
-    """Whether what a job waits for ended, and not as done."""
+    """Whether the job that a job waits for is over and not done."""
     return before is not None and before.state in OVER_NOT_DONE
 
 
 def _after(before: StageStatus | None) -> str:
-    """Why a job never started: which stage was the first not to end as done."""
+    """Why a job never started: the first stage that did not end as done."""
     if before is None:
         return "what it waits for failed"
     if before.state == "blocked":
@@ -253,5 +253,5 @@ def _after(before: StageStatus | None) -> str:
 
 
 def _seconds(stamp: str) -> float:
-    """Slurm's local time "2026-11-24T15:01:25" in seconds since the epoch; 0 where it is none."""
+    """Slurm's local time "2026-11-24T15:01:25" in seconds since the epoch; 0 if it is not a time."""
     return datetime.fromisoformat(stamp).timestamp() if re.match(r"\d{4}-\d\d-\d\dT", stamp) else 0.0

@@ -1,4 +1,4 @@
-"""What is told of one stage of a run: the fields of `espnet3 status`, and the names of the states."""
+"""The status of one stage of a run: the fields of `espnet3 status`, and the names of the states."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +17,14 @@ State = Literal[
     "failed",
     "killed",
 ]
-"""not started: described, but never submitted. held: nobody lets it start, or it is suspended. blocked:
-what it waits for did not end as done. restarting: it has run, and starts again. stopped: it has saved, and
-is to be continued. killed: ended from outside, or by a signal, with no time to save."""
+"""not started: described, but never submitted. held: held or suspended in Slurm. blocked: a job that it
+waits for did not end as done. restarting: it has run, and will run again. stopped: it has saved, and can be
+continued. killed: ended from outside, or by a signal, without time to save."""
 AT_WORK: tuple[State, ...] = ("running", "restarting")
 UNDER_WAY: tuple[State, ...] = ("queued", "held", *AT_WORK)
 OVER_NOT_DONE: tuple[State, ...] = ("blocked", "stopped", "cancelled", "failed", "killed")
 SAVED = "saved"
-"""The reason of a stage that was cancelled and had the time to save."""
+"""The reason of a stage that was cancelled and had time to save."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class StageStatus:
     stage: str
     state: State
     reason: str = ""
-    """Slurm's, where it waits; else why it ended so."""
+    """Slurm's reason if it waits, else why it ended."""
     launcher: str = ""
     job: str = ""
     """The name of its folder in `jobs/`."""
@@ -43,7 +43,7 @@ class StageStatus:
     slurm_state: str = ""
     slurm_reason: str = ""
     expected_start: str = ""
-    """When Slurm thinks that it will start."""
+    """Slurm's estimate of the start time."""
     attempt: int | None = None
     nodes: list[str] = field(default_factory=list)
     started_at: float | None = None
@@ -62,4 +62,4 @@ class StageStatus:
     eta_s: float | None = None
     heartbeat_age_s: float | None = None
     log: str = ""
-    """What rank 0 prints."""
+    """The log of rank 0."""

@@ -1,4 +1,4 @@
-"""The table of `espnet3 status`: a pure function of what is statuses, and of the width there is."""
+"""The table of `espnet3 status`: a pure function of statuses and the terminal's width."""
 
 import math
 import os
@@ -11,7 +11,7 @@ from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, StageStatus
 from espnet3.terminal.screen import show
 
 Line = list[tuple[str, str]]
-"""Pieces of text, and how a terminal shows each (a style of rich, or nothing)."""
+"""Pieces of text, each with a rich style for terminals, or ""."""
 
 STYLES = {
     **{"done": "green", "running": "cyan", "restarting": "yellow", "held": "yellow", "stopped": "yellow"},
@@ -19,20 +19,20 @@ STYLES = {
 }
 _GAP = "  "
 _SHORT = 18
-"""A reason of so many characters stands beside the state; a longer one in a line of its own."""
+"""A reason of up to so many characters is shown beside the state; a longer one on its own line."""
 _SHORTEST_RUN = 12
-"""Characters of a run's name that a narrow terminal shows at least."""
+"""The least number of characters of a run's name in a narrow terminal."""
 
 
 def table(statuses: Sequence[StageStatus], width: int | None) -> list[Line]:
-    """The table as lines, one for each stage; what does not fit into `width` columns stands below it.
+    """The table as lines, one for each stage; columns that do not fit into `width` are shown below the row.
 
     Args:
-        statuses: of all runs; those of one run follow each other.
-        width: of the terminal; None: as wide as it must be.
+        statuses: of all runs, grouped by run.
+        width: of the terminal, in characters; None: unlimited.
     """
-    runs = [run for run, _ in groupby(one.run for one in statuses)]
-    head = [*([("run", lambda one: one.run.name)] if len(runs) > 1 else []), *_HEAD]
+    runs = [run for run, _ in groupby(status.run for status in statuses)]
+    head = [*([("run", lambda status: status.run.name)] if len(runs) > 1 else []), *_HEAD]
     wide = [*head, *_TAIL]
     for columns in (wide, head):
         cells = _cells(columns, statuses)
@@ -44,21 +44,21 @@ def table(statuses: Sequence[StageStatus], width: int | None) -> list[Line]:
         sizes[0] = min(sizes[0], max(_SHORTEST_RUN, sizes[0] - int(too_wide)))
     lines: list[Line] = [_line(cells[0], sizes, "bold")] if cells[0] else []
     heading = ""
-    for one, row in zip(statuses, cells[1:], strict=True):
-        where = _heading(one, several=len(runs) > 1)
+    for status, row in zip(statuses, cells[1:], strict=True):
+        where = _heading(status, several=len(runs) > 1)
         if where != heading:
             heading = where
             lines.insert(0, [(where, "bold")]) if len(lines) == 1 else lines.append([(where, "bold")])
-        lines.append(_line(row, sizes, STYLES.get(one.state, "")))
+        lines.append(_line(row, sizes, STYLES.get(status.state, "")))
         if columns is head:
-            lines += [[(f"{_GAP}{text}", "dim")] for text in _flow(one, width or 0)]
-        if len(one.reason) > _SHORT:
-            lines.append([(f"{_GAP}{one.reason}", STYLES.get(one.state, ""))])
+            lines += [[(f"{_GAP}{text}", "dim")] for text in _flow(status, width or 0)]
+        if len(status.reason) > _SHORT:
+            lines.append([(f"{_GAP}{status.reason}", STYLES.get(status.state, ""))])
     return lines
 
 
 def duration(seconds: float | None) -> str:
-    """In at most six characters: "9:05", "3h07m", "2d5h"; nothing for None."""
+    """`seconds` in at most six characters: "9:05", "3h07m", "2d5h"; empty for None."""
     if seconds is None:
         return ""
     whole = int(seconds)
@@ -70,7 +70,7 @@ def duration(seconds: float | None) -> str:
 
 
 def node_list(names: Sequence[str]) -> str:
-    """As Slurm writes it: "node[1-2,4]"."""
+    """Node names in Slurm's notation: "node[1-2,4]"."""
     parts = [re.fullmatch(r"(.*?)(\d+)", name) for name in names]
     if len(names) < 2 or not all(parts) or len({part[1] for part in parts if part}) > 1:
         return ",".join(names)
@@ -86,56 +86,60 @@ def node_list(names: Sequence[str]) -> str:
 
 
 def last_metric(metrics: dict[str, float]) -> tuple[str, str]:
-    """The one that says most, with its value: a loss, of the validation if there is one, else of the test."""
-    order = ["valid/loss", "train/loss"]
-    order += [name for split in ("test/", "valid/") for name in metrics if name.startswith(split)]
-    name = next((name for name in [*order, *metrics] if name in metrics), "")
+    """The metric shown, with its value: valid/loss, else train/loss, else one of test, else of valid."""
+    preferred = ["valid/loss", "train/loss"]
+    preferred += [name for split in ("test/", "valid/") for name in metrics if name.startswith(split)]
+    name = next((name for name in [*preferred, *metrics] if name in metrics), "")
     return (name, show(metrics[name])) if name else ("", "")
 
 
-def _epoch(one: StageStatus) -> str:
-    return "" if one.epoch is None else f"{one.epoch}/{one.max_epochs or '?'}"
+def _epoch(status: StageStatus) -> str:
+    return "" if status.epoch is None else f"{status.epoch}/{status.max_epochs or '?'}"
 
 
-def _progress(one: StageStatus) -> str:
-    if one.done is None or one.state == "done":
+def _progress(status: StageStatus) -> str:
+    if status.done is None or status.state == "done":
         return ""
-    return f"{one.unit} {one.done}/{one.total or '?'}".strip()
+    return f"{status.unit} {status.done}/{status.total or '?'}".strip()
 
 
-def _speed(one: StageStatus) -> str:
-    if one.state not in AT_WORK or not one.utterances_per_s:
+def _speed(status: StageStatus) -> str:
+    if status.state not in AT_WORK or not status.utterances_per_s:
         return ""
-    return f"{one.utterances_per_s:.0f}" if one.utterances_per_s >= 10 else f"{one.utterances_per_s:.1f}"
+    return (
+        f"{status.utterances_per_s:.0f}"
+        if status.utterances_per_s >= 10
+        else f"{status.utterances_per_s:.1f}"
+    )
 
 
-def _state(one: StageStatus) -> str:
-    return f"{one.state} ({one.reason})" if 0 < len(one.reason) <= _SHORT else one.state
+def _state(status: StageStatus) -> str:
+    return f"{status.state} ({status.reason})" if 0 < len(status.reason) <= _SHORT else status.state
 
 
 Column = tuple[str, Callable[[StageStatus], str]]
 _HEAD: list[Column] = [
-    ("stage", lambda one: one.stage),
-    ("job", lambda one: one.job_id),
+    ("stage", lambda status: status.stage),
+    ("job", lambda status: status.job_id),
     ("state", _state),
-    ("attempt", lambda one: str(one.attempt or "")),
-    ("elapsed", lambda one: duration(one.elapsed_s)),
-    ("beat", lambda one: duration(one.heartbeat_age_s)),
+    ("attempt", lambda status: str(status.attempt or "")),
+    ("elapsed", lambda status: duration(status.elapsed_s)),
+    ("beat", lambda status: duration(status.heartbeat_age_s)),
 ]
 _TAIL: list[Column] = [
-    ("nodes", lambda one: node_list(one.nodes)),
+    ("nodes", lambda status: node_list(status.nodes)),
     ("epoch", _epoch),
     ("progress", _progress),
     ("utt/s", _speed),
-    ("metric", lambda one: " ".join(last_metric(one.metrics)).strip()),
-    ("ETA", lambda one: duration(one.eta_s)),
+    ("metric", lambda status: " ".join(last_metric(status.metrics)).strip()),
+    ("ETA", lambda status: duration(status.eta_s)),
 ]
 
 
 def _cells(columns: Sequence[Column], statuses: Sequence[StageStatus]) -> list[list[str]]:
-    """The header's and each row's, without the columns that are empty for all."""
-    filled = [(name, value) for name, value in columns if any(value(one) for one in statuses)]
-    return [[name for name, _ in filled], *([value(one) for _, value in filled] for one in statuses)]
+    """The cells of the header and each row, without columns that are empty in all rows."""
+    filled = [(name, value) for name, value in columns if any(value(status) for status in statuses)]
+    return [[name for name, _ in filled], *([value(status) for _, value in filled] for status in statuses)]
 
 
 def _line(cells: Sequence[str], sizes: Sequence[int], style: str) -> Line:
@@ -145,22 +149,22 @@ def _line(cells: Sequence[str], sizes: Sequence[int], style: str) -> Line:
 
 
 def _cut(text: str, size: int) -> str:
-    """`text` without its middle where it is too long: names of trials differ at both ends."""
+    """`text` without its middle if it is too long: names of trials differ at both ends."""
     if len(text) <= size:
         return text
     return f"{text[: size // 2]}…{text[len(text) - (size - 1 - size // 2) :]}"
 
 
-def _heading(one: StageStatus, *, several: bool) -> str:
-    path = short_path(one.run.parent if several else one.run)
+def _heading(status: StageStatus, *, several: bool) -> str:
+    path = short_path(status.run.parent if several else status.run)
     return path + os.sep if several else path
 
 
-def _flow(one: StageStatus, width: int) -> list[str]:
-    """What a narrow terminal shows below the row: the columns of the tail, each with its name."""
-    if one.state not in (*AT_WORK, *OVER_NOT_DONE):
+def _flow(status: StageStatus, width: int) -> list[str]:
+    """The lines that a narrow terminal shows below the row: the columns of `_TAIL`, some with names."""
+    if status.state not in (*AT_WORK, *OVER_NOT_DONE):
         return []
-    values = {name: value(one) for name, value in _TAIL}
+    values = {name: value(status) for name, value in _TAIL}
     names = {"epoch": "epoch {}", "utt/s": "{} utt/s", "ETA": "ETA {}"}
     items = [names.get(name, "{}").format(value) for name, value in values.items() if value]
     if values["epoch"] and values["progress"]:

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from espnet3.errors import UserError, short_path
-from espnet3.launcher.cancel import LOOK_EVERY_S, ask_to_stop
+from espnet3.launcher.cancel import CHECK_EVERY_S, ask_to_stop
 from espnet3.launcher.submit.queued import find_queued
 from espnet3.rundir import claim
 from espnet3.rundir.records.background import process_at_work
@@ -49,7 +49,7 @@ def cancel_sweep(sweep: Path, screen: Screen, *, wait: bool) -> None:
         elif not alive:
             screen.line(f"{path}: nothing to cancel")
         while wait and ((process is not None and process.is_alive()) or (queued and _queued(sweep))):
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(CHECK_EVERY_S)
     except SlurmAway as error:
         raise UserError(f"Slurm does not answer, so no job was cancelled: {error}") from error
 
@@ -89,4 +89,7 @@ def _queued(sweep: Path) -> list[SlurmJob]:
         and job.comment.partition("[")[0] in tokens
         and (job.job_id.partition("_")[0] in ids or None in ids)
     ]
-    return [*array_jobs, *(job.seen for path in shared for job in find_queued(path, jobs) if job.seen)]
+    return [
+        *array_jobs,
+        *(job.queue_entry for path in shared for job in find_queued(path, jobs) if job.queue_entry),
+    ]

@@ -1,4 +1,4 @@
-"""What the person in front of the command sees: lines, a progress bar on a terminal, a table at the end."""
+"""Output of a command: lines, a progress bar on a terminal, a table of metrics."""
 
 import re
 import sys
@@ -18,14 +18,14 @@ STAMPED = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO )?")
 
 
 class Screen:
-    """Lines on standard output: plain and stamped with the time, unless it is a terminal."""
+    """Lines on standard output; unless it is a terminal, plain and with a time stamp."""
 
     def __init__(self) -> None:
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self.is_terminal = self.console.is_terminal
 
     def line(self, text: str) -> None:
-        """Print one line; one that a task has stamped already is not stamped again."""
+        """Print one line; a line with a time stamp gets no second one."""
         if self.is_terminal:
             self.console.print(folded(STAMPED.sub("", text), self.console.width), markup=False)
             return
@@ -33,7 +33,7 @@ class Screen:
         print(f"{stamp}{text}", flush=True)
 
     def styled(self, pieces: Sequence[tuple[str, str]]) -> None:
-        """Print one line of pieces of text, each with a style of rich for terminals; never stamped."""
+        """Print one line of pieces of text, each with a rich style for terminals; without time stamp."""
         if self.is_terminal:
             self.console.print(Text.assemble(*pieces))
         else:
@@ -41,7 +41,7 @@ class Screen:
 
     @contextmanager
     def redrawn(self) -> Iterator[Callable[[Sequence[Sequence[tuple[str, str]]]], None]]:
-        """A function that shows lines in place of those before; elsewhere than on a terminal after them."""
+        """A function that shows lines in place of the previous ones, or below them if not on a terminal."""
         if not self.is_terminal:
 
             def append(lines: Sequence[Sequence[tuple[str, str]]]) -> None:
@@ -77,10 +77,10 @@ class Screen:
 
 
 def folded(text: str, width: int) -> str:
-    """`text` in lines of at most `width` columns, of which those after the first are indented.
+    """`text` in lines of at most `width` columns, indented after the first.
 
-    Words stay whole, and so does what stands between backquotes: people copy paths and commands. A text that
-    is indented itself, as a line of a traceback, is left as it is.
+    Words and text between backquotes are not split: people copy paths and commands. An indented text, such
+    as a line of a traceback, stays as it is.
     """
     if len(text) <= width or text.startswith(" "):
         return text
@@ -100,7 +100,7 @@ def show(value: Any) -> str:
 
 
 class ProgressBar:
-    """One bar for one stage, fed with heartbeats; nothing where the screen is no terminal."""
+    """The progress bar of a stage, updated from heartbeats; shows nothing if the screen is no terminal."""
 
     def __init__(self, screen: Screen, title: str) -> None:
         self._progress = Progress(
@@ -124,11 +124,11 @@ class ProgressBar:
         self._progress.stop()
 
     def say(self, text: str) -> None:
-        """Show `text` in place of a position: what is waited for."""
+        """Show `text`, such as what the job waits for, in place of a position."""
         self._progress.update(self._bar, position=text[:40])
 
     def show(self, heartbeat: dict[str, Any]) -> None:
-        """Move the bar to where `heartbeat` (fields of rundir.heartbeat) says."""
+        """Move the bar to the position in `heartbeat` (fields of rundir.heartbeat)."""
         done, total = heartbeat.get("done", 0), heartbeat.get("total")
         self._progress.update(self._bar, completed=done, total=total, position=position(heartbeat))
 

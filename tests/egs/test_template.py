@@ -64,7 +64,7 @@ def test_one_line_of_a_manifest_runs_the_stages_behind_it_and_keeps_the_old_trai
     said = stages(output)
     assert said["prepare"].startswith("skipped")
     assert said["collect_stats"].startswith("runs again") and "train.jsonl changed" in said["collect_stats"]
-    assert said["train"].startswith("starts anew")
+    assert said["train"].startswith("starts from scratch")
     assert said["validate"] == "starts"  # what it had made went with the old training
     assert "95 train" in output
     assert (trained / "exp" / "default.old-1" / "checkpoints" / "last.ckpt").exists()

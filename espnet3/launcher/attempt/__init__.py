@@ -1,4 +1,4 @@
-"""One attempt of a stage, from the process that starts its tasks and watches them to their end.
+"""One attempt of a stage, in the process that starts its tasks and follows them until they end.
 
 Imports `planning`, `rank` and `start`; `batch`, `follow` and what commands call may import it.
 """

@@ -1,4 +1,4 @@
-"""Follow an attempt whose tasks this process has started: rank 0's log and progress, until all are gone."""
+"""Follow an attempt whose tasks this process has started: rank 0's log and progress, until all have ended."""
 
 import time
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from espnet3.errors import short_path
 from espnet3.launcher.start.tasks import RunningTasks
-from espnet3.outcomes.attempt import attempt_result, killed_ranks, missing_ranks, own_failure
+from espnet3.outcomes.attempt import attempt_result, failure_without_lost_peer, killed_ranks, missing_ranks
 from espnet3.rundir.files.json_file import from_plain
 from espnet3.rundir.files.log_tail import LogTail
 from espnet3.rundir.heartbeat import read_heartbeat
@@ -19,23 +19,23 @@ from espnet3.terminal.screen import ProgressBar, Screen
 
 POLL_S = 0.1
 STATES_EVERY_S = 0.5
-"""Between two looks at the ranks' states: a file of each, on a file system that many share."""
+"""How often the ranks' state files are read: one file per rank, on a shared file system."""
 PEER_GRACE_S = 4.5
 """How long the other ranks may take to notice that one has failed before they are ended."""
-HEARS_WITHIN_S = 30.0
-"""A rank that has not begun after so long is asked to stop nevertheless, which ends it."""
+ALL_BEGIN_WITHIN_S = 30.0
+"""How long a request to stop waits for all ranks to have begun; the signal kills one that has not."""
 
 
 def follow(
     tasks: RunningTasks, title: str, stop: StopFlag, screen: Screen, *, show_log: bool = True
 ) -> AttemptResult:
-    """Show `tasks` until they have ended, and say how; a `stop` that is set meanwhile is passed on once.
+    """Show `tasks` until they have ended, and return how; a `stop` that is set meanwhile is passed on once.
 
-    It waits for all ranks to have begun: one that does not hear yet would die of the signal, as if killed.
-    Every rank ends when one fails: at the latest after PEER_GRACE_S they are made to.
+    A stop is passed on when all ranks have begun: the signal would kill one that has no handler yet.
+    When one rank fails the others end too: after PEER_GRACE_S they are killed.
     """
     tail = LogTail(tasks.log) if show_log else None
-    asked, stop_at, failed_at, next_look = False, None, None, 0.0
+    stop_sent, stop_deadline, failed_at, next_check_at = False, None, None, 0.0
     ended: set[int] = set()
     with ProgressBar(screen, title) as bar:
         while tasks.is_running():
@@ -44,13 +44,14 @@ def follow(
                 bar.show(heartbeat)
             for line in tail.lines() if tail else ():
                 screen.line(line)
-            if stop.is_set() and not asked:
-                stop_at = stop_at or time.monotonic() + HEARS_WITHIN_S
-                if len(read_task_states(tasks.directory)) == tasks.world_size or time.monotonic() > stop_at:
-                    asked = True
+            if stop.is_set() and not stop_sent:
+                stop_deadline = stop_deadline or time.monotonic() + ALL_BEGIN_WITHIN_S
+                all_begun = len(read_task_states(tasks.directory)) == tasks.world_size
+                if all_begun or time.monotonic() > stop_deadline:
+                    stop_sent = True
                     tasks.ask_to_stop()
-            if failed_at is None and time.monotonic() >= next_look:
-                next_look = time.monotonic() + STATES_EVERY_S
+            if failed_at is None and time.monotonic() >= next_check_at:
+                next_check_at = time.monotonic() + STATES_EVERY_S
                 if tasks.lost_ranks() or any_failed(tasks.directory, tasks.world_size):
                     failed_at = time.monotonic()
             if failed_at is not None and time.monotonic() - failed_at > PEER_GRACE_S:
@@ -66,7 +67,7 @@ def follow(
 
 
 def any_failed(directory: Path, world_size: int) -> bool:
-    """Whether a rank of several has failed or was killed while others may wait for it."""
+    """Whether one of several ranks has failed or was killed, so that others may wait for it."""
     if world_size == 1:
         return False
     return any(
@@ -83,8 +84,8 @@ def any_failed(directory: Path, world_size: int) -> bool:
 def cause_lines(
     tasks: RunningTasks, states: list[TaskState], result: AttemptResult, ended: set[int], *, show_log: bool
 ) -> Iterator[str]:
-    """Why an attempt ended so: what rank 0's log, if that is shown, does not say itself."""
-    failure = own_failure(states)
+    """Lines that say why an attempt ended, as far as the log of rank 0, if shown, does not say it."""
+    failure = failure_without_lost_peer(states)
     if failure is not None:
         if failure.rank > 0 or not show_log:
             yield f"rank {failure.rank} failed first, see {short_path(failure.log)}: {failure.message}"

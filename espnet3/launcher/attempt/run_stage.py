@@ -1,4 +1,4 @@
-"""One stage in this process's hands: decide, describe, start its tasks, follow them, and write the result."""
+"""Run one stage: decide whether it must run, start its tasks, follow them, and write the result."""
 
 import shutil
 import time
@@ -42,33 +42,33 @@ KEPT_IN_PLACE = ("claim", "logs", "attempts", "jobs")
 
 
 StartStep = Callable[[Job, Path, Path, Begin], RunningTasks]
-"""Starts the tasks of an attempt in an allocation: job, run directory, the attempt's, and how it begins."""
+"""Starts the tasks of an attempt in an allocation: (job, run directory, attempt's directory, begin)."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How stages are run: what differs between a command on the screen and a job on a node."""
+    """How stages are run: what differs between a command in a terminal and a job on a node."""
 
     screen: Screen
     command: list[str]
-    """What the user had typed."""
+    """The user's command line."""
     force: bool = False
     job: str = ""
-    """Name of the submitted job that this is, if it is one."""
+    """Name of the submitted job that runs the stages; empty if none does."""
     interrupts: Callable[[], StopSignals] = StopSignals
     restarts: Callable[[Job, AttemptResult, str], bool] = lambda job, result, progress: False
-    """Whether the job starts again after such a result; the text is `progress_mark` from before it."""
+    """Whether the job restarts after this result; the text is `progress_mark` from before the attempt."""
     start_step: StartStep = start_step
     stop_at: float | None = None
     """See `Begin.stop_at`."""
     stop_within_s: float = 0.0
     """See `Begin.stop_within_s`."""
     show_log: bool = True
-    """Whether what rank 0 prints is shown."""
+    """Whether the log of rank 0 is shown."""
 
 
 def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> AttemptResult | None:
-    """Run one stage, or skip it, with a line at its start and end.
+    """Run one stage, or skip it, and print a line at its start and end.
 
     Returns:
         How it ended; None after a second Ctrl-C.
@@ -79,8 +79,8 @@ def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> AttemptR
     if decision.action == "skip" and record is not None:
         say_skipped(job.stage, record, screen)
         return AttemptResult("done", "skipped")
-    _say_why(name, decision, screen)
-    if decision.action == "anew":
+    _print_decision(name, decision, screen)
+    if decision.action == "from_scratch":
         screen.line(f"{name}: the old training is now in {short_path(move_aside(home))}")
     exp_dir = Path(config.exp_dir)
     for folder in (exp_dir, exp_dir / "stages", exp_dir / "csv", *attempt_dirs(exp_dir)):
@@ -113,13 +113,13 @@ def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> AttemptR
 
 
 def say_skipped(stage: str, record: Record | None, screen: Screen) -> None:
-    """Say that there is nothing to do for a stage, and what it has made."""
+    """Print that a stage is skipped, and the summary of its result."""
     summary = record.summary if record else ""
     screen.line(f"{label(stage)}: skipped, unchanged since it was done: {summary}")
 
 
 def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions) -> AttemptResult | None:
-    """Start the tasks as `job.launcher` says, follow them, and write down how it began and ended."""
+    """Start the tasks with `job.launcher`, follow them, and write `begin.json` and `end.json`."""
     exp_dir, home = Path(config.exp_dir), stage_home(config, job.stage)
     directory = attempt_dir(exp_dir, job.stage, number)
     in_step = job.launcher in ("slurm", "allocation")
@@ -175,18 +175,18 @@ def _in_this_process(job: Job, config: DictConfig) -> AttemptResult:
     from espnet3.rundir.task import Task
 
     task = Task.single(job.stage)
-    install_stop_signals(task.stop, insistent=True)
+    install_stop_signals(task.stop, second_signal_raises=True)
     configure_logging(rank=0)
     state = run_stage(config, task, TaskState(rank=0, process={}, log=""))
     return attempt_result([state], world_size=1)
 
 
 def start_record(job: Job, config: DictConfig, decision: Decision, command: list[str]) -> None:
-    """Before a stage starts: what it is made from, and for a training its configuration and origin."""
+    """Write the record of a stage that starts; of a training also its configuration and provenance."""
     home = stage_home(config, job.stage)
     record = new_record(config, job.stage)
     if decision.action == "continue":
-        # A finished training that is asked for more is unfinished again; what it read stays known.
+        # A finished training that is extended is unfinished again; the files it has read stay recorded.
         old = read_record(home, job.stage)
         record.files = (old.files if old else {}) | record.files
     write_record(home, job.stage, record)
@@ -195,14 +195,18 @@ def start_record(job: Job, config: DictConfig, decision: Decision, command: list
         write_json(home / "run.json", with_format(provenance(command, Path(config.recipe_dir))))
 
 
-def _say_why(name: str, decision: Decision, screen: Screen) -> None:
+def _print_decision(name: str, decision: Decision, screen: Screen) -> None:
     reason = f": {decision.reason}" if decision.reason else ""
-    verb = {"run": "runs again" if reason else "starts", "continue": "continues", "anew": "starts anew"}
+    verb = {
+        "run": "runs again" if reason else "starts",
+        "continue": "continues",
+        "from_scratch": "starts from scratch",
+    }
     screen.line(f"{name} {verb[decision.action]}{reason}")
 
 
 def move_aside(exp_dir: Path) -> Path:
-    """Move an old training out of `exp_dir` into a new folder beside it, and return that."""
+    """Move an old training out of `exp_dir` into a new folder beside it; returns that folder."""
     number = 1
     while (old := exp_dir.with_name(f"{exp_dir.name}.old-{number}")).exists():
         number += 1

@@ -1,7 +1,7 @@
-"""Run stages one after the other, here or in the allocation we are in, until one does not end as done."""
+"""Run stages one after the other, on this machine or in its allocation, until one does not end as done."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -19,7 +19,7 @@ from espnet3.terminal.screen import Screen
 
 
 def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> None:
-    """What can be known before anything is started.
+    """Check inputs and configuration before anything is started.
 
     Raises:
         UserError: a missing input, or a training with another configuration.
@@ -34,7 +34,7 @@ def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> Non
 
 
 def run_in_turn(jobs: Sequence[Job], config: DictConfig, run_options: RunOptions) -> AttemptResult | None:
-    """Run `jobs` in order until one does not end as done, while the caller holds the run directory.
+    """Run `jobs` in order until one does not end as done; the caller holds the run directory.
 
     Returns:
         How the last one ended; None after a second Ctrl-C.
@@ -43,7 +43,7 @@ def run_in_turn(jobs: Sequence[Job], config: DictConfig, run_options: RunOptions
     result: AttemptResult | None = AttemptResult("done")
     for job in jobs:
         home = stage_home(config, job.stage)
-        with hold_directory(home, run_options.screen, wait=True) if home != exp_dir else _nothing():
+        with hold_directory(home, run_options.screen, wait=True) if home != exp_dir else nullcontext():
             result = run_stage(job, config, run_options)
         if result is None or result.outcome != "done":
             return result
@@ -51,12 +51,7 @@ def run_in_turn(jobs: Sequence[Job], config: DictConfig, run_options: RunOptions
 
 
 def show_metrics(exp_dir: Path, home: Path, stage: str, screen: Screen) -> None:
-    """What `stage`, which fills the directory `home`, has measured."""
+    """Print the metrics of `stage`, whose directory is `home`."""
     record = read_record(home, stage)
     if record is not None and record.metrics:
         screen.metrics(f"metrics of {short_path(exp_dir)}", record.metrics)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

@@ -1,4 +1,4 @@
-"""The batch process of a submitted job, on its first node: runs the stage there and decides what follows."""
+"""The batch process of a submitted job, on its first node: runs the stages and decides on a restart."""
 
 import os
 import sys
@@ -43,33 +43,33 @@ from espnet3.slurm.own_job import own_slurm_job_id, requeue, stop_at, wait_for_s
 from espnet3.terminal.screen import Screen
 
 STOP_MARGIN_S = 15.0
-"""A task that was asked to stop ahead of the time limit ends itself so long before it."""
+"""How long before the time limit a task that was asked to stop exits, saved or not."""
 
 
 def main(folder: str) -> int:
-    """Run the job described in `folder`; returns the job's exit code, or does not, when it starts again."""
+    """Run the job described in `folder`; returns its exit code, or never returns when it is requeued."""
     screen = Screen()
     return leave(Path(folder), run_job(Path(folder), screen), screen)
 
 
 def run_job(folder: Path, screen: Screen, start_step: StartStep = start_step) -> RestartDecision:
-    """Run the job that `folder` describes; its result is written there, unless it waits or starts again."""
+    """Run the job that `folder` describes; writes its result there, unless it waits or is requeued."""
     try:
         decision = _run_job(folder, screen, start_step)
     except UserError as error:
         screen.line(str(error))
         decision = RestartDecision(failed_result(error))
     if decision.result is not None and decision.after == "exit":
-        with suppress(OSError):  # the disk may be full, which is no new outcome
+        with suppress(OSError):  # a full disk does not change the outcome
             write_job_result(folder, decision.result)
     return decision
 
 
 def leave(folder: Path, decision: RestartDecision, screen: Screen) -> int:
-    """Exit, wait or requeue the job in `folder`; returns this process's exit code, if Slurm lets it end."""
+    """Exit, wait or requeue the job in `folder`; returns this process's exit code unless Slurm ends it."""
     job_id = own_slurm_job_id()
     if decision.after == "wait":
-        # Slurm knows whether it was cancelled or preempted: no result is written into the job's folder.
+        # Slurm knows whether the job was cancelled or preempted: no result is written.
         screen.line("waiting for Slurm to end this job")
         if not wait_for_slurm(job_id):
             decision = decide_unended(decision)
@@ -93,35 +93,35 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         UserError: the folder can't be trusted, or the stage can't run.
     """
     check_private(folder)
-    described = read_job(folder)
-    assert described is not None, f"{folder} describes no job"
+    submitted = read_job(folder)
+    assert submitted is not None, f"{folder} describes no job"
     config = read_config(folder / CONFIG)
     job_id = own_slurm_job_id()
-    if other := duplicate_of(folder, job_id):
-        screen.line(f"ends: {folder.name} was submitted twice, and is job {other}")
+    if other_id := duplicate_of(folder, job_id):
+        screen.line(f"ends: {folder.name} was submitted twice, and is job {other_id}")
         return RestartDecision(None)
     write_job_result(folder, None)
-    os.environ["ESPNET3_JOB"] = described.name  # commands inside know that this allocation is a job of ours
-    jobs = plan(config, described.stages)
+    os.environ["ESPNET3_JOB"] = submitted.name  # marks the allocation for commands inside
+    jobs = plan(config, submitted.stages)
     main = main_job(jobs)
-    earlier = _earlier(config, described)
+    earlier = _earlier(config, submitted)
     without_progress = attempts_without_progress(
         earlier, _progress(config, earlier), _preempted(job_id, earlier)
     )
-    given_up = result_without_progress(
-        main.stage, without_progress=without_progress, max_restarts=described.max_restarts
+    final_result = result_without_progress(
+        main.stage, without_progress=without_progress, max_restarts=submitted.max_restarts
     )
-    if given_up is not None:
-        screen.line(f"not started again: {given_up.reason}")
-        return RestartDecision(given_up)
+    if final_result is not None:
+        screen.line(f"not started again: {final_result.reason}")
+        return RestartDecision(final_result)
     decisions: list[RestartDecision] = []
     run_options = RunOptions(
         screen=screen,
-        command=described.command,
-        force=described.force and not earlier,
-        job=described.name,
-        interrupts=partial(StopSignals, insistent=False),
-        restarts=partial(_restarts, config, described, decisions, screen),
+        command=submitted.command,
+        force=submitted.force and not earlier,
+        job=submitted.name,
+        interrupts=partial(StopSignals, second_ctrl_c_raises=False),
+        restarts=partial(_restarts, config, submitted, decisions, screen),
         start_step=start_step,
         stop_at=stop_at(main.resources.signal_delay_s),
         stop_within_s=max(5.0, main.resources.signal_delay_s - STOP_MARGIN_S),
@@ -135,21 +135,21 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
 
 def _restarts(
     config: DictConfig,
-    described: SubmittedJob,
+    submitted: SubmittedJob,
     decisions: list[RestartDecision],
     screen: Screen,
     job: Job,
     result: AttemptResult,
     progress_before: str,
 ) -> bool:
-    """Decide what follows on the result of an attempt, and say so."""
+    """Decide whether the job restarts after the result of an attempt, and print it."""
     progress = progress_mark(stage_home(config, job.stage))
-    earlier = _earlier(config, described)[:-1]
+    earlier = _earlier(config, submitted)[:-1]
     without_progress = 0
     if progress == progress_before:
         job_id = own_slurm_job_id()
         without_progress = 1 + attempts_without_progress(earlier, progress, _preempted(job_id, earlier))
-    decision = decide_restart(result, without_progress=without_progress, max_restarts=described.max_restarts)
+    decision = decide_restart(result, without_progress=without_progress, max_restarts=submitted.max_restarts)
     decisions.append(decision)
     if decision.after == "requeue":
         screen.line(f"starts again: {decision.reason}")
@@ -158,20 +158,20 @@ def _restarts(
     return decision.after == "requeue"
 
 
-def _earlier(config: DictConfig, described: SubmittedJob) -> list[Attempt]:
+def _earlier(config: DictConfig, submitted: SubmittedJob) -> list[Attempt]:
     attempts = read_attempts(Path(config.exp_dir))
-    return [attempt for attempt in attempts if attempt.begin.job == described.name]
+    return [attempt for attempt in attempts if attempt.begin.job == submitted.name]
 
 
 def _progress(config: DictConfig, attempts: list[Attempt]) -> str:
-    """`progress_mark` of now, where the last of `attempts` made its own."""
+    """The current `progress_mark` of the stage of the last of `attempts`."""
     return progress_mark(stage_home(config, attempts[-1].begin.stage)) if attempts else ""
 
 
 def _preempted(job_id: str, attempts: list[Attempt]) -> list[int]:
-    """Numbers of those attempts that Slurm preempted, as far as can be known; it is asked if need be."""
-    perhaps = perhaps_preempted(attempts)
-    return preempted_attempts(perhaps, states_by_start(job_id)) if perhaps else []
+    """Numbers of the attempts that Slurm preempted, as far as known; asks Slurm only if needed."""
+    candidates = perhaps_preempted(attempts)
+    return preempted_attempts(candidates, states_by_start(job_id)) if candidates else []
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FILES_EVERY_S = 0.2
 QUEUE_EVERY_S = (1.0, 5.0)
-"""At first, and later: many people watch many jobs, and each look costs Slurm's controller something."""
+"""In the first minute, and later: every squeue call loads Slurm's controller."""
 
 
 DETACHED_BY_CTRL_C = 130
@@ -59,26 +59,26 @@ def watch(
 def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since: int) -> AttemptResult:
     """Show one job until it is over."""
     stage, job_id = job.stage, job.job_id
-    driver = LogTail(job_log(exp_dir, stage, job_id))
-    ranks: dict[int, LogTail] = {}
-    attempts = JobsAttempts(exp_dir, job.name, stage)
-    queue = QueueView(job_id)
+    batch_log = LogTail(job_log(exp_dir, stage, job_id))
+    rank_logs: dict[int, LogTail] = {}
+    attempts = JobAttempts(exp_dir, job.name, stage)
+    queue = QueuePoller(job_id)
     shown_before = ""
     with ProgressBar(screen, label(stage)) as bar:
         while True:
-            shown_now, last = attempts.look(), attempts.last
-            state = queue.look(at_once=bool(last and last.result and not last.result.restarts))
+            shown_attempts, last = attempts.read(), attempts.last
+            state = queue.poll(at_once=bool(last and last.result and not last.result.restarts))
             shown = state.state if state else "unknown to Slurm"
             if shown != shown_before and (state is None or state.in_queue) and shown != "COMPLETING":
                 shown_before = shown
                 why = f" ({state.reason})" if state and state.reason and state.state == "PENDING" else ""
                 screen.line(f"{label(stage)}: job {job_id} {shown}{why}")
-            for attempt in shown_now:
+            for attempt in shown_attempts:
                 number = attempt.begin.number
-                tail = ranks.setdefault(number, LogTail(log_path(exp_dir, stage, number, rank)))
+                tail = rank_logs.setdefault(number, LogTail(log_path(exp_dir, stage, number, rank)))
                 for line in tail.lines() if number >= since else ():
                     screen.line(line)
-            for line in driver.lines():
+            for line in batch_log.lines():
                 screen.line(line)
             is_over = state is None or not state.in_queue
             if is_over and not may_come_back(last.result if last else None, state, time.time()):
@@ -86,42 +86,42 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
             if state is not None:
                 _show_progress(bar, screen, state, last)
             time.sleep(FILES_EVERY_S)
-    for line in [*driver.lines(), *driver.rest()]:
+    for line in [*batch_log.lines(), *batch_log.rest()]:
         screen.line(line)
-    result = job_result(last, state, last.states if last else (), has_log=driver.path.exists())
+    result = job_result(last, state, last.states if last else (), has_log=batch_log.path.exists())
     if result.outcome != "done":
         screen.line(f"{label(stage)}: job {job_id} {result.reason or result.outcome}")
     return result
 
 
-class JobsAttempts:
-    """The attempts of one job; those that have ended, and those of other jobs, are read only once."""
+class JobAttempts:
+    """The attempts of one job; an attempt that has ended, or belongs to another job, is read only once."""
 
     def __init__(self, exp_dir: Path, job: str, stage: str) -> None:
         self._exp_dir, self._job, self._stage = exp_dir, job, stage
         self._over: set[Path] = set()
         self.last: Attempt | None = None
-        """The newest one."""
+        """The newest attempt."""
 
-    def look(self) -> list[Attempt]:
-        """Those that may have printed something since the look before, in the order they began."""
-        found = []
+    def read(self) -> list[Attempt]:
+        """The attempts that may have printed something since the previous call, in the order they began."""
+        attempts = []
         for path in attempt_dirs(self._exp_dir, self._stage):
             attempt = None if path in self._over else read_attempt(path)
             if attempt is None:
                 continue
-            is_own = attempt.begin.job == self._job
-            if attempt.result is not None or not is_own:
+            of_this_job = attempt.begin.job == self._job
+            if attempt.result is not None or not of_this_job:
                 self._over.add(path)
-            if is_own:
-                found.append(attempt)
-        found.sort(key=lambda attempt: attempt.begin.number)
-        self.last = found[-1] if found else self.last
-        return found or [one for one in (self.last,) if one]
+            if of_this_job:
+                attempts.append(attempt)
+        attempts.sort(key=lambda attempt: attempt.begin.number)
+        self.last = attempts[-1] if attempts else self.last
+        return attempts or [attempt for attempt in (self.last,) if attempt]
 
 
-class QueueView:
-    """What Slurm has of one job, asked for every few seconds; its last answer is kept while it is away."""
+class QueuePoller:
+    """Polls Slurm for one job every few seconds; keeps the last answer while Slurm does not answer."""
 
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
@@ -129,8 +129,8 @@ class QueueView:
         self._next_at = 0.0
         self._began = time.monotonic()
 
-    def look(self, *, at_once: bool = False) -> SlurmJob | None:
-        """The job as it was at the last look; None when Slurm knows nothing of it any more."""
+    def poll(self, *, at_once: bool = False) -> SlurmJob | None:
+        """The job at the last squeue call; None when Slurm no longer knows it."""
         first, later = QUEUE_EVERY_S
         now = time.monotonic()
         if now < self._next_at and not (at_once and now > self._next_at - later + first):
@@ -147,11 +147,11 @@ class QueueView:
 
 
 def _show_progress(bar: ProgressBar, screen: Screen, state: SlurmJob, attempt: Attempt | None) -> None:
-    """Move the bar, where one is seen, to where rank 0 says it is, or say what the job waits for."""
+    """Move the progress bar, on a terminal, to rank 0's position, or show what the job waits for."""
     if not screen.is_terminal:
         return
-    is_at_work = attempt is not None and state.state == "RUNNING"
-    heartbeat = read_heartbeat(heartbeat_path(attempt.directory, 0)) if attempt and is_at_work else None
+    is_running = attempt is not None and state.state == "RUNNING"
+    heartbeat = read_heartbeat(heartbeat_path(attempt.directory, 0)) if attempt and is_running else None
     if heartbeat:
         bar.show(heartbeat)
     else:
@@ -159,16 +159,16 @@ def _show_progress(bar: ProgressBar, screen: Screen, state: SlurmJob, attempt: A
 
 
 def detached(chain: "Sequence[JobHandle]", exp_dir: Path, screen: Screen) -> int:
-    """Say, after Ctrl-C, that the jobs go on, and how to come back to them; returns the exit code."""
+    """Print, after Ctrl-C, that the jobs go on, and how to follow them again; returns the exit code."""
     screen.line("detached: the jobs go on")
-    tell_how_to_follow(chain, exp_dir, screen)
+    print_how_to_follow(chain, exp_dir, screen)
     return DETACHED_BY_CTRL_C
 
 
-def tell_how_to_follow(chain: "Sequence[JobHandle]", exp_dir: Path, screen: Screen) -> None:
-    """Say what is queued and how to come back to it."""
+def print_how_to_follow(chain: "Sequence[JobHandle]", exp_dir: Path, screen: Screen) -> None:
+    """Print which jobs are queued and how to follow them."""
     where = short_path(exp_dir)
-    jobs = ", ".join(f"{one.job_id} ({one.stage})" for one in chain)
+    jobs = ", ".join(f"{job.job_id} ({job.stage})" for job in chain)
     screen.line(f"queued: {jobs}")
     screen.line(
         f"follow: espnet3 logs -f {where}    look: espnet3 status {where}    end: espnet3 cancel {where}"

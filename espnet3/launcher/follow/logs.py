@@ -1,4 +1,4 @@
-"""`espnet3 logs`: what a run printed, a failure first; or what it prints, until it is over."""
+"""`espnet3 logs`: print the log of a run, a failure first; or follow it until the run is over."""
 
 import sys
 import time
@@ -34,26 +34,28 @@ def print_logs(exp_dir: Path, stage: str | None, rank: int, number: int | None) 
         UserError: there is no such attempt or rank.
     """
     attempts = _attempts(exp_dir, stage, number)
-    statuses = [one for one in read_run_status(exp_dir).statuses if stage in (None, one.stage)]
+    statuses = [status for status in read_run_status(exp_dir).statuses if stage in (None, status.stage)]
     if not attempts and not statuses:
         what = f" of {label(stage)}" if stage else ""
         raise UserError(f"{short_path(exp_dir)}: nothing{what} has run")
     if attempts:
         shown = attempts[-1]
-        state = next((one for one in statuses if one.attempt == shown.begin.number), None)
-        for line in log_lines(exp_dir, shown, rank, is_over=state is None or state.state not in UNDER_WAY):
+        current = next((status for status in statuses if status.attempt == shown.begin.number), None)
+        is_over = current is None or current.state not in UNDER_WAY
+        for line in log_lines(exp_dir, shown, rank, is_over=is_over):
             print(line)
         sys.stdout.flush()
-    for one in statuses:
-        if one.attempt is None and one.state != "done":
-            print(f"{described(one)}; it has no log{' yet' * (one.state in UNDER_WAY)}", file=sys.stderr)
+    for status in statuses:
+        if status.attempt is None and status.state != "done":
+            yet = " yet" * (status.state in UNDER_WAY)
+            print(f"{status_line(status)}; it has no log{yet}", file=sys.stderr)
 
 
 def follow_logs(exp_dir: Path, stage: str | None, rank: int, screen: Screen) -> int:
-    """Show what a run prints, over restarts and stages, until nothing of it is under way.
+    """Show the logs of a run, across restarts and stages, until none of its stages is under way.
 
     Returns:
-        The exit code that says how it ended.
+        The exit code for how it ended.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; nothing happens to the run.
@@ -61,8 +63,8 @@ def follow_logs(exp_dir: Path, stage: str | None, rank: int, screen: Screen) -> 
     followed, goes_on = "", True
     while goes_on:
         now = read_run_status(exp_dir)
-        statuses = [one for one in now.statuses if stage in (None, one.stage)]
-        under_way = [one for one in statuses if one.state in UNDER_WAY]
+        statuses = [status for status in now.statuses if stage in (None, status.stage)]
+        under_way = [status for status in statuses if status.state in UNDER_WAY]
         chain = _chain(now.run, under_way)
         if chain:
             followed = chain[-1].stage
@@ -70,17 +72,17 @@ def follow_logs(exp_dir: Path, stage: str | None, rank: int, screen: Screen) -> 
             goes_on = result.outcome == "done"
         elif under_way and under_way[0].attempt is not None:
             followed = under_way[0].stage
-            _follow_here(exp_dir, under_way[0], rank, screen)
+            _follow_attempt(exp_dir, under_way[0], rank, screen)
         else:
-            # A command that is between two stages begins the next one, unless one stage is asked for.
+            # A command between two stages will begin the next one; that matters unless `stage` is given.
             goes_on = bool(under_way) or (stage is None and owner_is_at_work(now.run, now.queue))
             time.sleep(FILES_EVERY_S if goes_on else 0.0)
     if not followed:
         print_logs(exp_dir, stage, rank, None)
-    statuses = [one for one in read_run_status(exp_dir).statuses if stage in (None, one.stage)]
-    unfinished = next((one for one in statuses if one.state != "done"), None)
+    statuses = [status for status in read_run_status(exp_dir).statuses if stage in (None, status.stage)]
+    unfinished = next((status for status in statuses if status.state != "done"), None)
     if unfinished is not None:
-        screen.line(described(unfinished))
+        screen.line(status_line(unfinished))
         return exit_code_of_all(["stopped" if unfinished.reason == SAVED else unfinished.state])
     if followed:
         show_metrics(exp_dir, exp_dir, followed, screen)
@@ -89,7 +91,7 @@ def follow_logs(exp_dir: Path, stage: str | None, rank: int, screen: Screen) -> 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How one run is now."""
+    """The current state of one run."""
 
     run: RunFiles
     queue: QueueSnapshot
@@ -97,14 +99,14 @@ class RunStatus:
 
 
 def read_run_status(exp_dir: Path) -> RunStatus:
-    """Read the run's files, and ask Slurm if there is need to."""
+    """Read the run's files, and ask Slurm if they do not decide its state."""
     run = read_run(exp_dir)
     queue = query_queue(jobs_to_query([run]))
     return RunStatus(run, queue, stage_statuses(run, queue, time.time()))
 
 
 def log_lines(exp_dir: Path, attempt: Attempt, rank: int, *, is_over: bool) -> Iterator[str]:
-    """The log of one rank; before it the traceback of the rank that failed first, behind it Slurm's words.
+    """The log of one rank, after the traceback of the first failure, and before the logs of srun and the job.
 
     Raises:
         UserError: there is no such rank.
@@ -134,23 +136,24 @@ def log_lines(exp_dir: Path, attempt: Attempt, rank: int, *, is_over: bool) -> I
             yield from lines or ["(nothing)"]
 
 
-def described(one: StageStatus) -> str:
+def status_line(status: StageStatus) -> str:
     """The state in one line: "stage 2 train: job 12 queued (Priority)"."""
-    reason = f" ({one.reason})" if one.reason else ""
-    who = f"job {one.job_id} " if one.job_id else ""
-    return f"{label(one.stage) if one.stage else short_path(one.run)}: {who}{one.state}{reason}"
+    reason = f" ({status.reason})" if status.reason else ""
+    job = f"job {status.job_id} " if status.job_id else ""
+    name = label(status.stage) if status.stage else short_path(status.run)
+    return f"{name}: {job}{status.state}{reason}"
 
 
 def _attempts(exp_dir: Path, stage: str | None, number: int | None) -> list[Attempt]:
     attempts = read_attempts(exp_dir, stage)
     if number is None:
         return attempts
-    # A number alone means the stage that ran last.
-    stages = {one.begin.stage for one in attempts[-1:]}
-    own = [one for one in attempts if one.begin.stage in stages]
-    chosen = [one for one in own if one.begin.number == number]
+    # A number without a stage means the stage that ran last.
+    stages = {attempt.begin.stage for attempt in attempts[-1:]}
+    of_stage = [attempt for attempt in attempts if attempt.begin.stage in stages]
+    chosen = [attempt for attempt in of_stage if attempt.begin.number == number]
     if not chosen:
-        known = ", ".join(str(one.begin.number) for one in own) or "none"
+        known = ", ".join(str(attempt.begin.number) for attempt in of_stage) or "none"
         raise UserError(f"--attempt {number}: {short_path(exp_dir)} has no such attempt; there are {known}")
     return chosen
 
@@ -166,23 +169,22 @@ def _chain(run: RunFiles, under_way: Sequence[StageStatus]) -> "list[JobHandle]"
     """The jobs that are under way."""
     from espnet3.launcher.submit.job_handle import JobHandle
 
-    described = {one.job.job.name for one in run.stages if one.job}
+    described = {stage.job.job.name for stage in run.stages if stage.job}
     return [
-        JobHandle(jobs_dir(run.exp_dir) / one.job, one.job_id)
-        for one in under_way
-        if one.job in described and one.job_id
+        JobHandle(jobs_dir(run.exp_dir) / status.job, status.job_id)
+        for status in under_way
+        if status.job in described and status.job_id
     ]
 
 
-def _follow_here(exp_dir: Path, now: StageStatus, rank: int, screen: Screen) -> None:
-    """Show an attempt whose tasks no job of ours runs, until it is over."""
-    attempt = next(
-        one for one in reversed(read_attempts(exp_dir, now.stage)) if one.begin.number == now.attempt
-    )
-    tail = LogTail(log_path(exp_dir, now.stage, attempt.begin.number, rank))
-    beat = heartbeat_path(attempt.directory, 0)
+def _follow_attempt(exp_dir: Path, status: StageStatus, rank: int, screen: Screen) -> None:
+    """Show an attempt that runs without a submitted job, until it is over."""
+    attempts = reversed(read_attempts(exp_dir, status.stage))
+    attempt = next(attempt for attempt in attempts if attempt.begin.number == status.attempt)
+    tail = LogTail(log_path(exp_dir, status.stage, attempt.begin.number, rank))
+    heartbeat_file = heartbeat_path(attempt.directory, 0)
     asked_at = time.monotonic()
-    with ProgressBar(screen, label(now.stage)) as bar:
+    with ProgressBar(screen, label(status.stage)) as bar:
         while True:
             is_over = (attempt.directory / "end.json").exists()
             if not is_over and time.monotonic() - asked_at > QUEUE_EVERY_S[1]:
@@ -192,7 +194,7 @@ def _follow_here(exp_dir: Path, now: StageStatus, rank: int, screen: Screen) -> 
                 screen.line(line)
             if is_over:
                 break
-            if heartbeat := read_heartbeat(beat):
+            if heartbeat := read_heartbeat(heartbeat_file):
                 bar.show(heartbeat)
             time.sleep(FILES_EVERY_S)
     for line in tail.rest():

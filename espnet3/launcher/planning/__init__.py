@@ -1,4 +1,4 @@
-"""Before anything starts: which jobs there are, whether a stage must run, and whose directory it is.
+"""Before anything starts: which jobs a command needs, whether a stage must run, and claims on directories.
 
-Imports nothing else of the launcher; all of it may import this.
+Imports no other part of the launcher; all of them may import it.
 """

@@ -1,4 +1,4 @@
-"""Hold a directory for this process: a shared one is waited for, a run directory is not."""
+"""Hold a directory for this process, with or without waiting for its current holder."""
 
 import time
 from collections.abc import Iterator
@@ -10,16 +10,17 @@ from espnet3.rundir import claim
 from espnet3.terminal.screen import Screen
 
 _ORPHANS_END_S = 60.0
+"""How long tasks whose command is gone may take to end."""
 
 
 @contextmanager
 def hold_directory(directory: Path, screen: Screen, *, wait: bool) -> Iterator[None]:
-    """Hold `directory`: a shared one is waited for, the run directory is not.
+    """Hold `directory` while the block runs; `wait` for another process that holds it, instead of failing.
 
     Raises:
-        UserError: when somebody else holds the run directory, or it can't be written.
+        UserError: another process holds it (without `wait`), or it can't be written.
     """
-    shown = ""
+    last_message = ""
     deadline = time.monotonic() + _ORPHANS_END_S
     while True:
         context = claim.hold(directory)
@@ -31,9 +32,9 @@ def hold_directory(directory: Path, screen: Screen, *, wait: bool) -> Iterator[N
                 raise UserError(
                     f"{error}; wait for it, or give tag=NAME for a run directory of its own"
                 ) from error
-            if str(error) != shown:
-                shown = str(error)
-                screen.line(f"waiting: {shown}")
+            if str(error) != last_message:
+                last_message = str(error)
+                screen.line(f"waiting: {last_message}")
             time.sleep(0.2)
         except OSError as error:
             raise cannot_write(error, directory) from error

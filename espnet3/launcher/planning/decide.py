@@ -1,4 +1,4 @@
-"""Whether a stage must run: its record against the configuration, code and files of now."""
+"""Whether a stage must run: its record compared with the current configuration, code and files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,21 +22,21 @@ from espnet3.rundir.records.record import (
 from espnet3.stage_table import STAGES, label
 
 LONGER = ("trainer.max_epochs", "trainer.max_steps")
-"""The only keys of a training that may grow in place."""
+"""The only keys that may be raised to continue a training."""
 
 
 @dataclass(frozen=True)
 class Decision:
     """What to do with a stage, and why."""
 
-    action: Literal["skip", "run", "continue", "anew"]
+    action: Literal["skip", "run", "continue", "from_scratch"]
     """skip: it is done; run: from its start; continue: a training from its last checkpoint;
-    anew: a training from its start, after the old one is moved aside."""
+    from_scratch: a training from its start, after the old one is moved aside."""
     reason: str = ""
 
 
 def new_record(config: DictConfig, stage: str) -> Record:
-    """What `stage` would be made from now; its files are those that are known before it runs."""
+    """The record of `stage` if it started now; its files are those that are known before it runs."""
     recipe_dir = Path(config.recipe_dir)
     part = stage_part(config, stage)
     code = code_files(part, (recipe_dir, recipe_dir.parent))
@@ -49,7 +49,7 @@ def new_record(config: DictConfig, stage: str) -> Record:
 
 
 def decide(config: DictConfig, stage: str, *, force: bool = False) -> Decision:
-    """Compare what `stage` left behind with what it would be made from now.
+    """Compare the record of `stage` with the record it would get now.
 
     Raises:
         UserError: when the training in the run directory was started with another configuration.
@@ -88,7 +88,7 @@ def check_model_unchanged(config: DictConfig) -> None:
 
 
 def check_inputs(config: DictConfig, stages: list[str]) -> None:
-    """What the first of `stages` needs from the stages before it must be there.
+    """Check that the files exist which `stages` need from earlier stages.
 
     Raises:
         UserError: naming the missing file and the stage that makes it.
@@ -100,11 +100,11 @@ def check_inputs(config: DictConfig, stages: list[str]) -> None:
     reader = next((stage for stage in stages if "statistics" in STAGES[stage].reads), None)
     if reader is not None and "collect_stats" not in stages:
         folder = stage_home(config, "collect_stats")
-        used = _relative(config, folder) in "\n".join(
+        is_used = _relative(config, folder) in "\n".join(
             str(value) for key, value in stage_part(config, reader).items() if key != "stats_dir"
         )
         record = read_record(folder, "collect_stats")
-        if used and (record is None or not record.done):
+        if is_used and (record is None or not record.done):
             raise UserError(f"no statistics in {folder}: {label('collect_stats')} makes them, use --stage 1")
     if "training" in STAGES[stages[0]].reads and read_record(stage_home(config, "train"), "train") is None:
         raise UserError(
@@ -114,17 +114,17 @@ def check_inputs(config: DictConfig, stages: list[str]) -> None:
 
 
 def _relative(config: DictConfig, folder: Path) -> str:
-    """As stage_part writes a path below the recipe."""
+    """The path of `folder` as `stage_part` writes paths below the recipe."""
     return str(folder).replace(f"{config.recipe_dir}/", "./")
 
 
 def _decide_training(config: DictConfig, old: Record, new: Record, force: bool) -> Decision:
     if force:
-        return Decision("anew", "forced")
-    grown = {key for key in LONGER if _is_longer(old.part.get(key), new.part.get(key))}
+        return Decision("from_scratch", "forced")
+    raised = {key for key in LONGER if _is_longer(old.part.get(key), new.part.get(key))}
     differences = changes(
-        {key: value for key, value in old.part.items() if key not in grown},
-        {key: value for key, value in new.part.items() if key not in grown},
+        {key: value for key, value in old.part.items() if key not in raised},
+        {key: value for key, value in new.part.items() if key not in raised},
     )
     if differences:
         raise UserError(
@@ -136,15 +136,15 @@ def _decide_training(config: DictConfig, old: Record, new: Record, force: bool) 
     inputs = changed_files(old, root)
     code = changed_code(old.code, new.code)
     if inputs or (code and old.done):
-        return Decision("anew", briefly([*inputs, *code]))
-    if grown:
+        return Decision("from_scratch", briefly([*inputs, *code]))
+    if raised:
         return Decision("continue", briefly(changes(old.part, new.part)))
     if code:
         return Decision("continue", f"with other code: {briefly(code)}")
     if not old.done:
         return Decision("continue", "the last attempt did not finish")
-    gone = missing_outputs(old, root)
-    return Decision("continue", briefly(gone)) if gone else Decision("skip")
+    missing = missing_outputs(old, root)
+    return Decision("continue", briefly(missing)) if missing else Decision("skip")
 
 
 def _other_changes(old: Record, new: Record, root: Path) -> list[str]:

@@ -11,12 +11,12 @@ from espnet3.slurm.allocation import Allocation
 from espnet3.stage_table import STAGES, Stage, label, numbered
 
 ONE_MACHINE = ("local", "debug")
-"""Launchers whose jobs stay on this machine."""
+"""Launchers whose jobs run on this machine."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job: a stage and what it asks for."""
+    """One job: a stage and its resources."""
 
     stage: str
     launcher: str
@@ -30,14 +30,16 @@ class Job:
         return self.resources.nodes * self.resources.tasks_per_node
 
     def __str__(self) -> str:
-        asked = self.resources
-        gpus = f" and {asked.gpus_per_node} GPUs" if asked.gpus_per_node else ""
-        size = f"{asked.nodes} x {asked.tasks_per_node} tasks{gpus}, {asked.cpus_per_task} CPUs each"
+        resources = self.resources
+        gpus = f" and {resources.gpus_per_node} GPUs" if resources.gpus_per_node else ""
+        size = (
+            f"{resources.nodes} x {resources.tasks_per_node} tasks{gpus}, {resources.cpus_per_task} CPUs each"
+        )
         return f"{label(self.stage)}: launcher={self.launcher}, {size}"
 
 
 def stage_range(first: str | None, last: str | None) -> list[str]:
-    """The stages from `first` to `last`, both by number or name and both included; None is the end.
+    """The stages from `first` to `last`, both inclusive, by number or name; None: the first or last stage.
 
     Raises:
         UserError: for a stage that does not exist, or a range that is empty.
@@ -55,8 +57,8 @@ def plan(config: DictConfig, stages: Sequence[str], allocation: Allocation | Non
 
     Args:
         config: the resolved configuration.
-        stages: which.
-        allocation: the one this process is in.
+        stages: names of stages.
+        allocation: the Slurm allocation of this process, if any.
 
     Raises:
         UserError: when resources and launcher contradict each other.
@@ -79,7 +81,7 @@ def plan(config: DictConfig, stages: Sequence[str], allocation: Allocation | Non
 
 
 def main_job(jobs: Sequence[Job]) -> Job:
-    """Of stages that run in one job, the one that it is about: its time limit and restarts are the job's."""
+    """Of stages that share one Slurm job, the one whose time limit and restarts the job has."""
     return next((job for job in jobs if STAGES[job.stage].trains), jobs[-1])
 
 
@@ -89,24 +91,26 @@ def on_slurm(job: Job) -> bool:
 
 
 def _check(job: Job) -> None:
-    where, asked = f"resources.{job.stage}", job.resources
-    if asked.nodes > 1 and job.launcher in ONE_MACHINE:
-        raise UserError(f"{where}.nodes={asked.nodes}: launcher={job.launcher} has one node, this machine")
-    if job.world_size > 1 and not STAGES[job.stage].many_tasks:
-        key = "nodes" if asked.nodes > 1 else "tasks_per_node"
-        raise UserError(f"{where}.{key}={getattr(asked, key)}: {label(job.stage)} is one task")
-    if job.world_size > 1 and job.launcher == "debug":
-        raise UserError(f"{where}.tasks_per_node={asked.tasks_per_node}: launcher=debug runs one task")
-    if asked.signal_delay_s >= 60 * asked.timeout_min and on_slurm(job):
+    where, resources = f"resources.{job.stage}", job.resources
+    if resources.nodes > 1 and job.launcher in ONE_MACHINE:
         raise UserError(
-            f"{where}.signal_delay_s={asked.signal_delay_s}: must be less than the time limit,"
-            f" {where}.timeout_min={asked.timeout_min} ({60 * asked.timeout_min} s)"
+            f"{where}.nodes={resources.nodes}: launcher={job.launcher} has one node, this machine"
+        )
+    if job.world_size > 1 and not STAGES[job.stage].many_tasks:
+        key = "nodes" if resources.nodes > 1 else "tasks_per_node"
+        raise UserError(f"{where}.{key}={getattr(resources, key)}: {label(job.stage)} is one task")
+    if job.world_size > 1 and job.launcher == "debug":
+        raise UserError(f"{where}.tasks_per_node={resources.tasks_per_node}: launcher=debug runs one task")
+    if resources.signal_delay_s >= 60 * resources.timeout_min and on_slurm(job):
+        raise UserError(
+            f"{where}.signal_delay_s={resources.signal_delay_s}: must be less than the time limit,"
+            f" {where}.timeout_min={resources.timeout_min} ({60 * resources.timeout_min} s)"
         )
 
 
 def _check_fits(job: Job, allocation: Allocation | None) -> None:
-    """A stage can't have more than the allocation that it runs in has."""
-    where, asked = f"resources.{job.stage}", job.resources
+    """Check that the resources of a stage fit into its allocation."""
+    where, resources = f"resources.{job.stage}", job.resources
     if allocation is None:
         raise UserError(
             f"{label(job.stage)}: launcher=allocation, but this is no Slurm allocation: start run.sh by"
@@ -118,37 +122,37 @@ def _check_fits(job: Job, allocation: Allocation | None) -> None:
             " all stages: leave srun out, run.sh starts the tasks itself"
         )
     there = f"the allocation (Slurm job {allocation.job_id}) has"
-    if asked.nodes > allocation.nodes:
-        raise UserError(f"{where}.nodes={asked.nodes}: {there} {allocation.nodes}")
+    if resources.nodes > allocation.nodes:
+        raise UserError(f"{where}.nodes={resources.nodes}: {there} {allocation.nodes}")
     for name in ("gpus_per_node", "tasks_per_node"):
         has = getattr(allocation, name)
-        if has is not None and getattr(asked, name) > has:
-            raise UserError(f"{where}.{name}={getattr(asked, name)}: {there} {has} on each node")
-    cpus = asked.tasks_per_node * asked.cpus_per_task
+        if has is not None and getattr(resources, name) > has:
+            raise UserError(f"{where}.{name}={getattr(resources, name)}: {there} {has} on each node")
+    cpus = resources.tasks_per_node * resources.cpus_per_task
     if cpus > allocation.cpus_per_node:
         raise UserError(
-            f"{where}.tasks_per_node={asked.tasks_per_node} with cpus_per_task={asked.cpus_per_task} takes"
-            f" {cpus} CPUs on each node: {there} {allocation.cpus_per_node}"
+            f"{where}.tasks_per_node={resources.tasks_per_node} with cpus_per_task={resources.cpus_per_task}"
+            f" takes {cpus} CPUs on each node: {there} {allocation.cpus_per_node}"
         )
 
 
 def _check_trainer(config: DictConfig, job: Job) -> None:
-    """Nobody writes a number twice: what the Trainer is told must be what is asked for."""
+    """Check that the Trainer's nodes and devices, if given, agree with the resources."""
     trainer = config.get("trainer") or {}
     for key, resource in (("num_nodes", "nodes"), ("devices", "tasks_per_node")):
-        given, asked = trainer.get(key), getattr(job.resources, resource)
-        if given not in (None, "auto", asked):
+        in_trainer, in_resources = trainer.get(key), getattr(job.resources, resource)
+        if in_trainer not in (None, "auto", in_resources):
             raise UserError(
-                f"trainer.{key}={given} contradicts resources.{job.stage}.{resource}={asked}, from which it"
-                f" follows: leave trainer.{key} out"
+                f"trainer.{key}={in_trainer} contradicts resources.{job.stage}.{resource}={in_resources},"
+                f" from which it follows: leave trainer.{key} out"
             )
 
 
 def find_stage(text: str, flag: str) -> Stage:
-    """The stage that `text` calls by number or name.
+    """The stage with the number or name `text`.
 
     Raises:
-        UserError: naming the `flag` that it was given for, and the stages there are.
+        UserError: no such stage; names the command-line option `flag` and the known stages.
     """
     for stage in STAGES.values():
         if text == stage.name or (text.isdigit() and int(text) == stage.number):

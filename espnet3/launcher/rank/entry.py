@@ -1,4 +1,4 @@
-"""How a process of a job begins: signals that come while it imports wait until it hears them.
+"""Entry point of a task: signals that arrive during the imports stay blocked until they can be handled.
 
 entry.py MODULE ARGUMENTS...: calls the module's `main`.
 """
@@ -10,7 +10,7 @@ from espnet3.launcher.rank.interrupts import block
 
 
 def main(module: str, *arguments: str) -> None:
-    """Call `module`'s `main` with `arguments`; it has to handle the signals, and to unblock them."""
+    """Call `module`'s `main` with `arguments`, which must install signal handlers and unblock the signals."""
     block()
     import_module(module).main(*arguments)
 

@@ -18,13 +18,13 @@ class TaskPlacement:
 
     @classmethod
     def in_submitit(cls) -> "TaskPlacement":
-        """As submitit's local executor says."""
+        """As submitit's local executor sets it."""
         from submitit import JobEnvironment
 
-        where = JobEnvironment()
-        return cls(where.global_rank, where.num_tasks, where.local_rank, where.node, where.num_nodes)
+        job = JobEnvironment()
+        return cls(job.global_rank, job.num_tasks, job.local_rank, job.node, job.num_nodes)
 
     @classmethod
     def in_step(cls) -> "TaskPlacement":
-        """As srun says: of the step, which may have fewer nodes and tasks than its job."""
+        """As srun sets it for the step, which may have fewer nodes and tasks than its job."""
         return cls(**vars(own_task()))

@@ -18,7 +18,7 @@ from espnet3.errors import UserError
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
 from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.process_exit import exit_after
-from espnet3.launcher.rank.watchdogs import end_in_time, end_with, stop_on_time
+from espnet3.launcher.rank.watchdogs import exit_if_stop_is_slow, stop_at_time, stop_without_launcher
 from espnet3.outcomes.rank import rank_state
 from espnet3.rundir import claim
 from espnet3.rundir.files.private import check_private
@@ -33,8 +33,8 @@ from espnet3.rundir.task import StageResult, Task
 from espnet3.slurm.environment import forget_ranks
 from espnet3.stages import stage_function
 
-SRUN_TELLS_S = 5.0
-"""How long a task whose command is gone leaves it to srun to pass on the signal that it gets then."""
+SRUN_SIGNAL_GRACE_S = 5.0
+"""How long srun, whose parent is gone, may take to pass its signal on before a task stops by itself."""
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +45,16 @@ def main(directory: str) -> NoReturn:
 
 
 def main_in_submitit(directory: str) -> NoReturn:
-    """As `main`, called by submitit's local executor for each task; it goes by the exit code."""
+    """As `main`, called by submitit's local executor for each task."""
     exit_after(lambda: run_task(directory, TaskPlacement.in_submitit()))
 
 
-def run_task(attempt: str, place: TaskPlacement) -> None:
-    """Run one rank, `place`, of the attempt that is described in the directory `attempt`.
+def run_task(attempt: str, placement: TaskPlacement) -> None:
+    """Run one rank of the attempt that is described in the directory `attempt`.
 
     Args:
         attempt: directory with `begin.json` and `config.yaml`.
-        place: which rank.
+        placement: which rank.
 
     Raises:
         SystemExit: with the exit code of the outcome, unless it is `done`.
@@ -71,41 +71,41 @@ def run_task(attempt: str, place: TaskPlacement) -> None:
     stop = StopFlag()
     install_stop_signals(stop)  # replaces submitit's handlers
     exp_dir = Path(config.exp_dir)
-    output = log_path(exp_dir, begin.stage, begin.number, place.rank)
+    output = log_path(exp_dir, begin.stage, begin.number, placement.rank)
     redirect_output(output)
-    configure_logging(place.rank)
+    configure_logging(placement.rank)
     forget_ranks(os.environ)
     os.environ.update(begin.environment)
     os.environ.setdefault("ESPNET3_JOB", begin.job or directory.name)  # for commands inside
-    if place.world_size > 1:
+    if placement.world_size > 1:
         os.environ.update(
-            RANK=str(place.rank),
-            LOCAL_RANK=str(place.local_rank),
-            NODE_RANK=str(place.node_rank),
-            WORLD_SIZE=str(place.world_size),
-            LOCAL_WORLD_SIZE=str(place.world_size // place.num_nodes),
-            MASTER_ADDR=meeting_place(begin.environment),
+            RANK=str(placement.rank),
+            LOCAL_RANK=str(placement.local_rank),
+            NODE_RANK=str(placement.node_rank),
+            WORLD_SIZE=str(placement.world_size),
+            LOCAL_WORLD_SIZE=str(placement.world_size // placement.num_nodes),
+            MASTER_ADDR=master_address(begin.environment),
         )
     task = Task(
         stage=begin.stage,
-        rank=place.rank,
-        world_size=place.world_size,
-        local_rank=place.local_rank,
-        num_nodes=place.num_nodes,
+        rank=placement.rank,
+        world_size=placement.world_size,
+        local_rank=placement.local_rank,
+        num_nodes=placement.num_nodes,
         stop=stop,
-        heartbeat=Heartbeat(heartbeat_path(directory, place.rank)),
+        heartbeat=Heartbeat(heartbeat_path(directory, placement.rank)),
     )
     homes = {exp_dir.resolve(), stage_home(config, task.stage)}
     for home in homes:
         claim.join(home, f"rank-{task.rank}")
-    state = TaskState(task.rank, asdict(ProcessName.own()), str(output), node=place.node)
+    state = TaskState(task.rank, asdict(ProcessName.own()), str(output), node=placement.node)
     write_task_state(directory, state)
     if described.launcher.is_here:
-        end_with(described.launcher, stop, SRUN_TELLS_S if begin.slurm_job_id else 0.0)
+        stop_without_launcher(described.launcher, stop, SRUN_SIGNAL_GRACE_S if begin.slurm_job_id else 0.0)
     if begin.stop_at is not None:
-        stop_on_time(begin.stop_at, stop)
+        stop_at_time(begin.stop_at, stop)
     if begin.stop_within_s:
-        end_in_time(begin.stop_within_s, stop, directory, state)
+        exit_if_stop_is_slow(begin.stop_within_s, stop, directory, state)
     state = run_stage(config, task, state)
     write_task_state(directory, state)
     for home in homes:
@@ -116,8 +116,8 @@ def run_task(attempt: str, place: TaskPlacement) -> None:
         raise SystemExit(EXIT_CODES[state.outcome or "killed"])
 
 
-def meeting_place(environment: dict[str, str]) -> str:
-    """Where rank 0 is: by name if this machine knows it, else by the address that Slurm has."""
+def master_address(environment: dict[str, str]) -> str:
+    """The host name of rank 0's node if it resolves here, else the address that Slurm has."""
     name = environment["MASTER_ADDR"]
     try:
         socket.getaddrinfo(name, None)
@@ -126,8 +126,8 @@ def meeting_place(environment: dict[str, str]) -> str:
     return name
 
 
-def run_stage(config: DictConfig, task: Task, begun: TaskState) -> TaskState:
-    """Call the stage function; whatever happens becomes an outcome. Rank 0 of a finished stage records it."""
+def run_stage(config: DictConfig, task: Task, started_state: TaskState) -> TaskState:
+    """Call the stage function and turn its end into an outcome; rank 0 of a finished stage records it."""
     add_recipe_to_path(Path(config.recipe_dir))
     started = time.monotonic()
     try:
@@ -135,12 +135,12 @@ def run_stage(config: DictConfig, task: Task, begun: TaskState) -> TaskState:
         result = stage_function(task.stage)(config, task)
         if task.rank == 0:
             _record(config, task.stage, result, time.monotonic() - started)
-        return rank_state(begun, None, now=time.time())
+        return rank_state(started_state, None, now=time.time())
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # anything at all must become an outcome: others wait for it
+    except BaseException as error:  # every error must become an outcome: other ranks wait for it
         state = rank_state(
-            begun, error, now=time.time(), world_size=task.world_size, asked_by=task.stop.reason or ""
+            started_state, error, now=time.time(), world_size=task.world_size, asked_by=task.stop.reason or ""
         )
     _log_error(task.stage, state)
     message, trace = (hide_secrets(text, os.environ) for text in (state.message, state.traceback))
@@ -148,7 +148,7 @@ def run_stage(config: DictConfig, task: Task, begun: TaskState) -> TaskState:
 
 
 def _log_error(stage: str, state: TaskState) -> None:
-    if state.peer_lost:  # where it happened to be is nothing to look at; the state has it
+    if state.peer_lost:  # the traceback does not show the cause; the state has it
         log.error("%s ends: another rank is gone (%s)", stage, state.message)
     elif state.traceback:
         log.error("%s failed\n%s", stage, state.traceback.rstrip())
@@ -163,14 +163,14 @@ def _record(config: DictConfig, stage: str, result: StageResult, seconds: float)
     write_record(home, stage, finish(started, result, seconds, Path(config.recipe_dir)))
 
 
-def install_stop_signals(stop: StopFlag, *, insistent: bool = False) -> None:
-    """A signal only sets the flag; the stage looks at it when it can save. Those that were blocked come now.
+def install_stop_signals(stop: StopFlag, *, second_signal_raises: bool = False) -> None:
+    """Have signals set the flag, which the stage checks when it can save; unblocks blocked signals.
 
-    With `insistent` a second one raises KeyboardInterrupt.
+    With `second_signal_raises` a second one raises KeyboardInterrupt.
     """
 
     def handler(number: int, frame: object) -> None:
-        if insistent and stop.is_set():
+        if second_signal_raises and stop.is_set():
             raise KeyboardInterrupt
         stop.set(signal.Signals(number).name)
 
@@ -180,7 +180,7 @@ def install_stop_signals(stop: StopFlag, *, insistent: bool = False) -> None:
 
 
 def redirect_output(path: Path) -> None:
-    """Send this process's standard output and error to `path`, that of C libraries too."""
+    """Redirect this process's standard output and error to `path`, including those of C libraries."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
@@ -191,7 +191,7 @@ def redirect_output(path: Path) -> None:
 
 
 class _HideSecrets(logging.Formatter):
-    """Lines without the secrets that an error of some library may hold."""
+    """Removes secrets from log lines, such as those in the error of a library."""
 
     def format(self, record: logging.LogRecord) -> str:
         return hide_secrets(super().format(record), os.environ)
@@ -209,7 +209,7 @@ def configure_logging(rank: int) -> None:
 
 
 def add_recipe_to_path(recipe_dir: Path) -> None:
-    """Make the recipe's own modules importable, then those its corpus's recipes share; workers inherit it."""
+    """Make modules of the recipe, then of its corpus, importable; worker processes inherit it."""
     roots = [str(recipe_dir), str(recipe_dir.parent)]
     sys.path[:0] = [root for root in roots if root not in sys.path]
     os.environ["PYTHONPATH"] = os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])])

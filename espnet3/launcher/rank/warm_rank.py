@@ -1,9 +1,9 @@
 """A warm process (rank) of a step: it imports what stages need once, and each attempt runs in a fork of it.
 
-Orders come on standard input, which srun passes to every rank; each end of a child is told on standard
-output, which srun passes back. This process computes nothing: it has no threads (but OpenBLAS's, which knows
-of forks) and touches no GPU, so that a fork of it is what a fresh process would be after the same imports. It
-ends when its standard input does.
+Requests come on standard input, which srun passes to every rank; the exit of each child is reported on
+standard output, which srun passes back. This process computes nothing: it starts no threads (except
+OpenBLAS's, which is fork-safe) and uses no GPU, so a fork of it equals a fresh process after the same
+imports. It ends at end of file on standard input.
 """
 
 import json
@@ -28,134 +28,136 @@ from espnet3.stages.preloading import preload
 
 
 @dataclass(frozen=True)
-class Order:
-    """What all ranks of a step are told, as one line: run an attempt, or pass a signal to what runs it."""
+class WarmRankRequest:
+    """A request to all ranks of a step, sent as one line: run an attempt, or signal the running one."""
 
     attempt: str = ""
-    """Its directory."""
+    """The attempt's directory."""
     nodes: int = 1
-    """The ranks on the first of the step's nodes run it,"""
+    """How many nodes the attempt uses, from the step's first."""
     tasks_per_node: int = 1
-    """the first on each."""
+    """How many ranks of each of these nodes, from the first."""
     gpus_per_node: int = 0
     signal: int = 0
 
     def line(self) -> bytes:
-        """As it is sent."""
+        """The request as it is sent."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
-    def place(self, here: TaskPlacement) -> TaskPlacement | None:
-        """Which rank of the attempt the rank `here` of the step is; None if it is none."""
-        if here.node_rank >= self.nodes or here.local_rank >= self.tasks_per_node:
+    def attempt_task(self, step_task: TaskPlacement) -> TaskPlacement | None:
+        """The rank of the attempt that the step's rank `step_task` runs; None if it runs none."""
+        if step_task.node_rank >= self.nodes or step_task.local_rank >= self.tasks_per_node:
             return None
         world_size = self.nodes * self.tasks_per_node
-        if world_size == here.world_size:
-            return here
-        rank = here.node_rank * self.tasks_per_node + here.local_rank
-        return replace(here, rank=rank, world_size=world_size, num_nodes=self.nodes)
+        if world_size == step_task.world_size:
+            return step_task
+        rank = step_task.node_rank * self.tasks_per_node + step_task.local_rank
+        return replace(step_task, rank=rank, world_size=world_size, num_nodes=self.nodes)
 
 
 def main() -> NoReturn:
-    """Serve the step's orders; what they ask for is run in children, which leave from here, too."""
-    before = {int(number): signal.signal(number, _nothing) for number in (*STOP_SIGNALS, signal.SIGCHLD)}
+    """Serve requests until standard input ends; in each forked child: run the task of an attempt."""
+    handlers = {int(number): signal.signal(number, _ignore) for number in (*STOP_SIGNALS, signal.SIGCHLD)}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    answers = os.dup(1)
-    os.dup2(2, 1)  # what an import prints is no answer
+    exits_fd = os.dup(1)
+    os.dup2(2, 1)  # what an import prints must not reach srun's pipe
     preload()
-    here, warm = TaskPlacement.in_step(), os.getpid()
-    found = serve(here, answers, before)
-    if found is None:
+    step_task, warm_pid = TaskPlacement.in_step(), os.getpid()
+    to_run = serve(step_task, exits_fd, handlers)
+    if to_run is None:
         os._exit(0)
-    order, place = found
-    _become_a_task(order, place, here, warm)
-    exit_after(partial(run_task, order.attempt, place))
+    request, attempt_task = to_run
+    _set_up_fork(request, attempt_task, step_task, warm_pid)
+    exit_after(partial(run_task, request.attempt, attempt_task))
 
 
 def serve(
-    here: TaskPlacement, answers: int, handlers: Mapping[int, Any]
-) -> tuple[Order, TaskPlacement] | None:
-    """Start a child for each attempt, tell its end, and pass signals on to it, until standard input ends.
+    step_task: TaskPlacement, exits_fd: int, handlers: Mapping[int, Any]
+) -> tuple[WarmRankRequest, TaskPlacement] | None:
+    """Fork a child for each attempt, report its exit, and pass signals on to it, until standard input ends.
 
     Args:
-        here: which rank of the step this is.
-        answers: descriptor to which "RANK CODE" is written, the code negative for a signal.
-        handlers: what children have for signals, in place of this process's own.
+        step_task: this rank of the step.
+        exits_fd: descriptor to which "RANK CODE" is written, the code negative for a signal.
+        handlers: the signal handlers of the children.
 
     Returns:
-        None at the end. In a child what it has to run, and as which rank; signals to stop are blocked there.
+        None in this process. In a child: the request and its rank of the attempt; STOP_SIGNALS are blocked.
     """
-    woken, waker = os.pipe()
-    for descriptor in (woken, waker):
+    wakeup_reader, wakeup_writer = os.pipe()
+    for descriptor in (wakeup_reader, wakeup_writer):
         os.set_blocking(descriptor, False)
-    signal.set_wakeup_fd(waker)
-    child, rank, rest, listening = 0, 0, b"", True
-    while listening or child:
-        ready, _, _ = select.select([woken, *([0] if listening else [])], [], [])
-        if woken in ready:
-            os.read(woken, 4096)
+    signal.set_wakeup_fd(wakeup_writer)
+    child, rank, partial_line, stdin_is_open = 0, 0, b"", True
+    while stdin_is_open or child:
+        ready, _, _ = select.select([wakeup_reader, *([0] if stdin_is_open else [])], [], [])
+        if wakeup_reader in ready:
+            os.read(wakeup_reader, 4096)
         if child and (ended := os.waitpid(child, os.WNOHANG))[0]:
             with suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGKILL)  # what it has left behind
+                os.killpg(child, signal.SIGKILL)  # processes that the child started
             child = 0
-            os.write(answers, f"{rank} {os.waitstatus_to_exitcode(ended[1])}\n".encode())
+            os.write(exits_fd, f"{rank} {os.waitstatus_to_exitcode(ended[1])}\n".encode())
         if 0 not in ready:
             continue
         received = os.read(0, 65536)
-        listening = bool(received)
-        *lines, rest = (rest + received).split(b"\n")
-        orders = [Order(**json.loads(line)) for line in lines]
-        if not listening:  # the batch process has closed it, or is gone
-            orders.append(Order(signal=signal.SIGUSR1))
-        for order in orders:
-            if order.signal and child:
-                os.kill(child, order.signal)
-            place = order.place(here) if order.attempt else None
-            if place is None:
+        stdin_is_open = bool(received)
+        *lines, partial_line = (partial_line + received).split(b"\n")
+        requests = [WarmRankRequest(**json.loads(line)) for line in lines]
+        if not stdin_is_open:  # the batch process has closed it, or is gone
+            requests.append(WarmRankRequest(signal=signal.SIGUSR1))
+        for request in requests:
+            if request.signal and child:
+                os.kill(child, request.signal)
+            attempt_task = request.attempt_task(step_task) if request.attempt else None
+            if attempt_task is None:
                 continue
-            assert not child, f"{order.attempt} before {child} has ended"
-            rank = place.rank
-            # None may be lost before the child can act on it.
+            assert not child, f"{request.attempt} before {child} has ended"
+            rank = attempt_task.rank
+            # Blocked, so that no signal is lost before the child has its handlers.
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             child = os.fork()
             if not child:
                 signal.set_wakeup_fd(-1)
                 for number, handler in handlers.items():
                     signal.signal(number, handler)
-                for descriptor in (woken, waker, answers):
+                for descriptor in (wakeup_reader, wakeup_writer, exits_fd):
                     os.close(descriptor)
-                return order, place
+                return request, attempt_task
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     return None
 
 
-def _nothing(number: int, frame: FrameType | None) -> None:
+def _ignore(number: int, frame: FrameType | None) -> None:
     """These signals are for the child: Slurm sends them to all processes."""
 
 
-def _become_a_task(order: Order, place: TaskPlacement, here: TaskPlacement, warm: int) -> None:
-    """Make this fork of the process `warm` what a process is that srun starts for the attempt alone."""
+def _set_up_fork(
+    request: WarmRankRequest, attempt_task: TaskPlacement, step_task: TaskPlacement, warm_pid: int
+) -> None:
+    """Give this fork of the process `warm_pid` the state of a process that srun starts for the attempt."""
     import numpy as np
     import torch
 
-    # A warm rank that is killed leaves nothing behind.
-    signal_on_parent_death(signal.SIGKILL, warm)
+    # A warm rank that is killed leaves no child behind.
+    signal_on_parent_death(signal.SIGKILL, warm_pid)
     os.setpgid(0, 0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    early = Path(order.attempt) / f"early-{place.rank}.log"
-    output = os.open(early, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for descriptor, number in ((nothing, 0), (output, 1), (output, 2)):
+    devnull = os.open(os.devnull, os.O_RDONLY)
+    early_log = Path(request.attempt) / f"early-{attempt_task.rank}.log"
+    output = os.open(early_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for descriptor, number in ((devnull, 0), (output, 1), (output, 2)):
         os.dup2(descriptor, number)
-    os.close(nothing)
+    os.close(devnull)
     os.close(output)
     os.environ.update(forked_task_environment(os.getpid()))
-    if place != here:
+    if attempt_task != step_task:
         smaller = smaller_step_environment(
-            place.rank,
-            nodes=order.nodes,
-            tasks_per_node=order.tasks_per_node,
-            gpus_per_node=order.gpus_per_node,
+            attempt_task.rank,
+            nodes=request.nodes,
+            tasks_per_node=request.tasks_per_node,
+            gpus_per_node=request.gpus_per_node,
         )
         os.environ.update(smaller)
-    # Python's own generator does so by itself; these would draw the same in all children.
+    # Python's own generator is reseeded after a fork; these two would draw the same in all children.
     np.random.seed()
     torch.default_generator.seed()

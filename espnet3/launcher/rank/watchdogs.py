@@ -1,4 +1,4 @@
-"""Threads beside a stage that ask it to stop, or end it: time limit, slow stop, launcher gone."""
+"""Threads that ask a running stage to stop, or end its process: time limit, slow stop, launcher gone."""
 
 import logging
 import os
@@ -15,23 +15,23 @@ from espnet3.rundir.stop import TIME_LIMIT, StopFlag
 log = logging.getLogger(__name__)
 
 ORPHAN_GRACE_S = 20.0
-"""How long a task whose command is gone may take to save before it ends itself."""
+"""How long a task whose launching process is gone may take to save before it kills itself."""
 
 
-def stop_on_time(at: float, stop: StopFlag) -> None:
-    """Ask the stage to stop at a time, in seconds since the epoch, as the signal ahead of a limit does."""
+def stop_at_time(at: float, stop: StopFlag) -> None:
+    """Ask the stage to stop at `at`, in seconds since the epoch, like the signal ahead of a time limit."""
 
     def watch() -> None:
         time.sleep(max(0.0, at - time.time()))
         stop.set(TIME_LIMIT)
 
-    threading.Thread(target=watch, name="stop-on-time", daemon=True).start()
+    threading.Thread(target=watch, name="stop-at-time", daemon=True).start()
 
 
-def end_in_time(within_s: float, stop: StopFlag, directory: Path, state: TaskState) -> None:
-    """When asked to stop and `within_s` later still at work: end as stopped, before Slurm kills the job.
+def exit_if_stop_is_slow(within_s: float, stop: StopFlag, directory: Path, state: TaskState) -> None:
+    """Exit as stopped if a stage still runs `within_s` after a request to stop, before Slurm kills the job.
 
-    What was not saved is lost, and the next attempt continues from the newest checkpoint.
+    Unsaved work is lost; the next attempt continues from the newest checkpoint.
     """
 
     def watch() -> None:
@@ -39,19 +39,20 @@ def end_in_time(within_s: float, stop: StopFlag, directory: Path, state: TaskSta
             time.sleep(0.5)
         time.sleep(within_s)
         log.warning("asked to stop by %s, and not done with saving after %.0f s: ends", stop.reason, within_s)
-        ended = unsaved_state(state, within_s=within_s, asked_by=stop.reason or "", now=time.time())
-        write_task_state(directory, ended)
+        stopped_state = unsaved_state(state, within_s=within_s, asked_by=stop.reason or "", now=time.time())
+        write_task_state(directory, stopped_state)
         os._exit(EXIT_CODES["stopped"])
 
-    threading.Thread(target=watch, name="end-in-time", daemon=True).start()
+    threading.Thread(target=watch, name="exit-if-stop-is-slow", daemon=True).start()
 
 
-def end_with(launcher: ProcessName, stop: StopFlag, after_s: float) -> None:
-    """Watch the launching process: when it is gone, ask the stage to stop, and end anyway after a grace.
+def stop_without_launcher(launcher: ProcessName, stop: StopFlag, after_s: float) -> None:
+    """When the launching process is gone: ask the stage to stop, and kill this process ORPHAN_GRACE_S later.
 
     Args:
-        launcher: that process, on this host.
-        stop: is set `after_s` later, in seconds.
+        launcher: the launching process, on this host.
+        stop: the flag to set.
+        after_s: seconds between the launcher's end and the request to stop.
     """
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Start the tasks of an attempt: as processes here, by srun, or in ranks that are warm already.
+"""Start the tasks of an attempt: as local processes, with srun, or in warm ranks.
 
 Imports `planning` and `rank`; `attempt` and `batch` may import it.
 """

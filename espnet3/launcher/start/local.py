@@ -24,27 +24,27 @@ _ENDING_GRACE_S = 2.0
 
 
 class LocalTasks:
-    """Tasks that run as processes here, below submitit's controller, which waits for all of them."""
+    """Tasks that run on this machine as children of submitit's controller, which waits for all of them."""
 
     def __init__(self, directory: Path, log: Path, world_size: int, controller: "Popen[bytes]") -> None:
         self.directory, self.log, self.world_size = directory, log, world_size
         self._controller = controller
 
     def is_running(self) -> bool:
-        """Whether the process that started the tasks is still there."""
+        """Whether the controller is alive."""
         return self._controller.poll() is None
 
     def ask_to_stop(self) -> None:
         """Ask every task to save and end."""
         if self.is_running():
-            self._controller.send_signal(signal.SIGTERM)  # it passes the signal on
+            self._controller.send_signal(signal.SIGTERM)  # passed on to the tasks
 
     def lost_ranks(self) -> set[int]:
-        """None: the states tell, for their processes are here."""
+        """None: their state files name processes of this machine, whose death can be checked."""
         return set()
 
     def end_now(self) -> set[int]:
-        """Kill every task that still lives, and name them; the controller ends by itself then."""
+        """Kill every task that is alive; their ranks. The controller then ends by itself."""
         ended = set()
         for state in read_task_states(self.directory):
             process = from_plain(ProcessName, state.process)
@@ -55,8 +55,8 @@ class LocalTasks:
         return ended
 
     def kill(self) -> None:
-        """End everything at once, whatever state it is in, and wait until its processes are gone."""
-        self.ask_to_stop()  # a task that has not begun ends by this
+        """Kill the tasks and the controller, and wait until they are gone."""
+        self.ask_to_stop()  # ends a task that has no signal handler yet
         deadline = time.monotonic() + _ENDING_GRACE_S
         while self.is_running() and time.monotonic() < deadline:
             self.end_now()
@@ -72,15 +72,19 @@ class LocalTasks:
 
 
 def start_local(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> LocalTasks:
-    """Start the tasks of `job` here; returns at once.
+    """Start the tasks of `job` on this machine; returns at once.
 
-    Side effects: `directory` must hold the configuration; it is described there what is started.
+    Args:
+        job: the job.
+        exp_dir: the run directory.
+        directory: the attempt's, with its description and configuration; submitit's files go there, too.
+        begin: how the attempt begins.
     """
     from submitit import LocalExecutor
 
     from espnet3.launcher.submit.executor import controller_of
 
-    check_private(directory)  # what submitit pickles there is run
+    check_private(directory)  # submitit's pickles there are executed
     executor = LocalExecutor(folder=directory / "submitit")
     executor.update_parameters(
         tasks_per_node=job.resources.tasks_per_node,
@@ -88,18 +92,18 @@ def start_local(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> Local
         timeout_min=_A_YEAR_MIN,
         stderr_to_stdout=True,
     )
-    # Ctrl-C on the terminal reaches every process in the foreground: only this one may act on it.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C on the terminal reaches all foreground processes; the controller and tasks inherit SIG_IGN.
+    old_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         submitted: Any = executor.submit(main_in_submitit, str(directory))
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, old_handler)
     log = log_path(exp_dir, job.stage, begin.number, rank=0)
     return LocalTasks(directory, log, job.world_size, controller_of(submitted))
 
 
 def local_environment(job: Job) -> dict[str, str]:
-    """Variables for every task of a local job: threads, and where the ranks meet."""
+    """Environment variables of every task of a local job: threads, and the rendezvous of the ranks."""
     environment = task_environment(job.resources)
     if job.world_size > 1:
         port = free_port(uuid.uuid4().hex)

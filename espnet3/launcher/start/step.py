@@ -1,4 +1,4 @@
-"""Start an attempt's tasks over the nodes of the Slurm allocation that this process is in, with srun."""
+"""Start an attempt's tasks with srun on the nodes of this process's Slurm allocation."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ _STEP_ENDS_S = 60.0
 
 
 class StepTasks:
-    """Tasks below an srun of ours."""
+    """Tasks of a step that srun, a child of this process, has started."""
 
     def __init__(self, directory: Path, log: Path, world_size: int, srun: "subprocess.Popen[bytes]") -> None:
         self.directory, self.log, self.world_size = directory, log, world_size
@@ -28,7 +28,7 @@ class StepTasks:
         self._is_ending = False
 
     def is_running(self) -> bool:
-        """Whether srun, which waits for every task, is still there."""
+        """Whether srun, which waits for every task, is alive."""
         return self._srun.poll() is None
 
     def ask_to_stop(self) -> None:
@@ -58,12 +58,12 @@ class StepTasks:
 
     def early_output(self, rank: int) -> list[str]:
         """The last lines that a rank, or srun about it, printed before it opened its own log."""
-        own = self.directory / f"early-{rank}.log"
-        return last_lines([path for path in (own, self.directory / "srun.log") if path.is_file()])
+        early_log = self.directory / f"early-{rank}.log"
+        return last_lines([path for path in (early_log, self.directory / "srun.log") if path.is_file()])
 
 
 def start_step(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> StepTasks:
-    """Start the tasks of `job` with srun; returns at once. When this process dies, they are asked to stop."""
+    """Start the tasks of `job` with srun; returns at once. They are asked to stop when this process dies."""
     command = srun_command(
         job.resources, directory, directory / "early-%t.log", program=TASK, nodes=begin.nodes
     )
@@ -89,7 +89,7 @@ def start_srun(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
 
 
 def step_environment(job: Job, nodes: list[str]) -> dict[str, str]:
-    """Variables for every task of a step: threads, and where the ranks meet.
+    """Environment variables of every task of a step: threads, and the rendezvous of the ranks.
 
     Raises:
         UserError: the first node can't be reached by its name or its address.

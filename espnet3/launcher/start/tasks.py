@@ -1,4 +1,4 @@
-"""The tasks of one attempt, started and watched by this process, whichever way they were started."""
+"""The interface of an attempt's running tasks, and what all ways to start them share."""
 
 import os
 import random
@@ -13,45 +13,45 @@ PORTS = range(10000, 32000)
 
 
 class RunningTasks(Protocol):
-    """What `follow` needs to know of an attempt's tasks."""
+    """The running tasks of one attempt, as `follow` uses them."""
 
     directory: Path
-    """The attempt's."""
+    """The attempt's directory."""
     log: Path
-    """What rank 0 prints."""
+    """The log of rank 0."""
     world_size: int
 
     def is_running(self) -> bool:
-        """Whether a task still lives."""
+        """Whether a task is alive."""
 
     def ask_to_stop(self) -> None:
         """Ask every task to save and end."""
 
     def lost_ranks(self) -> set[int]:
-        """Those known to have been killed, where their states on other machines can't tell."""
+        """Ranks on other machines that are known to have been killed; their state files don't show it."""
 
     def end_now(self) -> set[int]:
-        """End every task that still lives, at once; the ranks that are known to be ended by this."""
+        """End every task that is alive, at once; the ranks that are known to have been ended by this."""
 
     def kill(self) -> None:
-        """End everything, whatever state it is in, and wait until it is gone."""
+        """End all tasks and the process that started them, and wait until they are gone."""
 
     def early_output(self, rank: int) -> list[str]:
         """The last lines that a rank printed before it opened its own log."""
 
 
 def task_environment(resources: Resources) -> dict[str, str]:
-    """Variables for every task: its threads.
+    """Environment variables of every task: its threads.
 
-    Threads sleep while they wait: on a machine that is shared, spinning ones take the cores from those that
-    work (two trainings of two threads on two cores: a quarter of the speed each).
+    Waiting threads sleep: on a shared machine, spinning threads take the cores from working ones
+    (two trainings of two threads on two cores: a quarter of the speed each).
     """
-    waiting = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
-    return {"OMP_NUM_THREADS": str(resources.cpus_per_task), "OMP_WAIT_POLICY": waiting}
+    wait_policy = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+    return {"OMP_NUM_THREADS": str(resources.cpus_per_task), "OMP_WAIT_POLICY": wait_policy}
 
 
 def free_port(seed: str) -> int:
-    """A port that nobody listens on here; jobs that start together look elsewhere by their `seed`."""
+    """A free TCP port of this machine; `seed` decides where the search starts, so that jobs don't collide."""
     first = random.Random(seed).randrange(len(PORTS))
     for offset in range(len(PORTS)):
         port = PORTS[(first + offset) % len(PORTS)]

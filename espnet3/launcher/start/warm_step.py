@@ -1,4 +1,4 @@
-"""A step of warm ranks, seen from the batch process: it runs the attempts of one trial after the other."""
+"""The batch process's handle of a step of warm ranks, which run the attempts of one trial after the other."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from espnet3.launcher.planning.plan import Job
-from espnet3.launcher.rank.warm_rank import Order
+from espnet3.launcher.rank.warm_rank import WarmRankRequest
 from espnet3.launcher.start.step import start_srun, start_step
 from espnet3.launcher.start.tasks import RunningTasks, last_lines, task_environment
 from espnet3.resources import Resources
@@ -22,15 +22,15 @@ _KILLED_WITHIN_S = 2.0
 
 
 class WarmStep:
-    """An srun whose ranks stay; the process that made it is the only one that gives orders."""
+    """An srun whose warm ranks outlive attempts; only the process that started it sends requests."""
 
     def __init__(self, resources: Resources, log: Path) -> None:
         nodes = allocated_nodes()[: resources.nodes]
         environment = {key: value for key, value in os.environ.items() if key != "ESPNET3_JOB"}
         self.log = log
         self.exits: dict[int, int] = {}
-        """Rank -> exit code of those that have ended in the attempt at hand; negative for a signal."""
-        self._rest = b""
+        """Rank -> exit code of those that have ended in the current attempt; negative for a signal."""
+        self._partial_line = b""
         with log.open("ab") as messages:
             self._srun = start_srun(
                 warm_command(resources, log.stem, nodes, WARM_RANK),
@@ -38,29 +38,29 @@ class WarmStep:
                 stdout=subprocess.PIPE,
                 stderr=messages,
                 bufsize=0,
-                # What libraries read when they are loaded.
+                # Libraries read these when they are loaded.
                 env=environment | task_environment(resources),
             )
         assert self._srun.stdout is not None
         os.set_blocking(self._srun.stdout.fileno(), False)
 
     def is_alive(self) -> bool:
-        """Whether its ranks take orders."""
+        """Whether its srun runs, so that its ranks take requests."""
         return self._srun.poll() is None
 
-    def order(self, order: Order) -> None:
-        """Tell all ranks; those that are gone are left out."""
-        if order.attempt:
+    def send(self, request: WarmRankRequest) -> None:
+        """Send a request to all ranks that are alive."""
+        if request.attempt:
             self.exits = {}
         assert self._srun.stdin is not None
         with suppress(BrokenPipeError):
-            self._srun.stdin.write(order.line())
+            self._srun.stdin.write(request.line())
 
-    def look(self) -> None:
+    def read_exits(self) -> None:
         """Read which ranks have ended."""
         assert self._srun.stdout is not None
         while received := self._srun.stdout.read(65536):
-            *lines, self._rest = (self._rest + received).split(b"\n")
+            *lines, self._partial_line = (self._partial_line + received).split(b"\n")
             for line in lines:
                 rank, code = line.split()
                 self.exits[int(rank)] = int(code)
@@ -70,12 +70,12 @@ class WarmStep:
         assert self._srun.stdin is not None
         with suppress(BrokenPipeError):
             self._srun.stdin.close()
-        for harder in (self._srun.terminate, self._srun.kill):
+        for escalate in (self._srun.terminate, self._srun.kill):
             try:
                 self._srun.wait(timeout=_RANKS_END_S)
                 return
             except subprocess.TimeoutExpired:
-                harder()
+                escalate()
         self._srun.wait()
 
 
@@ -87,23 +87,23 @@ class WarmTasks:
         self._step = step
 
     def is_running(self) -> bool:
-        """Whether a task still lives, and the step."""
-        self._step.look()
+        """Whether a task is alive, and the step."""
+        self._step.read_exits()
         return len(self._step.exits) < self.world_size and self._step.is_alive()
 
     def ask_to_stop(self) -> None:
         """Ask every task to save and end."""
-        self._step.order(Order(signal=signal.SIGUSR1))
+        self._step.send(WarmRankRequest(signal=signal.SIGUSR1))
 
     def lost_ranks(self) -> set[int]:
-        """Those that a signal has ended."""
+        """The ranks that a signal has ended."""
         return {rank for rank, code in self._step.exits.items() if code < 0}
 
     def end_now(self) -> set[int]:
-        """Kill every task that still lives, and name those that ended by it."""
-        self._step.look()
+        """Kill every task that is alive; the ranks that it ended."""
+        self._step.read_exits()
         before = set(self._step.exits)
-        self._step.order(Order(signal=signal.SIGKILL))
+        self._step.send(WarmRankRequest(signal=signal.SIGKILL))
         deadline = time.monotonic() + _KILLED_WITHIN_S
         while self.is_running() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -116,19 +116,19 @@ class WarmTasks:
 
     def early_output(self, rank: int) -> list[str]:
         """The last lines that a rank, or the step, printed before it opened its own log."""
-        own = self.directory / f"early-{rank}.log"
-        return last_lines([path for path in (own, self._step.log) if path.is_file()])
+        early_log = self.directory / f"early-{rank}.log"
+        return last_lines([path for path in (early_log, self._step.log) if path.is_file()])
 
 
 class WarmSteps:
-    """Starts attempts as `start_step` does, but in a warm step, where what they ask for fits into one.
+    """Starts attempts as `start_step` does, but in a warm step if their resources fit into it.
 
-    A step whose ranks were killed is followed by a fresh one. What does not fit runs in a step of its own,
-    for which the warm one makes room.
+    A step whose ranks were killed is replaced by a new one. An attempt that does not fit runs in a step of
+    its own; the warm step is ended for it.
     """
 
     def __init__(self, resources: Resources, log: Path) -> None:
-        """The first step's ranks begin to import at once; `log` is how the names of their logs begin."""
+        """Start the first step, whose ranks import at once; `log` is the prefix of the steps' log files."""
         self.resources, self._log = resources, log
         self._number = 0
         self._step: WarmStep | None = self._new()
@@ -140,8 +140,8 @@ class WarmSteps:
             return start_step(job, exp_dir, directory, begin)
         if self._step is None or not self._step.is_alive():
             self._step = self._new()
-        asked = job.resources
-        self._step.order(Order(str(directory), asked.nodes, asked.tasks_per_node, asked.gpus_per_node))
+        need = job.resources
+        self._step.send(WarmRankRequest(str(directory), need.nodes, need.tasks_per_node, need.gpus_per_node))
         log = log_path(exp_dir, job.stage, begin.number, rank=0)
         return WarmTasks(directory, log, job.world_size, self._step)
 

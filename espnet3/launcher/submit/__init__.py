@@ -1,4 +1,4 @@
-"""From a planned job to one in Slurm's queue: checked, written down, submitted once, and found again.
+"""Submit planned jobs to Slurm: check, describe, submit once, and find them in the queue.
 
 Imports `planning`; `follow`, `batch` and what commands call may import it.
 """

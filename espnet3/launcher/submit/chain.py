@@ -1,4 +1,4 @@
-"""Submit stages to Slurm as a chain of jobs: none is queued twice or lost, whenever this process dies."""
+"""Submit stages to Slurm as a chain of jobs; whenever this process dies, no job is lost or queued twice."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -35,16 +35,16 @@ def submit_chain(
     command: list[str],
     after: "JobHandle | None" = None,
 ) -> "list[JobHandle]":
-    """Submit `jobs`, each to start when the one before is done; the caller holds what `submitting` says.
+    """Submit `jobs`, each to start when the one before is done; call it within `submitting`.
 
     Side effects: a folder for each job in the run directory, with its description, configuration and script.
 
     Args:
         jobs: at least one.
-        config: theirs.
-        force: for each of them, whether it runs though it is done.
-        command: what the user had typed.
-        after: a job of the run directory that the first waits for.
+        config: their configuration.
+        force: for each job, whether it runs although it is done.
+        command: the user's command line.
+        after: a job of the run directory that the first job waits for.
 
     Raises:
         UserError: Slurm refuses one of them, with its own message; then none is queued.
@@ -52,7 +52,7 @@ def submit_chain(
     """
     described = describe_chain(jobs, config, force=force, command=command, after=after.name if after else "")
     try:
-        try_out([_request(one, job, config) for one, job in zip(described, jobs, strict=True)])
+        try_out([_request(to_submit, job, config) for to_submit, job in zip(described, jobs, strict=True)])
         return submit_described(described, jobs, config, known=[after] if after else [])
     except SubmissionRefused:
         cancel_jobs([job_id for job in described if (job_id := read_job_id(_folder(config, job)))])
@@ -64,12 +64,12 @@ def submit_chain(
 def describe_chain(
     jobs: Sequence[Job], config: DictConfig, *, force: Sequence[bool], command: list[str], after: str = ""
 ) -> list[SubmittedJob]:
-    """Write down what is to be submitted, before anything is; see `submit_chain`."""
+    """Write the folder of each job, before the first is submitted; see `submit_chain`."""
     exp_dir, chain = Path(config.exp_dir), new_token()
     described = []
     for position, job in enumerate(jobs):
         folder_name = new_job_name(exp_dir, job.stage)
-        one = SubmittedJob(
+        to_submit = SubmittedJob(
             name=folder_name,
             stages=[job.stage],
             token=f"{chain}-{position}",
@@ -78,16 +78,16 @@ def describe_chain(
             after=after,
             force=force[position],
             command=command,
-            chain_stages=[each.stage for each in jobs],
+            chain_stages=[job.stage for job in jobs],
             max_restarts=job.resources.max_restarts,
             submitted_by=asdict(ProcessName.own()),
         )
         try:
-            write_job(_folder(config, one), one, saved_text(config))
+            write_job(_folder(config, to_submit), to_submit, saved_text(config))
             (exp_dir / "logs" / job.stage).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(error, exp_dir) from error
-        described.append(one)
+        described.append(to_submit)
         after = folder_name
     return described
 
@@ -98,40 +98,40 @@ def submit_described(
     config: DictConfig,
     known: "Sequence[JobHandle]" = (),
 ) -> "list[JobHandle]":
-    """Submit what was described and is not `known` to be queued already.
+    """Submit the described jobs, except those that are `known` to be queued.
 
     Raises:
         UserError: Slurm refuses.
         SlurmAway: it does not answer; what was queued before that stays.
     """
-    queued = {one.name: one for one in known}
-    for one, job in zip(described, jobs, strict=True):
-        if one.name not in queued:
-            after = [queued[one.after].job_id] if one.after in queued else []
-            queued[one.name] = submit(_request(one, job, config, after))
-    return [queued[one.name] for one in described]
+    queued = {handle.name: handle for handle in known}
+    for to_submit, job in zip(described, jobs, strict=True):
+        if to_submit.name not in queued:
+            after = [queued[to_submit.after].job_id] if to_submit.after in queued else []
+            queued[to_submit.name] = submit(_request(to_submit, job, config, after))
+    return [queued[to_submit.name] for to_submit in described]
 
 
 @contextmanager
 def submitting(exp_dir: Path, screen: Screen) -> Iterator[None]:
-    """Be the only one who submits jobs of a run directory, also while a job holds the directory itself."""
+    """Be the only process that submits jobs of a run directory, even while a job holds the directory."""
     try:
         with hold_directory(jobs_dir(exp_dir), screen, wait=True):
             yield
     finally:
-        with suppress(OSError):  # where nothing was submitted nothing stays
+        with suppress(OSError):  # not empty: jobs were submitted
             jobs_dir(exp_dir).rmdir()
 
 
 def job_name(config: DictConfig, stage: str) -> str:
-    """What the job is called in squeue: "asr.default.2-train"."""
+    """The job's name in squeue: "asr.default.2-train"."""
     return f"{Path(config.recipe_dir).name}.{config.tag}.{STAGES[stage].number}-{stage}".replace(" ", "_")
 
 
 def stage_request(
     job: Job, config: DictConfig, folder: Path, token: str, after: Sequence[str] = ()
 ) -> JobRequest:
-    """What a stage's job asks of sbatch."""
+    """The request for a stage's job."""
     return JobRequest(
         job.resources,
         folder,
@@ -144,11 +144,11 @@ def stage_request(
 
 
 def _undo(job: SubmittedJob, config: DictConfig) -> None:
-    """Remove what `describe_chain` has made for a job that is not submitted."""
+    """Remove the files that `describe_chain` has made for a job that is not submitted."""
     folder, logs = _folder(config, job), Path(config.exp_dir) / "logs" / job.stage
     shutil.rmtree(folder, ignore_errors=True)
     for empty in (folder.parent, logs, logs.parent):
-        with suppress(OSError):  # there is something else in it
+        with suppress(OSError):  # not empty
             empty.rmdir()
 
 
@@ -156,5 +156,5 @@ def _folder(config: DictConfig, job: SubmittedJob) -> Path:
     return jobs_dir(Path(config.exp_dir)) / job.name
 
 
-def _request(one: SubmittedJob, job: Job, config: DictConfig, after: Sequence[str] = ()) -> JobRequest:
-    return stage_request(job, config, _folder(config, one), one.token, after)
+def _request(to_submit: SubmittedJob, job: Job, config: DictConfig, after: Sequence[str] = ()) -> JobRequest:
+    return stage_request(job, config, _folder(config, to_submit), to_submit.token, after)

@@ -1,6 +1,6 @@
-"""submitit's executors as espnet3 uses them: every private name of submitit stands in this file.
+"""submitit's executors as espnet3 uses them: only this file uses private names of submitit.
 
-Importing it imports submitit (0.1 s), so others import it where they call it. It knows nothing of run
+Importing it imports submitit (0.1 s), so others import it where they call it. It does not depend on run
 directories and stages, so that `launcher.start` may import it, too.
 """
 
@@ -23,18 +23,18 @@ from espnet3.slurm.queue import own_jobs
 
 
 class BatchExecutor(SlurmExecutor):
-    """submitit's Slurm executor, whose jobs run a command of ours instead of a pickled function.
+    """submitit's Slurm executor, whose jobs run a given command instead of a pickled function.
 
-    Parameters, the script, the sbatch command and the id in its answer are submitit's. The script is `job.sh`
-    in the folder. sbatch has a clean environment, ends with this process, and is called again while Slurm is
-    away, unless the job turns out to be in the queue.
+    submitit makes the parameters, the script and the sbatch command, and reads the id in its answer. The
+    script is `job.sh` in the folder. sbatch has a clean environment, ends with this process, and is retried
+    while Slurm does not answer, unless the job is found in the queue.
 
     Args:
-        folder: of the job; it must exist when the job is submitted.
-        command: what the job runs, on its first node.
-        parameters: for `update_parameters`; `comment` must be there, and be unique: it is how a job is found
-            that Slurm took without saying so.
-        job_class: of the handle that submission returns.
+        folder: the job's folder; it must exist when the job is submitted.
+        command: the command that the job runs on its first node.
+        parameters: for `update_parameters`; must have a unique `comment`, by which a job is found whose
+            id did not arrive.
+        job_class: class of the handle that submission returns.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class BatchExecutor(SlurmExecutor):
 
     @classmethod
     def affinity(cls) -> int:
-        """As of an executor that is available: scripts are shown where there is no Slurm, too."""
+        """Report the executor as available: scripts are also shown on machines without Slurm."""
         return 2
 
     def script(self) -> str:
@@ -94,7 +94,7 @@ class BatchExecutor(SlurmExecutor):
         return job_id
 
     def _id_in_queue(self) -> str | None:
-        """The job's id, where Slurm took it and could not say so."""
+        """The id of the job in the queue, if Slurm accepted it although its answer was lost."""
         with suppress(SlurmAway):
             for job in own_jobs():
                 if job.comment.partition("[")[0] == self.parameters["comment"]:
@@ -105,5 +105,5 @@ class BatchExecutor(SlurmExecutor):
 def controller_of(job: LocalJob) -> "subprocess.Popen[bytes]":
     """The process of submitit's local executor that starts the tasks of `job` and waits for them."""
     process = job._process
-    assert process is not None  # so only in a handle that was read from a pickle
+    assert process is not None  # None only in a handle that was unpickled
     return process

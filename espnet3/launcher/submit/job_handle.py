@@ -1,4 +1,4 @@
-"""The handle of a job in Slurm, as users of submitit know it; made from the job's folder, by any process.
+"""submitit's handle of a job in Slurm; any process can make one from the job's folder.
 
 Importing it imports submitit (0.1 s), so others import it where they call it.
 """
@@ -31,7 +31,7 @@ from espnet3.status.stage_status import UNDER_WAY, StageStatus
 
 AT_FIRST_S = 60.0
 QUEUE_EVERY_S = (1.0, 5.0)
-"""How old an answer of Slurm may be while its jobs are new, and later: each question costs its controller."""
+"""How old an answer of Slurm may be while its jobs are new, and later: every call loads its controller."""
 
 
 class JobFailed(FailedJobError):
@@ -49,9 +49,9 @@ class JobFailed(FailedJobError):
         self.rank = rank
         """The rank that failed first, if one did."""
         self.traceback = traceback
-        """Of that rank."""
+        """The traceback of that rank."""
         self.log = log
-        """What it printed, or else what the batch process did."""
+        """The log of that rank, else of the batch process."""
         job = f", job {status.job_id}," if status.job_id else ""
         first = f"{label(status.stage)}{job} {status.state}{f': {status.reason}' if status.reason else ''}"
         lines = [first, traceback.rstrip(), f"log: {log}" if log else ""]
@@ -59,25 +59,25 @@ class JobFailed(FailedJobError):
 
 
 class QueueWatcher(SlurmInfoWatcher):
-    """submitit's watcher of all jobs of a process, which asks squeue, and sacct for what squeue forgot."""
+    """submitit's watcher of all jobs of a process; it calls squeue, and sacct for jobs that have left it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._wanted: dict[str, str] = {}
+        self._tokens: dict[str, str] = {}
         self._snapshot = QueueSnapshot()
         self._asked_at = self._newest_at = float("-inf")
 
     def register_job(self, job_id: str) -> None:
-        """Ask for this job, too, from now on."""
-        self._wanted.setdefault(job_id, "")
+        """Ask for this job, too, from now on (as in submitit)."""
+        self._tokens.setdefault(job_id, "")
         self._newest_at = time.monotonic()
 
     def set_token(self, job_id: str, token: str) -> None:
-        """Say which comment a job carries: ids begin again where Slurm was set up anew."""
-        self._wanted[job_id] = token
+        """Set the comment of a job: job ids are reused after Slurm was installed again."""
+        self._tokens[job_id] = token
 
     def snapshot(self, mode: str = "standard") -> QueueSnapshot:
-        """What Slurm says of all jobs; asks, unless it did so a short while ago.
+        """Slurm's state of all jobs; asks Slurm unless the last answer is recent.
 
         Args:
             mode: "force" asks in any case, "cache" never.
@@ -90,19 +90,19 @@ class QueueWatcher(SlurmInfoWatcher):
         return self._snapshot
 
     def update(self) -> None:
-        """Ask Slurm; where it does not answer, what it said before is no longer taken for the state."""
-        self._snapshot = query_queue(self._wanted.items())
+        """Ask Slurm; if it does not answer, the previous answer is dropped."""
+        self._snapshot = query_queue(self._tokens.items())
         self._asked_at = time.monotonic()
 
     def clear(self) -> None:
-        """Forget what Slurm has said."""
+        """Drop the last answer of Slurm."""
         self._snapshot, self._asked_at = QueueSnapshot(), float("-inf")
 
     def get_info(self, job_id: str, mode: str = "standard") -> dict[str, str]:
-        """What sacct would say: JobID, State, NodeList; empty where Slurm does not know the job."""
-        if job_id not in self._wanted:
+        """JobID, State and NodeList as sacct has them; empty if Slurm does not know the job."""
+        if job_id not in self._tokens:
             self.register_job(job_id)
-        entry = self.snapshot(mode).find(job_id, self._wanted[job_id])
+        entry = self.snapshot(mode).find(job_id, self._tokens[job_id])
         return {"JobID": job_id, "State": entry.state, "NodeList": entry.nodes} if entry else {}
 
     def get_state(self, job_id: str, mode: str = "standard") -> str:
@@ -111,7 +111,7 @@ class QueueWatcher(SlurmInfoWatcher):
 
 
 class RunJobPaths(JobPaths):
-    """Where the files of a job in a run directory are."""
+    """The paths of a job's files in a run directory."""
 
     def __init__(self, folder: Path, job_id: str, submitted: SubmittedJob) -> None:
         super().__init__(folder, job_id=job_id)
@@ -129,7 +129,7 @@ class RunJobPaths(JobPaths):
 
     @property
     def stdout(self) -> Path:
-        """What the batch process prints; what ranks print is in `attempt-<n>/rank-<r>.log` beside it."""
+        """The log of the batch process; those of ranks are `attempt-<n>/rank-<r>.log` beside it."""
         return job_log(self.exp_dir, self._submitted.stage, self.job_id or "")
 
     @property
@@ -147,14 +147,14 @@ class JobHandle(SlurmJob[dict[str, Any]]):
     Args:
         folder: `jobs/<name>` of the run directory.
         job_id: Slurm's: "123", or "123_4".
-        seen: the job as the queue showed it when it was looked for.
+        queue_entry: the job in Slurm's queue, if the caller has just read it.
     """
 
     watcher = QueueWatcher()
 
-    def __init__(self, folder: Path | str, job_id: str, *, seen: QueueEntry | None = None) -> None:
+    def __init__(self, folder: Path | str, job_id: str, *, queue_entry: QueueEntry | None = None) -> None:
         self.folder = Path(folder).absolute()
-        self.seen = seen
+        self.queue_entry = queue_entry
         super().__init__(self.folder, job_id)
 
     @classmethod
@@ -211,7 +211,7 @@ class JobHandle(SlurmJob[dict[str, Any]]):
         return self.watcher.get_state(self.job_id)
 
     def statuses(self, *, mode: str = "standard") -> list[StageStatus]:
-        """How each stage of the job is, as `espnet3 status` shows it.
+        """The status of each stage of the job, as `espnet3 status` shows it.
 
         Args:
             mode: see `QueueWatcher.snapshot`.
@@ -264,7 +264,7 @@ class JobHandle(SlurmJob[dict[str, Any]]):
         return failure_of(failed) if failed else None
 
     def _watch(self) -> None:
-        """Have the watcher know the job by its token, too."""
+        """Tell the watcher the job's token."""
         self.watcher.set_token(self.job_id, self.submitted.token)
 
     def __repr__(self) -> str:
@@ -274,17 +274,17 @@ class JobHandle(SlurmJob[dict[str, Any]]):
 def load_jobs(exp_dir: Path | str) -> list[JobHandle]:
     """The jobs of a run directory that were submitted together last, in order, with those they wait for."""
     chain = read_run(Path(exp_dir)).chain
-    return [JobHandle(jobs_dir(Path(exp_dir)) / one.job.name, one.job_id) for one in chain if one.job_id]
+    return [JobHandle(jobs_dir(Path(exp_dir)) / job.job.name, job.job_id) for job in chain if job.job_id]
 
 
 def failure_of(status: StageStatus) -> JobFailed:
     """Why a stage did not end as done, with the traceback of the rank that failed first."""
     exp_dir, stage = status.run, status.stage
-    own = [one for one in read_attempts(exp_dir, stage) if one.begin.job == status.job]
-    rank = first_failure(own[-1].states) if own else None
-    if rank is not None:
-        log = log_path(exp_dir, stage, own[-1].begin.number, rank.rank)
-        return JobFailed(status, rank=rank.rank, traceback=rank.traceback, log=log)
+    attempts = [attempt for attempt in read_attempts(exp_dir, stage) if attempt.begin.job == status.job]
+    failure = first_failure(attempts[-1].states) if attempts else None
+    if failure is not None:
+        log = log_path(exp_dir, stage, attempts[-1].begin.number, failure.rank)
+        return JobFailed(status, rank=failure.rank, traceback=failure.traceback, log=log)
     job = read_job(jobs_dir(exp_dir) / status.job) if status.job else None
     log = job_log(exp_dir, job.stage, status.job_id) if job else background_log(exp_dir)
     return JobFailed(status, log=log if log.exists() else None)

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a job before Slurm takes it, and that sbatch itself does not tell."""
+"""Checks of a job before it is submitted, for mistakes that sbatch does not report."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ from espnet3.slurm.site.partitions import Partition, asked_for
 
 
 def check_script(script: Path, resources: Resources, where: str) -> None:
-    """Check the shell that the user's `setup` lines are, and the `python` that is called.
+    """Check the shell syntax of the user's `setup` lines, and that the `python` program exists.
 
     Raises:
         UserError: naming the key below `where`, such as resources.train.
@@ -21,18 +21,18 @@ def check_script(script: Path, resources: Resources, where: str) -> None:
     if command and Path(command[0]).is_absolute() and not os.access(command[0], os.X_OK):
         raise UserError(f"{where}.python={resources.python}: there is no program {command[0]}")
     try:
-        done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
+        checked = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
     except OSError:
-        return  # no bash here: the nodes will tell
-    if done.returncode:
-        said = done.stderr.strip().splitlines()[0].removeprefix(f"{script}: ")
-        raise UserError(f"{where}.setup={list(resources.setup)}: is no shell: {said}")
+        return  # no bash on this machine to check with
+    if checked.returncode:
+        message = checked.stderr.strip().splitlines()[0].removeprefix(f"{script}: ")
+        raise UserError(f"{where}.setup={list(resources.setup)}: is no shell: {message}")
 
 
 def check_limits(resources: Resources, partitions: Sequence[Partition], where: str) -> None:
-    """Where partitions' limits are not enforced, Slurm takes a job beyond them and never starts it.
+    """Check the partitions' limits: where Slurm does not enforce them, it queues a job that never starts.
 
-    A quality of service may lift such limits: with `qos` given nothing is checked.
+    A quality of service may lift such limits: nothing is checked if `qos` is given.
 
     Raises:
         UserError: naming the key below `where`, such as resources.train, and the limit.

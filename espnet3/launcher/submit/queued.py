@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> "list[JobHandle]":
-    """The jobs of a run directory that are in Slurm's queue, those too whose id was never noted.
+    """The jobs of a run directory that are in Slurm's queue, including those whose id was never noted.
 
     Args:
         exp_dir: the run directory.
-        jobs: what `own_jobs` gives, if it was asked already.
+        jobs: the result of `own_jobs`, if the caller has it.
 
     Raises:
         SlurmAway, UserError: Slurm can't be asked.
@@ -31,23 +31,23 @@ def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> "list[
     in_slurm = [job for job in (own_jobs() if jobs is None else jobs) if job.in_queue]
     from espnet3.launcher.submit.job_handle import JobHandle
 
-    found = []
+    handles = []
     for job in known:
         folder = jobs_dir(exp_dir) / job.name
         if job.runs > 1 and read_job_result(folder) is not None:
-            continue  # what is in the queue goes on with others
+            continue  # the array element in the queue runs its other trials
         job_id = read_job_id(folder) or ""
         slurm = find_job(in_slurm, job_id, job.token)
         if slurm is not None:
             if not job_id:
                 with suppress(OSError):
                     write_submission(folder, slurm.job_id)
-            found.append(JobHandle(folder, slurm.job_id, seen=slurm))
-    return found
+            handles.append(JobHandle(folder, slurm.job_id, queue_entry=slurm))
+    return handles
 
 
 def refuse_if_queued(exp_dir: Path) -> None:
-    """A run directory belongs to the jobs that are queued for it.
+    """Refuse a run directory that has jobs in the queue.
 
     Raises:
         UserError: naming the job and what can be done.
@@ -60,7 +60,7 @@ def refuse_if_queued(exp_dir: Path) -> None:
         ) from error
     if queued:
         first, where = queued[0], short_path(exp_dir)
-        state = first.seen.state if first.seen else "queued"
+        state = first.queue_entry.state if first.queue_entry else "queued"
         raise UserError(
             f"{where} is in use by Slurm job {first.job_id} ({first.stage}, {state}): follow it with"
             f" `espnet3 logs -f {where}`, end it with `espnet3 cancel {where}`, or give tag=NAME"

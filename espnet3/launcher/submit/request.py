@@ -1,4 +1,4 @@
-"""What one job asks of sbatch, as plain data, and the batch script that follows from it."""
+"""The request of one job to sbatch, as plain data, and its batch script."""
 
 import sys
 from collections.abc import Sequence
@@ -15,26 +15,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A job, or an array of them, that is to be submitted."""
+    """A job, or a job array, that is to be submitted."""
 
     resources: Resources
-    """What it asks for."""
     folder: Path
-    """Its own: what describes it lies there, and the batch process is given it."""
+    """The job's folder with its description; the argument of the batch process."""
     name: str
-    """In squeue."""
+    """The name in squeue."""
     token: str
-    """Our own id, which Slurm keeps as the job's comment: by it the job is found again."""
+    """A unique id that Slurm keeps as the job's comment, by which the job is found in the queue."""
     output: Path
-    """What the batch process prints; `%j` in it is the job's id, `%a` the array's index."""
+    """The log of the batch process; `%j` in it is the job's id, `%a` the array's index."""
     stage: str = "train"
-    """Whose resources they are, for messages."""
+    """The stage whose resources they are, for messages."""
     after: Sequence[str] = ()
-    """Ids of jobs that must be done before."""
+    """Ids of jobs that must be done before it starts."""
     array: str = ""
     """Indices of the elements, if it is an array: "0-99%8"."""
     module: str = "espnet3.launcher.batch.run_job"
-    """The batch process."""
+    """The Python module of the batch process."""
 
     @property
     def where(self) -> str:
@@ -43,16 +42,16 @@ class JobRequest:
 
     @property
     def command(self) -> list[str]:
-        """What the job runs."""
+        """The command that the job runs."""
         return [sys.executable, "-u", "-m", self.module, str(self.folder)]
 
     @property
     def script(self) -> str:
-        """The batch script, word for word what is submitted.
+        """The batch script, exactly as it is submitted.
 
-        The batch process, on the first node, starts the tasks with srun, decides what follows from their
-        outcome, and its exit code is the job's. `trap` keeps the shell around it alive when Slurm sends
-        SIGTERM to the whole job, so that the tasks have their time to save.
+        The batch process, on the first node, starts the tasks with srun and decides on a restart from their
+        outcome; its exit code is the job's. `trap` keeps the shell around it alive when Slurm sends
+        SIGTERM to the whole job, so that the tasks have time to save.
         """
         return self.executor().script()
 
@@ -65,14 +64,14 @@ class JobRequest:
 
 
 def sbatch_parameters(request: JobRequest) -> dict[str, Any]:
-    """What `request` asks for, under the names that `submitit.SlurmExecutor.update_parameters` takes."""
-    asked, after = request.resources, list(request.after)
+    """The parameters of `request` for `submitit.SlurmExecutor.update_parameters`."""
+    resources, after = request.resources, list(request.after)
     dependency = {"dependency": f"afterok:{':'.join(after)}"} if after else {}
-    further = {
+    additional = {
         "requeue": True,
         "output": str(request.output),
-        **asked.sbatch_options(),
-        **given_options(asked.additional_parameters),
+        **resources.sbatch_options(),
+        **given_options(resources.additional_parameters),
         **({"kill-on-invalid-dep": "yes"} if after else {}),
         **({"array": request.array} if request.array else {}),
     }
@@ -80,8 +79,8 @@ def sbatch_parameters(request: JobRequest) -> dict[str, Any]:
         "job_name": request.name,
         "comment": request.token,
         **dependency,
-        "setup": ["trap : TERM", *asked.setup],
+        "setup": ["trap : TERM", *resources.setup],
         "stderr_to_stdout": True,
         "wckey": None,  # submitit's own, which some sites refuse
-        "additional_parameters": further,
+        "additional_parameters": additional,
     }

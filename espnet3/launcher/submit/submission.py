@@ -1,4 +1,4 @@
-"""Hand a job to Slurm, once: a stage's, an array of trials, a search, the doctor's probe.
+"""Submit a job to Slurm exactly once: a stage's, an array of trials, a search, the doctor's probe.
 
 The steps are the same for all of them. The caller describes the job in its folder, with a new token
 (`new_token`); `try_out` checks everything before the first job is queued; `submit` writes the script, has
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 
 class SubmissionRefused(UserError):
-    """A job that can't be submitted: what is wrong with its script, or the site's own message."""
+    """A job that can't be submitted: its script is wrong, or Slurm refuses it."""
 
 
 def new_token() -> str:
-    """A new id of ours, for a job to carry as its comment in Slurm."""
+    """A new unique id, which a job has as its comment in Slurm."""
     return f"{TOKEN}{uuid.uuid4().hex[:12]}"
 
 
 def try_out(requests: Sequence[JobRequest]) -> None:
-    """Check every script and ask Slurm whether it would take the job; leaves nothing behind.
+    """Check every script and have sbatch test it without submitting; leaves no files behind.
 
     Raises:
-        SubmissionRefused: naming what is wrong, or in the site's own words.
-        SlurmAway: it does not answer.
+        SubmissionRefused: names what is wrong, or has Slurm's message.
+        SlurmAway: Slurm does not answer.
     """
     patience = Patience()
     with tempfile.TemporaryDirectory(prefix="espnet3-") as temporary:
@@ -70,11 +70,11 @@ def try_out(requests: Sequence[JobRequest]) -> None:
 
 
 def submit(request: JobRequest) -> "JobHandle":
-    """Submit a job that is described in its folder, once, whatever happens to Slurm, and note its id there.
+    """Submit a job that is described in its folder, exactly once, and write its id there.
 
     Raises:
-        SubmissionRefused: by Slurm, in its own words.
-        SlurmAway: it does not answer; the job may be in the queue.
+        SubmissionRefused: with Slurm's message.
+        SlurmAway: Slurm does not answer; the job may be in the queue.
         UserError: the script can't be written.
     """
     from espnet3.launcher.submit.job_handle import JobHandle

@@ -1,1 +1,1 @@
-"""How files of a run directory are written and read: atomically, with a format number, for the user alone."""
+"""Reading and writing files of a run directory: atomic, with a format number, writable only by the user."""

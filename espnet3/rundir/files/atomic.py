@@ -1,7 +1,7 @@
-"""Files that are either the old one or the new one, never half of either.
+"""Atomic replacement of files: a reader sees the old or the new file, never a part.
 
-Written beside the target, flushed to the disk and renamed over it: a kill, a power cut or a full
-disk in the middle leaves the previous file as it was. Works on NFS and Lustre.
+A file is written beside its target, flushed to disk and renamed over it: after a kill, a power cut or a
+full disk the previous file is unchanged. Works on NFS and Lustre.
 """
 
 import json
@@ -33,12 +33,12 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Where this process writes what is to replace `path`: in the same folder, so that a rename does it."""
+    """The temporary file of this process for `path`, in the same folder, so that a rename is atomic."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def remove_torn(folder: Path) -> None:
-    """Remove what a kill has left of files that were being written in `folder`; nobody writes there now."""
+    """Remove temporary files that killed processes left in `folder`; no process may be writing there."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
@@ -52,7 +52,7 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Replace `path` by `value` as indented JSON, atomically; its folder must exist.
 
-    With `durable=False` it is not flushed to the disk: for what can be made again after a power cut.
+    With `durable=False` it is not flushed to disk: for files that can be written again after a power cut.
     """
     text = json.dumps(value, indent=2, default=str) + "\n"
     if durable:
@@ -77,7 +77,7 @@ def without_nan(value: Any) -> Any:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut; file systems that cannot are left alone."""
+    """Make a rename in `folder` survive a power cut, if the file system supports it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

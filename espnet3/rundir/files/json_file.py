@@ -1,7 +1,7 @@
 """Dataclasses as small JSON files that other versions of espnet3 can read, too.
 
-Each file carries a format number. Keys that this version does not know are left out, as a later version may
-write more. A number that is higher than FORMAT means that leaving out would be wrong: such a file is refused.
+Each file has a format number. Unknown keys are ignored, as a later version may write more. A file whose
+number is higher than FORMAT is refused: ignoring its unknown keys would be wrong.
 """
 
 import json
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 FORMAT = 1
-"""Of all files of a run or sweep directory; it grows when a version before would misread one of them."""
+"""Of all files of a run or sweep directory; it is raised when an earlier version would misread one."""
 KEY = "format"
 
 Kind = TypeVar("Kind")
@@ -29,10 +29,10 @@ def write_dataclass(path: Path, record: "DataclassInstance", *, durable: bool = 
 
 
 def read_dataclass(kind: type[Kind], path: Path) -> Kind | None:
-    """The dataclass `kind` in `path`; None where there is none that can be read.
+    """The dataclass `kind` in `path`; None if the file is missing or unreadable.
 
     Raises:
-        UserError: a newer version has written it.
+        UserError: written by a newer version.
     """
     try:
         return from_plain(kind, read_plain(path))
@@ -41,16 +41,16 @@ def read_dataclass(kind: type[Kind], path: Path) -> Kind | None:
 
 
 def with_format(content: Mapping[str, Any]) -> dict[str, Any]:
-    """`content` as it is written: with the format number."""
+    """`content` with the format number."""
     return {KEY: FORMAT, **content}
 
 
 def read_plain(path: Path) -> dict[str, Any]:
-    """The object in `path`, without the format number; a file that has none is one of format 1.
+    """The object in `path`, without the format number; a file without one has format 1.
 
     Raises:
-        OSError, ValueError: there is none that can be read.
-        UserError: a newer version has written it.
+        OSError, ValueError: the file is missing or unreadable.
+        UserError: written by a newer version.
     """
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
@@ -67,7 +67,7 @@ def read_plain(path: Path) -> dict[str, Any]:
 
 
 def from_plain(kind: type[Kind], content: Mapping[str, Any]) -> Kind:
-    """The dataclass `kind` from its fields in `content`; what it has no field for is left out.
+    """The dataclass `kind` from its fields in `content`; other keys are ignored.
 
     Raises:
         TypeError: a field is missing.

@@ -1,4 +1,4 @@
-"""New lines of a log that grows."""
+"""New lines of a growing log."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ class LogTail:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._offset = 0
-        self._rest = b""
+        self._partial_line = b""
 
     def lines(self) -> list[str]:
-        """Lines that were completed since the last call."""
+        """Lines completed since the last call."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
@@ -20,10 +20,10 @@ class LogTail:
         except FileNotFoundError:
             return []
         self._offset += len(new)
-        *complete, self._rest = (self._rest + new).split(b"\n")
+        *complete, self._partial_line = (self._partial_line + new).split(b"\n")
         return [line.decode(errors="replace") for line in complete]
 
     def rest(self) -> list[str]:
-        """The last line, if it has no end."""
-        rest, self._rest = self._rest, b""
-        return [rest.decode(errors="replace")] if rest else []
+        """The last line, if it has no line end."""
+        line, self._partial_line = self._partial_line, b""
+        return [line.decode(errors="replace")] if line else []

@@ -1,4 +1,4 @@
-"""Folders whose content is run as the user's: nobody else may write there."""
+"""Folders whose content is executed as the user: nobody else may write there."""
 
 import os
 import stat
@@ -8,10 +8,10 @@ from espnet3.errors import UserError
 
 
 def make_private(folder: Path) -> None:
-    """Make `folder`, which must not be there yet, for the user alone (0700); those above it if missing.
+    """Make `folder`, which must not exist, with mode 0700; also missing parents.
 
     Raises:
-        UserError: this file system does not keep others out.
+        UserError: the file system does not keep the mode.
         OSError: it can't be made.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -24,13 +24,13 @@ def make_private(folder: Path) -> None:
 
 
 def check_private(folder: Path) -> None:
-    """Refuse `folder` unless it is the user's own and only the user can write to it.
+    """Refuse `folder` unless the user owns it and nobody else can write to it.
 
-    What lies above it may belong to a group: others can then put another folder in its place, but none that
-    passes for the user's own.
+    Its parent may be writable by a group: others can then replace the folder, but not with one that the
+    user owns.
 
     Raises:
-        UserError: says how to mend it.
+        UserError: says what is wrong and how to fix it.
     """
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode):

@@ -1,1 +1,1 @@
-"""What files of a run directory say: attempts, their ranks, jobs, and what each stage was made from."""
+"""Records in a run directory: attempts, their ranks, jobs, and the inputs of each stage."""

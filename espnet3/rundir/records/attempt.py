@@ -1,4 +1,4 @@
-"""One attempt of a stage as files: how it began, and how it ended, for anybody who asks later."""
+"""The files of one attempt of a stage: how it began and how it ended."""
 
 import re
 import time
@@ -16,7 +16,7 @@ BEGIN, END = "begin.json", "end.json"
 
 @dataclass(frozen=True)
 class Begin:
-    """What is known when the tasks of an attempt are started: `begin.json` in its directory."""
+    """The description of an attempt when its tasks are started: `begin.json` in its directory."""
 
     stage: str
     number: int
@@ -25,27 +25,27 @@ class Begin:
     launched_by: dict[str, Any]
     """The process that starts the tasks and watches them: see ProcessName."""
     job: str = ""
-    """The submitted job that it is an attempt of, by the name of its folder."""
+    """The submitted job that runs it, by the name of the job's folder."""
     slurm_job_id: str = ""
     nodes: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
-    """What the user had typed."""
+    """The user's command line."""
     environment: dict[str, str] = field(default_factory=dict)
-    """Variables that every task gets: threads, and where the ranks meet."""
+    """Environment variables of every task: threads, and the rendezvous of the ranks."""
     stop_at: float | None = None
-    """When every task asks itself to stop, in seconds since the epoch: ahead of the job's time limit."""
+    """When every task stops by itself, in seconds since the epoch: ahead of the job's time limit."""
     stop_within_s: float = 0.0
-    """How long a task that is asked to stop may take before it ends itself; 0: as long as it wants."""
+    """How long a task that is asked to stop may take before it exits; 0: no limit."""
     progress: str = ""
-    """Stands for the newest checkpoint there was; see `progress_mark`."""
+    """The newest checkpoint at the start; see `progress_mark`."""
     started_at: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """How an attempt ended, or a job by its last one: `end.json`. Without it, it runs or was killed.
+    """The result of an attempt, or of a job: `end.json`. Without this file it runs or was killed.
 
-    Made by the functions of `outcomes`; written, read and shown by everybody else.
+    Only the functions of `outcomes` make results.
     """
 
     outcome: Outcome
@@ -53,16 +53,16 @@ class AttemptResult:
     """Why, in one line: the signal that asked it to stop, the error, the rank that was killed."""
     ended_at: float = field(default_factory=time.time)
     restarts: bool = False
-    """The job starts again."""
+    """Whether the job restarts."""
     rank: int | None = None
     """The rank that was the cause: the first that failed or was killed."""
     log: str = ""
-    """What that rank printed."""
+    """The log of that rank."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """An attempt as it can be read from its directory."""
+    """An attempt as read from its directory."""
 
     directory: Path
     begin: Begin
@@ -75,23 +75,23 @@ class Attempt:
 
     @property
     def launcher(self) -> ProcessName:
-        """The process that watches it."""
+        """The process that started its tasks and follows them."""
         return from_plain(ProcessName, self.begin.launched_by)
 
 
 def write_begin(directory: Path, begin: Begin) -> None:
-    """Make the attempt's directory (0700: who can write there can run code as the user) and describe it."""
+    """Make the attempt's directory and write its description; 0700, as its files are executed as the user."""
     make_private(directory)
     write_dataclass(directory / BEGIN, begin)
 
 
 def write_result(directory: Path, result: AttemptResult) -> None:
-    """Write down how it ended."""
+    """Write the attempt's result."""
     write_dataclass(directory / END, result)
 
 
 def read_attempt(directory: Path) -> Attempt | None:
-    """The attempt in `directory`; None where nothing readable is."""
+    """The attempt in `directory`; None if its description is missing or unreadable."""
     begin = read_dataclass(Begin, directory / BEGIN)
     return (
         None if begin is None else Attempt(directory, begin, read_dataclass(AttemptResult, directory / END))
@@ -110,14 +110,14 @@ def attempt_dirs(exp_dir: Path, stage: str | None = None) -> list[Path]:
 def read_attempts(exp_dir: Path, stage: str | None = None) -> list[Attempt]:
     """Every attempt of `stage` (or of all) in a run directory, in the order they began."""
     read = (read_attempt(path) for path in attempt_dirs(exp_dir, stage))
-    found = [attempt for attempt in read if attempt is not None]
-    return sorted(found, key=lambda attempt: (attempt.begin.started_at, attempt.begin.number))
+    attempts = [attempt for attempt in read if attempt is not None]
+    return sorted(attempts, key=lambda attempt: (attempt.begin.started_at, attempt.begin.number))
 
 
 def progress_mark(home: Path) -> str:
-    """The name of the newest checkpoint in the run directory `home`, which says where it is; empty: none.
+    """The name, with its position, of the newest checkpoint in the run directory `home`; empty: none.
 
-    An attempt that is stopped inside the validation that it began with writes the one it came from again.
+    An attempt stopped inside the validation with which it began writes its starting checkpoint again.
     """
     named = [path for path in (home / "checkpoints").glob("*.ckpt") if path.name != "last.ckpt"]
     return max(named, key=_changed_at).name if named else ""

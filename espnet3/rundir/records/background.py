@@ -1,4 +1,4 @@
-"""The command in the background of a run directory or a sweep, as `logs/background.json` there."""
+"""The background command of a run directory or sweep, as `logs/background.json` there."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from espnet3.rundir.process import ProcessName
 
 @dataclass(frozen=True)
 class Background:
-    """The process that was started last."""
+    """The background process that was started last."""
 
     process: dict[str, Any]
     """See ProcessName."""
     command: list[str]
-    """Words behind `espnet3`."""
+    """The arguments of `espnet3`."""
     is_sweep: bool = False
     homes: dict[str, str] = field(default_factory=dict)
     """The stages of a run, each with the directory that it fills."""
@@ -31,12 +31,12 @@ class Background:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs on this machine; of one elsewhere only the claim of the directory tells."""
+        """Whether it runs on this machine; for one elsewhere see the claim of the directory."""
         return self.process_name.is_here and self.process_name.is_alive()
 
 
 def background_log(directory: Path) -> Path:
-    """What such commands print."""
+    """The log of background commands."""
     return directory / "logs" / "background.log"
 
 
@@ -46,12 +46,12 @@ def write_background(directory: Path, background: Background) -> None:
 
 
 def read_background(directory: Path) -> Background | None:
-    """The record; None if there never was such a command."""
+    """The record; None if there was no background command."""
     return read_dataclass(Background, directory / "logs" / "background.json")
 
 
 def process_at_work(directory: Path) -> ProcessName | None:
-    """The process that holds a directory, alive or not, or the one in the background that is about to."""
+    """The process that holds a directory, alive or not, or the background process that is about to."""
     owner, background = claim.owner(directory), read_background(directory)
     if background is not None and background.is_alive and not (owner and owner.is_alive()):
         return background.process_name

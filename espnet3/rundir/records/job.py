@@ -1,8 +1,8 @@
-"""A job that was, or is about to be, handed to Slurm, as files in `jobs/<name>/` of the run directory.
+"""A job that was or will be submitted to Slurm, as files in `jobs/<name>/` of the run directory.
 
-`job.json` is written before sbatch is called and holds a token that the job carries in Slurm too;
-`submission.json` has Slurm's job id and is written after, or by the job itself when it starts. A command that
-dies in between leaves a token by which the job is found. `end.json` says how it ended.
+`job.json` is written before sbatch is called and has a token, which is also the job's comment in Slurm;
+`submission.json` has Slurm's job id and is written after sbatch, or by the job itself when it starts. If the
+command dies in between, the job is found by its token. `end.json` has the job's result.
 """
 
 import re
@@ -22,34 +22,34 @@ JOB, SUBMISSION, CONFIG, SCRIPT = "job.json", "submission.json", "config.yaml", 
 
 @dataclass(frozen=True)
 class SubmittedJob:
-    """What is known before a job is submitted."""
+    """The description of a job, written before it is submitted."""
 
     name: str
     """Its folder: `train-1`."""
     stages: list[str]
-    """What it runs, one after the other."""
+    """The stages that it runs, in order."""
     token: str
-    """Our own id, which Slurm keeps as the job's comment."""
+    """A unique id, which Slurm keeps as the job's comment."""
     chain: str
-    """What was submitted together has this in common."""
+    """An id that the jobs of a chain, submitted together, share."""
     position: int
-    """Its place in the chain."""
+    """Its position in the chain."""
     after: str
     """Name of the job that must be done before it starts; empty if there is none."""
     force: bool
     command: list[str]
-    """What the user had typed."""
+    """The user's command line."""
     max_restarts: int
     submitted_by: dict[str, Any]
     """The process that submits it: see ProcessName."""
     chain_stages: list[str] = field(default_factory=list)
     """The stages of the whole chain: a command may die before it has described all of its jobs."""
     array: str = ""
-    """The folder of the array that it is an element of; empty if it is a job by itself."""
+    """The folder of its job array; empty if it is not an element of one."""
     element: int = 0
-    """Which of them."""
+    """Its index in the array."""
     runs: int = 1
-    """How many runs the element does, one after the other; this is one of them."""
+    """How many runs the element executes, one after the other; this is one of them."""
     written_at: float = field(default_factory=time.time)
 
     @property
@@ -60,27 +60,27 @@ class SubmittedJob:
 
 @dataclass(frozen=True)
 class Submission:
-    """What Slurm answered."""
+    """Slurm's answer to a submission."""
 
     job_id: str
     at: float = field(default_factory=time.time)
 
 
 def new_job_name(exp_dir: Path, stage: str) -> str:
-    """`<stage>-<n>`, with the first number that is free."""
+    """`<stage>-<n>`, with one more than the highest number in use."""
     taken = [path.name.removeprefix(f"{stage}-") for path in jobs_dir(exp_dir).glob(f"{stage}-*")]
     return f"{stage}-{max((int(name) for name in taken if name.isdigit()), default=0) + 1}"
 
 
 def write_job(folder: Path, job: SubmittedJob, config: str) -> None:
-    """Make the folder of a job (0700) and describe it there; last what makes it one that can be read."""
+    """Make the folder of a job (0700) and describe it there; `job.json` last, which makes it readable."""
     make_private(folder)
     write_text(folder / CONFIG, config)
     write_dataclass(folder / JOB, job)
 
 
 def read_job(folder: Path) -> SubmittedJob | None:
-    """The job that is described in `folder`; None where nothing readable is."""
+    """The job described in `folder`; None if its description is missing or unreadable."""
     return read_dataclass(SubmittedJob, folder / JOB)
 
 
@@ -91,12 +91,12 @@ def read_jobs(exp_dir: Path) -> list[SubmittedJob]:
 
 
 def write_submission(folder: Path, job_id: str) -> None:
-    """Keep Slurm's id of the job in `folder`."""
+    """Write Slurm's id of the job in `folder`."""
     write_dataclass(folder / SUBMISSION, Submission(job_id))
 
 
 def read_job_id(folder: Path) -> str | None:
-    """Slurm's id of the job in `folder`; None when it was not noted, nor that of the array it belongs to."""
+    """Slurm's id of the job in `folder`; None if neither it nor the id of its array was written."""
     submission = read_dataclass(Submission, folder / SUBMISSION)
     if submission is not None:
         return submission.job_id
@@ -106,19 +106,19 @@ def read_job_id(folder: Path) -> str | None:
 
 
 def duplicate_of(folder: Path, job_id: str) -> str:
-    """The id of another Slurm job that `folder` was submitted as; empty if it is `job_id`, which has started.
+    """The id of another Slurm job that runs `folder`; empty if it is `job_id`, which has started.
 
-    That is noted now, if nobody was left to do it. A command that died while it submitted may leave a job
-    that comes to light only after the next was sent: of the two, one must not run.
+    Writes `job_id` if the submitting command died before it did. After such a death Slurm may list the job
+    only after `resume` has submitted it again: one of the two must not run.
     """
-    noted = read_job_id(folder)
-    if noted is None:
+    known_id = read_job_id(folder)
+    if known_id is None:
         write_submission(folder, job_id)
-    return "" if noted in (None, job_id) else noted
+    return "" if known_id in (None, job_id) else known_id
 
 
 def write_job_result(folder: Path, result: AttemptResult | None) -> None:
-    """Keep how the job in `folder` ended; None: it runs (again)."""
+    """Write the result of the job in `folder`; None: remove it, as the job runs (again)."""
     if result is None:
         (folder / END).unlink(missing_ok=True)
     else:
@@ -126,5 +126,5 @@ def write_job_result(folder: Path, result: AttemptResult | None) -> None:
 
 
 def read_job_result(folder: Path) -> AttemptResult | None:
-    """How the job in `folder` ended; None: it waits, runs, or was ended from outside."""
+    """The result of the job in `folder`; None: it waits, runs, or was ended from outside."""
     return read_dataclass(AttemptResult, folder / END)

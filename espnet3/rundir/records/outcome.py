@@ -1,4 +1,4 @@
-"""The outcomes there are, and the state of each rank of an attempt, as a small file that anybody may read."""
+"""The possible outcomes, and the state file of each rank of an attempt."""
 
 import time
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 Outcome = Literal["done", "failed", "stopped", "killed"]
 
 EXIT_CODES: dict[Outcome, int] = {"done": 0, "failed": 1, "killed": 1, "stopped": 75}
-"""75 is EX_TEMPFAIL: to be continued."""
+"""75 is EX_TEMPFAIL: the stage can be continued."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class TaskState:
     started_at: float = field(default_factory=time.time)
     ended_at: float | None = None
     outcome: Outcome | None = None
-    """None while it runs; a task that is gone and has none was killed."""
+    """None while it runs; a task whose process is gone without an outcome was killed."""
     message: str = ""
-    """One line that says why it failed or stopped."""
+    """Why it failed or stopped, in one line."""
     traceback: str = ""
     peer_lost: bool = False
-    """It failed because another rank was gone: that one is the cause."""
+    """Whether it failed because another rank, the cause, was gone."""
     asked_by: str = ""
     """The signal that asked a stopped task to stop."""
     node: str = ""
@@ -37,7 +37,7 @@ class TaskState:
 
 
 def task_state_path(attempt: Path, rank: int) -> Path:
-    """Where the state of `rank` is kept in the directory of its attempt."""
+    """The state file of `rank` in the directory of its attempt."""
     return attempt / f"rank-{rank}.json"
 
 
@@ -47,6 +47,6 @@ def write_task_state(attempt: Path, state: TaskState) -> None:
 
 
 def read_task_states(attempt: Path) -> list[TaskState]:
-    """The states of all ranks that have written one, by rank."""
+    """The states of all ranks that have begun, by rank."""
     found = (read_dataclass(TaskState, path) for path in attempt.glob("rank-*.json"))
     return sorted((state for state in found if state), key=lambda state: state.rank)

@@ -1,4 +1,4 @@
-"""What a stage was made from: written when it starts and when it is done, compared before the next start."""
+"""The record of a stage's inputs, written at its start and end, and compared before it runs again."""
 
 import hashlib
 import os
@@ -11,17 +11,17 @@ from typing import Any
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 
 CONTENT_UP_TO_BYTES = 4 << 20
-"""Files up to this size are compared by content, larger ones by size and time of change; ..."""
+"""Files up to this size are compared by content, larger ones by size and mtime; ..."""
 CONTENT_IN_ALL_BYTES = 256 << 20
-"""... and so are those beyond this sum: a stage must not read a whole corpus again to be recorded."""
+"""... and so are files beyond this total, so that recording a stage does not read a whole corpus."""
 
 
 @dataclass
 class Record:
-    """One stage of one directory, as `stages/<stage>.json` there."""
+    """The record of one stage, as `stages/<stage>.json` in the directory that it fills."""
 
     part: dict[str, Any]
-    """The part of the configuration that decides the result: dotted key -> value."""
+    """The part of the configuration on which the result depends: dotted key -> value."""
     code: dict[str, str]
     """The recipe's own Python files -> SHA-256."""
     done: bool = False
@@ -36,12 +36,12 @@ class Record:
 
 
 def record_path(home: Path, stage: str) -> Path:
-    """Where the record of `stage` lies in the directory `home` that it fills."""
+    """The record file of `stage` in the directory `home` that it fills."""
     return home / "stages" / f"{stage}.json"
 
 
 def read_record(home: Path, stage: str) -> Record | None:
-    """The record of `stage` in `home`; None when there is none that can be read."""
+    """The record of `stage` in `home`; None if it is missing or unreadable."""
     return read_dataclass(Record, record_path(home, stage))
 
 
@@ -53,7 +53,7 @@ def write_record(home: Path, stage: str, record: Record) -> None:
 
 
 def finish(record: Record, result: Any, seconds: float, root: Path) -> Record:
-    """`record` when the stage gave `result` (a StageResult) after `seconds`; files are named from `root`."""
+    """`record` completed with `result` (a StageResult) after `seconds`; file names are relative to `root`."""
     return Record(
         part=record.part,
         code=record.code,
@@ -74,7 +74,7 @@ def hash_files(paths: Iterable[Path], root: Path) -> dict[str, str]:
 
 
 def file_states(paths: Iterable[Path], root: Path) -> dict[str, list[Any]]:
-    """Size, time of change and content (of small files) of those of `paths` that exist, by name."""
+    """Size, mtime and hash (of small files) of the existing `paths`, by name."""
     states = {}
     budget = CONTENT_IN_ALL_BYTES
     for path in paths:
@@ -88,7 +88,7 @@ def file_states(paths: Iterable[Path], root: Path) -> dict[str, list[Any]]:
 
 
 def changed_files(record: Record, root: Path) -> list[str]:
-    """Files that `record` was made from and that are not what they were: "data/train.jsonl changed"."""
+    """Input files of `record` that have changed since: "data/train.jsonl changed"."""
     problems = []
     for name, (size, mtime_ns, content) in record.files.items():
         path = root / name
@@ -105,7 +105,7 @@ def changed_files(record: Record, root: Path) -> list[str]:
 
 
 def missing_outputs(record: Record, root: Path) -> list[str]:
-    """Outputs of `record` that are no longer there: "exp/default/checkpoints/last.ckpt is gone"."""
+    """Missing outputs of `record`: "exp/default/checkpoints/last.ckpt is gone"."""
     return [f"{name} is gone" for name in record.outputs if not (root / name).exists()]
 
 
@@ -121,9 +121,9 @@ def briefly(problems: Sequence[str]) -> str:
 
 
 def _name(path: Path, root: Path) -> str:
-    """How a record calls a file: relative to the recipe `root` when it lies there or in the folder above.
+    """The name of a file in a record: relative to the recipe `root` if inside it or its parent folder.
 
-    So a clone, or a corpus's folder, can be moved with all that was made in it.
+    A clone, or a corpus's folder, can thus be moved with its results.
     """
     path, root = path.resolve(), root.resolve()
     return os.path.relpath(path, root) if path.is_relative_to(root.parent) else str(path)

@@ -83,7 +83,7 @@ def _run_sequentially(sweep: Path, log: Path, trials: Sequence[ElementTrial]) ->
     stops_at = stop_at(resources.signal_delay_s)
     warm_steps = WarmSteps(resources, log)
     try:
-        with StopSignals(insistent=False) as interrupts:
+        with StopSignals(second_ctrl_c_raises=False) as interrupts:
             for number, (trial, job) in enumerate(unfinished):
                 if number and stops_at is not None and time.time() >= stops_at:
                     interrupts.stop.set(TIME_LIMIT)

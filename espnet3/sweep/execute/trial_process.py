@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     signal_on_parent_death(signal.SIGTERM, options.parent)
     try:
-        with StopSignals(insistent=False):
+        with StopSignals(second_ctrl_c_raises=False):
             return _run(options)
     except UserError as error:
         print(f"espnet3: {error}", file=sys.stderr)
@@ -86,7 +86,7 @@ def _run(options: Any) -> int:
         screen=screen,
         command=[options.command],
         force=options.force,
-        interrupts=partial(StopSignals, insistent=False),
+        interrupts=partial(StopSignals, second_ctrl_c_raises=False),
         show_log=False,
     )
     jobs = plan(config, options.stages, read_allocation(os.environ))

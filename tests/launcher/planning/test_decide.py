@@ -63,7 +63,7 @@ def test_one_line_of_a_manifest_makes_the_stages_behind_it_run_and_not_the_one_b
         config = done(small_recipe, stage)
     manifest.write_text("1\n3\n")
     actions = [decide(config, stage).action for stage in ("prepare", "collect_stats", "train", "validate")]
-    assert actions == ["skip", "run", "anew", "run"]
+    assert actions == ["skip", "run", "from_scratch", "run"]
     assert "train.jsonl changed" in decide(config, "train").reason
 
 
@@ -87,7 +87,7 @@ def test_a_training_with_a_changed_configuration_is_refused_with_old_and_new(
         for part in ("optimizer.lr: 0.001 → 0.5", "seed: 1 → 3", "tag=", "--force"):
             assert part in str(caught.value)
         forced = decide(composed(small_recipe, "optimizer.lr=0.5"), "train", force=True)
-        assert forced.action == "anew"
+        assert forced.action == "from_scratch"
 
 
 def test_a_training_may_become_longer_and_not_shorter(small_recipe: Path, manifest: Path):
@@ -102,7 +102,7 @@ def test_an_unfinished_training_continues(small_recipe: Path, manifest: Path):
     config = done(small_recipe, "train", finished=False)
     assert decide(config, "train").action == "continue"
     manifest.write_text("other\n")
-    assert decide(config, "train").action == "anew"
+    assert decide(config, "train").action == "from_scratch"
 
 
 def test_a_training_that_saved_nothing_can_be_started_with_any_configuration(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from espnet3.launcher.rank.placement import TaskPlacement
-from espnet3.launcher.rank.warm_rank import Order
+from espnet3.launcher.rank.warm_rank import WarmRankRequest
 from espnet3.launcher.start.step import TASK
 from espnet3.launcher.start.warm_step import WARM_RANK
 from espnet3.resources import Resources
@@ -115,9 +115,9 @@ class Warm:
         (directory / "config.yaml").write_text(config)
         return directory
 
-    def send(self, *orders: Order) -> None:
+    def send(self, *requests: WarmRankRequest) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(b"".join(order.line() for order in orders))
+        self.process.stdin.write(b"".join(order.line() for order in requests))
 
     def answer(self) -> str:
         assert self.process.stdout is not None
@@ -126,7 +126,7 @@ class Warm:
 
     def run(self, mode: str = "ok") -> tuple[Path, str]:
         directory = self.attempt(mode)
-        self.send(Order(str(directory)))
+        self.send(WarmRankRequest(str(directory)))
         return directory, self.answer()
 
 
@@ -184,7 +184,7 @@ def test_a_child_that_is_killed_leaves_nothing_behind_and_the_next_one_runs(warm
 @pytest.mark.slow
 def test_a_request_to_stop_reaches_a_child_that_has_hardly_begun(warm: Warm):
     attempt = warm.attempt("wait")
-    warm.send(Order(str(attempt)), Order(signal=signal.SIGUSR1))
+    warm.send(WarmRankRequest(str(attempt)), WarmRankRequest(signal=signal.SIGUSR1))
     assert warm.answer() == "0 75\n"
     (state,) = read_task_states(attempt)
     assert state.outcome == "stopped" and state.asked_by == "SIGUSR1"
@@ -195,7 +195,7 @@ def test_signals_are_for_the_child_and_it_is_stopped_when_nobody_gives_orders_an
     warm: Warm, until: Until
 ):
     attempt = warm.attempt("wait")
-    warm.send(Order(str(attempt)))
+    warm.send(WarmRankRequest(str(attempt)))
     until((attempt.parents[1] / "begun").exists, "the child")
     for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
         warm.process.send_signal(number)
@@ -227,7 +227,9 @@ print(asked, len(os.listdir("/proc/self/task")), torch.optim.Adam)
 
 def test_a_stage_with_fewer_ranks_runs_on_the_first_of_each_node():
     def place(node: int, local: int, **asked: int) -> TaskPlacement | None:
-        return Order("a", **asked).place(TaskPlacement(10 * node + local, 20, local, node, 2, "n"))
+        return WarmRankRequest("a", **asked).attempt_task(
+            TaskPlacement(10 * node + local, 20, local, node, 2, "n")
+        )
 
     assert place(1, 0, nodes=1, tasks_per_node=1) is None and place(0, 1, nodes=2, tasks_per_node=1) is None
     assert place(1, 1, nodes=2, tasks_per_node=2) == TaskPlacement(3, 4, 1, 1, 2, "n")

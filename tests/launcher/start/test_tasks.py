@@ -2,7 +2,7 @@
 
 import socket
 
-from espnet3.launcher.rank.task import meeting_place
+from espnet3.launcher.rank.task import master_address
 from espnet3.launcher.start.tasks import PORTS, free_port
 
 
@@ -17,5 +17,5 @@ def test_a_port_is_free_and_none_that_the_kernel_hands_out():
 
 
 def test_ranks_meet_by_name_or_where_the_name_is_unknown_by_address():
-    assert meeting_place({"MASTER_ADDR": "localhost", "MASTER_IP": "10.0.0.1"}) == "localhost"
-    assert meeting_place({"MASTER_ADDR": "no-such-node.invalid", "MASTER_IP": "10.0.0.1"}) == "10.0.0.1"
+    assert master_address({"MASTER_ADDR": "localhost", "MASTER_IP": "10.0.0.1"}) == "localhost"
+    assert master_address({"MASTER_ADDR": "no-such-node.invalid", "MASTER_IP": "10.0.0.1"}) == "10.0.0.1"
