@@ -15,7 +15,7 @@ from espnet3.doctor.probe import run_probe
 from espnet3.doctor.requests import about_requests
 from espnet3.resources import Resources
 from espnet3.slurm.site.cluster import ask_cluster
-from espnet3.slurm.site.partitions import asked_for
+from espnet3.slurm.site.partitions import eligible_partitions
 
 DEFAULT_NODES = 2
 """Of the probe, where there are so many."""
@@ -60,7 +60,7 @@ def examine(
     if not probe:
         show([note("no probe job was submitted (--no-job)")])
         return not failed
-    there = max((part.nodes for part in asked_for(cluster.partitions, train.partition)), default=1)
+    there = max((part.nodes for part in eligible_partitions(cluster.partitions, train.partition)), default=1)
     size = nodes or max(train.nodes, min(DEFAULT_NODES, there))
     place = next(path for path in (exp_dir, *exp_dir.parents) if path.is_dir())
     asked = replace(train, nodes=size)

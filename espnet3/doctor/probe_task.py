@@ -28,7 +28,7 @@ from espnet3.launcher.start.tasks import free_port
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.files.private import check_private
 from espnet3.rundir.provenance import installed_versions
-from espnet3.slurm.step import given_gpus, own_task
+from espnet3.slurm.step import allocated_gpus, own_task
 
 PATIENCE_S = 90.0
 """How long a file of another machine may take to be seen here."""
@@ -47,7 +47,7 @@ def main(folder: str) -> None:
     here = states(described.files)
     if rank == 0:
         _listen(directory, node, token)
-    gpus = given_gpus()
+    gpus = allocated_gpus()
     report = Report(
         rank=rank,
         node=node,

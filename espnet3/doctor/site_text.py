@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from espnet3.resources import Resources
 from espnet3.slurm.environment import sbatch_defaults
 from espnet3.slurm.site.cluster import Cluster
-from espnet3.slurm.site.partitions import Partition, asked_for
+from espnet3.slurm.site.partitions import Partition, eligible_partitions
 
 COLUMN = 44
 
@@ -48,7 +48,7 @@ def site_text(cluster: Cluster, environment: Mapping[str, str], *, date: str) ->
         *_further(cluster, user),
     ]
     gpu = next((part for part in cluster.partitions if part.gpus), None)
-    chosen = asked_for(cluster.partitions, partition)
+    chosen = eligible_partitions(cluster.partitions, partition)
     if gpu is not None and not any(part.gpus for part in chosen):
         lines += ["  train:", _line("partition", gpu.name, "the one above has no GPUs", 4, used=True)]
     lines += [
@@ -82,7 +82,7 @@ def _features(cluster: Cluster) -> str:
 
 def _time(cluster: Cluster, partition: str) -> list[str]:
     """A time limit where that of the partition is below our own default."""
-    limits = [part.max_minutes for part in asked_for(cluster.partitions, partition)]
+    limits = [part.max_minutes for part in eligible_partitions(cluster.partitions, partition)]
     longest = None if None in limits else max((limit for limit in limits if limit), default=None)
     usual = Resources().timeout_min
     is_shorter = longest is not None and longest < usual

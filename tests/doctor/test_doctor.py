@@ -26,7 +26,7 @@ from espnet3.slurm.site.cluster import (
     parse_hardware,
     parse_settings,
 )
-from espnet3.slurm.site.partitions import asked_for, parse_minutes, parse_partitions
+from espnet3.slurm.site.partitions import eligible_partitions, parse_minutes, parse_partitions
 
 SETTINGS = """Configuration data as of 2026-01-01T00:00:00
 AccountingStorageEnforce = associations,limits,qos,safe,wckeys
@@ -108,9 +108,9 @@ def test_times_are_read_as_slurm_prints_them(text: str, minutes: float | None):
 
 
 def test_a_job_may_name_several_partitions_or_none():
-    assert [part.name for part in asked_for(KELVIN.partitions, "gpu,cpu")] == ["cpu", "gpu"]
-    assert [part.name for part in asked_for(KELVIN.partitions, None)] == ["cpu"]
-    assert asked_for(KELVIN.partitions, "none") == []
+    assert [part.name for part in eligible_partitions(KELVIN.partitions, "gpu,cpu")] == ["cpu", "gpu"]
+    assert [part.name for part in eligible_partitions(KELVIN.partitions, None)] == ["cpu"]
+    assert eligible_partitions(KELVIN.partitions, "none") == []
 
 
 def test_a_cluster_is_told_line_by_line():
