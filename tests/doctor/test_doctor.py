@@ -10,7 +10,7 @@ from espnet3.config.compose import compose, find_recipe
 from espnet3.doctor.checklist import (
     about_cluster,
     about_environment,
-    about_places,
+    about_file_systems,
     about_resources,
     file_system,
 )
@@ -175,7 +175,7 @@ def test_file_systems_that_machines_share_are_told_from_others():
     assert file_system(Path("/home/ann"), mounts) == "nfs4"
     assert file_system(Path("/home/ann b/x"), mounts) == "tmpfs"
     assert file_system(Path("/homes"), mounts) == "ext4"
-    found = lines(about_places({"A": Path("/home/x"), "B": Path("/tmp"), "C": Path("/opt")}, mounts))
+    found = lines(about_file_systems({"A": Path("/home/x"), "B": Path("/tmp"), "C": Path("/opt")}, mounts))
     assert found == [
         "✓ A (/home/x) is on a network file system, nfs4",
         "· on file systems that nodes may not see: B (/tmp, ext4), C (/opt, ext4): the probe job tells",
@@ -228,7 +228,7 @@ def test_nodes_that_are_as_they_should_be():
         (seen({"torch_gpus": 0}, {}), "· torch 2.13.0 sees other numbers of GPUs: 0 on n0"),
         (seen({}), "✗ nothing came from n1"),
         (seen(answers={0: Answer(0, 100.2)}), "✗ n1 did not see within a minute"),
-        (seen(seen_at={0: 100.5, 1: 130.5}), "· all nodes see /proj/exp; a file and"),
+        (seen(answer_seen_at={0: 100.5, 1: 130.5}), "· all nodes see /proj/exp; a file and"),
         (seen(answers={0: Answer(0, 100.2), 1: Answer(1, 170.5)}), "✗ clocks differ from here: n1 is 70 s"),
         (seen(answers={0: Answer(0, 40.0), 1: Answer(1, 100.2)}), "✗ clocks differ from here: n0 is 60 s be"),
     ],
