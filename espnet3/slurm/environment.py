@@ -31,11 +31,7 @@ def clean_environment(environment: Mapping[str, str] = os.environ) -> dict[str, 
         key: value
         for key, value in environment.items()
         if key == "SLURM_CONF"
-        or not (
-            key in RANKS
-            or key.startswith((*_JOB_PREFIXES, *_STEP_PREFIXES))
-            or (in_a_job and key in _DEVICES)
-        )
+        or not (key in RANKS or key.startswith(_JOB_PREFIXES) or (in_a_job and key in _DEVICES))
     }
 
 

@@ -17,7 +17,7 @@ POLL_EVERY_S = 2.0
 ENDING_STATES = ("COMPLETING", "CANCELLED", "PREEMPTED", "PENDING", "REQUEUED", "REQUEUE_HOLD")
 """States of a job that Slurm is already ending."""
 NOT_ENDED_AFTER_S = 30.0
-"""Slurm changes the state of a job before it sends the signal: one that still runs then is not being ended."""
+"""Slurm changes the state of a job before it sends the signal: one that still runs is not being ended."""
 REQUEUE_TIMEOUT_S = 600.0
 """How long a job retries its `scontrol requeue`."""
 

@@ -16,7 +16,7 @@ SET_ELSEWHERE = {
     **dict.fromkeys(("output", "error", "open-mode"), _OUTPUT),
     **dict.fromkeys(("input", "wait", "wrap", "parsable", "test-only", "help", "usage", "version"), _CALL),
 }
-"""Options refused in `additional_parameters`, and what to use instead; those of a resource are refused, too."""
+"""Options refused in `additional_parameters`, and what to use instead; those of resources are, too."""
 
 ABOUT_HARDWARE = frozenset(
     (
