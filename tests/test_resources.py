@@ -14,7 +14,7 @@ from espnet3.config.shared_resources import compose_resources
 from espnet3.errors import UserError
 from espnet3.hydra_app.settings import launcher_settings
 from espnet3.launcher.submit.request import JobRequest
-from espnet3.resources import RESOURCES, Resources, known, resources_of
+from espnet3.resources import RESOURCES, Resources, resource_metadata, resources_of
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.srun import srun_command
 from espnet3.stage_table import STAGES
@@ -28,7 +28,8 @@ class More(Resources):
     """A resource more."""
 
     reservation: str | None = field(
-        default=None, metadata=known("nodes put aside", NAME, sbatch="reservation", decides=("magnetic",))
+        default=None,
+        metadata=resource_metadata("nodes put aside", NAME, sbatch="reservation", decides=("magnetic",)),
     )
 
 
