@@ -52,9 +52,9 @@ def keywords(target: str, roots: tuple[str, ...] = ()) -> tuple[str, ...] | None
         roots: folders that are searched before sys.path.
     """
     module, _, name = target.rpartition(".")
-    places = (*roots, *sys.path)
-    found = _find(module, name, places) if module else None
-    return None if found is None else _arguments(*found, places)
+    search_path = (*roots, *sys.path)
+    located = _find(module, name, search_path) if module else None
+    return None if located is None else _arguments(*located, search_path)
 
 
 def _nodes(node: Any, where: str = "") -> Iterator[tuple[str, DictConfig]]:
@@ -71,42 +71,48 @@ def _nodes(node: Any, where: str = "") -> Iterator[tuple[str, DictConfig]]:
         yield from _nodes(child, name)
 
 
-def _arguments(module: str, definition: Definition, places: Sequence[str]) -> tuple[str, ...] | None:
+def _arguments(module: str, definition: Definition, search_path: Sequence[str]) -> tuple[str, ...] | None:
     if definition.decorator_list:
         return None
     if isinstance(definition, ast.FunctionDef):
-        own = definition.args
-        return None if own.kwarg else tuple(argument.arg for argument in (*own.args, *own.kwonlyargs))
+        arguments = definition.args
+        if arguments.kwarg:
+            return None
+        return tuple(argument.arg for argument in (*arguments.args, *arguments.kwonlyargs))
     methods = {node.name: node for node in definition.body if isinstance(node, ast.FunctionDef)}
     if "__init__" in methods and "__new__" not in methods:
-        taken = _arguments(module, methods["__init__"], places)
-        return None if taken is None else taken[1:]  # without self
+        arguments_of_init = _arguments(module, methods["__init__"], search_path)
+        return None if arguments_of_init is None else arguments_of_init[1:]  # without self
     if "__new__" in methods or len(definition.bases) > 1 or definition.keywords:
         return None
     if not definition.bases:
         return ()
     base = definition.bases[0]
-    inherited = _find(module, base.id, places) if isinstance(base, ast.Name) else None
-    return None if inherited is None else _arguments(*inherited, places)
+    inherited = _find(module, base.id, search_path) if isinstance(base, ast.Name) else None
+    return None if inherited is None else _arguments(*inherited, search_path)
 
 
-def _find(module: str, name: str, places: Sequence[str], depth: int = 8) -> tuple[str, Definition] | None:
+def _find(
+    module: str, name: str, search_path: Sequence[str], depth: int = 8
+) -> tuple[str, Definition] | None:
     """The module that defines `name`, and its definition; follows imports of the name from elsewhere."""
-    source = _source(module, places)
+    source = _source(module, search_path)
     if source is None or not depth:
         return None
     tree, is_package = source
-    found: tuple[str, Definition] | None = None
+    located: tuple[str, Definition] | None = None
     for node in tree.body:  # the last one counts
         if isinstance(node, Definition) and node.name == name:
-            found = (module, node)
+            located = (module, node)
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    found = _find(_absolute(node, module, is_package), alias.name, places, depth - 1)
+                    located = _find(
+                        _absolute(node, module, is_package), alias.name, search_path, depth - 1
+                    )
         elif not isinstance(node, Definition) and name in _bound(node):
-            found = None  # bound to something unknown, or conditionally
-    return found
+            definition = None  # bound to something unknown, or conditionally
+    return definition
 
 
 def _bound(node: ast.stmt) -> set[str]:
@@ -131,10 +137,10 @@ def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
 
 
 @lru_cache
-def _source(module: str, places: Sequence[str]) -> tuple[ast.Module, bool] | None:
+def _source(module: str, search_path: Sequence[str]) -> tuple[ast.Module, bool] | None:
     """The syntax tree of a module, and whether it is a package; None without source."""
     names = module.split(".")
-    searched: Sequence[str] | None = places
+    searched: Sequence[str] | None = search_path
     spec = None
     for depth in range(1, len(names) + 1):
         spec = PathFinder.find_spec(".".join(names[:depth]), searched) if searched else None

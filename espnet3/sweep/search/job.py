@@ -1,7 +1,7 @@
 """`--detach`: the search as a small Slurm job, which submits the trials.
 
-`search/` also holds `searcher.json`, written before sbatch is called, with the token that is the
-job's Slurm comment; `submission.json` with Slurm's id; the script; and `searcher.log`. The job may be killed at any time
+`search/` also holds `searcher.json`, written before sbatch is called, with the token that is the job's Slurm
+comment; `submission.json` with Slurm's id; the script; and `searcher.log`. The job may be killed at any time
 and requeued: its whole state is in the sweep's files.
 """
 
