@@ -107,12 +107,10 @@ def _find(
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    located = _find(
-                        _absolute(node, module, is_package), alias.name, search_path, depth - 1
-                    )
+                    located = _find(_absolute(node, module, is_package), alias.name, search_path, depth - 1)
         elif not isinstance(node, Definition) and name in _bound(node):
-            definition = None  # bound to something unknown, or conditionally
-    return definition
+            located = None  # bound to something unknown, or conditionally
+    return located
 
 
 def _bound(node: ast.stmt) -> set[str]:
