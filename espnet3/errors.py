@@ -1,4 +1,4 @@
-"""The exceptions that mean: the person made a mistake, and can mend it."""
+"""Exceptions for mistakes of the user, and helpers for their messages."""
 
 import difflib
 import os
@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake of the user's: one line with what was given, where, and what would be right.
+    """A mistake of the user: one line with the value, where it was given, and what is expected.
 
-    The command line prints the message without a traceback and exits with 2 before anything was
-    started (a stage that finds one later ends as failed, exit code 1).
+    The command line prints the message without a traceback and exits with 2 before anything has started (a
+    stage that raises it later ends as failed, exit code 1).
     """
 
 
 class ConfigurationError(UserError, AssertionError):
-    """A configuration that contradicts itself or the model: what the module's specification asserts."""
+    """A configuration that contradicts itself or the model."""
 
 
 def short_path(path: str | Path) -> str:
@@ -24,23 +24,23 @@ def short_path(path: str | Path) -> str:
 
 
 def cannot_write(error: OSError, path: str | Path) -> UserError:
-    """The one line for a file or folder that can't be written; `path` where `error` names none."""
+    """UserError for a file or folder that can't be written; `path` is used if `error` names none."""
     return UserError(f"can't write {error.filename or path}: {error.strerror}")
 
 
 def nearest(word: str, choices: Iterable[str], cutoff: float = 0.6) -> str:
-    """The choice that looks most like `word`; empty if none looks like it."""
+    """The choice most similar to `word`; empty if none is similar."""
     return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=cutoff)), "")
 
 
 def suggestion(word: str, known: Iterable[str], *, prefix: str = "", otherwise: str = "") -> str:
-    """The end of a message about the unknown name `word`: "did you mean X?", or what there is.
+    """The end of a message about the unknown name `word`: "did you mean X?", or the valid names.
 
     Args:
-        word: what was given.
+        word: the name that was given.
         known: the valid names.
-        prefix: stands before a suggested name: "trainer.".
-        otherwise: takes the place of the list of all known names, where none is near.
+        prefix: put before a suggested name: "trainer.".
+        otherwise: used in place of the list of known names if none is similar.
     """
     names = list(known)
     guess = nearest(word, names)

@@ -1,8 +1,8 @@
-"""What a stage's job asks for: a new resource is a field here, and a line in conf/resources.yaml.
+"""The resources of a stage's job: a new resource is a field here, and a line in conf/resources.yaml.
 
-What else is known of a field stands beside it, as a Resource. From that follow the check of its value, the
-options of sbatch and srun, what Hydra's launchers are given, which attempts fit into a warm step, and what
-one job has for several stages.
+The metadata of each field is a Resource. It gives the check of its value, the options of sbatch and srun, the
+settings of Hydra's launchers, which attempts fit into a warm step, and the value of one job for several
+stages.
 """
 
 import math
@@ -28,37 +28,37 @@ from espnet3.value_checks import (
 
 @dataclass(frozen=True)
 class Resource:
-    """What is known of a resource besides its type and default."""
+    """Metadata of a resource beside its type and default."""
 
     doc: str
-    """What it is, with its unit: the comment in conf/resources.yaml."""
+    """Description with unit: the comment in conf/resources.yaml."""
     check: Check
-    """What its value may be."""
+    """Check of its value."""
     sbatch: str = ""
-    """The option of sbatch that has its value."""
+    """The option of sbatch for it."""
     sbatch_value: Callable[[Any], Any] = lambda value: value
-    """From its value to the option's; None: the option is left out."""
+    """Converts its value to that of the option; None leaves the option out."""
     decides: tuple[str, ...] = ()
-    """Further options of sbatch that follow from it, and so may not be given besides."""
+    """Further options of sbatch that follow from it and are refused in `additional_parameters`."""
     srun: str = ""
-    """The option of srun that has its value, where it is not 0 or null."""
+    """The option of srun for it, unless the value is 0 or null."""
     fits: Callable[[Any, Any], bool] | None = None
-    """Whether tasks that ask for the first value fit into a step that has the second; None: they do."""
+    """Whether a step with the second value has room for tasks with the first; None: always."""
     for_all: Callable[[Sequence[Any]], Any] = lambda values: values[0]
-    """What one job has for several stages, of which the first is the main one."""
+    """Combines the values of several stages into that of one job; the first is the main stage's."""
     decides_ranks: bool = False
-    """It decides the number of ranks, and so the result: no site may set it."""
+    """It decides the number of ranks, and so the result: a site file may not set it."""
     own_tasks_only: bool = False
-    """It is about the tasks that espnet3 starts inside a job: Hydra's own launchers are not given it."""
+    """It concerns the tasks that espnet3 starts inside a job: Hydra's own launchers don't get it."""
 
 
-def known(doc: str, check: Check, **further: Any) -> dict[str, Resource]:
-    """The metadata of a field of Resources: what Resource says of it."""
+def resource_metadata(doc: str, check: Check, **further: Any) -> dict[str, Resource]:
+    """Metadata of a field of Resources."""
     return {"resource": Resource(doc, check, **further)}
 
 
-def _same_kind_and_no_more(asked: int, there: int) -> bool:
-    return asked <= there and bool(asked) == bool(there)
+def _same_kind_and_no_more(requested: int, available: int) -> bool:
+    return requested <= available and bool(requested) == bool(available)
 
 
 def _megabytes(gigabytes: float | None) -> str | None:
@@ -66,22 +66,24 @@ def _megabytes(gigabytes: float | None) -> str | None:
 
 
 def _largest_memory(values: Sequence[float | None]) -> float | None:
-    """Null, the site's default, stays where the main stage asks for it."""
-    given = [value for value in values if value is not None]
-    return None if values[0] is None else max(given)
+    """The largest value; None, the site's default, if the main stage has None."""
+    numbers = [value for value in values if value is not None]
+    return None if values[0] is None else max(numbers)
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a stage asks for: `resources.<stage>`."""
+    """The resources of a stage: `resources.<stage>`."""
 
     nodes: int = field(
         default=1,
-        metadata=known("machines", AT_LEAST_1, sbatch="nodes", fits=le, for_all=max, decides_ranks=True),
+        metadata=resource_metadata(
+            "machines", AT_LEAST_1, sbatch="nodes", fits=le, for_all=max, decides_ranks=True
+        ),
     )
     tasks_per_node: int = field(
         default=1,
-        metadata=known(
+        metadata=resource_metadata(
             "processes (ranks) on each: one per GPU, at least one",
             AT_LEAST_1,
             sbatch="ntasks-per-node",
@@ -93,7 +95,7 @@ class Resources:
     )
     cpus_per_task: int = field(
         default=1,
-        metadata=known(
+        metadata=resource_metadata(
             "CPU cores of each process",
             AT_LEAST_1,
             sbatch="cpus-per-task",
@@ -104,7 +106,7 @@ class Resources:
     )
     gpus_per_node: int = field(
         default=0,
-        metadata=known(
+        metadata=resource_metadata(
             "GPUs on each",
             AT_LEAST_0,
             sbatch="gpus-per-node",
@@ -118,7 +120,7 @@ class Resources:
     )
     mem_gb: float | None = field(
         default=None,
-        metadata=known(
+        metadata=resource_metadata(
             "memory of each node in GB; null: the site's default",
             GIGABYTES,
             sbatch="mem",
@@ -128,13 +130,13 @@ class Resources:
     )
     timeout_min: int = field(
         default=1440,
-        metadata=known(
+        metadata=resource_metadata(
             "time limit of one attempt in minutes; a training continues after it", AT_LEAST_1, sbatch="time"
         ),
     )
     signal_delay_s: int = field(
         default=120,
-        metadata=known(
+        metadata=resource_metadata(
             "seconds before the time limit in which the stage saves",
             AT_LEAST_1,
             sbatch="signal",
@@ -143,7 +145,7 @@ class Resources:
     )
     max_restarts: int = field(
         default=3,
-        metadata=known(
+        metadata=resource_metadata(
             "attempts in a row that may end without a newer checkpoint; preemption is free",
             AT_LEAST_0,
             decides=("requeue", "no-requeue"),
@@ -151,24 +153,28 @@ class Resources:
         ),
     )
     partition: str | None = field(
-        default=None, metadata=known("as in sbatch; null: the site's default", NAME, sbatch="partition")
+        default=None,
+        metadata=resource_metadata("as in sbatch; null: the site's default", NAME, sbatch="partition"),
     )
     account: str | None = field(
-        default=None, metadata=known("who is charged, as in sbatch", NAME, sbatch="account")
+        default=None, metadata=resource_metadata("who is charged, as in sbatch", NAME, sbatch="account")
     )
     qos: str | None = field(
-        default=None, metadata=known("quality of service, as in sbatch", NAME, sbatch="qos")
+        default=None, metadata=resource_metadata("quality of service, as in sbatch", NAME, sbatch="qos")
     )
     constraint: str | None = field(
         default=None,
-        metadata=known("features that its nodes must have, as in sbatch", NAME, sbatch="constraint"),
+        metadata=resource_metadata(
+            "features that its nodes must have, as in sbatch", NAME, sbatch="constraint"
+        ),
     )
     setup: tuple[str, ...] = field(
-        default=(), metadata=known('lines of shell before the stage starts: ["module load cuda"]', SETUP)
+        default=(),
+        metadata=resource_metadata('lines of shell before the stage starts: ["module load cuda"]', SETUP),
     )
     python: str | None = field(
         default=None,
-        metadata=known(
+        metadata=resource_metadata(
             "command that runs Python in the tasks, such as apptainer exec --nv image.sif"
             " python; null: the Python of the command itself",
             COMMAND,
@@ -178,7 +184,7 @@ class Resources:
     )
     srun_args: tuple[str, ...] = field(
         default=(),
-        metadata=known(
+        metadata=resource_metadata(
             "further options of the srun that starts the tasks: [--cpu-bind=cores]",
             LINES,
             fits=eq,
@@ -187,60 +193,62 @@ class Resources:
     )
     additional_parameters: dict[str, Any] = field(
         default_factory=dict,
-        metadata=known(
+        metadata=resource_metadata(
             'any further option of sbatch: {reservation: name, exclude: "node[1-2]"}', SBATCH_OPTIONS
         ),
     )
 
     @classmethod
     def of(cls, config: DictConfig, stage: str) -> "Resources":
-        """Those of `stage`; keys that a test's small configuration leaves out have their defaults."""
-        given: Any = OmegaConf.to_container(config.resources[stage], resolve=True)
-        values = {item.name: given[item.name] for item in fields(cls) if item.name in given}
+        """The resources of `stage`; keys that the configuration lacks have their defaults."""
+        config_values: Any = OmegaConf.to_container(config.resources[stage], resolve=True)
+        values = {item.name: config_values[item.name] for item in fields(cls) if item.name in config_values}
         for name in ("setup", "srun_args"):
             values[name] = tuple(map(str, values.get(name) or ()))
         values["additional_parameters"] = dict(values.get("additional_parameters") or {})
         return cls(**values)
 
     def sbatch_options(self) -> dict[str, Any]:
-        """Options of sbatch that have their values, as sbatch spells them; not `additional_parameters`."""
+        """Options of sbatch with their values, by sbatch's names; without `additional_parameters`."""
         options = {
-            one.sbatch: one.sbatch_value(getattr(self, name))
-            for name, one in resources_of(type(self)).items()
-            if one.sbatch
+            resource.sbatch: resource.sbatch_value(getattr(self, name))
+            for name, resource in resources_of(type(self)).items()
+            if resource.sbatch
         }
         return {option: value for option, value in options.items() if value is not None}
 
     def srun_options(self) -> dict[str, Any]:
-        """Those of srun but the numbers of nodes and tasks."""
+        """Options of srun with their values, except numbers of nodes and tasks."""
         options = {
-            one.srun: getattr(self, name) for name, one in resources_of(type(self)).items() if one.srun
+            resource.srun: getattr(self, name)
+            for name, resource in resources_of(type(self)).items()
+            if resource.srun
         }
         return {option: value for option, value in options.items() if value}
 
     def fits_into(self, step: "Resources") -> bool:
-        """Whether some of the ranks of `step` are what a step of its own, that asks so, would have."""
+        """Whether ranks of the running `step` are equivalent to a new step with these resources."""
         return all(
-            one.fits is None or one.fits(getattr(self, name), getattr(step, name))
-            for name, one in resources_of(type(self)).items()
+            resource.fits is None or resource.fits(getattr(self, name), getattr(step, name))
+            for name, resource in resources_of(type(self)).items()
         )
 
-    def for_all(self, asked: Sequence["Resources"]) -> "Resources":
-        """What one job must have for every stage that asks for one of `asked`; this is the main one's.
+    def for_all(self, others: Sequence["Resources"]) -> "Resources":
+        """Resources of one job that runs the main stage (self) and stages with `others`.
 
-        It has the main one's tasks: where another has more or larger ones, each gets more CPUs.
+        The job has the tasks of the main stage, with more CPUs each if another stage needs them.
         """
-        stages = [self, *asked]
+        stages = [self, *others]
         values = {
-            name: one.for_all([getattr(stage, name) for stage in stages])
-            for name, one in resources_of(type(self)).items()
+            name: resource.for_all([getattr(stage, name) for stage in stages])
+            for name, resource in resources_of(type(self)).items()
         }
         cpus = max(stage.tasks_per_node * stage.cpus_per_task for stage in stages)
         return replace(self, **values | {"cpus_per_task": math.ceil(cpus / self.tasks_per_node)})
 
 
 def resources_of(kind: type[Resources]) -> dict[str, Resource]:
-    """Name of each field -> what is known of it."""
+    """Name of each field -> its metadata."""
     return {item.name: item.metadata["resource"] for item in fields(kind)}
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 RUN_DIRECTORY = "exp_dir"
-"""The key of the run directory, which is a training's own; other directories are shared by trainings."""
+"""Key of the run directory, which belongs to one training; trainings share the other directories."""
 NO_RESULT = ("recipe_dir", "tag", "exp_dir", "resources", "launcher", "logger", "sweep")
-"""Keys at the top level of a configuration that no result depends on."""
+"""Top-level keys of a configuration that don't affect results."""
 
 Keys = Callable[[Any], Iterable[str]]
 """From a configuration (DictConfig or nested dicts) to keys of it."""
@@ -19,31 +19,31 @@ Keys = Callable[[Any], Iterable[str]]
 
 @dataclass(frozen=True)
 class Stage:
-    """What is known of a stage before it runs."""
+    """An entry of the table."""
 
     number: int
     name: str
     function: str
-    """Dotted name: it takes the configuration and a Task, and returns a StageResult."""
+    """Dotted name of a function of the configuration and a Task that returns a StageResult."""
     directory: str
-    """Key of the directory that it fills: data_dir, stats_dir, or exp_dir."""
+    """Key of its output directory: data_dir, stats_dir, or exp_dir."""
     fingerprint: Keys
     """The keys whose values decide its result: when one has changed, the stage runs again."""
     reads: tuple[Literal["manifests", "statistics", "training"], ...] = ("manifests",)
-    """What it needs of the stages before it; when such a file has changed, the stage runs again."""
+    """Inputs from earlier stages; when such a file has changed, the stage runs again."""
     settings: tuple[str, ...] = ()
     """Keys at the top level of the configuration that no other stage reads."""
     speed_only: tuple[str, ...] = ()
-    """Keys that change how fast a stage is, or how much a kill costs, and nothing else."""
+    """Keys that only affect speed, or how much work a kill loses."""
     many_tasks: bool = False
     """Whether it may run as several ranks."""
     trains: bool = False
-    """It is a training: it continues from the checkpoints in its directory, and a job of several stages has
-    its time limit and number of restarts."""
+    """Whether it is a training: it resumes from the checkpoints in its directory, and a job of several stages
+    has its time limit and max_restarts."""
 
     @property
     def is_shared(self) -> bool:
-        """Whether trainings, such as trials of a sweep, that read the same share what it makes."""
+        """Whether trainings with the same inputs, such as trials of a sweep, share its output."""
         return self.directory != RUN_DIRECTORY
 
 
@@ -53,12 +53,12 @@ def keys(*names: str) -> Keys:
 
 
 def listed_at(group: str, name: str) -> Keys:
-    """The keys that the configuration lists at `group.name`."""
+    """The keys that are listed in the configuration under `group.name`."""
     return lambda config: tuple(config[group][name])
 
 
 def whole_configuration(config: Any) -> Iterable[str]:
-    """Every key at the top level but NO_RESULT and what is another stage's alone."""
+    """All top-level keys except NO_RESULT and the settings of single stages."""
     excluded = {*NO_RESULT, *(key for stage in STAGES.values() for key in stage.settings)}
     return tuple(str(key) for key in config if key not in excluded)
 
@@ -110,15 +110,15 @@ STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
 
 
 def label(stage: str) -> str:
-    """How a stage is called on the screen: "stage 2 train"."""
+    """A stage as messages name it: "stage 2 train"."""
     return f"stage {STAGES[stage].number} {stage}"
 
 
 def own_stages() -> list[str]:
-    """Names of the stages that fill the run directory."""
+    """Names of the stages whose output is in the run directory."""
     return [name for name, stage in STAGES.items() if not stage.is_shared]
 
 
 def numbered() -> str:
-    """All of them in one line: "0 prepare, 1 collect_stats, …"."""
+    """All stages in one line: "0 prepare, 1 collect_stats, …"."""
     return ", ".join(f"{stage.number} {name}" for name, stage in STAGES.items())

@@ -1,4 +1,4 @@
-"""What a value of the configuration may be: a test of it, and the words for what it takes."""
+"""Checks of configuration values: a predicate, and a description of valid values."""
 
 import shlex
 from collections.abc import Callable
@@ -10,7 +10,7 @@ Check = tuple[Callable[[Any], bool], str]
 
 
 def is_int(value: Any) -> bool:
-    """Whether it is a whole number; true and false are none."""
+    """Whether it is a whole number; true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -19,7 +19,7 @@ def _is_command(value: Any) -> bool:
         return value is None
     try:
         return shlex.split(value) != []
-    except ValueError:  # a quotation that does not end
+    except ValueError:  # an unclosed quotation
         return False
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import pytest
-from espnet3.launcher.submit.script import job_script
 from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
 from omegaconf import OmegaConf
 
@@ -14,7 +13,8 @@ from espnet3.config.compose import compose, find_recipe
 from espnet3.config.shared_resources import compose_resources
 from espnet3.errors import UserError
 from espnet3.hydra_app.settings import launcher_settings
-from espnet3.resources import RESOURCES, Resources, known, resources_of
+from espnet3.launcher.submit.request import JobRequest
+from espnet3.resources import RESOURCES, Resources, resource_metadata, resources_of
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.srun import srun_command
 from espnet3.stage_table import STAGES
@@ -28,7 +28,8 @@ class More(Resources):
     """A resource more."""
 
     reservation: str | None = field(
-        default=None, metadata=known("nodes put aside", NAME, sbatch="reservation", decides=("magnetic",))
+        default=None,
+        metadata=resource_metadata("nodes put aside", NAME, sbatch="reservation", decides=("magnetic",)),
     )
 
 
@@ -93,9 +94,9 @@ def test_a_new_resource_is_checked_and_reaches_sbatch(more: Path):
     config = compose(find_recipe(more), ["resources.train.reservation=spring"])
     asked = More.of(config, "train")
     assert isinstance(asked, More) and asked.reservation == "spring"
-    script = job_script(asked, Path("/j"), name="n", token="t", output=Path("/o"))
+    script = JobRequest(asked, Path("/j"), name="n", token="t", output=Path("/o")).script
     assert "#SBATCH --reservation=spring\n" in script
-    assert "reservation" not in job_script(More(), Path("/j"), name="n", token="t", output=Path("/o"))
+    assert "reservation" not in JobRequest(More(), Path("/j"), name="n", token="t", output=Path("/o")).script
     assert not any("reservation" in word for word in srun_command(asked, Path("a"), Path("o"), program=["m"]))
     assert asked.for_all([More(reservation="autumn")]) == asked and asked.fits_into(More())
     with pytest.raises(UserError, match="takes a name, or null"):

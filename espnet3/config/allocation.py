@@ -1,4 +1,4 @@
-"""What stages have inside a Slurm allocation (sbatch, salloc): values of `resources.<stage>`."""
+"""The resources of stages that run inside a Slurm allocation (sbatch, salloc)."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from omegaconf import OmegaConf
 from espnet3.slurm.allocation import Allocation
 from espnet3.stage_table import STAGES
 
-OmegaConf.register_new_resolver("share", lambda whole, parts: max(1, whole // parts), replace=True)
+OmegaConf.register_new_resolver("share", lambda total, tasks: max(1, total // tasks), replace=True)
 
 
 def allocated_resources(allocation: Allocation, stage: str) -> dict[str, Any]:
-    """Values of `resources.<stage>`: all that is there, or for a stage that is one task its part."""
+    """Values of `resources.<stage>`: the whole allocation, or one task's share for a stage of one task."""
     tasks = allocation.tasks_per_node or max(1, allocation.gpus_per_node)
     if not STAGES[stage].many_tasks:
         share = allocation.cpus_per_task or max(1, allocation.cpus_per_node // tasks)

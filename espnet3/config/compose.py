@@ -1,4 +1,4 @@
-"""From a recipe's folder and overrides to its configuration; every mistake is one UserError."""
+"""Composes a recipe's configuration from its files and overrides; a user's mistake is a UserError."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from espnet3.errors import UserError, short_path
 from espnet3.slurm.allocation import Allocation
 
 OmegaConf.register_new_resolver("max", lambda *numbers: max(numbers), replace=True)
-OmegaConf.register_new_resolver("times", lambda one, other: one * other, replace=True)
+OmegaConf.register_new_resolver("times", lambda left, right: left * right, replace=True)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Recipe:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Where its files come from, the first before the others: its own, its corpus's, those of all."""
+        """Hydra's search path: conf/ of the recipe, of its corpus, of all recipes; the first wins."""
         corpus = self.directory.parent / "conf"
         return (self.conf, *([corpus] if corpus.is_dir() else []), shared_conf())
 
@@ -61,22 +61,20 @@ def find_recipe(directory: Path) -> Recipe:
 
 
 def shared_conf() -> Path:
-    """The groups that every recipe shares: conf/ of the clone, or the copy inside an installed package."""
+    """The configuration that all recipes share: conf/ of the clone, or of the installed package."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
 
 
 def compose(recipe: Recipe, overrides: Sequence[str], allocation: Allocation | None = None) -> DictConfig:
-    """The recipe's configuration, the user's site file over it, over both `overrides` (Hydra's syntax).
-
-    It is resolved and checked.
+    """The recipe's configuration, resolved and checked: its files, then the site file, then `overrides`.
 
     Args:
-        recipe: whose files are read.
-        overrides: what the user gave on the command line.
-        allocation: the one this process is in. Stages run there unless `overrides` choose another launcher,
-            and what they have follows from it, whatever files say; `overrides` may differ.
+        recipe: the recipe whose files are read.
+        overrides: from the command line, in Hydra's syntax.
+        allocation: the one this process is in. Stages run there unless `overrides` choose another launcher;
+            their resources follow from it, not from files, and `overrides` come last.
 
     Raises:
         UserError: for a mistyped key, a value of the wrong type, a group that does not exist, a broken
@@ -88,7 +86,7 @@ def compose(recipe: Recipe, overrides: Sequence[str], allocation: Allocation | N
 def open_config(
     recipe: Recipe, overrides: Sequence[Override], allocation: Allocation | None = None
 ) -> DictConfig:
-    """As `compose`, not yet resolved nor checked: further keys can be set in it.
+    """As `compose`, but neither resolved nor checked: further keys can be set in it.
 
     Raises:
         UserError: see `compose`.
@@ -99,20 +97,20 @@ def open_config(
 def open_with_sweeper(
     recipe: Recipe, overrides: Sequence[Override], allocation: Allocation | None = None
 ) -> tuple[DictConfig, dict[str, Any]]:
-    """As `open_config`, and how --multirun sweeps: `hydra.sweeper`, see `swept_by`.
+    """As `open_config`, together with `hydra.sweeper`, which --multirun needs; see `swept_params`.
 
     Returns:
-        The configuration, and what is under that key as nested dicts and lists.
+        The configuration, and `hydra.sweeper` as nested dicts and lists.
 
     Raises:
         UserError: see `compose`.
     """
     site = read_site(os.environ)
     groups, values = split_overrides(overrides, *recipe.folders)
-    chosen = any(override.key_or_group in ("launcher", "launcher.name") for override in [*groups, *values])
-    stays = allocation is not None and not allocation.is_ours and not chosen
-    default = "allocation" if stays else site.launcher
-    if default and not chosen:
+    is_set = any(override.key_or_group in ("launcher", "launcher.name") for override in [*groups, *values])
+    in_allocation = allocation is not None and not allocation.is_ours and not is_set
+    default = "allocation" if in_allocation else site.launcher
+    if default and not is_set:
         groups = [*parse_overrides([f"launcher={default}"]), *groups]
     for override in groups:
         check_choice(override, *recipe.folders)
@@ -122,31 +120,31 @@ def open_with_sweeper(
         base.pop("hydra")
     base.recipe_dir = str(recipe.directory)
     base = site.over(base)
-    if stays:
+    if in_allocation:
         for resources in base.resources.values():
             resources.launcher = "${launcher.name}"
     config = apply_values(base, values, recipe.primary)
     if allocation is not None:
         with resolving(recipe.primary, site):
-            base = _inside(allocation, base, config)
+            base = _with_allocated_resources(allocation, base, config)
         config = apply_values(base, values, recipe.primary)
     return config, dict(sweeper)
 
 
-def swept_by(sweeper: Mapping[str, Any]) -> dict[str, str]:
-    """What a recipe sweeps by itself, its `hydra.sweeper.params`, as it is typed: {"optimizer.lr": "1,2"}."""
+def swept_params(sweeper: Mapping[str, Any]) -> dict[str, str]:
+    """A recipe's own `hydra.sweeper.params`, as they would be typed: {"optimizer.lr": "1,2"}."""
     return {str(key): str(value) for key, value in (sweeper.get("params") or {}).items()}
 
 
 def settle(config: DictConfig, recipe: Recipe) -> DictConfig:
-    """Resolve `config`, which came from `open_config`, in place, and check it.
+    """Resolve `config`, from `open_config`, in place, and check it.
 
     Raises:
         UserError: see `compose`.
     """
     with resolving(recipe.primary, read_site(os.environ)):
         if config.stats_dir == "auto":
-            config.stats_dir = "@stats"  # the model may name files below it: they must not move the hash
+            config.stats_dir = "@stats"  # the model may name files below it, which must not change the hash
             config.stats_dir = f"{config.recipe_dir}/exp/stats/{stats_hash(config)}"
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
@@ -161,11 +159,11 @@ def settle(config: DictConfig, recipe: Recipe) -> DictConfig:
 
 @contextmanager
 def resolving(where: str, site: Site) -> Iterator[None]:
-    """What OmegaConf says of a value that can't be resolved, as the user's mistake.
+    """Turns OmegaConf's errors, such as a value that can't be resolved, into UserErrors.
 
     Args:
-        where: the file that is named where OmegaConf names no key.
-        site: is named instead, if the key comes from there.
+        where: the file to name in the message when OmegaConf names no key.
+        site: its file is named if the key comes from there.
 
     Raises:
         UserError: see `compose`.
@@ -178,8 +176,8 @@ def resolving(where: str, site: Site) -> Iterator[None]:
         raise UserError(f"{file}{key}: {_first_line(error)}") from error
 
 
-def _inside(allocation: Allocation, base: DictConfig, config: DictConfig) -> DictConfig:
-    """`base`, where the stages that `config` runs in the allocation ask for what is there."""
+def _with_allocated_resources(allocation: Allocation, base: DictConfig, config: DictConfig) -> DictConfig:
+    """`base` with the resources of the allocation for the stages that `config` runs in it."""
     resources = {
         stage: allocated_resources(allocation, str(stage))
         for stage in config.resources
@@ -195,7 +193,7 @@ def _compose_files(recipe: Recipe, overrides: list[str]) -> DictConfig:
     from hydra.errors import HydraException
 
     try:
-        with _no_other_hydra(), initialize_config_dir(str(recipe.conf), version_base=None):
+        with _without_global_hydra(), initialize_config_dir(str(recipe.conf), version_base=None):
             searched = ", ".join(f"file://{folder}" for folder in recipe.folders[1:])
             return hydra_compose(
                 "config",
@@ -209,20 +207,20 @@ def _compose_files(recipe: Recipe, overrides: list[str]) -> DictConfig:
 
 
 @contextmanager
-def _no_other_hydra() -> Iterator[None]:
-    """Inside an application of Hydra's there is one already: set it aside."""
+def _without_global_hydra() -> Iterator[None]:
+    """Sets aside the GlobalHydra of a surrounding Hydra application."""
     from hydra.core.global_hydra import GlobalHydra
 
-    present = GlobalHydra.instance()
-    before, present.hydra = present.hydra, None
+    instance = GlobalHydra.instance()
+    before, instance.hydra = instance.hydra, None
     try:
         yield
     finally:
-        present.hydra = before
+        instance.hydra = before
 
 
 def _composition_message(error: Exception, recipe: Recipe) -> str:
-    """Hydra's several lines as one, with the choices where it lists some."""
+    """Hydra's message in one line, with the choices if it lists them."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     choices = [line for line in lines[1:] if not line.startswith(("Config search path", "provider=", "set "))]
     shown = " ".join([lines[0], *choices]) if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Which part of a configuration, and which code, decides what a stage makes."""
+"""Fingerprints: the part of a configuration and the code that decide the result of a stage."""
 
 import ast
 import hashlib
@@ -14,16 +14,16 @@ from espnet3.config.secrets import secrets_named
 from espnet3.stage_table import NO_RESULT, STAGES
 
 Part = Flat
-"""What decides a stage: dotted key -> plain value."""
+"""The part of a configuration that decides the result of a stage: dotted key -> plain value."""
 
 WORLD = ("trainer.devices", "trainer.num_nodes")
-"""Follow from resources: a training may go on with another number of ranks."""
+"""These follow from resources: a training may resume with another number of ranks."""
 
 
 def stage_part(config: DictConfig, stage: str) -> Part:
-    """The part of `config` (resolved) that decides what `stage` makes, with paths relative to the recipe.
+    """The part of the resolved `config` that decides the result of `stage`; paths are relative to the recipe.
 
-    Neither resources, launcher nor tag are in it: they don't change a result. A secret is in it by its name.
+    Resources, launcher and tag are left out: they don't change a result. A secret appears by its name only.
 
     Raises:
         KeyError: the table has no such stage.
@@ -38,16 +38,16 @@ def stage_part(config: DictConfig, stage: str) -> Part:
 
 
 def trial_part(flat: Flat, recipe_dir: str) -> Part:
-    """Of a resolved configuration with dotted keys, what decides the result of any stage, as `stage_part`.
+    """As `stage_part` for all stages together, from a resolved configuration with dotted keys.
 
-    Numbers of nodes and tasks are left out: what counts of them is their product, the world size.
+    Numbers of nodes and tasks are left out: only their product, the world size, matters.
     """
-    some = {key: value for key, value in flat.items() if key.partition(".")[0] not in NO_RESULT}
-    return _results_only(some, recipe_dir)
+    kept = {key: value for key, value in flat.items() if key.partition(".")[0] not in NO_RESULT}
+    return _results_only(kept, recipe_dir)
 
 
 def _results_only(part: Flat, recipe_dir: str) -> Part:
-    """`part` without what changes speed only, with paths relative to the recipe."""
+    """`part` without keys that only change speed, with paths relative to the recipe."""
     excluded = (*WORLD, *(key for stage in STAGES.values() for key in stage.speed_only))
     return {
         key: value.replace(f"{recipe_dir}/", "./") if isinstance(value, str) else value
@@ -57,13 +57,13 @@ def _results_only(part: Flat, recipe_dir: str) -> Part:
 
 
 def stats_hash(config: DictConfig) -> str:
-    """Names the folder of the statistics: trainings that share their inputs share them."""
+    """The name of the folder of statistics: trainings with the same inputs share it."""
     text = json.dumps(stage_part(config, "collect_stats"), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def changes(old: Part, new: Part) -> list[str]:
-    """What differs, a line each: "model.channels: 256 → 512"."""
+    """The differences, one line each: "model.channels: 256 → 512"."""
     absent = "(absent)"
     return [
         f"{key}: {_shown(old.get(key, absent))} → {_shown(new.get(key, absent))}"
@@ -77,21 +77,21 @@ def _shown(value: Any) -> str:
 
 
 def code_files(part: Part, roots: Iterable[Path]) -> list[Path]:
-    """The recipe's own Python files that the `_target_`s in `part` import, directly or through each other.
+    """The recipe's own Python files that the `_target_`s in `part` import, directly or indirectly.
 
     Args:
-        part: the configuration that names them.
-        roots: folders a top-level module is looked for in, in the order of sys.path.
+        part: the configuration with the `_target_`s.
+        roots: folders searched for top-level modules, in the order of sys.path.
     """
     roots = tuple(roots)
     targets = [str(value) for key, value in part.items() if key.rsplit(".", 1)[-1] == "_target_"]
     waiting = [target.rsplit(".", 1)[0] for target in targets if "." in target]
-    found: set[Path] = set()
+    files: set[Path] = set()
     while waiting:
-        for path in _module_files(waiting.pop(), roots) - found:
-            found.add(path)
+        for path in _module_files(waiting.pop(), roots) - files:
+            files.add(path)
             waiting += _imported_modules(path, roots)
-    return sorted(found)
+    return sorted(files)
 
 
 def _module_files(module: str, roots: tuple[Path, ...]) -> set[Path]:
@@ -110,7 +110,7 @@ def _imported_modules(path: Path, roots: tuple[Path, ...]) -> list[str]:
     try:
         tree = ast.parse(path.read_bytes())
     except SyntaxError:
-        return []  # the stage itself will say so, with the line
+        return []  # the stage reports it with the line
     root = next(root for root in roots if path.is_relative_to(root))
     package = path.relative_to(root).parent.parts
     modules = []

@@ -1,4 +1,4 @@
-"""Nested values as dotted keys."""
+"""Flattens nested values to dotted keys."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ Flat = dict[str, Any]
 
 
 def flatten(value: Any, prefix: str = "") -> Flat:
-    """Nested dicts and lists as dotted keys; empty ones stay, so that they can be told from absent ones."""
+    """Nested dicts and lists as dotted keys; empty ones are kept, to differ from absent ones."""
     if isinstance(value, dict) and value:
         items = [(str(key), inner) for key, inner in value.items()]
     elif isinstance(value, list) and value:

@@ -1,8 +1,8 @@
-"""Hydra's private names: what sweeps need of Hydra and its public interface does not offer.
+"""Hydra's private names that sweeps need because there is no public interface.
 
 Any release may rename them. So `pyproject.toml` bounds Hydra's version from above, the contract test
-`test_hydra_internals.py` says what an upgrade took away, and no other file uses a private name. OmegaConf is
-used by its public interface alone.
+`test_hydra_internals.py` names what an upgrade removed, and no other file uses a private name. Of OmegaConf
+only the public interface is used.
 """
 
 from dataclasses import replace
@@ -12,13 +12,13 @@ from hydra.core.override_parser.types import Override, ValueType
 
 
 def with_element(override: Override, element: Any, input_line: str) -> Override:
-    """`override`, which holds several values, as if `element` had been given alone.
+    """`override` with the single value `element` in place of its several values.
 
-    Parsing `input_line` would not do: an element of `str(choice(1,2))` is shown as 1 and is no number.
+    Parsing `input_line` would give another type: an element of `str(choice(1,2))` is shown as 1, but is text.
 
     Args:
-        override: of several values.
-        element: one that its `sweep_iterator` gives: a quoted one stays quoted.
-        input_line: the text that would have been typed.
+        override: one with several values.
+        element: a value from its `sweep_iterator`; a quoted one stays quoted.
+        input_line: the text of the new override.
     """
     return replace(override, value_type=ValueType.ELEMENT, _value=element, input_line=input_line)

@@ -1,4 +1,4 @@
-"""Check what the user changed on the command line against the composed configuration."""
+"""Checks overrides from the command line against the composed configuration."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,10 +18,10 @@ def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[
 
     Args:
         overrides: as they are typed.
-        several: whether one may hold several values, as --multirun takes them.
+        several: whether an override may hold several values, as with --multirun.
 
     Raises:
-        UserError: naming the override that does not parse, or that holds several values and may not.
+        UserError: naming the override that does not parse, or that holds several values without `several`.
     """
     parsed = []
     for text in overrides:
@@ -40,7 +40,7 @@ def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[
 
 
 def split_overrides(overrides: Iterable[Override], *conf: Path) -> tuple[list[Override], list[Override]]:
-    """Those that choose files, add or delete (Hydra composes them), and those that set a value."""
+    """Overrides that Hydra composes (choose files, add or delete keys), and those that set a value."""
     groups: list[Override] = []
     values: list[Override] = []
     for override in overrides:
@@ -52,14 +52,14 @@ def split_overrides(overrides: Iterable[Override], *conf: Path) -> tuple[list[Ov
 
 
 def check_choice(override: Override, *conf: Path) -> None:
-    """A file that `override` chooses from a group must be there.
+    """Check that the file that `override` chooses from a group exists.
 
     Raises:
-        UserError: with what the group has.
+        UserError: naming the choices of the group.
     """
     group, choice = override.key_or_group, override.value()
     if group.startswith("hydra/"):
-        return  # Hydra and its plugins have further ones, and it lists them
+        return  # Hydra and its plugins have further choices, which Hydra lists
     folders = [folder / group for folder in conf if (folder / group).is_dir()]
     if override.is_delete() or not isinstance(choice, str) or not (folders or group == "experiment"):
         return
@@ -75,23 +75,23 @@ def apply_values(base: DictConfig, values: Iterable[Override], where: str) -> Di
     """`base`, which comes from the file `where`, with every `key=value` of `values` set.
 
     Raises:
-        UserError: for a key that `base` does not have (the nearest ones are named) or a value whose type
-            is not that of the value it replaces.
+        UserError: for a key that `base` does not have (the nearest ones are named), or a value of another
+            type than the one it replaces.
     """
     config = base.copy()
     for override in values:
         check_key(config, override, where)
         check_value(base, override, where)
-        # an empty group, such as {} of further options, takes any keys
+        # an empty group (options: {}) takes any keys
         set_value(config, override, force_add=is_empty_group(base, override.key_or_group))
     return config
 
 
 def check_key(config: DictConfig, override: Override, where: str) -> None:
-    """`config`, which comes from the file `where`, must have the key that `override` sets.
+    """Check that `config`, from the file `where`, has the key that `override` sets.
 
     Raises:
-        UserError: naming the nearest ones.
+        UserError: naming the nearest keys.
     """
     hint = _unknown_key(config, override.key_or_group)
     if hint:
@@ -99,7 +99,7 @@ def check_key(config: DictConfig, override: Override, where: str) -> None:
 
 
 def check_value(base: DictConfig, override: Override, where: str) -> None:
-    """The value of `override` must be of the type of the one that it replaces in `base`.
+    """Check that the value of `override` has the type of the value that it replaces in `base`.
 
     Raises:
         UserError: naming what is expected.
@@ -111,10 +111,10 @@ def check_value(base: DictConfig, override: Override, where: str) -> None:
 
 
 def set_value(config: DictConfig, override: Override, *, force_add: bool = False) -> None:
-    """Set in `config` what `override` says; a group of keys is merged into the one that is there.
+    """Apply `override` to `config`; a group of keys is merged into the existing one.
 
     Raises:
-        UserError: in OmegaConf's words.
+        UserError: with OmegaConf's message.
     """
     try:
         OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=force_add)
@@ -123,13 +123,13 @@ def set_value(config: DictConfig, override: Override, *, force_add: bool = False
 
 
 def is_empty_group(config: DictConfig, key: str) -> bool:
-    """Whether `key` is a group of keys that has none, such as further options: it takes any."""
+    """Whether `key` is a group without keys, such as additional options: it takes any key."""
     old = OmegaConf.select(config, key, throw_on_missing=False)
     return isinstance(old, DictConfig) and len(old) == 0
 
 
 def flat_keys(node: Any, prefix: str = "") -> list[str]:
-    """Every dotted key below the plain value `node`, inner ones included."""
+    """All dotted keys below the plain value `node`, at every level."""
     if isinstance(node, dict):
         children: Iterable[tuple[Any, Any]] = node.items()
     elif isinstance(node, list):
@@ -144,7 +144,7 @@ def flat_keys(node: Any, prefix: str = "") -> list[str]:
 
 
 def _unknown_key(config: DictConfig, key: str) -> str | None:
-    """What to write instead of `key`, when `config` does not have it; else None."""
+    """A suggestion in place of `key` if `config` does not have it; else None."""
     known = flat_keys(OmegaConf.to_container(config, resolve=False))
     if key in known:
         return None
@@ -152,9 +152,9 @@ def _unknown_key(config: DictConfig, key: str) -> str | None:
 
 
 def type_problem(old: Any, new: Any) -> str | None:
-    """What kind of value is expected in place of `old`, when `new` is not of that kind; else None.
+    """The expected kind of value if `new` is not of the kind of `old`; else None.
 
-    None stands for "not set" and is accepted everywhere; whole and decimal numbers replace each other,
+    None means "not set" and is accepted everywhere; whole and decimal numbers may replace each other,
     because many options take both (limit_val_batches=10, gradient_clip_val=0.5).
     """
     if old is None or new is None or (isinstance(new, str) and "${" in new):

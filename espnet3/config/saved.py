@@ -1,4 +1,4 @@
-"""Read the configuration that a job or an attempt was given, as it was saved."""
+"""Reads the saved configuration of a job or an attempt."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def read_config(path: Path) -> DictConfig:
-    """The configuration in the YAML file `path`; keys that it does not have are refused, not added."""
+    """The configuration in the YAML file `path`; access to unknown keys is an error."""
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
     OmegaConf.set_struct(config, True)

@@ -1,7 +1,7 @@
-"""Secrets stay out of every file: a configuration names the variable, which is read where the value is used.
+"""Keeps secrets out of all files: a configuration names the variable, which is read where it is used.
 
-`${oc.env:WANDB_API_KEY}` is saved as it stands, and no hash or comparison holds its value. A secret that is
-written out in a configuration or on the command line is refused.
+`${oc.env:WANDB_API_KEY}` is saved unresolved, and no hash or comparison contains its value. A secret as plain
+text in a configuration or on the command line is refused.
 """
 
 import os
@@ -25,20 +25,20 @@ _KEY = re.compile(
     r"|(^|_)(api|access|auth|bearer|refresh|oauth|security|hub|hf|github|gitlab|wandb|neptune|slack)_?token$"
 )
 """Names of keys that hold secrets: not token_list, token_type, pad_token, blank_key, sort_key."""
-_ABOUT_ONE = re.compile(r"_(file|path|dir|env|name|type|length|mode)$")
-"""A key with such an end tells something about a secret, not the secret."""
+_NOT_ITSELF = re.compile(r"_(file|path|dir|env|name|type|length|mode)$")
+"""Endings of keys that describe a secret and do not hold it."""
 _LOOKS_RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9+_=-]{32,}")
-"""A value that is a secret under a key which may hold one: `token`, `key`."""
-_ISSUED = re.compile(
+"""A value that counts as a secret under a key that may hold one: `token`, `key`."""
+_SECRET_FORMAT = re.compile(
     r"\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|sk-[\w-]{20,}|AKIA[0-9A-Z]{16}|xox[abprs]-[\w-]{10,})|://[^/@\s:]+:[^/@\s$]+@"
 )
-"""Secrets by their looks: what well-known services hand out, and a password within an address."""
+"""Formats of secrets: tokens of well-known services, and a password in a URL."""
 _ASSIGNED = re.compile(r"(?<![\w$])(\w+)=(?![$`]|[\"'][$`])[\"']?[^\s\"',]")
-"""A value given to a variable in a line of shell or an option, unless it comes from elsewhere ($OTHER)."""
+"""An assignment in a line of shell or an option, except one from another variable ($OTHER)."""
 _FROM_ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*['\"]?(\w+)['\"]?\s*(,[^}]*)?\}")
 _LEAST_LENGTH = 8
-"""Shorter values of such variables are no secrets, and would be found everywhere."""
+"""Shorter values are not treated as secrets: they would match everywhere."""
 
 
 def is_secret_variable(name: str) -> bool:
@@ -48,14 +48,14 @@ def is_secret_variable(name: str) -> bool:
 
 @contextmanager
 def secrets_named(config: DictConfig) -> Iterator[None]:
-    """While entered, resolving a part of `config` leaves secrets as they are: `${oc.env:WANDB_API_KEY}`.
+    """Context that leaves secrets in `config` unresolved: `${oc.env:WANDB_API_KEY}`.
 
-    Variables count as secret by their names, and those that keys like `password` are taken from.
+    A variable is secret by its name, or because a key such as `password` reads it.
     """
-    named = _variables_of_secret_keys(config)
+    variables = _variables_of_secret_keys(config)
 
     def text(variable: str, *default: Any) -> Any:
-        if not (is_secret_variable(variable) or variable in named):
+        if not (is_secret_variable(variable) or variable in variables):
             return oc.env(variable, *default)
         if default == (None,):
             return f"${{oc.env:{variable},null}}"
@@ -77,27 +77,27 @@ def saved_text(config: DictConfig) -> str:
 
 
 def refuse_secrets(config: DictConfig) -> None:
-    """Check that `config`, resolved by way of `secrets_named`, holds no secret as text.
+    """Check that `config`, resolved inside `secrets_named`, holds no secret as text.
 
     Raises:
-        UserError: naming the key, not the secret, and what to write instead.
+        UserError: naming the key (not the secret) and what to write instead.
     """
-    known = secret_values(os.environ)
+    secrets = secret_values(os.environ)
     for key, value in flatten(OmegaConf.to_container(config, resolve=False)).items():
         if isinstance(value, bool | dict | list) or value in (None, ""):
             continue
         text = str(value)
-        named = _FROM_ENVIRONMENT.search(text)
-        copied = next((name for name, secret in known.items() if secret in text), None)
+        variable = _FROM_ENVIRONMENT.search(text)
+        copied = next((name for name, secret in secrets.items() if secret in text), None)
         if key.startswith("resources."):
             assigned = [name for name in _ASSIGNED.findall(text) if is_secret_variable(name)]
-            found = [*([named[1]] if named else []), *([copied] if copied else []), *assigned]
-            if found:
+            exposed = [*([variable[1]] if variable else []), *([copied] if copied else []), *assigned]
+            if exposed:
                 raise UserError(
-                    f"{key} would write the secret {found[0]} into the job's script: leave it out and export"
-                    f" {found[0]} before the command, whose environment the job has"
+                    f"{key} would write the secret {exposed[0]} into the job's script: leave it out and"
+                    f" export {exposed[0]} before the command, whose environment the job has"
                 )
-        if copied or (not named and _is_secret(key, text)):
+        if copied or (not variable and _is_secret(key, text)):
             raise UserError(
                 f"{key} holds a secret as text, which would be saved with the run: export it as a"
                 f" variable of the environment and give {key}='${{oc.env:{copied or _suggested(key)}}}'"
@@ -105,7 +105,7 @@ def refuse_secrets(config: DictConfig) -> None:
 
 
 def check_secrets_set(config: DictConfig, environment: Mapping[str, str]) -> None:
-    """Every variable that `config` still takes from the environment must be there.
+    """Check that every variable that `config` reads from the environment is set.
 
     Raises:
         UserError: naming variable and key.
@@ -117,7 +117,7 @@ def check_secrets_set(config: DictConfig, environment: Mapping[str, str]) -> Non
 
 
 def secret_values(environment: Mapping[str, str]) -> dict[str, str]:
-    """The secrets in `environment`, by name; no names of files, nor what is short or reads like a word."""
+    """The secrets in `environment`, by name; not paths of files, short values, or values like a word."""
     return {
         name: value
         for name, value in environment.items()
@@ -128,17 +128,17 @@ def secret_values(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def hide_secrets(text: str, environment: Mapping[str, str]) -> str:
-    """`text`, such as an error of some library, with *** in place of the secrets in `environment`."""
+    """`text`, such as an error message, with *** in place of the secrets in `environment`."""
     for value in secret_values(environment).values():
         text = text.replace(value, "***")
     return text
 
 
 def _is_secret(key: str, text: str) -> bool:
-    if _ISSUED.search(text):
+    if _SECRET_FORMAT.search(text):
         return True
     name = _last_name(key)
-    if _ABOUT_ONE.search(name):
+    if _NOT_ITSELF.search(name):
         return False
     if _KEY.search(name):
         return not text.startswith(("/", "~", "./"))  # a file that holds it

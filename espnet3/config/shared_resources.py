@@ -1,4 +1,4 @@
-"""The configuration of resources outside of any recipe: the shared one, the site's, and overrides."""
+"""The configuration of resources without a recipe: shared defaults, the site file, and overrides."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from espnet3.errors import short_path
 
 
 def compose_resources(overrides: Sequence[str]) -> DictConfig:
-    """`resources` and `launcher`, which is slurm, as a recipe would have them that sets nothing itself.
+    """`resources`, and `launcher` (slurm), as in a recipe that sets none of its own.
 
     Raises:
         UserError: see `espnet3.config.compose.compose`.

@@ -1,7 +1,7 @@
-"""What one user sets for every recipe on a machine, where jobs go and as whose, in one YAML file.
+"""The site file: a user's launcher and resources for all recipes on one cluster, such as the partition.
 
-It lies over a recipe's own configuration and under the command line; conf/site.yaml is one to copy.
-It may only hold what changes no result, so that the same recipe is the same training at every site.
+It overrides a recipe's configuration, and the command line overrides it; conf/site.yaml is a template.
+It may only set what does not change results, so a recipe is the same training at every site.
 """
 
 import os
@@ -20,24 +20,24 @@ from espnet3.resources import RESOURCES
 from espnet3.slurm.sbatch_options import check_sbatch_options
 
 VARIABLE = "ESPNET3_SITE"
-"""Names the file; /dev/null stands for none."""
+"""Environment variable with the path of the file; /dev/null means none."""
 ALL = "all"
-"""Stands for every stage; what a stage says itself comes first."""
+"""Applies to every stage; the entry of a stage comes first."""
 KEYS = ("launcher", "resources")
 
 
 @dataclass(frozen=True)
 class Site:
-    """What the file holds."""
+    """The content of the site file."""
 
     path: Path = Path(os.devnull)
     launcher: str | None = None
-    """Where stages run unless the command line says otherwise."""
+    """The launcher of stages unless the command line gives another."""
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Stage, or `all` -> resource -> value."""
 
     def over(self, config: DictConfig) -> DictConfig:
-        """`config` with the resources of the site in it.
+        """`config` with the resources of the site applied.
 
         Raises:
             UserError: naming a stage that `config` does not have.
@@ -54,16 +54,16 @@ class Site:
         return config
 
     def sets(self, key: str) -> bool:
-        """Whether the value of `key` of a composed configuration comes from here (and from nothing above)."""
+        """Whether this file sets `key` (the command line may still override it)."""
         _, stage, name, *_ = [*key.split("."), "", "", ""]
-        return any(name in self.resources.get(one, {}) for one in (ALL, stage))
+        return any(name in self.resources.get(group, {}) for group in (ALL, stage))
 
-    def _mistake(self, key: str, what: str, given: str, known: list[str]) -> UserError:
-        return UserError(f"{short_path(self.path)}: {key} is {what}; {suggestion(given, known)}")
+    def _mistake(self, key: str, problem: str, name: str, known: list[str]) -> UserError:
+        return UserError(f"{short_path(self.path)}: {key} is {problem}; {suggestion(name, known)}")
 
 
 def site_path(environment: Mapping[str, str]) -> Path:
-    """Where the file is, or would be: as ESPNET3_SITE says, else in the user's configuration folder."""
+    """The path of the site file: from ESPNET3_SITE, else in the user's configuration folder."""
     if environment.get(VARIABLE):
         return Path(environment[VARIABLE]).expanduser()
     folder = environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".config"
@@ -71,11 +71,11 @@ def site_path(environment: Mapping[str, str]) -> Path:
 
 
 def read_site(environment: Mapping[str, str]) -> Site:
-    """The settings in the file that `environment` leads to; none where there is no such file.
+    """Read the site file; an empty Site if there is none.
 
     Raises:
-        UserError: ESPNET3_SITE names a file that can't be read, or the file holds something else than
-            settings; the message names file, key and what would be right.
+        UserError: ESPNET3_SITE names a file that can't be read, or its content is invalid; the message
+            names file, key and what is expected.
     """
     path = site_path(environment)
     try:
@@ -111,7 +111,7 @@ def read_site(environment: Mapping[str, str]) -> Site:
 
 
 def _group(site: Site, where: str, value: Any) -> dict[str, Any]:
-    """`value` if it is a group of keys; an empty place, as in a file whose lines are comments, is one too."""
+    """`value` if it is a group of keys; null, as in a file of comments only, is an empty group."""
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -129,7 +129,7 @@ def _check_resource(site: Site, where: str, name: str, value: Any) -> None:
             f" recipe or on the command line (resources.train.{name}={value})"
         )
     if name not in checks:
-        choices = [one for one in checks if one not in RESOURCES or not RESOURCES[one].decides_ranks]
+        choices = [key for key in checks if key not in RESOURCES or not RESOURCES[key].decides_ranks]
         raise site._mistake(key, "no resource", name, choices)
     if key == f"resources.{ALL}.launcher":
         raise UserError(f"{short_path(site.path)}: {key} is given as launcher, at the top of the file")

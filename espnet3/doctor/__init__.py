@@ -1,4 +1,4 @@
-"""`espnet3 doctor`: is this cluster fit for it, by questions to Slurm and by a probe job.
+"""`espnet3 doctor`: checks this machine and cluster, by querying Slurm and by a probe job.
 
 Imports `launcher` and the layers below it; only commands may import it.
 """

@@ -1,4 +1,4 @@
-"""Findings about a cluster and this machine: pure functions of what was asked and read."""
+"""Findings about the cluster and this machine: pure functions."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,11 +17,11 @@ SHORT_GRACE_S = 30
 
 
 def about_cluster(cluster: Cluster) -> Iterator[Finding]:
-    """Slurm's commands, controller, partitions, and how it treats jobs."""
-    lost = [name for name in COMMANDS if name in cluster.missing]
-    if lost:
+    """Slurm's commands, controller, partitions, and accounting, requeueing and preemption."""
+    absent = [name for name in COMMANDS if name in cluster.missing]
+    if absent:
         yield wrong(
-            f"{', '.join(lost)} not on PATH",
+            f"{', '.join(absent)} not on PATH",
             "log in to a node from which jobs are submitted, or load the site's Slurm module;"
             " launcher=local needs none",
         )
@@ -39,33 +39,34 @@ def about_cluster(cluster: Cluster) -> Iterator[Finding]:
     if not any(partition.is_default for partition in cluster.partitions):
         yield note("no partition is the default", "name one: resources.all.partition in a site file")
     yield from _about_accounting(cluster)
-    yield from _about_job_keeping(cluster)
+    yield from _about_arrays_and_preemption(cluster)
 
 
 def about_resources(resources: Resources, cluster: Cluster) -> Iterator[Finding]:
-    """Whether accounts that a job names are the user's; what Slurm itself tells is not looked at."""
+    """Whether the user may use the account and QOS of `train`, and whether jobs need a wckey."""
     accounts = {association.account for association in cluster.associations}
     if resources.account and accounts and resources.account not in accounts:
         yield wrong(
             f"resources.train.account={resources.account} is none of yours",
             f"you may use {', '.join(sorted(accounts))}",
         )
-    known = {qos for association in cluster.associations for qos in association.qos}
-    if resources.qos and known and resources.qos not in known:
+    allowed = {qos for association in cluster.associations for qos in association.qos}
+    if resources.qos and allowed and resources.qos not in allowed:
         yield wrong(
-            f"resources.train.qos={resources.qos} is none of yours", f"you may use {', '.join(sorted(known))}"
+            f"resources.train.qos={resources.qos} is none of yours",
+            f"you may use {', '.join(sorted(allowed))}",
         )
     if cluster.enforces("wckeys") and "wckey" not in resources.additional_parameters:
-        known_keys = ", ".join(cluster.wckeys) or "ask the site which"
+        wckeys = ", ".join(cluster.wckeys) or "ask the site which"
         yield note(
             "jobs need a wckey here",
-            f"resources.all.additional_parameters: {{wckey: …}} in a site file ({known_keys}), unless you"
+            f"resources.all.additional_parameters: {{wckey: …}} in a site file ({wckeys}), unless you"
             " have a default",
         )
 
 
 def about_environment(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Variables that decide what sbatch does for others, and not for us."""
+    """Variables of sbatch that espnet3 ignores, and whether this shell is inside a job."""
     if job_id := surrounding_job(environment):
         yield note(f"this shell is inside Slurm job {job_id}")
         return
@@ -76,20 +77,20 @@ def about_environment(environment: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
-def about_places(places: Mapping[str, Path], mounts: str) -> Iterator[Finding]:
-    """Whether other machines can see what is at `places`, as far as file systems tell.
+def about_file_systems(paths: Mapping[str, Path], mounts: str) -> Iterator[Finding]:
+    """Whether other machines can see `paths`, judged by the kind of file system.
 
     Args:
-        places: how to call it -> an absolute path.
+        paths: description -> absolute path.
         mounts: the text of /proc/self/mountinfo.
     """
-    kinds = {name: file_system(path, mounts) for name, path in places.items()}
-    for name, path in places.items():
+    kinds = {name: file_system(path, mounts) for name, path in paths.items()}
+    for name, path in paths.items():
         if _is_shared(kinds[name]):
             yield right(f"{name} ({path}) is on a network file system, {kinds[name]}")
-    others = [name for name in places if not _is_shared(kinds[name])]
-    if others:
-        shown = ", ".join(f"{name} ({places[name]}, {kinds[name] or 'unknown'})" for name in others)
+    local = [name for name in paths if not _is_shared(kinds[name])]
+    if local:
+        shown = ", ".join(f"{name} ({paths[name]}, {kinds[name] or 'unknown'})" for name in local)
         yield note(f"on file systems that nodes may not see: {shown}", "the probe job tells")
 
 
@@ -98,16 +99,16 @@ def _is_shared(kind: str) -> bool:
 
 
 def file_system(path: Path, mounts: str) -> str:
-    """The kind of file system that `path` is on."""
-    best, kind = "", ""
+    """The kind of file system of `path`, from the text of /proc/self/mountinfo; empty if unknown."""
+    mount, kind = "", ""
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         fields = before.split()
         if len(fields) < 5 or not after:
             continue
         point = fields[4].replace("\\040", " ")
-        if path.is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, after.split()[0]
+        if path.is_relative_to(point) and len(point) >= len(mount):
+            mount, kind = point, after.split()[0]
     return kind
 
 
@@ -132,10 +133,11 @@ def _about_accounting(cluster: Cluster) -> Iterator[Finding]:
         yield note(f"accounts are not known ({cluster.no_sacctmgr})")
     elif cluster.associations:
         shown = []
-        for one in cluster.associations:
-            default = " (default)" if one.account == cluster.default_account else ""
-            where = f" in {one.partition}" if one.partition else ""
-            shown.append(f"{one.account}{default}{where} with QOS {', '.join(one.qos) or 'of the partition'}")
+        for association in cluster.associations:
+            default = " (default)" if association.account == cluster.default_account else ""
+            where = f" in {association.partition}" if association.partition else ""
+            qos = ", ".join(association.qos) or "of the partition"
+            shown.append(f"{association.account}{default}{where} with QOS {qos}")
         yield right(f"your accounts: {'; '.join(shown)}")
     elif cluster.enforces("associations"):
         yield wrong("you have no account here, and jobs need one", "ask the site for an association")
@@ -153,10 +155,10 @@ def _about_accounting(cluster: Cluster) -> Iterator[Finding]:
         yield note(f"wckeys are {needed}; yours: {', '.join(cluster.wckeys) or 'none'}")
 
 
-def _about_job_keeping(cluster: Cluster) -> Iterator[Finding]:
-    most = cluster.setting("MaxArraySize")
+def _about_arrays_and_preemption(cluster: Cluster) -> Iterator[Finding]:
+    max_array_size = cluster.setting("MaxArraySize")
     yield right(
-        f"MaxArraySize {most or 'unknown'}: so many elements has one job array, indices from 0; JobRequeue"
+        f"MaxArraySize {max_array_size or 'unknown'}: a job array has at most so many elements; JobRequeue"
         f" {cluster.setting('JobRequeue') or 'unknown'} (our jobs ask to be requeued)"
     )
     mode, kind = cluster.setting("PreemptMode"), cluster.setting("PreemptType")

@@ -1,4 +1,4 @@
-"""Findings from what the probe's nodes have reported: a pure function."""
+"""Findings from the reports of the probe's nodes: pure functions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,67 +9,67 @@ from espnet3.doctor.finding import Finding, note, right, wrong
 from espnet3.doctor.report import Answer, Batch, Report
 
 SKEW_S = 5.0
-SLOW_S = 10.0
+SLOW_FILES_S = 10.0
 
 
 @dataclass(frozen=True)
 class ProbeResults:
-    """Everything that is known of a probe that has started."""
+    """What is known of a probe that was submitted."""
 
     folder: Path
     token: str
     gpus: int
-    """SweepOptions for on each node."""
+    """Requested on each node."""
     python: str
     versions: Mapping[str, Any]
-    """Where it was submitted."""
+    """Of the packages where it was submitted."""
     batch: Batch | None = None
     reports: Mapping[int, Report] = field(default_factory=dict)
-    asked_at: float = 0.0
-    """When the ping was sent, by the clock of where the job was submitted."""
+    pinged_at: float = 0.0
+    """When the ping was written, by the clock of the submitting machine; 0: not yet."""
     answers: Mapping[int, Answer] = field(default_factory=dict)
-    seen_at: Mapping[int, float] = field(default_factory=dict)
-    """Rank -> when its answer was seen, by that clock."""
+    answer_seen_at: Mapping[int, float] = field(default_factory=dict)
+    """Rank -> when its answer became visible, by the same clock."""
 
 
-def diagnose(seen: ProbeResults) -> Iterator[Finding]:
-    """What the nodes see and have, one finding each."""
-    if seen.batch is None:
+def diagnose(results: ProbeResults) -> Iterator[Finding]:
+    """Findings about files, Python, network, clocks and GPUs of the nodes."""
+    if results.batch is None:
         return
-    reports = [seen.reports[rank] for rank in sorted(seen.reports)]
-    silent = [node for node in seen.batch.nodes if node not in {report.node for report in reports}]
+    reports = [results.reports[rank] for rank in sorted(results.reports)]
+    silent = [node for node in results.batch.nodes if node not in {report.node for report in reports}]
     if silent:
         yield wrong(
             f"nothing came from {', '.join(silent)}",
             "their Python does not start or they do not see the folder: see what they printed",
         )
-    yield from _about_files(seen, reports)
-    yield from _about_python(seen, reports)
-    yield from _about_network(seen.batch, reports)
-    yield from _about_clocks(seen)
-    if seen.gpus:
-        yield from _about_gpus(seen, reports)
+    yield from _about_files(results, reports)
+    yield from _about_python(results, reports)
+    yield from _about_network(results.batch, reports)
+    yield from _about_clocks(results)
+    if results.gpus:
+        yield from _about_gpus(results, reports)
 
 
-def _about_files(seen: ProbeResults, reports: list[Report]) -> Iterator[Finding]:
-    place = seen.folder.parent
-    blind = [report.node for report in reports if report.token != seen.token]
+def _about_files(results: ProbeResults, reports: list[Report]) -> Iterator[Finding]:
+    parent = results.folder.parent
+    blind = [report.node for report in reports if report.token != results.token]
     if blind:
         yield wrong(
-            f"{', '.join(blind)} did not read in {place} what was written there",
+            f"{', '.join(blind)} did not read in {parent} what was written there",
             "put clone and run directories on a file system that all nodes share",
         )
-    elif reports and len(seen.answers) < len(reports):
-        late = [report.node for report in reports if report.rank not in seen.answers]
+    elif reports and len(results.answers) < len(reports):
+        late = [report.node for report in reports if report.rank not in results.answers]
         yield wrong(
-            f"{', '.join(late)} did not see within a minute what was written in {place}",
+            f"{', '.join(late)} did not see within a minute what was written in {parent}",
             "the file system shares files too late: ask the site for its attribute cache (NFS: actimeo)",
         )
     elif reports:
-        took = max(seen.seen_at[rank] - seen.asked_at for rank in seen.answers)
-        text = f"all nodes see {place}; a file and the answer to it take {took:.1f} s"
+        took = max(results.answer_seen_at[rank] - results.pinged_at for rank in results.answers)
+        text = f"all nodes see {parent}; a file and the answer to it take {took:.1f} s"
         advice = "status and stops take that long too (NFS: attribute cache, actimeo)"
-        yield note(text, advice) if took > SLOW_S else right(text)
+        yield note(text, advice) if took > SLOW_FILES_S else right(text)
     for report in reports:
         if report.other_files:
             yield wrong(
@@ -83,13 +83,13 @@ def _about_files(seen: ProbeResults, reports: list[Report]) -> Iterator[Finding]
             )
 
 
-def _about_python(seen: ProbeResults, reports: list[Report]) -> Iterator[Finding]:
-    here = {"Python": seen.python, **seen.versions}
+def _about_python(results: ProbeResults, reports: list[Report]) -> Iterator[Finding]:
+    local_versions = {"Python": results.python, **results.versions}
     differences = [
-        f"{name} {there} on {report.node}, {here.get(name)} here"
+        f"{name} {version} on {report.node}, {local_versions.get(name)} here"
         for report in reports
-        for name, there in {"Python": report.python, **report.versions}.items()
-        if there != here.get(name)
+        for name, version in {"Python": report.python, **report.versions}.items()
+        if version != local_versions.get(name)
     ]
     if differences:
         yield wrong(
@@ -98,21 +98,23 @@ def _about_python(seen: ProbeResults, reports: list[Report]) -> Iterator[Finding
             " resources.<stage>.python",
         )
     elif reports:
-        torch = f", torch {seen.versions['torch']}" if seen.versions.get("torch") else ""
-        yield right(f"Python {seen.python} and espnet3 {seen.versions.get('espnet3')}{torch} on all nodes")
+        torch = f", torch {results.versions['torch']}" if results.versions.get("torch") else ""
+        yield right(
+            f"Python {results.python} and espnet3 {results.versions.get('espnet3')}{torch} on all nodes"
+        )
 
 
 def _about_network(batch: Batch, reports: list[Report]) -> Iterator[Finding]:
-    unknown = sorted({name for report in reports for name in report.unresolved})
-    lost = [name for name in unknown if name not in batch.addresses]
-    if lost:
+    unresolved = sorted({name for report in reports for name in report.unresolved})
+    unreachable = [name for name in unresolved if name not in batch.addresses]
+    if unreachable:
         yield wrong(
-            f"{', '.join(lost)}: neither name nor Slurm's address resolves",
+            f"{', '.join(unreachable)}: neither name nor Slurm's address resolves",
             "ask the site for /etc/hosts or DNS entries of the nodes",
         )
-    elif unknown:
-        known = ", ".join(f"{name} by {batch.addresses[name]}" for name in unknown)
-        yield note(f"names of nodes do not resolve: {known}, as Slurm says")
+    elif unresolved:
+        addresses = ", ".join(f"{name} by {batch.addresses[name]}" for name in unresolved)
+        yield note(f"names of nodes do not resolve: {addresses}, as Slurm says")
     elif reports:
         yield right(f"the names of {', '.join(batch.nodes)} resolve on them")
     for report in reports:
@@ -126,15 +128,15 @@ def _about_network(batch: Batch, reports: list[Report]) -> Iterator[Finding]:
         yield right("the nodes reach each other")
 
 
-def _about_clocks(seen: ProbeResults) -> Iterator[Finding]:
-    skewed, answered = [], sorted(seen.answers.values(), key=lambda answer: answer.rank)
+def _about_clocks(results: ProbeResults) -> Iterator[Finding]:
+    skewed, answered = [], sorted(results.answers.values(), key=lambda answer: answer.rank)
     for answer in answered:
-        # It answered after it was asked and before the answer was seen: what lies outside is the clocks'.
-        ahead = max(answer.at - seen.seen_at[answer.rank], 0.0)
-        behind = max(seen.asked_at - answer.at, 0.0)
-        if max(ahead, behind) >= SKEW_S and answer.rank in seen.reports:
-            how = f"{ahead:.0f} s ahead" if ahead else f"{behind:.0f} s behind"
-            skewed.append(f"{seen.reports[answer.rank].node} is {how}")
+        # It answered after the ping and before the answer was seen: a time outside of that is clock skew.
+        ahead = max(answer.at - results.answer_seen_at[answer.rank], 0.0)
+        behind = max(results.pinged_at - answer.at, 0.0)
+        if max(ahead, behind) >= SKEW_S and answer.rank in results.reports:
+            skew = f"{ahead:.0f} s ahead" if ahead else f"{behind:.0f} s behind"
+            skewed.append(f"{results.reports[answer.rank].node} is {skew}")
     if skewed:
         yield wrong(
             f"clocks differ from here: {'; '.join(skewed)}",
@@ -144,18 +146,21 @@ def _about_clocks(seen: ProbeResults) -> Iterator[Finding]:
         yield right(f"clocks agree within {SKEW_S:.0f} s")
 
 
-def _about_gpus(seen: ProbeResults, reports: list[Report]) -> Iterator[Finding]:
-    short = [f"{report.node} gives {report.gpus}" for report in reports if report.gpus != seen.gpus]
+def _about_gpus(results: ProbeResults, reports: list[Report]) -> Iterator[Finding]:
+    short = [f"{report.node} gives {report.gpus}" for report in reports if report.gpus != results.gpus]
     if short:
         yield wrong(
-            f"{seen.gpus} GPUs were asked for on each node: {', '.join(short)}", "ask the site for its GRES"
+            f"{results.gpus} GPUs were asked for on each node: {', '.join(short)}",
+            "ask the site for its GRES",
         )
     elif reports:
-        yield right(f"{seen.gpus} GPUs on each node")
-    blind = [f"{report.torch_gpus} on {report.node}" for report in reports if report.torch_gpus != seen.gpus]
+        yield right(f"{results.gpus} GPUs on each node")
+    blind = [
+        f"{report.torch_gpus} on {report.node}" for report in reports if report.torch_gpus != results.gpus
+    ]
     if blind and not short:
         yield note(
-            f"torch {seen.versions.get('torch')} sees other numbers of GPUs: {', '.join(blind)}",
+            f"torch {results.versions.get('torch')} sees other numbers of GPUs: {', '.join(blind)}",
             "install a build for the site's CUDA (tools/install.sh --torch cu126), or train on CPUs"
             " (trainer.accelerator=cpu)",
         )

@@ -1,4 +1,4 @@
-"""The whole checklist: asks, looks, sends the probe, and prints a line for each finding."""
+"""Runs the whole checklist, with the probe job, and prints a line for each finding."""
 
 import os
 import sys
@@ -9,16 +9,16 @@ from platform import python_version
 
 import espnet3
 from espnet3.config.site import read_site
-from espnet3.doctor.checklist import about_cluster, about_environment, about_places, about_resources
+from espnet3.doctor.checklist import about_cluster, about_environment, about_file_systems, about_resources
 from espnet3.doctor.finding import Finding, note, right
 from espnet3.doctor.probe import run_probe
 from espnet3.doctor.requests import about_requests
 from espnet3.resources import Resources
 from espnet3.slurm.site.cluster import ask_cluster
-from espnet3.slurm.site.partitions import asked_for
+from espnet3.slurm.site.partitions import eligible_partitions
 
 DEFAULT_NODES = 2
-"""Of the probe, where there are so many."""
+"""Nodes of the probe, if the partition has so many."""
 
 
 def examine(
@@ -30,15 +30,15 @@ def examine(
     probe: bool,
     wait_s: float,
 ) -> bool:
-    """Print the checklist; whether nothing is wrong.
+    """Print the checklist; returns whether nothing is wrong.
 
     Args:
-        stages: what each stage asks for; the probe asks for what `train` does.
-        exp_dir: a run directory, there or not: the probe looks at its file system.
-        files: that the nodes must see: the recipe's.
-        nodes: of the probe; by default two, or as many as `train` asks for.
+        stages: resources of each stage; the probe uses those of `train`.
+        exp_dir: a run directory, which need not exist: the probe tests its file system.
+        files: files of the recipe, which the nodes must see.
+        nodes: number of nodes of the probe; by default two, or as many as `train` has.
         probe: whether to submit a job.
-        wait_s: how long the probe may take.
+        wait_s: how long in s the probe may take.
     """
     failed = False
 
@@ -60,11 +60,17 @@ def examine(
     if not probe:
         show([note("no probe job was submitted (--no-job)")])
         return not failed
-    there = max((part.nodes for part in asked_for(cluster.partitions, train.partition)), default=1)
-    size = nodes or max(train.nodes, min(DEFAULT_NODES, there))
-    place = next(path for path in (exp_dir, *exp_dir.parents) if path.is_dir())
-    asked = replace(train, nodes=size)
-    show(run_probe(asked, place, files=files, wait_s=wait_s, say=lambda text: print(f"  {text}", flush=True)))
+    available = max(
+        (partition.nodes for partition in eligible_partitions(cluster.partitions, train.partition)), default=1
+    )
+    size = nodes or max(train.nodes, min(DEFAULT_NODES, available))
+    folder = next(path for path in (exp_dir, *exp_dir.parents) if path.is_dir())
+    resources = replace(train, nodes=size)
+    show(
+        run_probe(
+            resources, folder, files=files, wait_s=wait_s, say=lambda text: print(f"  {text}", flush=True)
+        )
+    )
     return not failed
 
 
@@ -80,5 +86,5 @@ def _about_this_machine(exp_dir: Path) -> Iterable[Finding]:
     except OSError:
         return
     clone, python = Path(espnet3.__file__).resolve().parents[1], Path(sys.prefix).resolve()
-    places = {"espnet3": clone, "Python": python, "the run directory": exp_dir.resolve()}
-    yield from about_places(places, mounts)
+    paths = {"espnet3": clone, "Python": python, "the run directory": exp_dir.resolve()}
+    yield from about_file_systems(paths, mounts)

@@ -1,4 +1,4 @@
-"""One line of the checklist."""
+"""A finding: one line of the checklist."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,12 +6,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that was looked at: as it should be, wrong, or only good to know."""
+    """The result of one check: right, wrong, or a note."""
 
     kind: Literal["right", "wrong", "note"]
     text: str
     advice: str = ""
-    """What to do."""
+    """What the user can do about it."""
 
     def __str__(self) -> str:
         mark = {"right": "✓", "wrong": "✗", "note": "·"}[self.kind]
@@ -19,15 +19,15 @@ class Finding:
 
 
 def right(text: str) -> Finding:
-    """As it should be."""
+    """A check that passed."""
     return Finding("right", text)
 
 
 def wrong(text: str, advice: str) -> Finding:
-    """Wrong, and what to do about it; the command ends with 1."""
+    """A check that failed, and what to do about it; the command then exits with 1."""
     return Finding("wrong", text, advice)
 
 
 def note(text: str, advice: str = "") -> Finding:
-    """Good to know."""
+    """Information that is neither right nor wrong."""
     return Finding("note", text, advice)

@@ -1,4 +1,4 @@
-"""The batch process of the probe job, on its first node: names the nodes and starts one task on each."""
+"""The batch process of the probe job, on its first node: records the nodes and starts one task on each."""
 
 import subprocess
 import sys
@@ -15,14 +15,14 @@ from espnet3.slurm.step import allocated_nodes, node_address
 
 
 def main(folder: str) -> int:
-    """Run the probe described in `folder`; srun's exit code is its own."""
+    """Run the probe described in `folder`; returns srun's exit code."""
     directory = Path(folder)
     check_private(directory)
     if other := duplicate_of(directory, own_slurm_job_id()):
         print(f"ends: the probe was submitted twice, and is job {other}")
         return 0
-    described = read_dataclass(ProbeRequest, directory / PROBE)
-    assert described is not None, f"{directory} describes no probe"
+    request = read_dataclass(ProbeRequest, directory / PROBE)
+    assert request is not None, f"{directory} describes no probe"
     nodes, addresses = allocated_nodes(), {}
     for node in nodes:
         try:
@@ -30,7 +30,7 @@ def main(folder: str) -> int:
         except UserError as error:
             print(error, flush=True)
     write_dataclass(directory / BATCH, Batch(nodes, addresses, python_version()))
-    return subprocess.run(described.srun, stdin=subprocess.DEVNULL, check=False).returncode
+    return subprocess.run(request.srun, stdin=subprocess.DEVNULL, check=False).returncode
 
 
 if __name__ == "__main__":

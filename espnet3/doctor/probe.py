@@ -1,4 +1,4 @@
-"""The probe job from where it is submitted: sent, waited for, and gone afterwards, whatever happens."""
+"""Submits the probe job, waits for it, and removes job and folder in any case."""
 
 import shutil
 import signal
@@ -52,9 +52,9 @@ ENDS_WITHIN_S = 10.0
 
 @dataclass
 class Probe:
-    """A probe job and what is known of it."""
+    """A probe job and its results so far."""
 
-    seen: ProbeResults
+    results: ProbeResults
     resources: Resources
     name: str
     job_id: str = ""
@@ -62,37 +62,39 @@ class Probe:
 
     @property
     def folder(self) -> Path:
-        """What both sides write to."""
-        return self.seen.folder
+        """The folder that the probe and its nodes share."""
+        return self.results.folder
 
 
 def run_probe(
     resources: Resources, where: Path, *, files: Sequence[Path], wait_s: float, say: Callable[[str], None]
 ) -> list[Finding]:
-    """Submit a job over `resources.nodes` nodes that looks around there, and tell what it found.
+    """Submit a job that examines `resources.nodes` nodes, and return the findings.
 
     Args:
-        resources: what the job asks for; one task on each node.
-        where: an existing folder, in which the probe makes one of its own.
-        files: that nodes must see as they are here.
-        wait_s: how long the job may wait and run; then it is cancelled.
-        say: called with what is waited for.
+        resources: of the job, which has one task on each node.
+        where: an existing folder, in which the probe creates its own.
+        files: files that nodes must see as they are here.
+        wait_s: how long in s the job may be pending and run before it is cancelled.
+        say: called with each new state of the job.
 
-    Side effects: the folder and the job are gone afterwards, also after Ctrl-C.
+    Side effects: folder and job are removed afterwards, also after Ctrl-C.
     """
     token = uuid.uuid4().hex
     folder = where / f".espnet3-doctor-{token[:12]}"
-    seen = ProbeResults(folder, token, resources.gpus_per_node, python_version(), installed_versions())
-    asked = replace(resources, tasks_per_node=1, timeout_min=MINUTES, signal_delay_s=1, max_restarts=0)
-    probe = Probe(seen, asked, f"espnet3.doctor-{token[:12]}")
-    with _ended_by_signals():
+    results = ProbeResults(folder, token, resources.gpus_per_node, python_version(), installed_versions())
+    probe_resources = replace(
+        resources, tasks_per_node=1, timeout_min=MINUTES, signal_delay_s=1, max_restarts=0
+    )
+    probe = Probe(results, probe_resources, f"espnet3.doctor-{token[:12]}")
+    with _signals_interrupt():
         try:
             try:
                 _submit(probe, files)
             except UserError as error:
                 return [wrong(f"the probe job could not be submitted: {error}", "see resources.train")]
             _wait(probe, time.monotonic() + wait_s, say)
-            return list(_tell(probe, wait_s))
+            return list(_findings(probe, wait_s))
         finally:
             _end(probe)
 
@@ -101,7 +103,7 @@ def _submit(probe: Probe, files: Sequence[Path]) -> None:
     folder = probe.folder
     try:
         make_private(folder)
-        write_text(folder / TOKEN, probe.seen.token)
+        write_text(folder / TOKEN, probe.results.token)
         tasks = srun_command(
             probe.resources, folder, folder / "early-%t.log", program=["espnet3.doctor.probe_task"]
         )
@@ -120,52 +122,57 @@ def _submit(probe: Probe, files: Sequence[Path]) -> None:
 
 
 def _wait(probe: Probe, deadline: float, say: Callable[[str], None]) -> None:
-    """Read what the nodes write, answer them, and look at the queue, until all is said or the job is over."""
-    told, next_look, answers_by = "", 0.0, float("inf")
+    """Read the nodes' files, write the ping, and poll the queue until all have answered or the job ends."""
+    last_shown, next_poll, answers_by = "", 0.0, float("inf")
     while time.monotonic() < min(deadline, answers_by):
         if _read(probe):
             return
-        if probe.seen.asked_at and answers_by == float("inf"):
+        if probe.results.pinged_at and answers_by == float("inf"):
             answers_by = time.monotonic() + ANSWERS_WITHIN_S
-        if time.monotonic() >= next_look:
-            next_look = time.monotonic() + QUEUE_EVERY_S
+        if time.monotonic() >= next_poll:
+            next_poll = time.monotonic() + QUEUE_EVERY_S
             with suppress(SlurmAway):
-                known = {job.job_id: job for job in own_jobs()}
-                probe.state = known.get(probe.job_id) or past_jobs([probe.job_id]).get(probe.job_id)
+                jobs = {job.job_id: job for job in own_jobs()}
+                probe.state = jobs.get(probe.job_id) or past_jobs([probe.job_id]).get(probe.job_id)
                 if probe.state is None or not probe.state.in_queue:
                     _read(probe)
                     return
-                if (shown := f"{probe.state.state} {probe.state.reason}".strip()) != told:
-                    told = shown
+                if (shown := f"{probe.state.state} {probe.state.reason}".strip()) != last_shown:
+                    last_shown = shown
                     say(f"probe job {probe.job_id}: {shown}")
         time.sleep(FILES_EVERY_S)
 
 
 def _read(probe: Probe) -> bool:
-    """Take in what has come; True when all nodes have answered."""
-    seen, folder = probe.seen, probe.folder
-    batch = seen.batch or read_dataclass(Batch, folder / BATCH)
+    """Read new files, and write the ping once all reports are there; True when all nodes have answered."""
+    results, folder = probe.results, probe.folder
+    batch = results.batch or read_dataclass(Batch, folder / BATCH)
     reports = read_reports(folder)
-    asked_at = seen.asked_at
-    if batch and not asked_at and len(reports) == len(batch.nodes):
-        asked_at = time.time()
-        write_dataclass(folder / PING, Ping(asked_at))
+    pinged_at = results.pinged_at
+    if batch and not pinged_at and len(reports) == len(batch.nodes):
+        pinged_at = time.time()
+        write_dataclass(folder / PING, Ping(pinged_at))
     answers = read_answers(folder)
     now = time.time()
-    seen_at = {rank: seen.seen_at.get(rank, now) for rank in answers}
-    probe.seen = replace(
-        seen, batch=batch, reports=reports, asked_at=asked_at, answers=answers, seen_at=seen_at
+    answer_seen_at = {rank: results.answer_seen_at.get(rank, now) for rank in answers}
+    probe.results = replace(
+        results,
+        batch=batch,
+        reports=reports,
+        pinged_at=pinged_at,
+        answers=answers,
+        answer_seen_at=answer_seen_at,
     )
     return batch is not None and len(answers) == len(batch.nodes)
 
 
-def _tell(probe: Probe, wait_s: float) -> Iterator[Finding]:
-    seen, state = probe.seen, probe.state
-    if seen.batch is not None:
-        yield right(f"the probe job {probe.job_id} ran on {', '.join(seen.batch.nodes)}")
-        yield from diagnose(seen)
-        if len(seen.reports) < len(seen.batch.nodes):
-            yield from _printed(probe)
+def _findings(probe: Probe, wait_s: float) -> Iterator[Finding]:
+    results, state = probe.results, probe.state
+    if results.batch is not None:
+        yield right(f"the probe job {probe.job_id} ran on {', '.join(results.batch.nodes)}")
+        yield from diagnose(results)
+        if len(results.reports) < len(results.batch.nodes):
+            yield from _output_notes(probe)
     elif state is not None and state.in_queue and state.state != "RUNNING":
         yield wrong(
             f"the probe job did not start within {wait_s / 60:g} min ({state.state} {state.reason})",
@@ -177,21 +184,21 @@ def _tell(probe: Probe, wait_s: float) -> Iterator[Finding]:
             f"the probe job {probe.job_id} {how}, and nothing it wrote can be seen in {probe.folder.parent}",
             f"its nodes must share that folder and have {sys.executable}",
         )
-        yield from _printed(probe)
+        yield from _output_notes(probe)
 
 
-def _printed(probe: Probe) -> Iterator[Finding]:
-    """The last words of a probe that went wrong."""
+def _output_notes(probe: Probe) -> Iterator[Finding]:
+    """The last lines that a failed probe printed."""
     logs = sorted([*probe.folder.glob("early-*.log"), *probe.folder.glob(OUTPUT)])
     for line in dict.fromkeys(last_lines(logs, 5)):
         yield note(f"it printed: {line}")
 
 
 def _end(probe: Probe) -> None:
-    """Cancel the job, if it is still there and does not end by itself now, and remove the folder."""
+    """Cancel the job unless it is about to end by itself, and remove the folder."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(UserError):
-        if len(probe.seen.answers) == probe.resources.nodes:
+        if len(probe.results.answers) == probe.resources.nodes:
             ends_by = time.monotonic() + ENDS_WITHIN_S
             while time.monotonic() < ends_by and any(
                 job.job_id == probe.job_id and job.in_queue for job in own_jobs()
@@ -204,8 +211,8 @@ def _end(probe: Probe) -> None:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the block as Ctrl-C does."""
+def _signals_interrupt() -> Iterator[None]:
+    """Inside the block SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt

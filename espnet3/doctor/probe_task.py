@@ -1,4 +1,4 @@
-"""The probe's task on one node: looks around, reports, and answers the ping."""
+"""The probe's task on one node: examines it, writes a report, and answers the ping."""
 
 import socket
 import sys
@@ -11,13 +11,13 @@ from typing import TypeVar
 
 from espnet3.doctor.report import (
     BATCH,
-    MEETING,
+    LISTENER,
     PING,
     PROBE,
     TOKEN,
     Answer,
     Batch,
-    Meeting,
+    Listener,
     Ping,
     ProbeRequest,
     Report,
@@ -28,49 +28,49 @@ from espnet3.launcher.start.tasks import free_port
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.files.private import check_private
 from espnet3.rundir.provenance import installed_versions
-from espnet3.slurm.step import given_gpus, own_task
+from espnet3.slurm.step import allocated_gpus, own_task
 
-PATIENCE_S = 90.0
-"""How long a file of another machine may take to be seen here."""
+VISIBLE_WITHIN_S = 90.0
+"""How long in s a file that another machine wrote may take to become visible here."""
 CONNECT_S = 10.0
-Found = TypeVar("Found")
+T = TypeVar("T")
 
 
 def main(folder: str) -> None:
-    """Look around on this node, for the probe in `folder`."""
+    """Examine this node for the probe in `folder`."""
     directory = Path(folder)
     task = own_task()
     rank, node = task.rank, task.node or socket.gethostname()
-    batch = _awaited(lambda: read_dataclass(Batch, directory / BATCH)) or Batch([], {})
+    batch = _poll(lambda: read_dataclass(Batch, directory / BATCH)) or Batch([], {})
     token = _read(directory / TOKEN)
-    described = read_dataclass(ProbeRequest, directory / PROBE) or ProbeRequest([])
-    here = states(described.files)
+    request = read_dataclass(ProbeRequest, directory / PROBE) or ProbeRequest([])
+    local_files = states(request.files)
     if rank == 0:
-        _listen(directory, node, token)
-    gpus = given_gpus()
+        _serve_token(directory, node, token)
+    gpus = allocated_gpus()
     report = Report(
         rank=rank,
         node=node,
         python=python_version(),
         versions=installed_versions(),
         token=token,
-        other_files=[path for path, state in described.files.items() if here.get(path) != state],
-        distrust=_distrust(directory),
+        other_files=[path for path, state in request.files.items() if local_files.get(path) != state],
+        distrust=_permission_problem(directory),
         unresolved=[name for name in batch.nodes if not _resolves(name)],
-        unreachable=_reach(directory, batch, token) if rank else "",
+        unreachable=_connection_problem(directory, batch, token) if rank else "",
         gpus=gpus,
         torch_gpus=_torch_gpus() if gpus else None,
     )
     write_dataclass(directory / f"report-{rank}.json", report)
-    if _awaited(lambda: read_dataclass(Ping, directory / PING)):
+    if _poll(lambda: read_dataclass(Ping, directory / PING)):
         write_dataclass(directory / f"answer-{rank}.json", Answer(rank, time.time()))
 
 
-def _awaited(look: Callable[[], Found | None]) -> Found | None:
-    deadline = time.monotonic() + PATIENCE_S
-    while (found := look()) is None and time.monotonic() < deadline:
+def _poll(read: Callable[[], T | None]) -> T | None:
+    deadline = time.monotonic() + VISIBLE_WITHIN_S
+    while (content := read()) is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    return found
+    return content
 
 
 def _read(path: Path) -> str:
@@ -80,7 +80,7 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _distrust(folder: Path) -> str:
+def _permission_problem(folder: Path) -> str:
     try:
         check_private(folder)
     except (UserError, OSError) as error:
@@ -95,8 +95,8 @@ def _resolves(name: str) -> bool:
         return False
 
 
-def _listen(folder: Path, node: str, token: str) -> None:
-    """Say the token to whoever connects, as rank 0 of a training would take connections."""
+def _serve_token(folder: Path, node: str, token: str) -> None:
+    """Send the token to each client, on a port as rank 0 of a training uses."""
     port = free_port(token)
     server = socket.create_server(("", port))
 
@@ -106,22 +106,22 @@ def _listen(folder: Path, node: str, token: str) -> None:
             with connection:
                 connection.sendall(token.encode())
 
-    threading.Thread(target=serve, name="meeting", daemon=True).start()
-    write_dataclass(folder / MEETING, Meeting(node, port))
+    threading.Thread(target=serve, name="listener", daemon=True).start()
+    write_dataclass(folder / LISTENER, Listener(node, port))
 
 
-def _reach(folder: Path, batch: Batch, token: str) -> str:
-    """Connect to the first node as the ranks of a training would; why that does not work, if so."""
-    meeting = _awaited(lambda: read_dataclass(Meeting, folder / MEETING))
-    if meeting is None:
+def _connection_problem(folder: Path, batch: Batch, token: str) -> str:
+    """Connect to the first node as the ranks of a training do; the error, or "" on success."""
+    listener = _poll(lambda: read_dataclass(Listener, folder / LISTENER))
+    if listener is None:
         return "it wrote nothing that can be seen here"
-    host = meeting.node if _resolves(meeting.node) else batch.addresses.get(meeting.node, meeting.node)
+    host = listener.node if _resolves(listener.node) else batch.addresses.get(listener.node, listener.node)
     try:
-        with socket.create_connection((host, meeting.port), timeout=CONNECT_S) as connection:
-            said = connection.recv(len(token) + 1).decode(errors="replace")
+        with socket.create_connection((host, listener.port), timeout=CONNECT_S) as connection:
+            received = connection.recv(len(token) + 1).decode(errors="replace")
     except OSError as error:
-        return f"{host}, port {meeting.port}: {error}"
-    return "" if said == token else f"{host}, port {meeting.port}: somebody else answers there"
+        return f"{host}, port {listener.port}: {error}"
+    return "" if received == token else f"{host}, port {listener.port}: somebody else answers there"
 
 
 def _torch_gpus() -> int | None:

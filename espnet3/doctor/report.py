@@ -1,4 +1,4 @@
-"""What the probe job tells, as files in its folder: written on the nodes, read where it was submitted."""
+"""Files of the probe in its folder: written on the nodes, read where the job was submitted."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -8,19 +8,19 @@ from typing import Any
 
 from espnet3.rundir.files.json_file import read_dataclass
 
-TOKEN, PROBE, BATCH, MEETING, PING = "token", "probe.json", "batch.json", "meeting.json", "ping.json"
+TOKEN, PROBE, BATCH, LISTENER, PING = "token", "probe.json", "batch.json", "listener.json", "ping.json"
 OUTPUT = "batch.log"
 """What the batch process prints."""
 
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """What the batch process is to do: `probe.json`."""
+    """Input of the batch process: `probe.json`."""
 
     srun: list[str]
     """The command that starts a task on each node."""
     files: dict[str, list[int]] = field(default_factory=dict)
-    """Files that nodes need -> size in bytes and time of change in ns, where the job was submitted."""
+    """Files that nodes need -> size in bytes and modification time in ns, where the job was submitted."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Batch:
     """From the batch process on the first node: `batch.json`."""
 
     nodes: list[str]
-    """The allocation's."""
+    """Nodes of the allocation."""
     addresses: dict[str, str]
-    """Node -> its address as Slurm has it; those that could not be found are left out."""
+    """Node -> its address from Slurm; nodes without one are left out."""
     python: str = ""
 
 
@@ -43,21 +43,21 @@ class Report:
     python: str
     """Version."""
     versions: dict[str, Any] = field(default_factory=dict)
-    """Of espnet3 and what it stands on."""
+    """Versions of espnet3 and its dependencies."""
     token: str = ""
-    """What the node read where the token was written."""
+    """The token as the node read it."""
     other_files: list[str] = field(default_factory=list)
-    """Of those that nodes need: not there, or others."""
+    """Needed files that are missing on the node, or differ."""
     distrust: str = ""
-    """Why the node would not run what lies in the folder."""
+    """Why the node refuses to run files from the folder: owner or permissions."""
     unresolved: list[str] = field(default_factory=list)
-    """Nodes whose names mean nothing to Python here."""
+    """Nodes whose names do not resolve on this node."""
     unreachable: str = ""
     """Why the first node could not be reached."""
     gpus: int = 0
-    """That Slurm gives to this job here."""
+    """GPUs that Slurm has allocated to this task."""
     torch_gpus: int | None = None
-    """That torch can use; None where none were asked for."""
+    """GPUs that torch can use; None if none were requested."""
 
 
 @dataclass(frozen=True)
@@ -71,36 +71,36 @@ class Answer:
 
 @dataclass(frozen=True)
 class Ping:
-    """From where the job was submitted, once every report is in: `ping.json`."""
+    """From the submitting machine, once all reports are there: `ping.json`."""
 
     at: float
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """Where the first node's task listens: `meeting.json`."""
+class Listener:
+    """Where the first node's task listens: `listener.json`."""
 
     node: str
     port: int
 
 
 def states(paths: Iterable[str]) -> dict[str, list[int]]:
-    """Size in bytes and time of change in ns of those files that are there."""
-    found = {}
+    """Size in bytes and modification time in ns of the files that exist."""
+    states_by_path = {}
     for path in paths:
         with suppress(OSError):
             status = Path(path).stat()
-            found[path] = [status.st_size, status.st_mtime_ns]
-    return found
+            states_by_path[path] = [status.st_size, status.st_mtime_ns]
+    return states_by_path
 
 
 def read_reports(folder: Path) -> dict[int, Report]:
-    """Those that are there, by rank."""
-    found = (read_dataclass(Report, path) for path in folder.glob("report-*.json"))
-    return {report.rank: report for report in found if report is not None}
+    """Those that exist, by rank."""
+    reports = (read_dataclass(Report, path) for path in folder.glob("report-*.json"))
+    return {report.rank: report for report in reports if report is not None}
 
 
 def read_answers(folder: Path) -> dict[int, Answer]:
-    """Those that are there, by rank."""
-    found = (read_dataclass(Answer, path) for path in folder.glob("answer-*.json"))
-    return {answer.rank: answer for answer in found if answer is not None}
+    """Those that exist, by rank."""
+    answers = (read_dataclass(Answer, path) for path in folder.glob("answer-*.json"))
+    return {answer.rank: answer for answer in answers if answer is not None}

@@ -1,4 +1,4 @@
-"""Whether Slurm would take jobs as the configuration asks for them; nothing is queued."""
+"""Whether Slurm would accept the jobs of the configuration; nothing is queued."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,17 +16,17 @@ from espnet3.slurm.site.partitions import Partition
 
 
 def about_requests(stages: Mapping[str, Resources], partitions: tuple[Partition, ...]) -> Iterator[Finding]:
-    """Try out a job of each stage; stages that ask for the same are one finding."""
-    alike: list[tuple[Resources, list[str]]] = []
+    """Test a job of each stage; stages with the same resources share a finding."""
+    groups: list[tuple[Resources, list[str]]] = []
     for stage, resources in stages.items():
-        known = next((names for asked, names in alike if asked == resources), None)
-        if known is None:
-            alike.append((resources, [stage]))
+        names = next((names for shared, names in groups if shared == resources), None)
+        if names is None:
+            groups.append((resources, [stage]))
         else:
-            known.append(stage)
-    for resources, names in alike:
+            names.append(stage)
+    for resources, names in groups:
         try:
-            _try_out(resources, partitions, f"resources.{names[-1]}")
+            _test(resources, partitions, f"resources.{names[-1]}")
         except UserError as error:
             yield wrong(f"jobs of {', '.join(names)} are refused: {error}", f"see resources.{names[-1]}")
         else:
@@ -36,7 +36,7 @@ def about_requests(stages: Mapping[str, Resources], partitions: tuple[Partition,
             yield right(f"Slurm takes jobs of {', '.join(names)}: {size} in {where}")
 
 
-def _try_out(resources: Resources, partitions: tuple[Partition, ...], where: str) -> None:
+def _test(resources: Resources, partitions: tuple[Partition, ...], where: str) -> None:
     check_limits(resources, partitions, where)
     with tempfile.TemporaryDirectory(prefix="espnet3-doctor-") as directory:
         folder = Path(directory)

@@ -1,21 +1,21 @@
-"""A commented site file for a cluster: a pure function of what the cluster says."""
+"""The text of a commented site file for a cluster: a pure function."""
 
 from collections.abc import Mapping
 
 from espnet3.resources import Resources
 from espnet3.slurm.environment import sbatch_defaults
 from espnet3.slurm.site.cluster import Cluster
-from espnet3.slurm.site.partitions import Partition, asked_for
+from espnet3.slurm.site.partitions import Partition, eligible_partitions
 
 COLUMN = 44
 
 
 def site_text(cluster: Cluster, environment: Mapping[str, str], *, date: str) -> str:
-    """The file: what jobs need here is set, what could be set stands there as a comment.
+    """The text of a site file: required settings are set, optional ones are comments.
 
     Args:
-        cluster: what Slurm says.
-        environment: whose SBATCH_ variables hold what the user has set for sbatch so far.
+        cluster: what Slurm reports.
+        environment: its SBATCH_ variables are the user's present defaults of sbatch.
         date: when it is written.
     """
     lines = [
@@ -33,22 +33,22 @@ def site_text(cluster: Cluster, environment: Mapping[str, str], *, date: str) ->
     default = next((part for part in cluster.partitions if part.is_default), None)
     first = default or next(iter(cluster.partitions), None)
     partition = user.get("partition") or (first.name if first else "NAME")
-    accounts = list(dict.fromkeys(one.account for one in cluster.associations))
-    qos = list(dict.fromkeys(name for one in cluster.associations for name in one.qos))
+    accounts = list(dict.fromkeys(association.account for association in cluster.associations))
+    qos = list(dict.fromkeys(name for association in cluster.associations for name in association.qos))
     account = user.get("account") or cluster.default_account or next(iter(accounts), "NAME")
     why = f"Slurm's default is {default.name}" if default else "there is no default here"
     lines += [
         _line("partition", partition, why, 4, used="partition" in user or default is None),
-        _line("account", account, _yours(accounts, cluster.default_account), 4, used="account" in user),
-        _line("qos", user.get("qos") or next(iter(qos), "NAME"), _yours(qos), 4, used="qos" in user),
+        _line("account", account, _user_has(accounts, cluster.default_account), 4, used="account" in user),
+        _line("qos", user.get("qos") or next(iter(qos), "NAME"), _user_has(qos), 4, used="qos" in user),
         _line(
             "constraint", user.get("constraint", "FEATURE"), _features(cluster), 4, used="constraint" in user
         ),
         *_time(cluster, partition),
-        *_further(cluster, user),
+        *_additional_parameters(cluster, user),
     ]
     gpu = next((part for part in cluster.partitions if part.gpus), None)
-    chosen = asked_for(cluster.partitions, partition)
+    chosen = eligible_partitions(cluster.partitions, partition)
     if gpu is not None and not any(part.gpus for part in chosen):
         lines += ["  train:", _line("partition", gpu.name, "the one above has no GPUs", 4, used=True)]
     lines += [
@@ -69,7 +69,7 @@ def _partition(partition: Partition, cluster: Cluster) -> str:
     return f"{partition.name}{default}: {kinds}; time limit: {partition.time_limit}"
 
 
-def _yours(names: list[str], default: str = "") -> str:
+def _user_has(names: list[str], default: str = "") -> str:
     shown = [f"{name} (default)" if name == default else name for name in names]
     return f"yours: {', '.join(shown)}" if shown else "none is needed"
 
@@ -81,8 +81,8 @@ def _features(cluster: Cluster) -> str:
 
 
 def _time(cluster: Cluster, partition: str) -> list[str]:
-    """A time limit where that of the partition is below our own default."""
-    limits = [part.max_minutes for part in asked_for(cluster.partitions, partition)]
+    """A time limit, set if that of the partition is below our default."""
+    limits = [part.max_minutes for part in eligible_partitions(cluster.partitions, partition)]
     longest = None if None in limits else max((limit for limit in limits if limit), default=None)
     usual = Resources().timeout_min
     is_shorter = longest is not None and longest < usual
@@ -91,11 +91,11 @@ def _time(cluster: Cluster, partition: str) -> list[str]:
     return [_line("timeout_min", str(minutes), why, 4, used=is_shorter)]
 
 
-def _further(cluster: Cluster, user: Mapping[str, str]) -> list[str]:
+def _additional_parameters(cluster: Cluster, user: Mapping[str, str]) -> list[str]:
     """Options of sbatch that have no key of their own."""
-    given = {key: user[key] for key in ("wckey", "reservation") if key in user}
+    options = {key: user[key] for key in ("wckey", "reservation") if key in user}
     if cluster.enforces("wckeys") and cluster.wckeys:
-        given.setdefault("wckey", cluster.wckeys[0])
-    shown = ", ".join(f"{key}: {value}" for key, value in given.items()) or "reservation: NAME"
-    why = "jobs need a wckey here" if "wckey" in given else "any further option of sbatch"
-    return [_line("additional_parameters", f"{{{shown}}}", why, 4, used=bool(given))]
+        options.setdefault("wckey", cluster.wckeys[0])
+    shown = ", ".join(f"{key}: {value}" for key, value in options.items()) or "reservation: NAME"
+    why = "jobs need a wckey here" if "wckey" in options else "any further option of sbatch"
+    return [_line("additional_parameters", f"{{{shown}}}", why, 4, used=bool(options))]

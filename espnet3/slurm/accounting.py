@@ -1,4 +1,4 @@
-"""Ask sacct how jobs, and their earlier starts, ended that squeue has forgotten."""
+"""Asks sacct how jobs and their earlier starts ended, for jobs that squeue no longer shows."""
 
 from collections.abc import Iterable
 
@@ -8,12 +8,12 @@ from espnet3.slurm.queue import SlurmJob
 
 
 def past_jobs(ids: Iterable[str]) -> dict[str, SlurmJob]:
-    """How jobs ended, by id, from sacct; empty where it does not answer. One sacct call.
+    """Ended jobs by id, from sacct; empty when it does not answer. One sacct call.
 
-    Of an element of an array the whole array is asked for: the list of ids stays short.
+    For an array element the whole array is queried, which keeps the list of ids short.
     """
-    wanted = sorted({job_id.partition("_")[0] for job_id in ids})
-    if not wanted:
+    queried_ids = sorted({job_id.partition("_")[0] for job_id in ids})
+    if not queried_ids:
         return {}
     fields = "JobID,State,NodeList,Elapsed,Start"
     command = [
@@ -23,23 +23,23 @@ def past_jobs(ids: Iterable[str]) -> dict[str, SlurmJob]:
         "--parsable2",
         f"--format={fields}",
         "-j",
-        ",".join(wanted),
+        ",".join(queried_ids),
     ]
     try:
         lines = ask(command, timeout_s=20.0).splitlines()
     except (SlurmAway, UserError):
         return {}
-    found = {}
+    jobs = {}
     for line in lines:
         words = line.split("|")
         if len(words) == 5:
-            state, _, who = words[1].partition(" by ")  # CANCELLED by 1000
-            found[words[0]] = SlurmJob(words[0], state, f"by {who}" if who else "", *words[2:])
-    return found
+            state, _, user = words[1].partition(" by ")  # CANCELLED by 1000
+            jobs[words[0]] = SlurmJob(words[0], state, f"by {user}" if user else "", *words[2:])
+    return jobs
 
 
 def states_by_start(job_id: str) -> dict[int, str]:
-    """Slurm's state of each start of a job, from 0 on; empty where it does not answer. One sacct call."""
+    """Slurm's state of each start of a job, from 0 on; empty when sacct does not answer. One sacct call."""
     command = "sacct --duplicates --allocations --noheader --parsable2 --format=State -j"
     try:
         lines = ask([*command.split(), job_id], timeout_s=20.0).splitlines()

@@ -1,4 +1,4 @@
-"""Run one of Slurm's commands: what it prints, or why it does not answer."""
+"""Runs one of Slurm's commands and returns its output, or raises why there is none."""
 
 import os
 import signal
@@ -15,22 +15,22 @@ TRANSIENT = (
     *("temporarily unable to accept", "Zero Bytes were transmitted", "Communication connection failure"),
     *("Transport endpoint is not connected", "Resource temporarily unavailable"),
 )
-"""What Slurm's commands say when its controller is away for a while."""
+"""Messages of Slurm's commands when the controller is temporarily unavailable."""
 
 
 TIMEOUT_S = 60.0
 
 
 class SlurmAway(UserError):
-    """Slurm's controller does not answer; the message is its own."""
+    """Slurm's controller does not answer; the message is Slurm's own."""
 
 
 def ask(command: Sequence[str], *, timeout_s: float = TIMEOUT_S, dies_with_us: bool = False) -> str:
-    """What one of Slurm's commands prints; with `dies_with_us` it does not outlive this process.
+    """Standard output of one of Slurm's commands; with `dies_with_us` it is killed when this process dies.
 
     Raises:
         SlurmAway: the controller does not answer, or not in time.
-        UserError: the command is not there, or refuses; the message is Slurm's own.
+        UserError: the command is not on PATH, or fails; the message is Slurm's own.
     """
     try:
         done = subprocess.run(
@@ -46,10 +46,10 @@ def ask(command: Sequence[str], *, timeout_s: float = TIMEOUT_S, dies_with_us: b
         raise SlurmAway(f"{command[0]} did not answer within {timeout_s:.0f} s") from None
     if done.returncode == 0:
         return done.stdout
-    said = _in_one_line(done.stderr or done.stdout) or f"exit code {done.returncode}"
-    if any(sign in said for sign in TRANSIENT):
-        raise SlurmAway(said)
-    raise UserError(said)
+    message = _in_one_line(done.stderr or done.stdout) or f"exit code {done.returncode}"
+    if any(sign in message for sign in TRANSIENT):
+        raise SlurmAway(message)
+    raise UserError(message)
 
 
 def _in_one_line(text: str) -> str:

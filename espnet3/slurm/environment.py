@@ -1,4 +1,4 @@
-"""The environment that jobs and tasks start with: the user's, without what another job has left in it."""
+"""The environment of new jobs and tasks: the user's, without the variables of a surrounding job."""
 
 import os
 from collections.abc import Mapping, MutableMapping
@@ -9,31 +9,34 @@ RANKS = frozenset(
         *("GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_NAME", "ROLE_RANK", "ROLE_WORLD_SIZE"),
     )
 )
-"""What torch and Lightning take for the place of a process among others."""
-_OF_A_JOB = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_", "ESPNET3_JOB")
-_OF_A_STEP = ("PMI_", "PMI2_", "PMIX_", "OMPI_", "TORCHELASTIC_")
+"""Variables from which torch and Lightning read the rank of a process."""
+_JOB_PREFIXES = (
+    *("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_", "ESPNET3_JOB"),
+    *("PMI_", "PMI2_", "PMIX_", "OMPI_", "TORCHELASTIC_"),
+)
+"""Prefixes of variables of a job and of its steps."""
 _DEVICES = frozenset(
     ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 )
 
 
 def clean_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """`environment` as a new job may have it, wherever this process is.
+    """`environment` without variables of a surrounding job or step, for a new job.
 
-    A job that is submitted with another's variables would take them for its own. Options of sbatch in SBATCH_
-    variables would come before those that its script states.
+    A new job would take the variables of the surrounding job for its own. SBATCH_ variables would override
+    the #SBATCH lines of its script.
     """
     in_a_job = "SLURM_JOB_ID" in environment
     return {
         key: value
         for key, value in environment.items()
         if key == "SLURM_CONF"
-        or not (key in RANKS or key.startswith((*_OF_A_JOB, *_OF_A_STEP)) or (in_a_job and key in _DEVICES))
+        or not (key in RANKS or key.startswith(_JOB_PREFIXES) or (in_a_job and key in _DEVICES))
     }
 
 
 def forget_ranks(environment: MutableMapping[str, str]) -> None:
-    """Take from `environment` what says which rank a process is: it may be another's."""
+    """Remove the variables that give a rank from `environment`: they may be those of another process."""
     for name in RANKS & environment.keys():
         del environment[name]
 
@@ -44,7 +47,7 @@ def surrounding_job(environment: Mapping[str, str]) -> str:
 
 
 def sbatch_defaults(environment: Mapping[str, str]) -> dict[str, str]:
-    """The user's defaults for options of sbatch (SBATCH_PARTITION), in small letters; none inside a job."""
+    """The user's defaults for options of sbatch (SBATCH_PARTITION), in lower case; none inside a job."""
     if surrounding_job(environment):
         return {}
     return {

@@ -1,4 +1,4 @@
-"""What Slurm is asked to do with jobs, besides taking them: try a script out, cancel."""
+"""Tests a batch script (`sbatch --test-only`) and cancels jobs."""
 
 import os
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from espnet3.slurm.command import ask
 
 
 def test_script(script: Path) -> None:
-    """Ask whether Slurm would take the job; nothing is queued.
+    """Check that Slurm would accept the job (`sbatch --test-only`); nothing is queued.
 
     Raises:
-        SlurmAway: it does not answer.
-        UserError: it would not, in its own words.
+        SlurmAway: Slurm does not answer.
+        UserError: it would refuse the job; the message is Slurm's own.
     """
     ask(["sbatch", "--test-only", str(script)])
 
 
 def cancel_jobs(job_ids: Sequence[str]) -> None:
-    """Cancel jobs; those that are over already don't matter.
+    """Cancel jobs; jobs that have already ended are ignored.
 
     Raises:
         SlurmAway, UserError: Slurm does not answer, or refuses.

@@ -1,4 +1,4 @@
-"""The Slurm job that this process is in: when its time is up, whether Slurm ends it, starting it again."""
+"""The Slurm job that this process is in: its time limit, whether Slurm is ending it, and requeueing it."""
 
 import os
 import subprocess
@@ -7,25 +7,25 @@ from contextlib import suppress
 
 from espnet3.errors import UserError
 from espnet3.slurm.command import SlurmAway, ask
-from espnet3.slurm.patience import ask_patiently
+from espnet3.slurm.retry import ask_with_retries
 from espnet3.slurm.scontrol import fields
 from espnet3.slurm.site.partitions import parse_partitions
 
-ENDED_WITHIN_S = 600.0
-"""How long a job that was sent SIGTERM waits, at least, for Slurm to end it."""
-LOOK_EVERY_S = 2.0
-BEING_ENDED = ("COMPLETING", "CANCELLED", "PREEMPTED", "PENDING", "REQUEUED", "REQUEUE_HOLD")
-"""States of a job that Slurm is about to end, whatever this process does."""
-GOES_ON_S = 30.0
-"""Slurm shows that it ends a job before it sends the signal; one that runs on for so long is not ended."""
-PATIENCE_S = 600.0
-"""How long a job that must start again tries to tell Slurm so."""
+ENDS_WITHIN_S = 600.0
+"""Minimum time in s that a job waits after SIGTERM for Slurm to end it."""
+POLL_EVERY_S = 2.0
+ENDING_STATES = ("COMPLETING", "CANCELLED", "PREEMPTED", "PENDING", "REQUEUED", "REQUEUE_HOLD")
+"""States of a job that Slurm is already ending."""
+NOT_ENDED_AFTER_S = 30.0
+"""Slurm changes the state of a job before it sends the signal: one that still runs is not being ended."""
+REQUEUE_TIMEOUT_S = 600.0
+"""How long a job retries its `scontrol requeue`."""
 
 
 def stop_at(delay_s: int) -> float | None:
-    """When this job's tasks are to save ahead of the time limit; None where Slurm does not say when that is.
+    """Unix time at which this job's tasks save before the time limit; None if Slurm does not say.
 
-    The signal that sbatch is asked for comes too, but is lost on a step that has not begun yet.
+    sbatch's --signal is sent as well, but a step that has not begun yet misses it.
     """
     try:
         shown = ask(["scontrol", "--oneliner", "show", "job", own_slurm_job_id()])
@@ -35,55 +35,55 @@ def stop_at(delay_s: int) -> float | None:
 
 
 def requeue(job_id: str) -> None:
-    """Have Slurm start this job again; it ends this process.
+    """Requeue this job; Slurm then ends this process.
 
     Raises:
-        UserError: Slurm refuses, or does not answer for a long time.
+        UserError: Slurm refuses, or does not answer within REQUEUE_TIMEOUT_S.
     """
     try:
-        ask_patiently(["scontrol", "requeue", job_id], patience_s=PATIENCE_S)
+        ask_with_retries(["scontrol", "requeue", job_id], timeout_s=REQUEUE_TIMEOUT_S)
     except SlurmAway as error:
         raise UserError(f"job {job_id} could not be started again: {error}") from error
-    time.sleep(ENDED_WITHIN_S)
+    time.sleep(ENDS_WITHIN_S)
 
 
 def wait_for_slurm(job_id: str) -> bool:
     """Whether Slurm ends this job, whose tasks were sent SIGTERM; returns when that is known.
 
-    Then Slurm decides whether the job starts again. A job that is preempted runs on for its time of grace,
-    and is over if it ends in it. In any other case it is being ended already, and its nodes are free the
-    sooner the sooner this process ends. False where it is neither: the signal came from somewhere else. (One
-    way: slurmctld sends a node once more what it has not answered to in time, such as the end of a step in an
-    earlier start of this job.)
+    If True, Slurm decides whether the job starts again. A preempted job keeps running for its GraceTime; if
+    it exits before that, Slurm does not requeue it, so this waits. In all other cases the job is being ended
+    already, and this process should exit soon to free the nodes. False: the signal came from elsewhere. (For
+    example, slurmctld resends to a node a request that it did not answer in time, such as the end of a step
+    in an earlier start of this job.)
     """
     began = time.monotonic()
     grace = _grace_s()
     while (waited := time.monotonic() - began) < grace:
         with suppress(SlurmAway, UserError):
             shown = ask(["squeue", "--noheader", "--jobs", job_id, "--Format=State: ,PreemptTime: "]).split()
-            if not shown or shown[0] in BEING_ENDED:
+            if not shown or shown[0] in ENDING_STATES:
                 return True
-            if shown == ["RUNNING", "N/A"] and waited > GOES_ON_S:
+            if shown == ["RUNNING", "N/A"] and waited > NOT_ENDED_AFTER_S:
                 return False
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_EVERY_S)
     return True
 
 
 def _grace_s() -> float:
-    """How long Slurm may take to end a job that it has sent SIGTERM: the partition's GraceTime and more."""
+    """Maximum time in s between SIGTERM and the end of a job: the partition's GraceTime plus a margin."""
     try:
         shown = ask(
             ["scontrol", "--oneliner", "show", "partition", os.environ.get("SLURM_JOB_PARTITION", "")]
         )
     except (SlurmAway, UserError):
-        return ENDED_WITHIN_S
-    return max([ENDED_WITHIN_S, *(60.0 + partition.grace_s for partition in parse_partitions(shown))])
+        return ENDS_WITHIN_S
+    return max([ENDS_WITHIN_S, *(60.0 + partition.grace_s for partition in parse_partitions(shown))])
 
 
 def own_slurm_job() -> str:
-    """The Slurm job that this process runs in, and which start of it: "123.0"; empty outside of any.
+    """Id and restart count of the Slurm job that this process runs in: "123.0"; empty outside of a job.
 
-    An element of an array is named as squeue does: "123_4.0".
+    For an array element as in squeue: "123_4.0".
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job and "SLURM_ARRAY_TASK_ID" in os.environ:
@@ -92,22 +92,22 @@ def own_slurm_job() -> str:
 
 
 def own_slurm_job_id() -> str:
-    """As `own_slurm_job`, without which start it is: "123", "123_4"; empty outside of any."""
+    """As `own_slurm_job`, without the restart count: "123", "123_4"; empty outside of a job."""
     return own_slurm_job().partition(".")[0]
 
 
 def is_first_start() -> bool:
-    """Whether the job that this process is in was not started before."""
+    """Whether the job that this process is in runs for the first time."""
     return os.environ.get("SLURM_RESTART_COUNT", "0") == "0"
 
 
 def own_array_element() -> tuple[str, int]:
-    """Id of the array that this job is an element of, and which one."""
+    """Id of the array of which this job is an element, and its index."""
     return os.environ["SLURM_ARRAY_JOB_ID"], int(os.environ["SLURM_ARRAY_TASK_ID"])
 
 
 def running_start(job: str) -> str | None:
-    """Which start of a Slurm job runs; "" when none does, None when Slurm does not answer."""
+    """Restart count of a running Slurm job; "" when it does not run, None when Slurm does not answer."""
     try:
         done = subprocess.run(
             ["scontrol", "--oneliner", "show", "job", job],

@@ -1,4 +1,4 @@
-"""Ask Slurm: which jobs there are, in which state, and how those ended that it has forgotten."""
+"""The user's jobs and their states, from one squeue call."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ IN_QUEUE = frozenset(
         ),
     )
 )
-"""States of a job that is not over."""
+"""States of a job that has not ended."""
 SHOWN_AFTER_S = 2.0
-"""Slurm may show a job so much later than a command, which was killed since, has submitted it."""
+"""squeue may show a job only this long after a command has submitted it."""
 TOKEN = "espnet3:"
-"""How the tokens begin that jobs carry as their comment."""
+"""Prefix of the tokens that our jobs carry as their comment."""
 _FORMAT = "%i|%T|%r|%N|%M|%S|%k"
 
 
@@ -35,7 +35,7 @@ class SlurmJob:
     state: str
     """PENDING, RUNNING, COMPLETED, FAILED, CANCELLED, TIMEOUT, NODE_FAIL, PREEMPTED, OUT_OF_MEMORY, …"""
     reason: str = ""
-    """Why it waits, in Slurm's words."""
+    """Why it is pending, as Slurm prints it."""
     nodes: str = ""
     elapsed: str = ""
     start: str = ""
@@ -44,12 +44,12 @@ class SlurmJob:
 
     @property
     def in_queue(self) -> bool:
-        """Whether it waits, runs or ends just now."""
+        """Whether it is pending, running or completing."""
         return self.state in IN_QUEUE
 
 
 def own_jobs() -> list[SlurmJob]:
-    """The user's jobs: those in the queue and those that ended a few minutes ago. One squeue call.
+    """The user's jobs: in the queue or ended a few minutes ago. One squeue call.
 
     Raises:
         SlurmAway, UserError: see `ask`.
@@ -68,9 +68,9 @@ def own_jobs() -> list[SlurmJob]:
 
 
 def find_job(jobs: Iterable[SlurmJob], job_id: str, token: str) -> SlurmJob | None:
-    """A job among `jobs` by its id, or where nobody has noted that, by the token that it carries.
+    """The job with this id, or if `job_id` is empty, with this token as its comment.
 
-    Where Slurm was set up anew ids begin again: one that carries another token of ours is another job.
+    A reinstalled Slurm starts its ids again: a job with this id and another token of ours is another job.
     """
     for job in jobs:
         is_other = bool(token) and job.comment.startswith(TOKEN) and job.comment != token
@@ -80,5 +80,5 @@ def find_job(jobs: Iterable[SlurmJob], job_id: str, token: str) -> SlurmJob | No
 
 
 def element_token(token: str, element: int | str) -> str:
-    """What tells an element of an array from the others, which all carry the same comment."""
+    """The token of one array element: all elements of an array carry the same comment."""
     return f"{token}[{element}]"

@@ -1,4 +1,4 @@
-"""Options of sbatch in `additional_parameters`, and which may not be there: another key decides them."""
+"""Options of sbatch in `additional_parameters`; those that another key sets are refused."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from espnet3.resources import RESOURCES
 
 _OUTPUT = "nothing: what jobs and tasks print is in logs/<stage> of the run directory"
 _CALL = "nothing: espnet3 calls sbatch itself"
-GIVEN_ELSEWHERE = {
+SET_ELSEWHERE = {
     "comment": "nothing: espnet3 finds its jobs by it",
     "dependency": "nothing: a stage's job waits for the stage before it",
     "kill-on-invalid-dep": "nothing: a job whose predecessor failed is cancelled",
@@ -16,7 +16,7 @@ GIVEN_ELSEWHERE = {
     **dict.fromkeys(("output", "error", "open-mode"), _OUTPUT),
     **dict.fromkeys(("input", "wait", "wrap", "parsable", "test-only", "help", "usage", "version"), _CALL),
 }
-"""Options that are not for `additional_parameters`, and what to give instead; so are those of a resource."""
+"""Options refused in `additional_parameters`, and what to use instead; those of resources are, too."""
 
 ABOUT_HARDWARE = frozenset(
     (
@@ -38,18 +38,18 @@ ABOUT_HARDWARE = frozenset(
         *("tres-per-task", "tres-bind", "cluster-constraint", "cpu-freq", "power", "reboot", "no-kill"),
     )
 )
-"""Options that say how large a job is and which nodes and cores it has: not for a small job beside it."""
+"""Options for the size, nodes and cores of a job: not passed on to the small job of a detached search."""
 
 
 def check_sbatch_options(where: str, options: dict[str, Any]) -> None:
-    """Check the options and values under the key `where`: resources.train.additional_parameters.
+    """Check the options under the key `where`, such as resources.train.additional_parameters.
 
     Raises:
-        UserError: naming the option and what to give instead.
+        UserError: naming the option and what to use instead.
     """
     stage = where.split(".")[1]
     for name, value in options.items():
-        instead = _given_elsewhere(option_name(name), stage)
+        instead = _replacement(option_name(name), stage)
         if instead:
             raise UserError(f"{where}.{name} can't be given: use {instead}")
         if not isinstance(value, str | int | float | None) or "\n" in str(value):
@@ -59,16 +59,16 @@ def check_sbatch_options(where: str, options: dict[str, Any]) -> None:
             )
 
 
-def _given_elsewhere(option: str, stage: str) -> str | None:
-    for name, known in RESOURCES.items():
-        if option in (known.sbatch, *known.decides):
+def _replacement(option: str, stage: str) -> str | None:
+    for name, resource in RESOURCES.items():
+        if option in (resource.sbatch, *resource.decides):
             return f"resources.{stage}.{name}"
-    instead = GIVEN_ELSEWHERE.get(option)
+    instead = SET_ELSEWHERE.get(option)
     return instead and instead.replace("<stage>", stage)
 
 
-def given_options(options: dict[str, Any]) -> dict[str, Any]:
-    """`options` as sbatch calls them; what is null or false is left out."""
+def sbatch_spelling(options: dict[str, Any]) -> dict[str, Any]:
+    """`options` by the names that sbatch uses; those that are null or false are left out."""
     return {
         option_name(name): value
         for name, value in options.items()
@@ -77,5 +77,5 @@ def given_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def option_name(name: object) -> str:
-    """As sbatch spells it: gpus-per-node for gpus_per_node."""
+    """The name that sbatch uses: gpus-per-node for gpus_per_node."""
     return str(name).replace("_", "-").lstrip("-")

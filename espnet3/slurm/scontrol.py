@@ -1,6 +1,6 @@
-"""What `scontrol --oneliner show …` prints, as fields."""
+"""Parses the output of `scontrol --oneliner show …`."""
 
 
 def fields(line: str) -> dict[str, str]:
-    """The `Key=value` words of one line; of a value with blanks only its first word."""
+    """The `Key=value` fields of one line; a value with blanks is cut after its first word."""
     return dict(word.split("=", 1) for word in line.split() if "=" in word)

@@ -1,4 +1,4 @@
-"""The srun command lines that start the tasks of a step; pure functions of what a stage asks for."""
+"""The srun command lines that start the tasks of a step; pure functions of a stage's resources."""
 
 import shlex
 import sys
@@ -16,14 +16,14 @@ def srun_command(
     program: Sequence[str],
     nodes: Sequence[str] = (),
 ) -> list[str]:
-    """The command that starts one task per rank of an attempt; it ends when all have or one failed.
+    """The command that starts one task per rank of an attempt; it ends when all tasks end or one fails.
 
     Args:
         resources: of the stage.
-        attempt: the attempt's directory, which says the tasks what to do.
+        attempt: the attempt's directory, from which the tasks read what to run.
         output: file for what tasks print before they open their own logs; `%t` is the rank.
         program: what each task runs: a module and its first arguments; `attempt` is the last one.
-        nodes: where, in a larger allocation too; by default wherever Slurm likes.
+        nodes: names of the nodes to use; by default Slurm chooses.
     """
     return [
         *_srun(resources, attempt.name, nodes),
@@ -35,7 +35,7 @@ def srun_command(
 
 
 def warm_command(resources: Resources, name: str, nodes: Sequence[str], program: Sequence[str]) -> list[str]:
-    """The command that starts warm ranks: all read what it reads, and it prints what they print, in lines."""
+    """The command that starts warm ranks: srun's stdin goes to all of them, and it prints their output."""
     return [
         *_srun(resources, name, nodes),
         *resources.srun_args,

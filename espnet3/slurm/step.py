@@ -13,13 +13,13 @@ from espnet3.slurm.scontrol import fields
 
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 _SHAPE = re.compile(r"SLURM_(NPROCS|NTASKS(_PER_\w+)?|CPUS_PER_\w+|GPUS(_PER_\w+)?|TRES_PER_TASK)")
-"""Variables by which sbatch's and salloc's options reach srun."""
+"""Variables by which srun inherits the options of sbatch and salloc."""
 
 
 def srun_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """For an srun in somebody's own allocation: its options alone say which tasks a step has.
+    """The environment of an srun in the user's allocation: only its options decide its tasks.
 
-    Inside another step, such as `srun --pty bash`, the new one shares what that holds, all memory too.
+    Inside another step, such as `srun --pty bash`, the new step overlaps it and shares its memory.
     """
     kept = {key: value for key, value in environment.items() if not _SHAPE.fullmatch(key)}
     if in_step(environment):
@@ -34,7 +34,7 @@ def allocated_nodes() -> list[str]:
 
 
 def node_address(node: str) -> str:
-    """What Slurm reaches `node` by, for machines that don't know its name."""
+    """The IP address of `node`, for machines that can't resolve its name."""
     shown = ask(["scontrol", "--oneliner", "show", "node", node])
     address = fields(shown).get("NodeAddr", node)
     try:
@@ -48,7 +48,7 @@ def node_address(node: str) -> str:
 
 @dataclass(frozen=True)
 class StepTask:
-    """Which task of its step a process is; the step may have fewer nodes and tasks than its job."""
+    """The position of a process in its step; the step may have fewer nodes and tasks than its job."""
 
     rank: int
     world_size: int
@@ -59,7 +59,7 @@ class StepTask:
 
 
 def own_task(environment: Mapping[str, str] = os.environ) -> StepTask:
-    """What srun has started this process as."""
+    """The task of a step that this process is, from Slurm's variables."""
     names = ("PROCID", "STEP_NUM_TASKS", "LOCALID", "NODEID", "STEP_NUM_NODES")
     rank, world_size, local_rank, node_rank, num_nodes = (int(environment[f"SLURM_{name}"]) for name in names)
     node = environment.get("SLURMD_NODENAME", "")
@@ -71,8 +71,8 @@ def is_first_task(environment: Mapping[str, str] = os.environ) -> bool:
     return not in_step(environment) or environment.get("SLURM_PROCID", "0") == "0"
 
 
-def given_gpus(environment: Mapping[str, str] = os.environ) -> int:
-    """How many GPUs Slurm has given to this process."""
+def allocated_gpus(environment: Mapping[str, str] = os.environ) -> int:
+    """Number of GPUs that Slurm has allocated to this process."""
     for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
         visible = environment.get(name, "")
         if visible and visible != "NoDevFiles":
@@ -82,19 +82,19 @@ def given_gpus(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def forked_task_environment(pid: int) -> dict[str, str]:
-    """What Slurm would say to a task whose process is `pid`."""
+    """The variables that Slurm would set for a task with process id `pid`."""
     return {"SLURM_TASK_PID": str(pid)}
 
 
 def smaller_step_environment(
     rank: int, *, nodes: int, tasks_per_node: int, gpus_per_node: int
 ) -> dict[str, str]:
-    """What Slurm would say to `rank` of a step that has only so many nodes, tasks and GPUs."""
+    """The variables that Slurm would set for `rank` in a step with this many nodes, tasks and GPUs."""
     tasks = str(nodes * tasks_per_node)
-    each = f"{tasks_per_node}(x{nodes})" if nodes > 1 else str(tasks_per_node)
+    layout = f"{tasks_per_node}(x{nodes})" if nodes > 1 else str(tasks_per_node)
     smaller = {f"SLURM_{name}": tasks for name in ("NTASKS", "NPROCS", "STEP_NUM_TASKS")}
     smaller |= {f"SLURM_{name}": str(nodes) for name in ("NNODES", "STEP_NUM_NODES")}
-    smaller |= {f"SLURM_{name}": each for name in ("TASKS_PER_NODE", "STEP_TASKS_PER_NODE")}
+    smaller |= {f"SLURM_{name}": layout for name in ("TASKS_PER_NODE", "STEP_TASKS_PER_NODE")}
     smaller["SLURM_PROCID"] = str(rank)
     for name in _VISIBLE:
         if name in os.environ:

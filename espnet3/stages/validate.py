@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from espnet3.config.checks.target_keys import OF_VALIDATION
+from espnet3.config.checks.target_keys import VALIDATE_KEYS
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.curves import read_curves
 from espnet3.rundir.files.atomic import write_json
@@ -109,7 +109,7 @@ def find_checkpoint(config: DictConfig) -> Path:
 def _evaluator_node(node: DictConfig) -> DictConfig:
     if "_target_" not in node:
         raise UserError("validate._target_ is missing: the recipe's evaluator, such as decode.GreedyDecoding")
-    return OmegaConf.masked_copy(node, [str(key) for key in node if key not in OF_VALIDATION])
+    return OmegaConf.masked_copy(node, [str(key) for key in node if key not in VALIDATE_KEYS])
 
 
 def _dataset(organizer: "DataOrganizer", split: str) -> "CombinedDataset":

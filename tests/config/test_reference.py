@@ -26,7 +26,7 @@ from espnet3.config.checks.named_optimizers import (
 )
 from espnet3.config.checks.optimizers import read_single_config
 from espnet3.config.checks.schema import GROUPS, check_config
-from espnet3.config.checks.target_keys import OF_VALIDATION
+from espnet3.config.checks.target_keys import VALIDATE_KEYS
 from espnet3.config.compose import compose, find_recipe
 from espnet3.errors import UserError
 
@@ -62,7 +62,7 @@ IN_CODE: dict[str, Any] = {
     **under("schedulers.<name>", {key: arguments(NamedSchedulerConfig)[key] for key in SCHEDULER_KEYS}),
     **under("checkpoint", {key: BASE["checkpoint"][key] for key in list(arguments(RunCheckpoint))[1:]}),
     "validate._target_": REQUIRED,
-    **under("validate", dict.fromkeys(OF_VALIDATION, UNKNOWN)),
+    **under("validate", dict.fromkeys(VALIDATE_KEYS, UNKNOWN)),
 }
 for one in CLASSES:
     IN_CODE |= under(one.__name__, arguments(one))

@@ -10,7 +10,7 @@ from espnet3.config.compose import compose, find_recipe
 from espnet3.doctor.checklist import (
     about_cluster,
     about_environment,
-    about_places,
+    about_file_systems,
     about_resources,
     file_system,
 )
@@ -26,7 +26,7 @@ from espnet3.slurm.site.cluster import (
     parse_hardware,
     parse_settings,
 )
-from espnet3.slurm.site.partitions import asked_for, parse_minutes, parse_partitions
+from espnet3.slurm.site.partitions import eligible_partitions, parse_minutes, parse_partitions
 
 SETTINGS = """Configuration data as of 2026-01-01T00:00:00
 AccountingStorageEnforce = associations,limits,qos,safe,wckeys
@@ -108,9 +108,9 @@ def test_times_are_read_as_slurm_prints_them(text: str, minutes: float | None):
 
 
 def test_a_job_may_name_several_partitions_or_none():
-    assert [part.name for part in asked_for(KELVIN.partitions, "gpu,cpu")] == ["cpu", "gpu"]
-    assert [part.name for part in asked_for(KELVIN.partitions, None)] == ["cpu"]
-    assert asked_for(KELVIN.partitions, "none") == []
+    assert [part.name for part in eligible_partitions(KELVIN.partitions, "gpu,cpu")] == ["cpu", "gpu"]
+    assert [part.name for part in eligible_partitions(KELVIN.partitions, None)] == ["cpu"]
+    assert eligible_partitions(KELVIN.partitions, "none") == []
 
 
 def test_a_cluster_is_told_line_by_line():
@@ -175,7 +175,7 @@ def test_file_systems_that_machines_share_are_told_from_others():
     assert file_system(Path("/home/ann"), mounts) == "nfs4"
     assert file_system(Path("/home/ann b/x"), mounts) == "tmpfs"
     assert file_system(Path("/homes"), mounts) == "ext4"
-    found = lines(about_places({"A": Path("/home/x"), "B": Path("/tmp"), "C": Path("/opt")}, mounts))
+    found = lines(about_file_systems({"A": Path("/home/x"), "B": Path("/tmp"), "C": Path("/opt")}, mounts))
     assert found == [
         "✓ A (/home/x) is on a network file system, nfs4",
         "· on file systems that nodes may not see: B (/tmp, ext4), C (/opt, ext4): the probe job tells",
@@ -228,7 +228,7 @@ def test_nodes_that_are_as_they_should_be():
         (seen({"torch_gpus": 0}, {}), "· torch 2.13.0 sees other numbers of GPUs: 0 on n0"),
         (seen({}), "✗ nothing came from n1"),
         (seen(answers={0: Answer(0, 100.2)}), "✗ n1 did not see within a minute"),
-        (seen(seen_at={0: 100.5, 1: 130.5}), "· all nodes see /proj/exp; a file and"),
+        (seen(answer_seen_at={0: 100.5, 1: 130.5}), "· all nodes see /proj/exp; a file and"),
         (seen(answers={0: Answer(0, 100.2), 1: Answer(1, 170.5)}), "✗ clocks differ from here: n1 is 70 s"),
         (seen(answers={0: Answer(0, 40.0), 1: Answer(1, 100.2)}), "✗ clocks differ from here: n0 is 60 s be"),
     ],

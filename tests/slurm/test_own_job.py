@@ -22,7 +22,7 @@ def asking(cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """This process asks the test's own Slurm, and decides at its first look."""
     monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
     monkeypatch.setenv("SLURM_JOB_PARTITION", "normal")
-    monkeypatch.setattr(own_job, "GOES_ON_S", 0.0)
+    monkeypatch.setattr(own_job, "NOT_ENDED_AFTER_S", 0.0)
 
 
 def test_a_job_that_runs_on_is_not_ended_and_a_cancelled_one_is(cluster, asking, until: Until):

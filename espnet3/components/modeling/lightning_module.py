@@ -27,7 +27,7 @@ from espnet3.components.trainers.lightning_internals import (
     leave_samplers_alone,
 )
 from espnet3.config.checks.optimizers import is_named
-from espnet3.config.given import given
+from espnet3.config.config_value import config_value
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class ESPnetLightningModule(SkippableOptimization):
         self.data = RankData(config)
         self.place = DataPosition()
         self.metrics = EpochMetrics(self)
-        self.named = NamedTraining(config) if given(config, "optimizers") is not None else None
+        self.named = NamedTraining(config) if config_value(config, "optimizers") is not None else None
         """The named optimizers, if they are configured."""
         self.optimization: Optimization = self.named or SingleTraining(config)
         """How a batch trains: by named optimizers, or by a single one."""

@@ -1,4 +1,4 @@
-"""Which keys the `dataloader:` block may have, so that a mistake is told before any data is there.
+"""Checks the keys of the `dataloader:` block before any data exists.
 
 `train` and `valid` hold options of torch's DataLoader, or both hold `iter_factory` next to the options that
 do not concern batches; see `espnet3.components.data.loading.dataloader_builder`, which builds the loaders.
@@ -30,7 +30,7 @@ Block = DictConfig | Mapping[str, Any] | None
 
 
 def check_dataloader_config(config: Block) -> None:
-    """Refuse a `dataloader` block that cannot be built, before any data is there.
+    """Refuse a `dataloader` block that cannot be built, before any data exists.
 
     Raises:
         UserError: an unknown or refused option, naming the key and the nearest valid one.
@@ -49,7 +49,7 @@ def check_dataloader_config(config: Block) -> None:
 
 
 def as_config(config: Block) -> DictConfig:
-    """The block as a DictConfig, also when there is none; what it holds may be any object."""
+    """The block as a DictConfig, empty if there is none; values may be any object."""
     if isinstance(config, DictConfig):
         return config
     return OmegaConf.create(dict(config or {}), flags={"allow_objects": True})
@@ -59,7 +59,7 @@ def options_of(config: DictConfig, split: str) -> DictConfig:
     """The options of `train` or `valid` in the block.
 
     Raises:
-        UserError: what is there holds no options.
+        UserError: the value is not a group of options.
     """
     options = config.get(split)
     if options is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from espnet3.config.given import given
+from espnet3.config.config_value import config_value
 from espnet3.errors import ConfigurationError, suggestion
 
 CLIPPING = ("norm", "value")
@@ -53,7 +53,7 @@ class NamedSchedulerConfig:
     interval: str = "epoch"
     """`step`: after each update of its optimizer; `epoch`: at the end of every epoch."""
     monitor: str | None = None
-    """The logged metric it looks at, in the epochs that refreshed it; only with interval `epoch`."""
+    """The logged metric it reads, in epochs that log it; only with interval `epoch`."""
 
 
 @dataclass(frozen=True)
@@ -66,28 +66,28 @@ class NamedConfig:
 
 
 def read_named_config(config: Any) -> NamedConfig:
-    """Read and check `optimizers` and `schedulers`; entries that are null at the top are as not given.
+    """Read and check `optimizers` and `schedulers`; null entries at the top level count as not given.
 
     Raises:
         ConfigurationError: keys of the single-optimizer path are given too, names of schedulers differ from
-            those of optimizers, a key is unknown, or a value is not one that it can have. The message
-            says what was given.
+            those of optimizers, a key is unknown, or a value is invalid. The message says what was
+            given.
     """
-    single = [key for key in SINGLE_KEYS if given(config, key) is not None]
+    single = [key for key in SINGLE_KEYS if config_value(config, key) is not None]
     if single:
         raise ConfigurationError(
             f"{', '.join(single)} cannot be given together with named `optimizers`: use optimizers.<name>."
             "optimizer, schedulers.<name>.scheduler, schedulers.<name>.interval, schedulers.<name>.monitor"
         )
-    optimizers = _entries(given(config, "optimizers"), "optimizers")
+    optimizers = _entries(config_value(config, "optimizers"), "optimizers")
     if not optimizers:
         raise ConfigurationError(
-            f"`optimizers` must name at least one optimizer, given: {given(config, 'optimizers')!r}"
+            f"`optimizers` must name at least one optimizer, given: {config_value(config, 'optimizers')!r}"
         )
     named = {name: _read_optimizer(name, entry) for name, entry in optimizers.items()}
-    if given(config, "schedulers") is None:
+    if config_value(config, "schedulers") is None:
         return NamedConfig(named)
-    schedulers = _entries(given(config, "schedulers"), "schedulers")
+    schedulers = _entries(config_value(config, "schedulers"), "schedulers")
     if set(schedulers) != set(optimizers):
         raise ConfigurationError(
             "the names of `optimizers` and `schedulers` must be the same:"

@@ -1,4 +1,4 @@
-"""Reading and checking what a configuration says of its optimizers: a single one, or named ones."""
+"""Reads and checks the optimizers of a configuration: a single one, or named ones."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from espnet3.config.checks.named_optimizers import is_plateau, read_named_config
 from espnet3.config.checks.trainer_keys import check_trainer_for_named
-from espnet3.config.given import given
+from espnet3.config.config_value import config_value
 from espnet3.errors import ConfigurationError, UserError
 
 INTERVALS = ("step", "epoch")
@@ -28,14 +28,14 @@ class SingleOptimizerConfig:
 
 
 def is_named(config: Any) -> bool:
-    """Whether `config` asks for named optimizers (`optimizers`), or for one (`optimizer`).
+    """Whether `config` has named optimizers (`optimizers`) or a single one (`optimizer`).
 
     Raises:
         ConfigurationError: single and named keys are mixed.
         ValueError: neither `optimizer` nor `optimizers` is given.
     """
-    single = [key for key in ("optimizer", "scheduler") if given(config, key) is not None]
-    named = [key for key in ("optimizers", "schedulers") if given(config, key) is not None]
+    single = [key for key in ("optimizer", "scheduler") if config_value(config, key) is not None]
+    named = [key for key in ("optimizers", "schedulers") if config_value(config, key) is not None]
     if single and named:
         raise ConfigurationError(
             "`optimizer`/`scheduler` and `optimizers`/`schedulers` exclude each other;"
@@ -57,11 +57,11 @@ def read_single_config(config: Any) -> SingleOptimizerConfig:
     """
     if is_named(config):
         raise ValueError("give `optimizer`: the configuration has named `optimizers`")
-    interval = given(config, "scheduler_interval") or "step"
+    interval = config_value(config, "scheduler_interval") or "step"
     if interval not in INTERVALS:
         raise ConfigurationError(f"scheduler_interval must be step or epoch, given: {interval!r}")
-    scheduler, monitor = given(config, "scheduler"), given(config, "scheduler_monitor")
-    single = SingleOptimizerConfig(given(config, "optimizer"), scheduler, interval, monitor)
+    scheduler, monitor = config_value(config, "scheduler"), config_value(config, "scheduler_monitor")
+    single = SingleOptimizerConfig(config_value(config, "optimizer"), scheduler, interval, monitor)
     if is_plateau(scheduler):
         check_plateau(single)
     return single
@@ -86,10 +86,10 @@ def check_plateau(config: SingleOptimizerConfig) -> None:
 
 
 def check_optimizers(config: DictConfig) -> None:
-    """Check all that can be known of the optimizers without the model, as `trainer` has to suit them.
+    """Check the optimizers, and that `trainer` is compatible with them, as far as possible without the model.
 
     Raises:
-        UserError: optimizers or schedulers are not configured as they can be, or not at all.
+        UserError: optimizers or schedulers are missing or invalid.
     """
     try:
         if is_named(config):

@@ -1,4 +1,4 @@
-"""Types and bounds of the keys that every recipe has: checked whichever file or override set them."""
+"""Checks types and bounds of the keys that every recipe has, from files and overrides."""
 
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ GROUPS = {
     "sweep.searcher": ("mem_gb", "timeout_min", "partition", "qos"),
 }
 """Blocks of which all keys are known."""
-OF_OPTIMIZERS = ("optimizer", "scheduler", "optimizers", "schedulers")
+OPTIMIZER_KEYS = ("optimizer", "scheduler", "optimizers", "schedulers")
 _LOOKS_MISTYPED = 0.85
 
 
@@ -85,8 +85,8 @@ def check_config(config: DictConfig) -> None:
     """Check the resolved `config`.
 
     Raises:
-        UserError: naming the first key whose value is not what it takes, that is no key of resources, or
-            that looks like a mistyped one.
+        UserError: naming the first key that has an invalid value, is unknown under a checked block, or looks
+            mistyped.
     """
     known = (*KNOWN, *(key for stage in STAGES.values() for key in stage.settings))
     for key in map(str, config):
@@ -95,7 +95,7 @@ def check_config(config: DictConfig) -> None:
             raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess}?")
     check_trainer_keys(map(str, config.trainer))
     check_dataloader_config(config.get("dataloader"))
-    if any(config.get(key) is not None for key in OF_OPTIMIZERS):  # a new recipe may have none yet
+    if any(config.get(key) is not None for key in OPTIMIZER_KEYS):  # a new recipe may have none yet
         check_optimizers(config)
     check_target_keys(config)
     for key, check in KEYS.items():
@@ -110,15 +110,15 @@ def check_config(config: DictConfig) -> None:
 
 
 def resource_checks() -> dict[str, Check]:
-    """Keys of `resources.<stage>`, and what each takes."""
-    return {name: known.check for name, known in RESOURCES.items()} | {"launcher": LAUNCHER}
+    """Keys of `resources.<stage>`, and the check of each value."""
+    return {name: resource.check for name, resource in RESOURCES.items()} | {"launcher": LAUNCHER}
 
 
 def check_resources(config: DictConfig) -> None:
     """Check `resources.<stage>` of the resolved `config`.
 
     Raises:
-        UserError: naming the first key that is no resource, or whose value is not what it takes.
+        UserError: naming the first key that is no resource, or has an invalid value.
     """
     checks = resource_checks()
     for stage, resources in config.resources.items():

@@ -1,7 +1,7 @@
-"""Tells keys beside a `_target_` that its class or function does not take, without importing it.
+"""Reports keys beside a `_target_` that its class or function does not accept, without importing it.
 
-What it takes is read from its source. Where that cannot be known so (`**kwargs`, a decorator, a class made
-elsewhere, a module that is not there), nothing is said: making the object will tell.
+The arguments are read from its source. If they can't be determined (`**kwargs`, a decorator, a class that is
+created elsewhere, a missing module), nothing is reported: instantiating the object will.
 """
 
 import ast
@@ -17,8 +17,8 @@ from omegaconf import DictConfig, ListConfig
 from espnet3.errors import UserError, suggestion
 
 HYDRA = ("_target_", "_args_", "_recursive_", "_convert_", "_partial_")
-OF_VALIDATION = ("splits", "checkpoint")
-"""Keys beside the evaluator's own under `validate:`, which the stage takes for itself."""
+VALIDATE_KEYS = ("splits", "checkpoint")
+"""Keys under `validate:` that the stage itself reads, beside those of the evaluator."""
 
 Definition = ast.FunctionDef | ast.ClassDef
 
@@ -27,38 +27,38 @@ def check_target_keys(config: DictConfig) -> None:
     """Check every node of the resolved `config` that has a `_target_`.
 
     Raises:
-        UserError: naming the first key that cannot be passed, and the nearest one that can.
+        UserError: naming the first invalid key, and the nearest valid one.
     """
     recipe = Path(config.recipe_dir)
     roots = (str(recipe), str(recipe.parent))
     for where, node in _nodes(config):
         target: str = node["_target_"]
-        takes = keywords(target, roots)
-        known = (*HYDRA, *OF_VALIDATION) if where == "validate" else HYDRA
+        accepted = keywords(target, roots)
+        known = (*HYDRA, *VALIDATE_KEYS) if where == "validate" else HYDRA
         for key in map(str, node):
-            if takes is None or key in known or key in takes:
+            if accepted is None or key in known or key in accepted:
                 continue
-            all_of_them = f"it takes {', '.join(takes) or 'nothing'}"
-            hint = suggestion(key, takes, prefix=f"{where}.", otherwise=all_of_them)
+            all_keys = f"it takes {', '.join(accepted) or 'nothing'}"
+            hint = suggestion(key, accepted, prefix=f"{where}.", otherwise=all_keys)
             raise UserError(f"{where}.{key}: {target} takes no {key}; {hint}")
 
 
 @lru_cache
 def keywords(target: str, roots: tuple[str, ...] = ()) -> tuple[str, ...] | None:
-    """The names of arguments that `target` (as package.module.Class) takes; None: it may take any.
+    """Names of the arguments of `target` (package.module.Class); None if they can't be determined.
 
     Args:
         target: a class or function.
-        roots: folders that come before those of sys.path.
+        roots: folders that are searched before sys.path.
     """
     module, _, name = target.rpartition(".")
-    places = (*roots, *sys.path)
-    found = _find(module, name, places) if module else None
-    return None if found is None else _arguments(*found, places)
+    search_path = (*roots, *sys.path)
+    located = _find(module, name, search_path) if module else None
+    return None if located is None else _arguments(*located, search_path)
 
 
 def _nodes(node: Any, where: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """Every mapping with a `_target_`, with its dotted key."""
+    """All mappings with a `_target_`, with their dotted keys."""
     children: list[tuple[str, Any]] = []
     if isinstance(node, DictConfig):
         if "_target_" in node:
@@ -71,46 +71,50 @@ def _nodes(node: Any, where: str = "") -> Iterator[tuple[str, DictConfig]]:
         yield from _nodes(child, name)
 
 
-def _arguments(module: str, definition: Definition, places: Sequence[str]) -> tuple[str, ...] | None:
+def _arguments(module: str, definition: Definition, search_path: Sequence[str]) -> tuple[str, ...] | None:
     if definition.decorator_list:
         return None
     if isinstance(definition, ast.FunctionDef):
-        own = definition.args
-        return None if own.kwarg else tuple(argument.arg for argument in (*own.args, *own.kwonlyargs))
+        arguments = definition.args
+        if arguments.kwarg:
+            return None
+        return tuple(argument.arg for argument in (*arguments.args, *arguments.kwonlyargs))
     methods = {node.name: node for node in definition.body if isinstance(node, ast.FunctionDef)}
     if "__init__" in methods and "__new__" not in methods:
-        taken = _arguments(module, methods["__init__"], places)
-        return None if taken is None else taken[1:]  # without self
+        arguments_of_init = _arguments(module, methods["__init__"], search_path)
+        return None if arguments_of_init is None else arguments_of_init[1:]  # without self
     if "__new__" in methods or len(definition.bases) > 1 or definition.keywords:
         return None
     if not definition.bases:
         return ()
     base = definition.bases[0]
-    inherited = _find(module, base.id, places) if isinstance(base, ast.Name) else None
-    return None if inherited is None else _arguments(*inherited, places)
+    inherited = _find(module, base.id, search_path) if isinstance(base, ast.Name) else None
+    return None if inherited is None else _arguments(*inherited, search_path)
 
 
-def _find(module: str, name: str, places: Sequence[str], depth: int = 8) -> tuple[str, Definition] | None:
+def _find(
+    module: str, name: str, search_path: Sequence[str], depth: int = 8
+) -> tuple[str, Definition] | None:
     """The module that defines `name`, and its definition; follows imports of the name from elsewhere."""
-    source = _source(module, places)
+    source = _source(module, search_path)
     if source is None or not depth:
         return None
     tree, is_package = source
-    found: tuple[str, Definition] | None = None
+    located: tuple[str, Definition] | None = None
     for node in tree.body:  # the last one counts
         if isinstance(node, Definition) and node.name == name:
-            found = (module, node)
+            located = (module, node)
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    found = _find(_absolute(node, module, is_package), alias.name, places, depth - 1)
+                    located = _find(_absolute(node, module, is_package), alias.name, search_path, depth - 1)
         elif not isinstance(node, Definition) and name in _bound(node):
-            found = None  # to what, or under which condition, is for Python to say
-    return found
+            located = None  # bound to something unknown, or conditionally
+    return located
 
 
 def _bound(node: ast.stmt) -> set[str]:
-    """Names that a statement binds, by whatever is inside it."""
+    """Names that a statement binds, at any depth."""
     names = set()
     for inner in ast.walk(node):
         if isinstance(inner, Definition):
@@ -131,10 +135,10 @@ def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
 
 
 @lru_cache
-def _source(module: str, places: Sequence[str]) -> tuple[ast.Module, bool] | None:
-    """The syntax of a module, and whether it is a package; None where there is no source of it."""
+def _source(module: str, search_path: Sequence[str]) -> tuple[ast.Module, bool] | None:
+    """The syntax tree of a module, and whether it is a package; None without source."""
     names = module.split(".")
-    searched: Sequence[str] | None = places
+    searched: Sequence[str] | None = search_path
     spec = None
     for depth in range(1, len(names) + 1):
         spec = PathFinder.find_spec(".".join(names[:depth]), searched) if searched else None

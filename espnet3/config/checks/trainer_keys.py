@@ -1,4 +1,4 @@
-"""Which keys `trainer:` may have, so that a mistake is told without importing Lightning."""
+"""Checks the keys of `trainer:` without importing Lightning."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ ARGUMENTS = (
 )
 """Arguments of lightning.pytorch.Trainer that are given under `trainer:`."""
 
-GIVEN_ELSEWHERE = {
+SET_ELSEWHERE = {
     "logger": "the configuration group `logger`",
     "callbacks": "the key `callbacks`",
     "default_root_dir": "exp_dir",
@@ -27,32 +27,32 @@ GIVEN_ELSEWHERE = {
     "barebones": "nothing: a run without logs and checkpoints is not supported",
     "fast_dev_run": "trainer.max_epochs, trainer.limit_train_batches and trainer.limit_val_batches",
 }
-"""Arguments of the Trainer that are not for `trainer:`, and what to give instead."""
+"""Arguments of the Trainer that are refused under `trainer:`, and what to use instead."""
 
 UNUSED = ("num_device",)
-"""Keys of published configurations that are accepted: the world size follows from `resources`."""
+"""Keys of published configurations that are accepted and ignored: the world size follows from `resources`."""
 
 
 def check_trainer_keys(keys: Iterable[str]) -> None:
     """Check the names under `trainer:`.
 
     Raises:
-        UserError: naming the key and the nearest valid one, or where it is to be given instead.
+        UserError: naming the key and the nearest valid one, or what to use instead.
     """
     for key in keys:
-        if key in GIVEN_ELSEWHERE:
-            raise UserError(f"trainer.{key} cannot be given here: use {GIVEN_ELSEWHERE[key]}")
+        if key in SET_ELSEWHERE:
+            raise UserError(f"trainer.{key} cannot be given here: use {SET_ELSEWHERE[key]}")
         if key not in ARGUMENTS and key not in UNUSED:
             hint = suggestion(key, ARGUMENTS, prefix="trainer.")
             raise UserError(f"trainer.{key} is no argument of Lightning's Trainer; {hint}")
 
 
 def check_trainer_for_named(options: Mapping[str, Any]) -> None:
-    """Refuse arguments, as in the configuration's `trainer`, that named optimizers do not go with.
+    """Refuse arguments of `trainer` that are incompatible with named optimizers.
 
     Raises:
         ConfigurationError: clipping or accumulation by the Trainer.
-        RuntimeError: a strategy by a name of DeepSpeed or FSDP.
+        RuntimeError: a DeepSpeed or FSDP strategy.
     """
     for key in ("gradient_clip_val", "gradient_clip_algorithm"):
         if options.get(key) is not None:

@@ -18,8 +18,8 @@ from submitit.core.utils import FailedSubmissionError
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.records.job import SCRIPT
 from espnet3.slurm.command import SlurmAway, ask
-from espnet3.slurm.patience import Patience
 from espnet3.slurm.queue import own_jobs
+from espnet3.slurm.retry import SlurmRetry
 
 
 class BatchExecutor(SlurmExecutor):
@@ -80,7 +80,7 @@ class BatchExecutor(SlurmExecutor):
         script = self.folder / SCRIPT
         write_text(script, self._make_submission_file_text(command, uid=""))
         sbatch = partial(self._sbatch, self._make_submission_command(script))
-        job_id = Patience().until_answered(sbatch, self._id_in_queue)
+        job_id = SlurmRetry().until_answered(sbatch, self._id_in_queue)
         return self.job_class(self.folder, job_id)
 
     def _sbatch(self, command: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from espnet3.errors import UserError
 from espnet3.resources import Resources
-from espnet3.slurm.site.partitions import Partition, asked_for
+from espnet3.slurm.site.partitions import Partition, eligible_partitions
 
 
 def check_script(script: Path, resources: Resources, where: str) -> None:
@@ -37,7 +37,7 @@ def check_limits(resources: Resources, partitions: Sequence[Partition], where: s
     Raises:
         UserError: naming the key below `where`, such as resources.train, and the limit.
     """
-    possible = asked_for(partitions, resources.partition)
+    possible = eligible_partitions(partitions, resources.partition)
     if resources.qos or not possible:
         return
     names = ", ".join(part.name for part in possible)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet3.resources import Resources
-from espnet3.slurm.sbatch_options import given_options
+from espnet3.slurm.sbatch_options import sbatch_spelling
 
 if TYPE_CHECKING:
     from espnet3.launcher.submit.executor import BatchExecutor
@@ -71,7 +71,7 @@ def sbatch_parameters(request: JobRequest) -> dict[str, Any]:
         "requeue": True,
         "output": str(request.output),
         **resources.sbatch_options(),
-        **given_options(resources.additional_parameters),
+        **sbatch_spelling(resources.additional_parameters),
         **({"kill-on-invalid-dep": "yes"} if after else {}),
         **({"array": request.array} if request.array else {}),
     }

@@ -19,8 +19,8 @@ from espnet3.launcher.submit.request import JobRequest
 from espnet3.rundir.records.job import SCRIPT, write_submission
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.jobs import test_script
-from espnet3.slurm.patience import Patience
 from espnet3.slurm.queue import TOKEN
+from espnet3.slurm.retry import SlurmRetry
 from espnet3.slurm.site.partitions import read_partitions
 from espnet3.stage_table import label
 
@@ -44,13 +44,13 @@ def try_out(requests: Sequence[JobRequest]) -> None:
         SubmissionRefused: names what is wrong, or has Slurm's message.
         SlurmAway: Slurm does not answer.
     """
-    patience = Patience()
+    retry = SlurmRetry()
     with tempfile.TemporaryDirectory(prefix="espnet3-") as temporary:
         scripts = [Path(temporary) / f"{number}.sh" for number in range(len(requests))]
         for request, script in zip(requests, scripts, strict=True):
             script.write_text(request.script)
         try:
-            partitions = patience.until_answered(read_partitions)
+            partitions = retry.until_answered(read_partitions)
             for request, script in zip(requests, scripts, strict=True):
                 check_script(script, request.resources, request.where)
                 check_limits(request.resources, partitions, request.where)
@@ -60,7 +60,7 @@ def try_out(requests: Sequence[JobRequest]) -> None:
             raise SubmissionRefused(str(error)) from error
         for request, script in zip(requests, scripts, strict=True):
             try:
-                patience.until_answered(partial(test_script, script))
+                retry.until_answered(partial(test_script, script))
             except SlurmAway:
                 raise
             except UserError as error:

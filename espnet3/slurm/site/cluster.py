@@ -1,4 +1,4 @@
-"""What Slurm says of itself, its nodes, and what the user may use: asked once, as plain data."""
+"""The cluster as Slurm reports it: settings, partitions, nodes, and the user's accounts."""
 
 import getpass
 import re
@@ -10,20 +10,20 @@ from espnet3.slurm.command import SlurmAway, ask
 from espnet3.slurm.site.partitions import Partition, parse_partitions
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
-"""Without which no job can be submitted and followed."""
+"""Needed to submit and follow jobs."""
 ACCOUNTING = ("sacct", "sacctmgr")
 TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
 class NodeKind:
-    """Nodes of a partition that are alike."""
+    """Nodes of a partition with the same hardware."""
 
     count: int
     cpus: int
     memory_mb: int
     gres: str = ""
-    """Slurm's words: "gpu:a100:4"."""
+    """As Slurm prints it: "gpu:a100:4"."""
     features: str = ""
     """What `constraint` may name."""
 
@@ -35,7 +35,7 @@ class NodeKind:
 
 @dataclass(frozen=True)
 class Association:
-    """An account that the user may use, where, and with which qualities of service."""
+    """An account that the user may use, in which partition and with which qualities of service."""
 
     account: str
     partition: str = ""
@@ -44,14 +44,14 @@ class Association:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What could be found out."""
+    """What Slurm's commands report about the cluster."""
 
     version: str = ""
     """Of sbatch: "slurm-wlm 22.05.8"."""
     missing: tuple[str, ...] = ()
     """Commands that are not on PATH."""
     away: str = ""
-    """Why the controller can't be asked, in Slurm's words; the rest is empty then."""
+    """Why the controller does not answer, in Slurm's words; the rest is empty then."""
     settings: dict[str, str] = field(default_factory=dict)
     """`scontrol show config`."""
     partitions: tuple[Partition, ...] = ()
@@ -75,13 +75,13 @@ class Cluster:
         value = self.settings.get(name, "")
         return "" if value in ("(null)", "None", "none") else value
 
-    def enforces(self, what: str) -> bool:
+    def enforces(self, limit: str) -> bool:
         """Whether Slurm refuses jobs without "associations", "wckeys", "qos", …"""
-        return what in self.setting("AccountingStorageEnforce").lower().split(",")
+        return limit in self.setting("AccountingStorageEnforce").lower().split(",")
 
 
 def ask_cluster() -> Cluster:
-    """Ask Slurm's commands what there is: about ten short calls."""
+    """Query the cluster with about ten short calls of Slurm's commands."""
     missing = tuple(name for name in (*COMMANDS, *ACCOUNTING) if shutil.which(name) is None)
     if set(COMMANDS) & set(missing):
         return Cluster(missing=missing)
@@ -91,9 +91,9 @@ def ask_cluster() -> Cluster:
         return Cluster(version=version, missing=missing, away=away)
     me = f"user={getpass.getuser()}"
     no_sacct = _absent("sacct") or _try("sacct", "--noheader", "--parsable2", "--allocations")[1]
-    rows, no_sacctmgr = _manager("associations", me, "format=Account,Partition,QOS")
-    defaults, _ = _manager("user", me, "format=DefaultAccount")
-    keys, _ = _manager("wckey", me, "format=WCKey")
+    rows, no_sacctmgr = _sacctmgr_show("associations", me, "format=Account,Partition,QOS")
+    defaults, _ = _sacctmgr_show("user", me, "format=DefaultAccount")
+    keys, _ = _sacctmgr_show("wckey", me, "format=WCKey")
     return Cluster(
         version=version,
         missing=missing,
@@ -116,7 +116,7 @@ def parse_settings(text: str) -> dict[str, str]:
 
 def parse_hardware(text: str) -> dict[str, tuple[NodeKind, ...]]:
     """Lines "partition|count|CPUs|MB|GRES|features" of sinfo, by partition."""
-    found: dict[str, tuple[NodeKind, ...]] = {}
+    kinds: dict[str, tuple[NodeKind, ...]] = {}
     for line in text.splitlines():
         words = line.strip().split("|")
         if len(words) != 6:
@@ -124,8 +124,8 @@ def parse_hardware(text: str) -> dict[str, tuple[NodeKind, ...]]:
         name, (count, cpus, memory) = words[0], (int(re.sub(r"\D", "", word) or 0) for word in words[1:4])
         gres, features = ("" if word == "(null)" else word for word in words[4:])
         gres = re.sub(r"\(.*?\)", "", gres)  # which sockets they are on
-        found[name] = (*found.get(name, ()), NodeKind(count, cpus, memory, gres, features))
-    return found
+        kinds[name] = (*kinds.get(name, ()), NodeKind(count, cpus, memory, gres, features))
+    return kinds
 
 
 def parse_associations(text: str) -> tuple[Association, ...]:
@@ -138,12 +138,12 @@ def _absent(command: str) -> str:
     return "" if shutil.which(command) else f"{command} is not on PATH"
 
 
-def _manager(what: str, *arguments: str) -> tuple[str, str]:
-    return _try("sacctmgr", "--noheader", "--parsable2", "show", what, *arguments)
+def _sacctmgr_show(entity: str, *arguments: str) -> tuple[str, str]:
+    return _try("sacctmgr", "--noheader", "--parsable2", "show", entity, *arguments)
 
 
 def _try(*command: str) -> tuple[str, str]:
-    """What a command prints, or else why it does not."""
+    """The output of a command, and the error message; one of them is empty."""
     try:
         return ask(command, timeout_s=TIMEOUT_S), ""
     except (SlurmAway, UserError) as error:

@@ -1,4 +1,4 @@
-"""How many jobs a site's Slurm takes, as `scontrol show config` prints it."""
+"""A site's limits on arrays and jobs, from `scontrol show config`."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from espnet3.slurm.command import SlurmAway, ask
 
 @dataclass(frozen=True)
 class Limits:
-    """The defaults are Slurm's own."""
+    """Limits on arrays and jobs; the defaults are Slurm's own."""
 
     array_size: int = 1001
     """Elements of one array (MaxArraySize): their indices are below it."""
@@ -34,8 +34,8 @@ def read_limits() -> Limits:
 
 def parse_limits(shown: str) -> Limits:
     """The limits in what `scontrol show config` prints."""
-    found = dict(re.findall(r"^(\w+)\s*=\s*(\d+)\s*$", shown, re.MULTILINE))
+    settings = dict(re.findall(r"^(\w+)\s*=\s*(\d+)\s*$", shown, re.MULTILINE))
     return Limits(
-        array_size=int(found.get("MaxArraySize", Limits.array_size)) or 1,
-        jobs=int(found.get("MaxJobCount", Limits.jobs)),
+        array_size=int(settings.get("MaxArraySize", Limits.array_size)) or 1,
+        jobs=int(settings.get("MaxJobCount", Limits.jobs)),
     )

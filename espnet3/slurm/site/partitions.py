@@ -10,7 +10,7 @@ from espnet3.slurm.scontrol import fields
 
 @dataclass(frozen=True)
 class Partition:
-    """What jobs may ask of a partition."""
+    """A partition and its limits."""
 
     name: str
     is_default: bool = False
@@ -21,14 +21,14 @@ class Partition:
     """Nodes of a job; None: as many as there are."""
     nodes: int = 0
     gpus: int = 0
-    """Of all nodes together."""
+    """Total over all nodes."""
     grace_s: int = 0
     """Between SIGTERM and SIGKILL when a job is preempted."""
     preempt_mode: str = "OFF"
     accounts: tuple[str, ...] = ()
-    """That may use it; empty: all."""
+    """Accounts that may use it; empty: all."""
     qos: tuple[str, ...] = ()
-    """That may be used in it; empty: all."""
+    """Qualities of service that may be used in it; empty: all."""
 
     @property
     def time_limit(self) -> str:
@@ -42,7 +42,7 @@ class Partition:
 
 
 def read_partitions() -> list[Partition]:
-    """Those of the site. One scontrol call.
+    """The partitions of the site. One scontrol call.
 
     Raises:
         SlurmAway, UserError: see `ask`.
@@ -51,21 +51,21 @@ def read_partitions() -> list[Partition]:
 
 
 def parse_partitions(text: str) -> list[Partition]:
-    """Those in what `scontrol --oneliner show partition` prints."""
-    found = []
+    """The partitions in the output of `scontrol --oneliner show partition`."""
+    partitions = []
     for line in text.splitlines():
         shown = fields(line)
         if "PartitionName" not in shown:
             continue
-        most = shown.get("MaxNodes", "UNLIMITED")
+        max_nodes = shown.get("MaxNodes", "UNLIMITED")
         gpus = re.search(r"gres/gpu=(\d+)", shown.get("TRES", ""))
-        found.append(
+        partitions.append(
             Partition(
                 name=shown["PartitionName"],
                 is_default=shown.get("Default") == "YES",
                 state=shown.get("State", "UP"),
                 max_minutes=parse_minutes(shown.get("MaxTime", "UNLIMITED")),
-                max_nodes=int(most) if most.isdigit() else None,
+                max_nodes=int(max_nodes) if max_nodes.isdigit() else None,
                 nodes=_number(shown.get("TotalNodes")),
                 gpus=int(gpus[1]) if gpus else 0,
                 grace_s=_number(shown.get("GraceTime")),
@@ -74,7 +74,7 @@ def parse_partitions(text: str) -> list[Partition]:
                 qos=_names(shown.get("AllowQos")),
             )
         )
-    return found
+    return partitions
 
 
 def parse_minutes(text: str) -> float | None:
@@ -87,10 +87,10 @@ def parse_minutes(text: str) -> float | None:
     return days * 1440 + hours * 60 + minutes + seconds / 60
 
 
-def asked_for(partitions: Sequence[Partition], names: str | None) -> list[Partition]:
-    """Those that a job with `partition=names` ("a,b") may run in; without names, the default one."""
-    wanted = str(names).split(",") if names else []
-    return [part for part in partitions if (part.name in wanted if wanted else part.is_default)]
+def eligible_partitions(partitions: Sequence[Partition], names: str | None) -> list[Partition]:
+    """Partitions in which a job with `partition=names` ("a,b") may run; without names, the default one."""
+    requested = str(names).split(",") if names else []
+    return [part for part in partitions if (part.name in requested if requested else part.is_default)]
 
 
 def _number(text: str | None) -> int:

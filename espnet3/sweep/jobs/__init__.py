@@ -1,4 +1,4 @@
-"""Trials as jobs: which run together, and their submission as arrays that Slurm has room for.
+"""Trials as Slurm jobs: which trials share a job array, and submission within Slurm's limits.
 
 Imports `trials` and `show`; `execute`, `search` and what commands call may import it.
 """

@@ -1,8 +1,8 @@
-"""An array of trials that was, or is about to be, handed to Slurm, as files in `arrays/<n>/` of the sweep.
+"""A job array of trials, as files in `arrays/<n>/` of the sweep.
 
-`array.json` is written before sbatch is called, with a token that every element carries in Slurm, and which
-trials each element runs; `submission.json` has Slurm's id and is written after, or by the first element that
-starts. Each trial has a job of its own in its run directory, that names the array and the element.
+`array.json` is written before sbatch is called: the token that every element carries as its comment, and the
+trials of each element. `submission.json` has Slurm's id; it is written after sbatch, or by the first element
+that starts. Each trial's run directory has a job record that names the array and the element.
 """
 
 import time
@@ -24,17 +24,17 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class SubmittedArray:
-    """What is known before an array is submitted."""
+    """The content of `array.json`."""
 
     token: str
-    """Our own id, which Slurm keeps as the comment of every element."""
+    """Our own id, the Slurm comment of every element."""
     elements: list[list[str]]
-    """The trials that each element runs, one after the other, by name."""
+    """Names of the trials that each element runs in order."""
     stages: list[str]
-    """What each trial runs."""
+    """Stages that each trial runs."""
     force: bool
     command: list[str]
-    """What the user had typed."""
+    """The user's command line."""
     max_restarts: int
     submitted_by: dict[str, Any]
     """The process that submits it: see ProcessName."""
@@ -42,12 +42,12 @@ class SubmittedArray:
 
     @property
     def trials(self) -> list[str]:
-        """All of them."""
+        """Names of all trials."""
         return [name for names in self.elements for name in names]
 
 
 def write_array(sweep: Path, folder: Path, array: SubmittedArray) -> None:
-    """Describe the array in its folder (made, 0700), and the job of every trial in the trial's own."""
+    """Write the array's record to its folder (mode 0700), and a job record for each of its trials."""
     make_private(folder)
     (folder / "logs").mkdir()
     write_dataclass(folder / ARRAY, array)
@@ -57,19 +57,19 @@ def write_array(sweep: Path, folder: Path, array: SubmittedArray) -> None:
 
 
 def read_array(folder: Path) -> SubmittedArray | None:
-    """The array in `folder`; None where nothing readable is."""
+    """The array in `folder`; None if there is no readable record."""
     return read_dataclass(SubmittedArray, folder / ARRAY)
 
 
 def own_job(sweep: Path, name: str, array: SubmittedArray, element: int) -> SubmittedJob | None:
-    """The job of a trial as this element; None where the trial was handed to a later job."""
+    """The job of a trial in this element; None if a later job runs the trial."""
     jobs = read_jobs(trial_dir(sweep, name))
     newest = jobs[-1] if jobs else None
     return newest if newest and newest.token == element_token(array.token, element) else None
 
 
 def chunks(items: Sequence[Item], size: int) -> list[list[Item]]:
-    """`items` in order, in parts of at most `size`."""
+    """`items` in order, in lists of at most `size`."""
     return [list(items[start : start + size]) for start in range(0, len(items), size)]
 
 
@@ -90,6 +90,6 @@ def _write_element_job(exp_dir: Path, folder: Path, array: SubmittedArray, eleme
         runs=len(array.elements[element]),
         written_at=array.written_at,
     )
-    own = jobs_dir(exp_dir) / job.name
-    make_private(own)
-    write_dataclass(own / JOB, job, durable=False)  # array.json has it, too
+    job_folder = jobs_dir(exp_dir) / job.name
+    make_private(job_folder)
+    write_dataclass(job_folder / JOB, job, durable=False)  # array.json holds the same

@@ -1,4 +1,4 @@
-"""Which trials run together: those that ask for the same, behind the stages that they share. No I/O."""
+"""Plans batches: trials with the same resources, after the stages that they share. No I/O."""
 
 import hashlib
 import json
@@ -18,48 +18,48 @@ from espnet3.stage_table import STAGES, label, own_stages
 from espnet3.sweep.trials.folder import shared_dir, trial_dir
 from espnet3.sweep.trials.trial import Base, Trial, build_trial_config
 
-_DECIDE_JOBS = ("resources.", "launcher.", "trainer.devices", "trainer.num_nodes")
+_RESOURCE_KEYS = ("resources.", "launcher.", "trainer.devices", "trainer.num_nodes")
 _LAUNCHERS = ("slurm", "local", "allocation")
 
 
 @dataclass(frozen=True)
 class SharedStages:
-    """Stages that several trials need once."""
+    """Stages that run once for several trials."""
 
     name: str
     """Their run directory in `shared/`."""
     jobs: tuple[Job, ...]
     trial: Trial
-    """One of those that need them: their configuration is its own."""
+    """One of these trials: its configuration is used."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Trials that ask for the same resources and wait for the same stages."""
+    """Trials with the same resources that wait for the same shared stages."""
 
     jobs: tuple[Job, ...]
-    """One for each stage, as of the first of them."""
+    """One for each stage, planned for the first trial."""
     shared: SharedStages | None
     trials: tuple[Trial, ...]
 
     @property
     def stages(self) -> list[str]:
-        """What each runs."""
+        """Stages that each trial runs."""
         return [job.stage for job in self.jobs]
 
     @property
     def main(self) -> Job:
-        """The job of the stage that a trial is about."""
+        """The job of the main stage."""
         return main_job(self.jobs)
 
     @property
     def on_slurm(self) -> bool:
-        """Whether it is submitted."""
+        """Whether it is submitted to Slurm."""
         return on_slurm(self.main)
 
     @property
     def resources(self) -> Resources:
-        """What one allocation must have for every stage: the training's, where no other asks for more."""
+        """Resources of one allocation for all stages: the training's, or more if another stage needs it."""
         return self.main.resources.for_all([job.resources for job in self.jobs])
 
 
@@ -74,46 +74,46 @@ def plan_batches(
 
     Args:
         sweep: the sweep's directory.
-        trials: those that are to be run.
-        bases: what they vary, by name.
-        stages: what each of them runs.
+        trials: the trials to run.
+        bases: the configurations that they vary, by name.
+        stages: stages that each trial runs.
         allocation: the one this process is in.
 
     Raises:
-        UserError: resources and launcher contradict each other, or trials that differ share a directory.
+        UserError: resources and launcher contradict each other, or different trials would share a directory.
     """
     if all(STAGES[stage].is_shared for stage in stages):
-        own = " or ".join(str(STAGES[stage].number) for stage in own_stages())
-        raise UserError(f"--multirun: a trial trains or validates: give stages that include {own}")
-    before = [stage for stage in stages if STAGES[stage].is_shared]
-    names = _shared_by(sweep, trials, bases, before)
+        numbers = " or ".join(str(STAGES[stage].number) for stage in own_stages())
+        raise UserError(f"--multirun: a trial trains or validates: give stages that include {numbers}")
+    shared_stages = [stage for stage in stages if STAGES[stage].is_shared]
+    names = _shared_names(sweep, trials, bases, shared_stages)
     batches: dict[tuple[str, str], Batch] = {}
     for trial in trials:
         name = names.get(trial.name, "")
-        asked = {key: value for key, value in trial.changes.items() if key.startswith(_DECIDE_JOBS)}
-        key = (_text([trial.config, asked]), name)
+        requested = {key: value for key, value in trial.changes.items() if key.startswith(_RESOURCE_KEYS)}
+        key = (_text([trial.config, requested]), name)
         if key in batches:
             batches[key] = replace(batches[key], trials=(*batches[key].trials, trial))
             continue
         base, shared = bases[trial.config], None
         if name:
             config = build_trial_config(sweep, trial, base, name, shared_dir(sweep, name))
-            shared = SharedStages(name, tuple(plan(config, before, allocation)), trial)
+            shared = SharedStages(name, tuple(plan(config, shared_stages, allocation)), trial)
         config = build_trial_config(sweep, trial, base, trial.name, trial_dir(sweep, trial.name))
-        jobs = plan(config, [stage for stage in stages if not name or stage not in before], allocation)
+        jobs = plan(config, [stage for stage in stages if not name or stage not in shared_stages], allocation)
         batches[key] = Batch(tuple(jobs), shared, (trial,))
     for batch in batches.values():
         _check(batch)
     return list(batches.values())
 
 
-def _shared_by(
+def _shared_names(
     sweep: Path, trials: Sequence[Trial], bases: Mapping[str, Base], stages: Sequence[str]
 ) -> dict[str, str]:
-    """Trial -> name of the stages that it shares with others; one that shares with none is left out.
+    """Trial -> directory name of the stages that it shares with others; trials that share none are left out.
 
     Raises:
-        UserError: two would fill the same directory with something else.
+        UserError: two trials would write different results to the same directory.
     """
     if not stages:
         return {}
@@ -122,14 +122,18 @@ def _shared_by(
     groups: dict[tuple[str, ...], list[str]] = {}
     for trial in trials:
         base = bases[trial.config]
-        seen = [
+        relevant_keys = [
             key
             for stage in STAGES.values()
             if stage.is_shared
             for key in (stage.directory, *stage.fingerprint(base))
         ]
-        about = {key: v for key, v in trial.changes.items() if any(overlap(key, one) for one in seen)}
-        key = _text([trial.config, about])
+        relevant = {
+            key: value
+            for key, value in trial.changes.items()
+            if any(overlap(key, other) for other in relevant_keys)
+        }
+        key = _text([trial.config, relevant])
         if key not in homes_of:
             config = build_trial_config(sweep, trial, base, trial.name, trial_dir(sweep, trial.name))
             homes_of[key] = tuple(str(stage_home(config, stage)) for stage in stages)
@@ -145,9 +149,9 @@ def _shared_by(
         groups.setdefault(homes_of[key], []).append(trial.name)
     return {
         trial: f"{stages[-1]}-{hashlib.sha256('|'.join(homes).encode()).hexdigest()[:8]}"
-        for homes, same in groups.items()
-        for trial in same
-        if len(same) > 1
+        for homes, names in groups.items()
+        for trial in names
+        if len(names) > 1
     }
 
 

@@ -1,4 +1,4 @@
-"""Submit as many arrays as Slurm has room for: beyond its limits sbatch blocks for minutes, then fails."""
+"""Submits arrays within Slurm's limits, beyond which sbatch blocks for minutes and then fails."""
 
 import re
 from collections.abc import Sequence
@@ -12,67 +12,67 @@ from espnet3.slurm.site.limits import read_limits
 from espnet3.sweep.jobs.submit import ArrayRequest, submit_part
 from espnet3.terminal.screen import Screen
 
-OURS = 0.9
-"""Share of the jobs that Slurm keeps which one user's may be; those of others are not known."""
-_FEW = 0.1
-"""So small a share is submitted without a look at the queue."""
+_OUR_SHARE = 0.9
+"""Share of MaxJobCount that we use; the number of other users' jobs is not known."""
+_SMALL_SHARE = 0.1
+"""Up to this share of MaxJobCount the queue is not queried before submission."""
 _TOO_MANY = re.compile(r"job submit limit|MaxSubmit|SubmitLimit|SubmitJobs", re.IGNORECASE)
-"""What sbatch says where a user, an account or a quality of service may have no more jobs in the queue."""
+"""sbatch's messages when a user, an account or a QOS may have no more jobs in the queue."""
 
 
 @dataclass(frozen=True)
 class WaitingArray:
-    """An array that is to be submitted."""
+    """An array that is not yet submitted."""
 
     part: ArrayRequest
     name: str
-    """What it is called in squeue."""
+    """Its job name."""
     after: list[str]
-    """Ids of jobs that it waits for."""
+    """Ids of jobs that it depends on."""
 
 
 @dataclass(frozen=True)
 class SubmissionResult:
-    """What came of a submission."""
+    """The result of a submission."""
 
     names: list[str] = field(default_factory=list)
-    """Trials that are queued now."""
+    """Names of submitted trials."""
     arrays: list[str] = field(default_factory=list)
     """Ids of their arrays."""
     waiting: list[WaitingArray] = field(default_factory=list)
-    """What there was no room for."""
+    """Arrays for which there was no room."""
 
     @property
     def left(self) -> int:
-        """How many trials there was no room for."""
-        return sum(len(one.part.trials) for one in self.waiting)
+        """Number of trials for which there was no room."""
+        return sum(len(array.part.trials) for array in self.waiting)
 
 
 def submit_some(
     sweep: Path, waiting: Sequence[WaitingArray], *, force: bool, command: list[str], screen: Screen
 ) -> SubmissionResult:
-    """Submit arrays in order, parts of them if need be; the caller holds the sweep.
+    """Submit arrays in order, split where needed; the caller has locked the sweep.
 
     Raises:
-        UserError: Slurm refuses, or does not answer; what was queued before that stays, and is named.
+        UserError: Slurm refuses, or does not answer; earlier submissions stay queued, and are named.
     """
     names: list[str] = []
     arrays: list[str] = []
     left = list(waiting)
     try:
-        room = _room(sum(len(one.part.elements) for one in left)) if left else 0
+        room = _room(sum(len(array.part.elements) for array in left)) if left else 0
         while left and room > 0:
-            one = left.pop(0)
-            part, rest = one.part.split(min(room, len(one.part.elements)))
+            array = left.pop(0)
+            part, rest = array.part.split(min(room, len(array.part.elements)))
             try:
                 job_id = submit_part(
-                    sweep, part, name=one.name, after=one.after, force=force, command=command
+                    sweep, part, name=array.name, after=array.after, force=force, command=command
                 )
             except SubmissionRefused as error:
                 if not _TOO_MANY.search(str(error)) or (len(part.elements) == 1 and not arrays):
                     raise
                 room = len(part.elements) // 2 if len(part.elements) > 1 else 0
-                left.insert(0, one)
+                left.insert(0, array)
                 continue
             arrays.append(job_id)
             names += part.trials
@@ -80,7 +80,7 @@ def submit_some(
             count = len(part.trials)
             screen.line(f"{count} trial{'s' * (count > 1)}: submitted as array {job_id}")
             if rest.elements:
-                left.insert(0, WaitingArray(rest, one.name, one.after))
+                left.insert(0, WaitingArray(rest, array.name, array.after))
     except UserError as error:
         if not arrays:
             raise
@@ -93,9 +93,9 @@ def submit_some(
     return outcome
 
 
-def _room(wanted: int) -> int:
-    """How many more jobs of ours Slurm has room for; what is finished counts until it is forgotten."""
+def _room(count: int) -> int:
+    """How many more jobs can be submitted; finished jobs count until Slurm drops them (MinJobAge)."""
     limits = read_limits()
-    if wanted <= _FEW * limits.jobs:
-        return wanted
-    return max(0, int(OURS * limits.jobs) - len(own_jobs()))
+    if count <= _SMALL_SHARE * limits.jobs:
+        return count
+    return max(0, int(_OUR_SHARE * limits.jobs) - len(own_jobs()))

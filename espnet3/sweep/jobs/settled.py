@@ -1,4 +1,4 @@
-"""Find out how trials are before something is queued for them: also what a dead command has queued."""
+"""Reads the states of trials before a submission, including jobs whose submitting command was killed."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -20,17 +20,17 @@ _RECENT_S = 60.0
 def settled_states(
     sweep: Path, names: Sequence[str], listed: Mapping[str, ListedTrial]
 ) -> dict[str, TrialState]:
-    """The state of each trial, when none may come to light any more that nobody noted.
+    """The state of each trial, once every submitted array is visible in Slurm.
 
-    Side effects: ids of arrays are noted that a dead command had no time to note.
+    Side effects: writes the ids of arrays whose submitting command was killed before it could.
 
     Raises:
-        SlurmAway: Slurm does not say what is queued.
+        SlurmAway: the queue can't be read.
     """
     if any(_is_recent(sweep, number) for number in array_numbers(sweep)):
         time.sleep(SHOWN_AFTER_S)
-    there = [name for name in names if trial_dir(sweep, name).is_dir()]
-    files = [read_trial_files(sweep, name, listed[name].stages) for name in there]
+    existing = [name for name in names if trial_dir(sweep, name).is_dir()]
+    files = [read_trial_files(sweep, name, listed[name].stages) for name in existing]
     queue = query_trial_jobs(files)
     if queue.problem:
         raise SlurmAway(
@@ -38,12 +38,12 @@ def settled_states(
             " nothing was submitted"
         )
     adopt(sweep, queue.jobs)
-    states = {one.name: state_of(one, listed[one.name].stages, queue) for one in files}
+    states = {trial.name: state_of(trial, listed[trial.name].stages, queue) for trial in files}
     return {name: states.get(name, TrialState("missing")) for name in names}
 
 
 def _is_recent(sweep: Path, number: int) -> bool:
-    """Whether an array was described a moment ago, and nobody has noted an id."""
+    """Whether an array was recorded less than _RECENT_S ago and has no id yet."""
     folder = array_dir(sweep, number)
     array = read_array(folder) if read_job_id(folder) is None else None
     return array is not None and time.time() - array.written_at < _RECENT_S

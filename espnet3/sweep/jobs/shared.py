@@ -1,4 +1,4 @@
-"""Stages that several trials need once: run here, or queued as jobs that the trials wait for."""
+"""Runs the shared stages of trials on this machine, or submits them as jobs that the trials depend on."""
 
 from collections.abc import Sequence
 from itertools import takewhile
@@ -18,10 +18,10 @@ from espnet3.terminal.screen import Screen
 def run_shared(
     sweep: Path, shared: SharedStages, base: Base, *, force: bool, command: list[str], screen: Screen
 ) -> tuple[int, list[str]]:
-    """Run those of the stages that run here, and submit those that are left.
+    """Run the stages that run on this machine, and submit the others.
 
     Returns:
-        An exit code, and ids of jobs that the trials wait for.
+        An exit code, and ids of jobs that the trials depend on.
 
     Raises:
         UserError: an input is missing, or Slurm refuses.
@@ -31,19 +31,19 @@ def run_shared(
     queued = find_queued(exp_dir)
     if queued:
         return 0, [queued[-1].job_id]
-    here, there = split(shared.jobs)
-    if here:
-        code = dispatch(here, config, force=force, detach=False, command=command, screen=screen)
+    local, on_cluster = split(shared.jobs)
+    if local:
+        code = dispatch(local, config, force=force, detach=False, command=command, screen=screen)
         if code:
             return code, []
-    if not there:
+    if not on_cluster:
         return 0, []
     with hold_directory(exp_dir, screen, wait=False), submitting(exp_dir, screen):
-        chain = submit_undone(there, config, force=force, command=command, screen=screen)
+        chain = submit_undone(on_cluster, config, force=force, command=command, screen=screen)
     return 0, [chain[-1].job_id] if chain else []
 
 
 def split(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
-    """Those at the end that are on Slurm can be waited for; those before them must be done first."""
-    there = len(list(takewhile(on_slurm, reversed(jobs))))
-    return list(jobs[: len(jobs) - there]), list(jobs[len(jobs) - there :])
+    """Split off the Slurm jobs at the end: trials can depend on them; the jobs before must finish first."""
+    count = len(list(takewhile(on_slurm, reversed(jobs))))
+    return list(jobs[: len(jobs) - count]), list(jobs[len(jobs) - count :])

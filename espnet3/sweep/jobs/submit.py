@@ -1,4 +1,4 @@
-"""Hand trials to Slurm as job arrays: none is queued twice or lost, whenever this process dies."""
+"""Submits trials as job arrays: none is submitted twice or lost if this process is killed."""
 
 import shutil
 from collections.abc import Sequence
@@ -25,31 +25,31 @@ class ArrayRequest:
 
     batch: Batch
     elements: list[list[str]]
-    """The trials of each."""
+    """Names of the trials of each element."""
     at_once: int | None = None
-    """How many of them run at the same time; None: as many as Slurm starts."""
+    """Maximum number of elements that run at the same time; None: no limit."""
 
     @property
     def indices(self) -> str:
-        """As sbatch takes them: "0-99%8"."""
+        """The value of sbatch's --array: "0-99%8"."""
         return f"0-{len(self.elements) - 1}" + (f"%{self.at_once}" if self.at_once else "")
 
     @property
     def trials(self) -> list[str]:
-        """All of them."""
+        """Names of all trials."""
         return [name for names in self.elements for name in names]
 
     def split(self, count: int) -> "tuple[ArrayRequest, ArrayRequest]":
-        """The first `count` elements, and the others."""
+        """Split off the first `count` elements."""
         return replace(self, elements=self.elements[:count]), replace(self, elements=self.elements[count:])
 
 
 def array_requests(
     batch: Batch, names: Sequence[str], limits: Limits, *, max_parallel: int | None, trials_per_job: int
 ) -> list[ArrayRequest]:
-    """The trials of a batch as arrays that the site takes.
+    """The trials of a batch as arrays within the site's limits.
 
-    Where there are several, `max_parallel` is shared out between them.
+    `max_parallel` is divided between several arrays.
     """
     arrays = chunks(chunks(names, trials_per_job), limits.array_size)
     shares = [None] * len(arrays) if max_parallel is None else split_evenly(max_parallel, len(arrays))
@@ -57,14 +57,14 @@ def array_requests(
 
 
 def split_evenly(total: int, parts: int) -> list[int]:
-    """`total` in whole parts, at least 1 each."""
+    """`total` divided into whole numbers of at least 1."""
     return [max(1, total // parts + (number < total % parts)) for number in range(parts)]
 
 
 def job_request(
     part: ArrayRequest, folder: Path, *, name: str, token: str, after: Sequence[str] = ()
 ) -> JobRequest:
-    """What an array whose files are in `folder` asks of sbatch."""
+    """The sbatch request of an array whose files are in `folder`."""
     return JobRequest(
         part.batch.resources,
         folder,
@@ -79,16 +79,16 @@ def job_request(
 
 
 def array_name(base: Base) -> str:
-    """What the array is called in squeue: "vocoder.default.sweep"."""
+    """The job name of the array: "vocoder.default.sweep"."""
     return f"{Path(base['recipe_dir']).name}.{base['tag']}.sweep".replace(" ", "_")
 
 
 def check_parts(sweep: Path, parts: Sequence[ArrayRequest], name: str) -> None:
-    """Check the script of each array, and ask Slurm whether it would take it; leaves nothing behind.
+    """Check the script of each array, also with sbatch --test-only; no file is kept.
 
     Raises:
         UserError: Slurm refuses one, with its own message.
-        SlurmAway: it does not answer.
+        SlurmAway: Slurm does not answer.
     """
     folder = array_dir(sweep, 1)
     try_out([job_request(part, folder, name=name, token=new_token()) for part in parts])
@@ -103,9 +103,9 @@ def submit_part(
     force: bool,
     command: list[str],
 ) -> str:
-    """Submit one array; the caller holds the sweep, and its trials are described.
+    """Submit one array; the caller has locked the sweep and written the records of its trials.
 
-    Side effects: a folder for the array in the sweep, and one for its job in the run directory of each trial.
+    Side effects: creates the folder of the array, and a job folder in the run directory of each trial.
 
     Returns:
         The array's id.
@@ -116,14 +116,14 @@ def submit_part(
     """
     numbers = array_numbers(sweep)
     folder = array_dir(sweep, numbers[-1] + 1 if numbers else 1)
-    main = part.batch.main.resources
+    resources = part.batch.main.resources
     array = SubmittedArray(
         token=new_token(),
         elements=part.elements,
         stages=part.batch.stages,
         force=force,
         command=command,
-        max_restarts=main.max_restarts,
+        max_restarts=resources.max_restarts,
         submitted_by=asdict(ProcessName.own()),
     )
     try:
@@ -138,7 +138,7 @@ def submit_part(
 
 
 def adopt(sweep: Path, jobs: Sequence[SlurmJob]) -> None:
-    """Note the ids of arrays that Slurm has and whose submission was killed before it could."""
+    """Write the ids of arrays that are in Slurm, but whose submitting command was killed before it did."""
     by_token = {job.comment.partition("[")[0]: job.job_id.partition("_")[0] for job in jobs if job.comment}
     for number in array_numbers(sweep):
         folder = array_dir(sweep, number)

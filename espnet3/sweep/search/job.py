@@ -1,8 +1,8 @@
-"""`--detach`: the search as a small Slurm job of its own, which submits the trials.
+"""`--detach`: the search as a small Slurm job, which submits the trials.
 
-Beside the record in `search/` lie `searcher.json`, written before sbatch is called, with the token that the
-job carries in Slurm; `submission.json` with Slurm's id; the script, and `searcher.log`. The job may die at
-any moment, and starts again: what it goes on with is all in the sweep's files.
+`search/` also holds `searcher.json`, written before sbatch is called, with the token that is the job's Slurm
+comment; `submission.json` with Slurm's id; the script; and `searcher.log`. The job may be killed at any time
+and requeued: its whole state is in the sweep's files.
 """
 
 import signal
@@ -36,21 +36,21 @@ from espnet3.sweep.trials.search_record import (
 from espnet3.terminal.screen import Screen
 
 _ENDS_BEFORE_S = 60
-"""So long before its time limit the job ends itself, and starts again."""
+"""Seconds before its time limit at which the job requeues itself."""
 
 
-def submit_search(wanted: SearchRequest, screen: Screen, *, again: bool = False) -> int:
-    """Submit the job, unless it is in the queue already; says how to follow, and returns the exit code.
+def submit_search(request: SearchRequest, screen: Screen, *, again: bool = False) -> int:
+    """Submit the job unless it is already in the queue, print how to follow it, and return the exit code.
 
     Raises:
-        UserError: for what can be known before anything is started, or Slurm refuses.
+        UserError: the search can't start, or Slurm refuses.
     """
-    planned = plan_search(wanted)
+    planned = plan_search(request)
     check_detached(planned)
     sweep = planned.sweep
-    who = describe_searcher(sweep)
-    if who:
-        screen.line(f"the search is under way already, by {who}")
+    searcher = describe_searcher(sweep)
+    if searcher:
+        screen.line(f"the search is under way already, by {searcher}")
     else:
         with search_folder(sweep), hold_directory(search_dir(sweep), screen, wait=False):
             job_id = _submit(planned, search_dir(sweep), again=again)
@@ -60,10 +60,10 @@ def submit_search(wanted: SearchRequest, screen: Screen, *, again: bool = False)
 
 
 def check_detached(planned: PlannedSearch) -> None:
-    """Only what runs on Slurm goes on by itself.
+    """Check that trials run on Slurm, as a detached search needs.
 
     Raises:
-        UserError: trials run here.
+        UserError: they run on this machine.
     """
     if not planned.on_slurm:
         raise UserError(
@@ -72,19 +72,19 @@ def check_detached(planned: PlannedSearch) -> None:
 
 
 def searcher_resources(planned: PlannedSearch) -> Resources:
-    """What the job asks for: `sweep.searcher`, and else what the training does, as far as one task needs it.
+    """Resources of the job: `sweep.searcher`, and otherwise those of the training that one small task needs.
 
-    Features of nodes (`constraint`) are of the training's partition, so they hold in that alone.
+    `constraint` names features of the training's partition, so it is used in that partition only.
     """
-    train, own = Resources.of(planned.config, "train"), planned.config.sweep.searcher
+    train, settings = Resources.of(planned.config, "train"), planned.config.sweep.searcher
     options = train.additional_parameters
     return Resources(
-        mem_gb=own.mem_gb,
-        timeout_min=own.timeout_min or train.timeout_min,
-        partition=own.partition or train.partition,
+        mem_gb=settings.mem_gb,
+        timeout_min=settings.timeout_min or train.timeout_min,
+        partition=settings.partition or train.partition,
         account=train.account,
-        qos=own.qos or train.qos,
-        constraint=train.constraint if own.partition in (None, train.partition) else None,
+        qos=settings.qos or train.qos,
+        constraint=train.constraint if settings.partition in (None, train.partition) else None,
         setup=train.setup,
         additional_parameters={
             name: value for name, value in options.items() if option_name(name) not in ABOUT_HARDWARE
@@ -93,7 +93,7 @@ def searcher_resources(planned: PlannedSearch) -> Resources:
 
 
 def searcher_request(planned: PlannedSearch, token: str) -> JobRequest:
-    """What the job asks of sbatch."""
+    """The sbatch request of the job."""
     folder, config = search_dir(planned.sweep), planned.config
     name = f"{planned.recipe.directory.name}.{config.tag}.search".replace(" ", "_")
     return JobRequest(
@@ -103,7 +103,7 @@ def searcher_request(planned: PlannedSearch, token: str) -> JobRequest:
 
 
 def _submit(planned: PlannedSearch, folder: Path, *, again: bool) -> str:
-    """Check a trial, and submit the job, while its folder is held; Slurm's id."""
+    """Check one trial and submit the job, while its folder is locked; returns Slurm's id."""
     trial = planned.plan(corners(planned.space)[:1])
     plan_and_check(
         planned.sweep,
@@ -114,29 +114,29 @@ def _submit(planned: PlannedSearch, folder: Path, *, again: bool) -> str:
     searcher = Searcher(new_token(), again)
     request = searcher_request(planned, searcher.token)
     try_out([request])
-    before = read_search(planned.sweep)
+    previous = read_search(planned.sweep)
     (folder / SUBMISSION).unlink(missing_ok=True)
     write_search(
         planned.sweep,
-        SearchRecord(planned.request, planned.settings.n_trials, before.trials if before else []),
+        SearchRecord(planned.request, planned.settings.n_trials, previous.trials if previous else []),
     )
     write_dataclass(folder / SEARCHER, searcher)
     return submit(request).job_id
 
 
 class _StopRequested(BaseException):
-    """A signal, or the time limit, asks this job to end."""
+    """Raised by a signal, or shortly before the time limit."""
 
 
 def main(folder: str) -> int:
-    """Search, as the job described in `folder`; returns its exit code."""
-    own, screen = Path(folder), Screen()
+    """Run the search of the job in `folder`; returns the exit code."""
+    directory, screen = Path(folder), Screen()
     try:
-        check_private(own)
-        searcher, record = read_searcher(own), read_search(own.parent)
-        assert searcher is not None and record is not None, f"{own} describes no search"
+        check_private(directory)
+        searcher, record = read_searcher(directory), read_search(directory.parent)
+        assert searcher is not None and record is not None, f"{directory} describes no search"
         job_id = own_slurm_job_id()
-        if other := duplicate_of(own, job_id):
+        if other := duplicate_of(directory, job_id):
             screen.line(f"ends: the search was submitted twice, and is job {other}")
             return 0
         return _search(record.request, screen, job_id, again=searcher.retry_failed and is_first_start())
@@ -145,24 +145,24 @@ def main(folder: str) -> int:
         return 1
 
 
-def _search(wanted: SearchRequest, screen: Screen, job_id: str, *, again: bool) -> int:
-    """Search until all is done, or this job is asked to end."""
+def _search(request: SearchRequest, screen: Screen, job_id: str, *, again: bool) -> int:
+    """Search until all trials are done, or a signal stops this job."""
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        for one in (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR2):
-            signal.signal(one, signal.SIG_IGN)
+    def stop(number: int, frame: FrameType | None) -> None:
+        for ignored in (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR2):
+            signal.signal(ignored, signal.SIG_IGN)
         raise _StopRequested(signal.Signals(number).name)
 
     for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR2):
-        signal.signal(number, ask)
+        signal.signal(number, stop)
     ends_at = stop_at(0)
     if ends_at is not None:
         left = ends_at - time.time()
         signal.alarm(max(1, int(left - min(_ENDS_BEFORE_S, left / 4))))
     try:
-        return run_search(wanted, screen, retry_failed=again, wait=True)
-    except _StopRequested as asked:
-        if str(asked) == "SIGTERM":  # preempted or cancelled: what follows is Slurm's to decide
+        return run_search(request, screen, retry_failed=again, wait=True)
+    except _StopRequested as request_to_stop:
+        if str(request_to_stop) == "SIGTERM":  # preempted or cancelled: Slurm decides whether it is requeued
             screen.line("asked to end; the trials go on")
             if wait_for_slurm(job_id):
                 return 1

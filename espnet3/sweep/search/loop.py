@@ -10,7 +10,7 @@ from espnet3.launcher.submit.submission import SubmissionRefused
 from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.command import SlurmAway
-from espnet3.slurm.patience import Patience
+from espnet3.slurm.retry import SlurmRetry
 from espnet3.sweep.command import messages, write_planned
 from espnet3.sweep.execute.local_trials import LocalTrial, run_local_trials
 from espnet3.sweep.jobs.plan import Batch
@@ -69,7 +69,7 @@ def plan_idle_search(request: SearchRequest, allocation: Allocation | None) -> P
         UserError: a mistake in it, or it is under way.
     """
     planned = plan_search(request, allocation)
-    searcher = Patience().until_answered(lambda: describe_searcher(planned.sweep))
+    searcher = SlurmRetry().until_answered(lambda: describe_searcher(planned.sweep))
     if searcher:
         where = short_path(planned.sweep)
         raise UserError(
@@ -99,7 +99,7 @@ class Search:
                     state.restore()
                     return self._end(self._run_locally())
             with hold_directory(self._sweep, self._screen, wait=True):
-                Patience().until_answered(state.restore)
+                SlurmRetry().until_answered(state.restore)
             return self._end(self._on_slurm())
         except KeyboardInterrupt:
             remaining = f"{len(state.under_way)} trials go on" if state.under_way else "no trial is under way"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from espnet3.config.compose import Recipe, open_with_sweeper, shared_conf, swept_by
+from espnet3.config.compose import Recipe, open_with_sweeper, shared_conf, swept_params
 from espnet3.errors import UserError
 from espnet3.slurm.allocation import Allocation
 from espnet3.sweep.command import PlannedSweep, plan_sweep, sweep_directory, sweep_settings
@@ -121,7 +121,7 @@ def plan_search(request: SearchRequest, allocation: Allocation | None = None) ->
     fixed, _ = split_swept(request.overrides, {})
     _, sweeper = open_with_sweeper(recipe, fixed, allocation)
     settings = read_settings(sweeper)
-    fixed, swept = split_swept(request.overrides, swept_by(sweeper))
+    fixed, swept = split_swept(request.overrides, swept_params(sweeper))
     if not swept:
         raise UserError(
             "hydra/sweeper=optuna: nothing is searched: give a key several values, such as"

@@ -1,4 +1,4 @@
-"""In which state the trials of a sweep are: from their files, and one look at Slurm for all of them."""
+"""The states of a sweep's trials, from their files and one query of Slurm for all."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from espnet3.status.stage_status import State as StageState
 from espnet3.sweep.trials.folder import trial_dir
 
 State = Literal["queued", "running", "done", "failed", "stopped", "cancelled", "killed", "missing"]
-"""missing: nothing has run it, and nothing will before the same command, or `espnet3 resume`, is given."""
+"""missing: it has not run and is not queued; the same command, or `espnet3 resume`, runs it."""
 UNDER_WAY: tuple[State, ...] = ("queued", "running")
 _STATES: dict[StageState, State] = {
     "not started": "missing",
@@ -37,18 +37,18 @@ _STATES: dict[StageState, State] = {
 
 @dataclass(frozen=True)
 class TrialFiles:
-    """A trial as its folder shows it."""
+    """What the files of a trial say."""
 
     name: str
     records: Mapping[str, Record] = field(default_factory=dict)
-    """Of its own stages."""
+    """Records of its own stages."""
     run: RunFiles | None = None
-    """None where all its stages are done: nothing more is asked."""
+    """None if all its stages are done: nothing more is read."""
 
 
 @dataclass(frozen=True)
 class TrialState:
-    """How a trial is."""
+    """The state of a trial."""
 
     state: State
     message: str = ""
@@ -57,7 +57,7 @@ class TrialState:
 
 
 def read_trial_files(sweep: Path, name: str, stages: Sequence[str]) -> TrialFiles:
-    """What there is of a trial that has these stages."""
+    """Read the files of a trial that has these stages."""
     directory = trial_dir(sweep, name)
     records = {}
     for stage in own_stages():
@@ -71,13 +71,13 @@ def read_trial_files(sweep: Path, name: str, stages: Sequence[str]) -> TrialFile
 
 
 def decisive_stages(stages: Sequence[str]) -> list[str]:
-    """Those of a trial's stages whose end is the trial's."""
-    own = [stage for stage in stages if not STAGES[stage].is_shared]
-    return own or list(stages)
+    """The stages of a trial that decide its state."""
+    not_shared = [stage for stage in stages if not STAGES[stage].is_shared]
+    return not_shared or list(stages)
 
 
 def query_trial_jobs(trials: Iterable[TrialFiles]) -> QueueSnapshot:
-    """Ask Slurm for the jobs of trials, once, if there is need to."""
+    """Query Slurm for the jobs of trials: one query, or none if no trial has a job."""
     return query_queue(jobs_to_query([trial.run for trial in trials if trial.run is not None]))
 
 
@@ -85,16 +85,18 @@ def state_of(trial: TrialFiles, stages: Sequence[str], queue: QueueSnapshot) -> 
     """The state of a trial that has these stages."""
     if trial.run is None:
         return TrialState("done")
-    statuses = {one.stage: one for one in stage_statuses(trial.run, queue, time.time())}
+    statuses = {status.stage: status for status in stage_statuses(trial.run, queue, time.time())}
     done = {stage for stage, record in trial.records.items() if record.done}
-    later = {one.stage for one in trial.run.stages if one.job and one.job.comes_later}
+    later = {stage.stage for stage in trial.run.stages if stage.job and stage.job.comes_later}
     waiting = [stage for stage in STAGES if stage in stages and stage not in done]
-    for stage in [*(one for one in waiting if one in decisive_stages(stages)), *waiting]:
-        one = statuses.get(stage)
-        if one is not None and one.state not in ("done", "not started"):
-            is_begun = one.slurm_state in ("RUNNING", "COMPLETING") and stage not in later
-            between = one.state == "queued" and is_begun
-            return TrialState("running" if between else _STATES[one.state], _message(one), one)
+    for stage in [*(stage for stage in waiting if stage in decisive_stages(stages)), *waiting]:
+        status = statuses.get(stage)
+        if status is not None and status.state not in ("done", "not started"):
+            has_begun = status.slurm_state in ("RUNNING", "COMPLETING") and stage not in later
+            between_stages = status.state == "queued" and has_begun
+            return TrialState(
+                "running" if between_stages else _STATES[status.state], _message(status), status
+            )
     if trial.run.owner is not None and owner_is_at_work(trial.run, queue):
         return TrialState("running", "between two stages")
     if all(statuses.get(stage) and statuses[stage].state == "done" for stage in decisive_stages(stages)):
@@ -103,7 +105,7 @@ def state_of(trial: TrialFiles, stages: Sequence[str], queue: QueueSnapshot) -> 
 
 
 def failure_of(trial: TrialFiles) -> TaskState | None:
-    """The rank that failed first in the attempt that began last."""
+    """The rank that failed first in the newest attempt."""
     if trial.run is None:
         return None
     last = max(

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from espnet3.config.compose import Recipe, open_with_sweeper, shared_conf, swept_by
+from espnet3.config.compose import Recipe, open_with_sweeper, shared_conf, swept_params
 from espnet3.config.fingerprint import code_files, trial_part
 from espnet3.config.flat import Flat, flatten
 from espnet3.rundir.records.record import hash_files
@@ -63,7 +63,7 @@ def expand(recipe: Recipe, overrides: Sequence[str], allocation: Allocation | No
     conf = (recipe.conf, shared_conf())
     grid = parse_grid(overrides, *conf)
     opened, sweeper = open_with_sweeper(recipe, _common_overrides(grid, first=True), allocation)
-    params = swept_by(sweeper)
+    params = swept_params(sweeper)
     if params:
         grid = parse_grid(overrides, *conf, params=params)
         opened, _ = open_with_sweeper(recipe, _common_overrides(grid, first=True), allocation)

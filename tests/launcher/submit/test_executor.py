@@ -114,7 +114,7 @@ def test_sbatch_gets_the_script_once_and_no_variables_of_another_job(tmp_path: P
 
 
 def test_a_job_that_slurm_took_without_saying_so_is_found_by_its_token(tmp_path: Path, slurm, monkeypatch):
-    monkeypatch.setattr("espnet3.slurm.patience.PAUSES_S", (0.0,))
+    monkeypatch.setattr("espnet3.slurm.retry.PAUSES_S", (0.0,))
     slurm.queue("31", "PENDING", "espnet3:t")
     slurm.fails("sbatch", "sbatch: error: Batch job submission failed: Socket timed out")
     assert request(tmp_path / "job").executor().submit_command().job_id == "31"
@@ -122,7 +122,7 @@ def test_a_job_that_slurm_took_without_saying_so_is_found_by_its_token(tmp_path:
 
 
 def test_an_answer_without_an_id_is_looked_up_in_the_queue(tmp_path: Path, slurm, monkeypatch):
-    monkeypatch.setattr("espnet3.slurm.patience.PAUSES_S", (0.0,))
+    monkeypatch.setattr("espnet3.slurm.retry.PAUSES_S", (0.0,))
     slurm.says("sbatch", "welcome\n")
     slurm.queue("32_1", "PENDING", "espnet3:t")
     assert request(tmp_path / "job").executor().submit_command().job_id == "32"
@@ -132,7 +132,7 @@ def test_an_answer_without_an_id_is_looked_up_in_the_queue(tmp_path: Path, slurm
 
 
 def test_a_refusal_is_slurms_own_word(tmp_path: Path, slurm, monkeypatch):
-    monkeypatch.setattr("espnet3.slurm.patience._last_away", None)
+    monkeypatch.setattr("espnet3.slurm.retry._last_away", None)
     slurm.fails("sbatch", "sbatch: error: invalid partition specified: x")
     with pytest.raises(UserError, match=r"^invalid partition specified: x$"):
         request(tmp_path / "job").executor().submit_command()

@@ -6,7 +6,7 @@ import pytest
 
 from espnet3.config.compose import compose, find_recipe
 from espnet3.errors import UserError
-from espnet3.slurm.sbatch_options import given_options
+from espnet3.slurm.sbatch_options import sbatch_spelling
 
 
 def composed(recipe: Path, *overrides: str):
@@ -65,7 +65,7 @@ def test_a_site_file_is_named_with_such_an_option(
 def test_other_options_are_given_as_sbatch_spells_them_and_null_leaves_one_out(small_recipe: Path):
     options = "{exclude: 'node[1-2]', exclusive: true, nice: 10, hint: null, spread_job: false}"
     given = composed(small_recipe, f"resources.train.additional_parameters={options}")
-    assert given_options(dict(given.resources.train.additional_parameters)) == {
+    assert sbatch_spelling(dict(given.resources.train.additional_parameters)) == {
         "exclude": "node[1-2]",
         "exclusive": True,
         "nice": 10,

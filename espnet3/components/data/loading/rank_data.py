@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from espnet3.components.data.collect_stats import collect_stats
 from espnet3.components.data.data_organizer import DataOrganizer, build_organizer
 from espnet3.components.data.loading.dataloader_builder import DataLoaderBuilder, build_collate_fn
-from espnet3.config.given import given
+from espnet3.config.config_value import config_value
 
 
 class RankData:
@@ -25,7 +25,7 @@ class RankData:
     @cached_property
     def organizer(self) -> DataOrganizer:
         """The DataOrganizer of `dataset`."""
-        return build_organizer(given(self._config, "dataset"))
+        return build_organizer(config_value(self._config, "dataset"))
 
     def loader(self, split: str, *, rank: int, world_size: int, **begin: Any) -> DataLoader[Any] | list[Any]:
         """The share of this rank in `train` or `valid`; an empty list without validation data.
@@ -40,8 +40,8 @@ class RankData:
             return []
         builder = DataLoaderBuilder(
             self.organizer,
-            given(self._config, "dataloader"),
-            seed=given(self._config, "seed") or 0,
+            config_value(self._config, "dataloader"),
+            seed=config_value(self._config, "seed") or 0,
             rank=rank,
             world_size=world_size,
         )
@@ -54,15 +54,15 @@ class RankData:
         Raises:
             AssertionError: `stats_dir` is not given.
         """
-        stats_dir = given(self._config, "stats_dir")
+        stats_dir = config_value(self._config, "stats_dir")
         if not stats_dir:
             raise AssertionError(f"collect_stats() needs config.stats_dir; given: {stats_dir!r}")
-        options = given(self._config, "collect_stats") or {}
+        options = config_value(self._config, "collect_stats") or {}
         collect_stats(
             model,
             self.organizer,
             stats_dir=stats_dir,
-            collate_fn=build_collate_fn(given(self._config, "dataloader")),
-            batch_size=given(options, "batch_size") or 16,
-            num_workers=given(options, "num_workers") or 0,
+            collate_fn=build_collate_fn(config_value(self._config, "dataloader")),
+            batch_size=config_value(options, "batch_size") or 16,
+            num_workers=config_value(options, "num_workers") or 0,
         )

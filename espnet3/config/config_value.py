@@ -1,9 +1,9 @@
-"""Reads a key of a configuration, whatever kind of mapping or object that is."""
+"""Reads a key of a configuration that is a DictConfig, a dict or an object."""
 
 from typing import Any
 
 
-def given(config: Any, key: str) -> Any:
+def config_value(config: Any, key: str) -> Any:
     """The value of `key` in a DictConfig, a dict or a namespace; None when it is not there."""
     if hasattr(config, "get"):
         return config.get(key)

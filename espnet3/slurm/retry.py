@@ -1,4 +1,4 @@
-"""Wait for a Slurm controller that is away, which restarts or is too busy to answer."""
+"""Retries requests while the Slurm controller is away: it restarts, or is too busy to answer."""
 
 import sys
 import time
@@ -10,33 +10,33 @@ from espnet3.slurm.command import SlurmAway, ask
 
 T = TypeVar("T")
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
-"""Between the tries of a submission, for which somebody may wait: about a minute."""
+"""Pauses between the attempts of one submission: about a minute in total, since a user may be waiting."""
 _COMES_BACK_S = 60.0
 
 _last_away: float | None = None
 """When Slurm last did not answer this process, by the monotonic clock."""
 
 
-class Patience:
-    """For the questions of one submission, which share it.
+class SlurmRetry:
+    """The retries of one submission; all its requests to Slurm share one budget of pauses.
 
-    A controller that has just come back may refuse what it takes a moment later, when its nodes have
-    registered: when it was away, to whichever question of this process, a refusal is no answer yet.
+    A controller that has just restarted may refuse a job that it accepts a moment later, when its nodes have
+    registered. So a refusal soon after the controller was away, for any request of this process, is retried.
     """
 
     def __init__(self) -> None:
         self._pauses = iter(PAUSES_S)
-        self._has_told = False
+        self._has_warned = False
 
-    def until_answered(self, call: Callable[[], T], taken: Callable[[], T | None] = lambda: None) -> T:
-        """What `call` gives; again and again while Slurm's controller is away.
+    def until_answered(self, call: Callable[[], T], done: Callable[[], T | None] = lambda: None) -> T:
+        """The result of `call`, which is repeated while Slurm's controller is away.
 
         Args:
             call: asks Slurm.
-            taken: gives the answer where Slurm has done what it was asked, and could not say so.
+            done: the result, if Slurm carried out the request but its answer was lost; else None.
 
         Raises:
-            SlurmAway: after the last try.
+            SlurmAway: after the last attempt.
             UserError: Slurm refuses.
         """
         while True:
@@ -44,9 +44,9 @@ class Patience:
                 return call()
             except UserError as error:
                 self._wait(error)
-            known = taken()
-            if known is not None:
-                return known
+            result = done()
+            if result is not None:
+                return result
 
     def _wait(self, error: UserError) -> None:
         global _last_away
@@ -61,16 +61,16 @@ class Patience:
             ) from error
         if pause is None:
             raise error
-        if not self._has_told:
+        if not self._has_warned:
             how = "is away" if is_away else "came back just now, and refuses"
             print(f"Slurm {how} ({error}); trying again for a minute", file=sys.stderr, flush=True)
-        self._has_told = True
+        self._has_warned = True
         time.sleep(pause)
 
 
-def ask_patiently(command: Sequence[str], *, patience_s: float) -> str:
-    """As `ask`, for a job, which can wait for longer: for about `patience_s`, with growing pauses, unsaid."""
-    pause, deadline = 0.5, time.monotonic() + patience_s
+def ask_with_retries(command: Sequence[str], *, timeout_s: float) -> str:
+    """As `ask`, retried for about `timeout_s` with growing pauses; for jobs. Prints nothing."""
+    pause, deadline = 0.5, time.monotonic() + timeout_s
     while True:
         try:
             return ask(command)
