@@ -208,6 +208,12 @@ class Resources:
         values["additional_parameters"] = dict(values.get("additional_parameters") or {})
         return cls(**values)
 
+    def of_one_process(self) -> "Resources":
+        """As these, for a job that starts no tasks: one small process, on one node, for the same account."""
+        own = [name for name, resource in resources_of(type(self)).items() if resource.own_tasks_only]
+        defaults = {name: getattr(type(self)(), name) for name in (*own, "nodes", "gpus_per_node", "mem_gb")}
+        return replace(self, **defaults, signal_delay_s=type(self).signal_delay_s)
+
     def sbatch_options(self) -> dict[str, Any]:
         """Options of sbatch with their values, by sbatch's names; without `additional_parameters`."""
         options = {

@@ -15,7 +15,7 @@ def past_jobs(ids: Iterable[str]) -> dict[str, SlurmJob]:
     queried_ids = sorted({job_id.partition("_")[0] for job_id in ids})
     if not queried_ids:
         return {}
-    fields = "JobID,State,NodeList,Elapsed,Start"
+    fields = "JobID,State,NodeList,Start"
     command = [
         "sacct",
         "--allocations",
@@ -32,7 +32,7 @@ def past_jobs(ids: Iterable[str]) -> dict[str, SlurmJob]:
     jobs = {}
     for line in lines:
         words = line.split("|")
-        if len(words) == 5:
+        if len(words) == 4:
             state, _, user = words[1].partition(" by ")  # CANCELLED by 1000
             jobs[words[0]] = SlurmJob(words[0], state, f"by {user}" if user else "", *words[2:])
     return jobs

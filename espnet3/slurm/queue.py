@@ -24,7 +24,7 @@ SHOWN_AFTER_S = 2.0
 """squeue may show a job only this long after a command has submitted it."""
 TOKEN = "espnet3:"
 """Prefix of the tokens that our jobs carry as their comment."""
-_FORMAT = "%i|%T|%r|%N|%M|%S|%k"
+_FORMAT = "%i|%T|%r|%N|%S|%k"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class SlurmJob:
     reason: str = ""
     """Why it is pending, as Slurm prints it."""
     nodes: str = ""
-    elapsed: str = ""
     start: str = ""
     """When it started, or when Slurm expects it to."""
     comment: str = ""
@@ -57,12 +56,12 @@ def own_jobs() -> list[SlurmJob]:
     lines = ask(["squeue", "--me", "--states=all", "--noheader", "--array", f"--format={_FORMAT}"])
     jobs = []
     for line in lines.splitlines():
-        words = line.strip().split("|", 6)
-        if len(words) == 7:
+        words = line.strip().split("|", 5)
+        if len(words) == 6:
             blank = ["" if word in ("(null)", "N/A", "None") else word for word in words]
             _, _, element = blank[0].partition("_")
-            if element and blank[6]:
-                blank[6] = element_token(blank[6], element)
+            if element and blank[5]:
+                blank[5] = element_token(blank[5], element)
             jobs.append(SlurmJob(blank[0], words[1], *blank[2:]))
     return jobs
 

@@ -8,6 +8,7 @@ and requeued: its whole state is in the sweep's files.
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -78,14 +79,13 @@ def searcher_resources(planned: PlannedSearch) -> Resources:
     """
     train, settings = Resources.of(planned.config, "train"), planned.config.sweep.searcher
     options = train.additional_parameters
-    return Resources(
+    return replace(
+        train.of_one_process(),
         mem_gb=settings.mem_gb,
         timeout_min=settings.timeout_min or train.timeout_min,
         partition=settings.partition or train.partition,
-        account=train.account,
         qos=settings.qos or train.qos,
         constraint=train.constraint if settings.partition in (None, train.partition) else None,
-        setup=train.setup,
         additional_parameters={
             name: value for name, value in options.items() if option_name(name) not in ABOUT_HARDWARE
         },

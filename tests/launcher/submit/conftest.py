@@ -40,7 +40,7 @@ class FakeSlurm:
 
     def queue(self, job_id: str, state: str, comment: str = "", reason: str = "None") -> None:
         """A job as squeue shows it, the only one."""
-        self.says("squeue", f"{job_id}|{state}|{reason}|n1|0:01|2026-01-01T00:00:00|{comment}\n")
+        self.says("squeue", f"{job_id}|{state}|{reason}|n1|2026-01-01T00:00:00|{comment}\n")
 
 
 @pytest.fixture

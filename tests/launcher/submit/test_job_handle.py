@@ -153,7 +153,7 @@ def test_a_job_behind_one_that_failed_says_so(run: Run, slurm):
     write_job_result(first, AttemptResult("failed", "boom"))
     second = run.job("validate", "13", after="train-1", position=1)
     slurm.says("squeue", "".join(
-        f"{job}|{state}|None|n1|0:01|2026-01-01T00:00:00|espnet3:{name}\n"
+        f"{job}|{state}|None|n1|2026-01-01T00:00:00|espnet3:{name}\n"
         for job, state, name in (("12", "FAILED", "train-1"), ("13", "CANCELLED", "validate-1"))
     ))  # fmt: skip
     error = JobHandle.load(second).exception()
