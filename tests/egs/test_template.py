@@ -118,7 +118,7 @@ def test_stage_0_stops_when_asked_to_and_the_same_command_makes_the_whole(templa
 def test_stage_3_stops_when_asked_to(trained: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(trained))
     evaluate = importlib.import_module("evaluate")
-    task = Task.alone("validate")
+    task = Task.single("validate")
     task.stop.set("SIGTERM")
     with pytest.raises(Stopped, match="SIGTERM: valid was not scored"):
         evaluate.Accuracy()(None, [None], "valid", trained, task)

@@ -4,7 +4,7 @@ What it was started with (arguments, environment, folder, standard streams, what
 fork gets. From then on signals are passed on, and both end together: this process exits or dies as the fork
 does, and a fork whose process is killed is killed. Without pathlib, which would be one more import.
 """
-# ruff: noqa: PTH100, PTH109, PTH112, PTH120
+# ruff: noqa: PTH100, PTH109, PTH120
 
 import json
 import os
@@ -37,8 +37,9 @@ def is_rank(arguments: list[str]) -> bool:
 
 def _has_this_package() -> bool:
     """Whether a fork of the server has the espnet3 that this process would import: not so in a clone."""
-    found = (f"{folder}/espnet3" for folder in (os.getcwd(), *sys.path) if os.path.isdir(f"{folder}/espnet3"))
-    return next(found, "") == f"{os.path.dirname(TESTS)}/espnet3"
+    # An editable installation leaves a folder of this name in site-packages, which holds data files only.
+    files = (f"{folder}/espnet3/__init__.py" for folder in (os.getcwd(), *sys.path))
+    return next(filter(os.path.isfile, files), "") == f"{os.path.dirname(TESTS)}/espnet3/__init__.py"
 
 
 def hand_over(address: str) -> None:

@@ -83,7 +83,10 @@ def test_it_ends_when_the_process_is_killed(until):
 
 
 def test_a_process_that_would_import_another_espnet3_is_left_alone(tmp_path: Path):
-    (tmp_path / "espnet3").mkdir()
+    (tmp_path / "espnet3").mkdir()  # data files alone, as an editable installation has them, are no package
+    process = start("exit", 0, cwd=tmp_path)
+    assert json.loads(process.communicate("")[0])["pid"] != process.pid
+    (tmp_path / "espnet3" / "__init__.py").touch()
     process = start("exit", 0, cwd=tmp_path)
     told = json.loads(process.communicate("")[0])
     assert told["pid"] == process.pid and not told["imports"]

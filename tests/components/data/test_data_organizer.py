@@ -50,7 +50,7 @@ GOOD = {"name": "a", "dataset": [{"n": 1}]}
         ([GOOD, {"name": "b"}], r"dataset.train\[1\] \('b'\): `dataset` is missing"),
         (
             [{**GOOD, "transfrom": None}],
-            r"dataset.train\[0\]: unknown key 'transfrom'; did you mean 'transform'\?",
+            r"dataset.train\[0\]: unknown key 'transfrom'; did you mean transform\?",
         ),
         ([{**GOOD, "xyz": None}], r"unknown key 'xyz'; known are name, dataset, transform"),
         (
