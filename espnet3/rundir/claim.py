@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
+from espnet3.rundir.files.reading import files_in
 from espnet3.rundir.process import ProcessName
 
 OWNER = "owner.json"
@@ -91,7 +92,7 @@ def _raise_if_held(claim: Path) -> None:
     first = read_dataclass(ProcessName, claim / OWNER)
     if first is not None and first.is_alive():
         raise HeldError(f"{claim.parent} is in use by {first}")
-    for path in sorted(claim.glob("rank-*.json")):
+    for path in files_in(claim, "rank-*.json"):
         task = read_dataclass(ProcessName, path)
         if task is not None and task.is_alive():
             raise HeldError(f"{claim.parent} is in use by {path.stem}, {task}", orphaned=True)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from espnet3.rundir.files.reading import files_in
 from espnet3.stage_table import STAGES, own_stages
 
 
@@ -16,8 +17,8 @@ def stage_home(config: Any, stage: str) -> Path:
 
 def new_attempt(exp_dir: Path, stage: str) -> int:
     """The number of the next attempt of `stage`: one more than the highest with logs or a folder."""
-    names = [path.name.removeprefix("attempt-") for path in (exp_dir / "logs" / stage).glob("attempt-*")]
-    names += [path.name.removeprefix(f"{stage}-") for path in (exp_dir / "attempts").glob(f"{stage}-*")]
+    names = [path.name.removeprefix("attempt-") for path in files_in(exp_dir / "logs" / stage, "attempt-*")]
+    names += [path.name.removeprefix(f"{stage}-") for path in files_in(exp_dir / "attempts", f"{stage}-*")]
     return max((int(name) for name in names if name.isdigit()), default=0) + 1
 
 

@@ -32,11 +32,11 @@ def run(config: DictConfig, task: Task) -> StageResult:
         from espnet3.components.callbacks.failure_time import FailureTime
         from espnet3.components.callbacks.progress import Progress
         from espnet3.components.checkpoint.atomic_io import disk_full_error
+        from espnet3.components.checkpoint.initial_weights import load_initial_weights
         from espnet3.components.checkpoint.newest_intact import agree_on_checkpoint
         from espnet3.components.checkpoint.ranking import read_ranking
         from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
         from espnet3.components.data.instantiation import instantiate_node
-        from espnet3.components.modeling.initial_weights import load_initial_weights
         from espnet3.components.modeling.lightning_module import ESPnetLightningModule
         from espnet3.components.trainers.build import build_trainer
 

@@ -123,14 +123,22 @@ def _dataset(organizer: "DataOrganizer", split: str) -> "CombinedDataset":
 
 def _load_model(model: "torch.nn.Module", checkpoint: Path) -> "torch.nn.Module":
     """Put the weights into the model, all of them, and set it to evaluation mode."""
-    import torch
+    from espnet3.components.checkpoint.reading import DamagedError, read_checkpoint
 
-    # weights_only: a checkpoint that came from elsewhere must not run code
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    try:
+        content = read_checkpoint(checkpoint)
+    except DamagedError as error:
+        others = "validate.checkpoint takes another one: last, or a file"
+        raise UserError(f"{short_path(checkpoint)} can't be scored: {error}; {others}") from error
+    weights = content.get("state_dict") if isinstance(content, dict) else None
+    if weights is None:
+        raise UserError(f"{short_path(checkpoint)} is no checkpoint: it holds no state_dict")
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"{checkpoint} is of another model: {' '.join(str(error).split())}") from error
+        raise UserError(
+            f"{short_path(checkpoint)} is of another model: {' '.join(str(error).split())}"
+        ) from error
     return model.eval()
 
 

@@ -158,6 +158,22 @@ def test_mistakes_are_told_in_one_line(config: DictConfig, key: str, value: Any,
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"PK nothing", "can't be scored: its content is damaged"), ({"epoch": 1}, "holds no state_dict")],
+)
+def test_a_damaged_checkpoint_is_told_in_one_line(config: DictConfig, content: Any, problem: str):
+    path = Path(config.exp_dir) / "checkpoints" / "last.ckpt"
+    config.validate.checkpoint = "last"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(UserError, match=f"last.ckpt .*{problem}") as error:
+        run(config, Task.single("validate"))
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("checkpoint", ["best", "last"])
 def test_without_a_checkpoint_it_says_which_stage_makes_one(config: DictConfig, checkpoint: str):
     config.validate.checkpoint = checkpoint
@@ -174,7 +190,7 @@ def test_a_checkpoint_cannot_run_code(config: DictConfig, tmp_path: Path):
 
     torch.save({"state_dict": Evil()}, Path(config.exp_dir) / "checkpoints" / "last.ckpt")
     config.validate.checkpoint = "last"
-    with pytest.raises(Exception, match="weights"):
+    with pytest.raises(UserError, match=r"last.ckpt can't be scored: it holds a .*, and not only tensors"):
         run(config, Task.single("validate"))
     assert not (tmp_path / "ran").exists()
 

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import pickle
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import CheckpointIO
 
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError
 from espnet3.rundir.files.atomic import replace_file
 
 SPARE_BYTES = 1 << 20
@@ -67,24 +65,6 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove the file, if it is there."""
         Path(path).unlink(missing_ok=True)
-
-
-def check_readable(path: Path) -> None:
-    """Read back a checkpoint that was just written: a callback may have added what is not plain data.
-
-    Raises:
-        UserError: training could not continue from it; the file is removed.
-    """
-    try:
-        AtomicCheckpointIO().load_checkpoint(path)
-    except pickle.UnpicklingError as error:
-        path.unlink()
-        match = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds a {match[1]}" if match else str(error).splitlines()[0]
-        raise UserError(
-            f"{short_path(path)} can't be read back: {reason}; a checkpoint is data, never code: the"
-            " state_dict of a callback must give tensors, numbers, text, lists and dicts"
-        ) from error
 
 
 _FREE_SPACE = (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from espnet3.components.checkpoint.ranking import LAST
 from espnet3.rundir.files.atomic import replace_file, temporary_beside
+from espnet3.rundir.files.reading import files_in
 
 REJECTED = ".rejected"
 """Suffix of a checkpoint that training could not continue from."""
@@ -45,7 +46,7 @@ def newest_first(directory: Path) -> list[Path]:
 
     It is none where a person copied it, or the file system has no hard links: the modification time decides.
     """
-    named = {path: position_of(path.name) for path in directory.glob("*.ckpt")}
+    named = {path: position_of(path.name) for path in files_in(directory, "*.ckpt")}
     known = {path: position for path, position in named.items() if position is not None}
     paths = sorted(known, key=lambda path: known[path], reverse=True)
     last = directory / LAST

@@ -17,6 +17,7 @@ from torch import Tensor
 from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
 from espnet3.components.checkpoint.folder import part_name
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
+from espnet3.rundir.files.reading import cannot_read
 
 KEY = "espnet3_held"
 SINGLE = ""
@@ -66,13 +67,20 @@ def save_held(checkpoint: dict[str, Any], target: Path, held: Held, *, rank: int
 
 
 def check_parts(checkpoint: Mapping[str, Any], directory: Path) -> str | None:
-    """What is wrong with the parts that the checkpoint names; None when they are whole."""
+    """What is wrong with the parts that the checkpoint names; None when they are whole.
+
+    Raises:
+        UserError: one can't be read now.
+    """
     for part in checkpoint.get(KEY, {}).get("parts", ()):
         path = directory / part["file"]
-        if not path.is_file():
+        try:
+            if path.stat().st_size != part["bytes"] or checksum(path) != part["crc32"]:
+                return f"{path.name} is not the file that was written"
+        except FileNotFoundError:
             return f"{path.name} is missing"
-        if path.stat().st_size != part["bytes"] or checksum(path) != part["crc32"]:
-            return f"{path.name} is not the file that was written"
+        except OSError as error:
+            raise cannot_read(error, path) from error
     return None
 
 

@@ -1,7 +1,6 @@
 """Choose the checkpoint to continue from: the newest that is intact and belongs to this training."""
 
 import logging
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from espnet3.components.checkpoint import folder
-from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
 from espnet3.components.checkpoint.held_gradients import check_parts
 from espnet3.components.checkpoint.ranking import LAST
+from espnet3.components.checkpoint.reading import DamagedError, read_checkpoint
 from espnet3.components.checkpoint.run_state import KEY
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.named.engine import check_names
@@ -66,8 +65,10 @@ def agree_on_checkpoint(trainer: Trainer, directory: Path, module: ESPnetLightni
 def newest_intact(directory: Path, module: ESPnetLightningModule) -> Choice:
     """The newest checkpoint in `directory` that training can continue from; logs why others are left out.
 
+    Only one that was read and is wrong is left out.
+
     Raises:
-        UserError: there are intact checkpoints, and all belong to another training.
+        UserError: there are intact checkpoints, and all belong to another training; or one can't be read now.
     """
     rejected: list[Path] = []
     foreign: list[str] = []
@@ -88,23 +89,22 @@ def newest_intact(directory: Path, module: ESPnetLightningModule) -> Choice:
             " another run directory, or --force to move the old training aside"
         )
     if rejected:
-        log.warning("no checkpoint in %s can be read: training starts from scratch", short_path(directory))
+        log.warning("no checkpoint in %s is intact: training starts from scratch", short_path(directory))
     return Choice(None, tuple(rejected))
 
 
 def read_whole(path: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """The checkpoint's content, or None and what is wrong with the file.
+    """The checkpoint's content, or None and what is wrong with it.
 
-    Torch does not check the checksums that it writes: a flipped bit would go unnoticed.
+    Raises:
+        UserError: it can't be read now.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            return None, f"its part {damaged} is damaged"
-        content: Any = AtomicCheckpointIO().load_checkpoint(path)
-    except Exception as error:  # a damaged file may raise anything
-        return None, f"it cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
+        content = read_checkpoint(path)
+    except FileNotFoundError:
+        return None, "it is gone"
+    except DamagedError as error:
+        return None, str(error)
     return (content, None) if isinstance(content, dict) else (None, f"it holds a {type(content).__name__}")
 
 

@@ -1,8 +1,7 @@
 """The ranking of the best checkpoints of a run directory, in a small file beside them."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet3.errors import UserError
@@ -58,13 +57,13 @@ class Ranking:
 
 
 def read_ranking(directory: Path) -> Ranking | None:
-    """The ranking in `directory`, or None when no epoch was ranked yet."""
+    """The ranking in `directory`; None when no epoch was ranked yet, or the file is damaged."""
     try:
         content = read_plain(directory / RANKING)
-    except FileNotFoundError:
+        best = tuple(from_plain(Ranked, entry) for entry in content.pop("best"))
+        return replace(from_plain(Ranking, content), best=best)
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
-    best: Sequence[dict[str, object]] = content["best"]
-    return Ranking(content["monitor"], content["mode"], tuple(from_plain(Ranked, entry) for entry in best))
 
 
 def write_ranking(directory: Path, ranking: Ranking) -> None:

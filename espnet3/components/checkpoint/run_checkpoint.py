@@ -10,7 +10,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from espnet3.components.checkpoint import folder
-from espnet3.components.checkpoint.atomic_io import check_readable
 from espnet3.components.checkpoint.held_gradients import (
     held_gradients,
     load_held,
@@ -20,6 +19,7 @@ from espnet3.components.checkpoint.held_gradients import (
 from espnet3.components.checkpoint.log_rows import KEY as LOGS
 from espnet3.components.checkpoint.log_rows import continue_rows, log_state
 from espnet3.components.checkpoint.ranking import Ranked, Ranking, read_ranking, write_ranking
+from espnet3.components.checkpoint.reading import check_readable
 from espnet3.components.checkpoint.run_state import (
     KEY,
     gather_run_state,

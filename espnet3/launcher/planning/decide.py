@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from espnet3.config.fingerprint import changes, code_files, stage_part
 from espnet3.errors import UserError, short_path
+from espnet3.rundir.files.reading import files_in
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.records.record import (
     Record,
@@ -56,7 +57,7 @@ def decide(config: DictConfig, stage: str, *, force: bool = False) -> Decision:
     """
     home, trains = stage_home(config, stage), STAGES[stage].trains
     old, new = read_record(home, stage), new_record(config, stage)
-    if old is None or (trains and not any(home.glob("checkpoints/*.ckpt"))):
+    if old is None or (trains and not files_in(home / "checkpoints", "*.ckpt")):
         return Decision("run", "forced" if force else "")
     if trains:
         return _decide_training(config, old, new, force)

@@ -7,11 +7,14 @@ number is higher than FORMAT is refused: ignoring its unknown keys would be wron
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.atomic import write_json
+from espnet3.rundir.files.plain_types import has_type
+from espnet3.rundir.files.reading import read_text
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -29,14 +32,14 @@ def write_dataclass(path: Path, record: "DataclassInstance", *, durable: bool = 
 
 
 def read_dataclass(kind: type[Kind], path: Path) -> Kind | None:
-    """The dataclass `kind` in `path`; None if the file is missing or unreadable.
+    """The dataclass `kind` in `path`; None if the file is missing, or its content is damaged.
 
     Raises:
-        UserError: written by a newer version.
+        UserError: written by a newer version, or the file can't be read: what it holds is not known.
     """
     try:
         return from_plain(kind, read_plain(path))
-    except (OSError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 
@@ -49,10 +52,14 @@ def read_plain(path: Path) -> dict[str, Any]:
     """The object in `path`, without the format number; a file without one has format 1.
 
     Raises:
-        OSError, ValueError: the file is missing or unreadable.
-        UserError: written by a newer version.
+        FileNotFoundError: there is none.
+        ValueError: its content is damaged.
+        UserError: written by a newer version, or the file can't be read.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(read_text(path))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no object")
     number = content.pop(KEY, 1)
@@ -70,7 +77,18 @@ def from_plain(kind: type[Kind], content: Mapping[str, Any]) -> Kind:
     """The dataclass `kind` from its fields in `content`; other keys are ignored.
 
     Raises:
-        TypeError: a field is missing.
+        TypeError: a field is missing or has another type.
     """
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in content.items() if name in known})
+    types = _field_types(kind)  # type: ignore[arg-type]
+    known = {name: value for name, value in content.items() if name in types}
+    for name, value in known.items():
+        if not has_type(value, types[name]):
+            raise TypeError(f"{kind.__name__}.{name} is no {types[name]}")
+    return kind(**known)
+
+
+@cache
+def _field_types(kind: type) -> dict[str, Any]:
+    """The type of each field."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}

@@ -8,6 +8,7 @@ from typing import Any
 
 from espnet3.rundir.files.json_file import from_plain, read_dataclass, write_dataclass
 from espnet3.rundir.files.private import make_private
+from espnet3.rundir.files.reading import files_in
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.outcome import Outcome, TaskState, read_task_states
 
@@ -102,7 +103,7 @@ def attempt_dirs(exp_dir: Path, stage: str | None = None) -> list[Path]:
     """The directory of every attempt of `stage` (or of all) in a run directory, in no order."""
     named = [
         (path, re.fullmatch(r"(.+)-(\d+)", path.name))
-        for path in (exp_dir / "attempts").glob(f"{stage or '*'}-*")
+        for path in files_in(exp_dir / "attempts", f"{stage or '*'}-*")
     ]
     return [path for path, name in named if name and stage in (None, name[1])]
 
@@ -119,7 +120,7 @@ def progress_mark(home: Path) -> str:
 
     An attempt stopped inside the validation with which it began writes its starting checkpoint again.
     """
-    named = [path for path in (home / "checkpoints").glob("*.ckpt") if path.name != "last.ckpt"]
+    named = [path for path in files_in(home / "checkpoints", "*.ckpt") if path.name != "last.ckpt"]
     return max(named, key=_changed_at).name if named else ""
 
 

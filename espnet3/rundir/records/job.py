@@ -14,6 +14,7 @@ from typing import Any
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.files.private import make_private
+from espnet3.rundir.files.reading import files_in
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.records.attempt import END, AttemptResult
 
@@ -68,7 +69,7 @@ class Submission:
 
 def new_job_name(exp_dir: Path, stage: str) -> str:
     """`<stage>-<n>`, with one more than the highest number in use."""
-    taken = [path.name.removeprefix(f"{stage}-") for path in jobs_dir(exp_dir).glob(f"{stage}-*")]
+    taken = [path.name.removeprefix(f"{stage}-") for path in files_in(jobs_dir(exp_dir), f"{stage}-*")]
     return f"{stage}-{max((int(name) for name in taken if name.isdigit()), default=0) + 1}"
 
 
@@ -86,7 +87,7 @@ def read_job(folder: Path) -> SubmittedJob | None:
 
 def read_jobs(exp_dir: Path) -> list[SubmittedJob]:
     """Every job of a run directory, in the order they were submitted."""
-    found = (read_job(path) for path in jobs_dir(exp_dir).glob("*") if re.fullmatch(r".+-\d+", path.name))
+    found = (read_job(path) for path in files_in(jobs_dir(exp_dir)) if re.fullmatch(r".+-\d+", path.name))
     return sorted((job for job in found if job), key=lambda job: (job.written_at, job.position))
 
 

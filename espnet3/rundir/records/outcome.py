@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
+from espnet3.rundir.files.reading import files_in
 
 Outcome = Literal["done", "failed", "stopped", "killed"]
 
@@ -48,5 +49,5 @@ def write_task_state(attempt: Path, state: TaskState) -> None:
 
 def read_task_states(attempt: Path) -> list[TaskState]:
     """The states of all ranks that have begun, by rank."""
-    found = (read_dataclass(TaskState, path) for path in attempt.glob("rank-*.json"))
+    found = (read_dataclass(TaskState, path) for path in files_in(attempt, "rank-*.json"))
     return sorted((state for state in found if state), key=lambda state: state.rank)

@@ -102,3 +102,22 @@ def test_without_any_readable_one_training_begins_anew_and_says_so(tmp_path, cap
     copied(tmp_path, tmp_path / "epoch=9-step=9.ckpt", b"nothing")
     assert newest_intact(tmp_path, module_of(resume_cases.Regression())).path is None
     assert "training starts from scratch" in caplog.text
+
+
+def test_one_that_cannot_be_read_now_is_no_reason_to_begin_again_or_to_go_back(trained, tmp_path):
+    for path in trained.glob("epoch=*.ckpt"):
+        os.link(path, tmp_path / path.name)
+    newest = tmp_path / "epoch=9-step=9.ckpt"
+    newest.symlink_to("/proc/self/mem")  # opens, and reading fails with EIO
+    with pytest.raises(UserError, match=r"can't read .*epoch=9-step=9.ckpt: Input/output error"):
+        newest_intact(tmp_path, module_of(resume_cases.Regression()))
+    assert newest.is_symlink() and not list(tmp_path.glob("*.rejected"))
+
+
+def test_too_little_memory_is_told_apart_from_damage(trained, monkeypatch):
+    def load(*args, **kwargs):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(UserError, match=r"can't read .*: too little memory"):
+        newest_intact(trained, module_of(resume_cases.Regression()))

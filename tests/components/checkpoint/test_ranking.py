@@ -60,3 +60,11 @@ def test_a_run_that_goes_on_from_an_older_checkpoint_weighs_later_ones_again():
         ranking = ranking.with_candidate(Ranked(f"{epoch}-{batch}", value, epoch, batch), 3)
     assert [entry.file for entry in ranking.without(later_than=(1, 5)).best] == ["1-5", "1-0"]
     assert ranking.without(later_than=(0, 0)).best == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"monitor": "a", "mode": "min", "best": [{"file": 1}]}', '{"best": 3}']
+)
+def test_a_damaged_ranking_is_none(tmp_path, text):
+    (tmp_path / "best.json").write_text(text)
+    assert read_ranking(tmp_path) is None

@@ -88,7 +88,7 @@ class Careless(Callback):
 def test_a_checkpoint_that_could_not_be_read_again_is_told_when_the_first_is_written(tmp_path):
     checkpoints = RunCheckpoint(tmp_path, "train/loss", every_n_batches=2)
     batches = [runs.data(index) for index in range(10)]
-    told = r"batch=2-step=2\.ckpt can't be read back: it holds a pathlib\.PosixPath; .*callback"
+    told = r"batch=2-step=2\.ckpt can't be read back: it holds a pathlib\.PosixPath, .*callback"
     with pytest.raises(UserError, match=told):
         runs.fit(batches, tmp_path, callbacks=[checkpoints, Careless()])
     assert not list(tmp_path.glob("*.ckpt"))

@@ -31,7 +31,21 @@ def test_unknown_keys_and_a_missing_format_do_not_matter(tmp_path: Path):
     assert read_dataclass(Job, tmp_path / "job.json") == Job("train-1")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"name": "a", "format": "new"}', "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[1]",
+        "{}",
+        '{"name": "a", "format": "new"}',
+        "\x00",
+        '{"name": 3}',
+        '{"name": "a", "tries": "many"}',
+        '{"name": "a", "tries": true}',
+        "[" * 100_000,
+    ],
+)
 def test_what_is_no_such_file_is_none(tmp_path: Path, text: str):
     assert read_dataclass(Job, tmp_path / "job.json") is None
     (tmp_path / "job.json").write_text(text)
@@ -41,4 +55,10 @@ def test_what_is_no_such_file_is_none(tmp_path: Path, text: str):
 def test_a_newer_format_is_refused_even_where_nothing_else_is_known(tmp_path: Path):
     (tmp_path / "job.json").write_text(f'{{"format": {FORMAT + 1}, "jobs": []}}')
     with pytest.raises(UserError, match=rf"job.json has format {FORMAT + 1}.*up to {FORMAT}: update espnet3"):
+        read_dataclass(Job, tmp_path / "job.json")
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_missing(tmp_path: Path):
+    (tmp_path / "job.json").symlink_to("/proc/self/mem")  # opens, and reading fails with EIO
+    with pytest.raises(UserError, match=r"can't read .*job.json: Input/output error"):
         read_dataclass(Job, tmp_path / "job.json")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from espnet3.components.modeling.initial_weights import load_initial_weights
+from espnet3.components.checkpoint.initial_weights import load_initial_weights
 from espnet3.errors import UserError
 
 
@@ -35,3 +35,15 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path, content):
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(UserError, match="there is no such file"):
         load_initial_weights(torch.nn.Linear(1, 1), tmp_path / "w.ckpt")
+
+
+def test_a_flipped_bit_is_noticed_and_the_model_stays(tmp_path):
+    torch.save({"weight": torch.ones(1, 64), "bias": torch.ones(1)}, tmp_path / "w.ckpt")
+    content = bytearray((tmp_path / "w.ckpt").read_bytes())
+    content[content.index(torch.ones(8).numpy().tobytes())] ^= 1
+    (tmp_path / "w.ckpt").write_bytes(content)
+    model = torch.nn.Linear(64, 1)
+    before = model.weight.tolist()
+    with pytest.raises(UserError, match=r"holds no weights: its part .* is damaged"):
+        load_initial_weights(model, tmp_path / "w.ckpt")
+    assert model.weight.tolist() == before

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import Module
 
+from espnet3.components.checkpoint.reading import DamagedError, read_checkpoint
 from espnet3.errors import UserError
 
 
@@ -18,12 +18,11 @@ def load_initial_weights(model: Module, path: str | Path) -> None:
             what is missing, what is unexpected and which shapes differ, and the model is unchanged.
     """
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = read_checkpoint(Path(path))
     except FileNotFoundError:
         raise UserError(f"init_from={path}: there is no such file") from None
-    except Exception as error:  # torch.load raises many kinds of error for another kind of file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"init_from={path} holds no weights: {reason}") from error
+    except DamagedError as error:
+        raise UserError(f"init_from={path} holds no weights: {error}") from error
     weights = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"init_from={path} holds no weights: neither a checkpoint nor a state dict")
