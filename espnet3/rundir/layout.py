@@ -6,6 +6,12 @@ from typing import Any
 from espnet3.rundir.files.reading import files_in
 from espnet3.stage_table import STAGES, own_stages
 
+BOOKKEEPING = ("attempts", "claim", "jobs", "logs")
+"""Entries of a run directory that tell what ran there."""
+TRAINING_FILES = ("checkpoints", "config.yaml", "csv", "run.json", "stages", "tensorboard", "validate")
+"""Those that a training and its validation have made."""
+_TRIAL_FILE = "trial.json"
+
 
 def stage_home(config: Any, stage: str) -> Path:
     """The directory that `stage` fills, and which it must hold alone while it runs.
@@ -52,3 +58,15 @@ def is_run_dir(path: Path) -> bool:
     records = (f"stages/{stage}.json" for stage in own_stages())
     signs = ("attempts/*-*", "jobs/[!.]*-*", "claim/owner.json", *records)
     return any(any(path.glob(sign)) for sign in signs)
+
+
+def foreign_entries(path: Path) -> list[str]:
+    """Names in the directory `path` that no run has made, if it is not a run directory; without dot-files.
+
+    Raises:
+        UserError: the directory can't be read.
+    """
+    if is_run_dir(path):
+        return []
+    ours = (*BOOKKEEPING, *TRAINING_FILES, _TRIAL_FILE)
+    return [entry.name for entry in files_in(path, "[!.]*") if entry.name not in ours]

@@ -1,8 +1,8 @@
-"""Numbers of attempts."""
+"""Numbers of attempts, and files of others."""
 
 from pathlib import Path
 
-from espnet3.rundir.layout import attempt_dir, log_path, new_attempt
+from espnet3.rundir.layout import attempt_dir, foreign_entries, log_path, new_attempt
 
 
 def test_an_attempt_is_new_though_the_one_before_was_killed_before_it_left_a_log(tmp_path: Path):
@@ -11,3 +11,15 @@ def test_an_attempt_is_new_though_the_one_before_was_killed_before_it_left_a_log
     attempt_dir(tmp_path, "train", 10).mkdir(parents=True)
     attempt_dir(tmp_path, "validate", 30).mkdir(parents=True)
     assert new_attempt(tmp_path, "train") == 11
+
+
+def test_files_of_others_are_told_apart(tmp_path: Path):
+    assert foreign_entries(tmp_path / "new") == foreign_entries(tmp_path) == []
+    for name in (".nfs1", "trial.json", "config.yaml"):
+        (tmp_path / name).touch()
+    (tmp_path / "logs").mkdir()
+    assert foreign_entries(tmp_path) == []
+    (tmp_path / "thesis.tex").touch()
+    assert foreign_entries(tmp_path) == ["thesis.tex"]
+    attempt_dir(tmp_path, "train", 1).mkdir(parents=True)
+    assert foreign_entries(tmp_path) == []  # a file that was put into a run directory

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.checks.dataloader import check_dataloader_config
+from espnet3.config.checks.folders import check_folders
 from espnet3.config.checks.optimizers import check_optimizers
 from espnet3.config.checks.target_keys import check_target_keys
 from espnet3.config.checks.trainer_keys import check_trainer_keys
@@ -98,6 +99,7 @@ def check_config(config: DictConfig) -> None:
     if any(config.get(key) is not None for key in OPTIMIZER_KEYS):  # a new recipe may have none yet
         check_optimizers(config)
     check_target_keys(config)
+    check_folders(config)
     for key, check in KEYS.items():
         _check(key, OmegaConf.select(config, key), check)
     for group, keys in GROUPS.items():

@@ -20,7 +20,7 @@ from espnet3.launcher.start.tasks import RunningTasks
 from espnet3.outcomes.attempt import aborted_result, attempt_result
 from espnet3.rundir.files.atomic import remove_torn, write_json, write_text
 from espnet3.rundir.files.json_file import with_format
-from espnet3.rundir.layout import attempt_dir, new_attempt, stage_home
+from espnet3.rundir.layout import TRAINING_FILES, attempt_dir, new_attempt, stage_home
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.provenance import provenance
 from espnet3.rundir.records.attempt import (
@@ -36,10 +36,6 @@ from espnet3.slurm.own_job import own_slurm_job_id
 from espnet3.slurm.step import allocated_nodes
 from espnet3.stage_table import STAGES, label
 from espnet3.terminal.screen import Screen
-
-KEPT_IN_PLACE = ("claim", "logs", "attempts", "jobs")
-"""What stays when an old training is moved aside."""
-
 
 StartStep = Callable[[Job, Path, Path, Begin], RunningTasks]
 """Starts the tasks of an attempt in an allocation: (job, run directory, attempt's directory, begin)."""
@@ -206,12 +202,15 @@ def _print_decision(name: str, decision: Decision, screen: Screen) -> None:
 
 
 def move_aside(exp_dir: Path) -> Path:
-    """Move an old training out of `exp_dir` into a new folder beside it; returns that folder."""
+    """Move an old training out of `exp_dir` into a new folder beside it; returns that folder.
+
+    What else lies in `exp_dir` stays.
+    """
     number = 1
     while (old := exp_dir.with_name(f"{exp_dir.name}.old-{number}")).exists():
         number += 1
     old.mkdir()
-    for path in exp_dir.iterdir():
-        if path.name not in KEPT_IN_PLACE:
-            shutil.move(path, old / path.name)
+    for name in TRAINING_FILES:
+        if (exp_dir / name).exists():
+            shutil.move(exp_dir / name, old / name)
     return old

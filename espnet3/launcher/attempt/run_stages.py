@@ -6,12 +6,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from espnet3.errors import short_path
+from espnet3.errors import UserError, short_path
 from espnet3.launcher.attempt.run_stage import RunOptions, run_stage
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged, decide
 from espnet3.launcher.planning.plan import Job
-from espnet3.rundir.layout import stage_home
+from espnet3.rundir.layout import foreign_entries, stage_home
 from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.record import read_record
 from espnet3.stage_table import STAGES
@@ -19,11 +19,13 @@ from espnet3.terminal.screen import Screen
 
 
 def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> None:
-    """Check inputs and configuration before anything is started.
+    """Check run directory, inputs and configuration before anything is started.
 
     Raises:
-        UserError: a missing input, or a training with another configuration.
+        UserError: a run directory with files of something else, a missing input, or a training with another
+            configuration.
     """
+    _check_not_foreign(Path(config.exp_dir))
     stages = [job.stage for job in jobs]
     check_inputs(config, stages)
     training = next((stage for stage in stages if STAGES[stage].trains), None)
@@ -31,6 +33,15 @@ def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> Non
         decide(config, training, force=force)
     elif any("training" in STAGES[stage].reads for stage in stages):
         check_model_unchanged(config)
+
+
+def _check_not_foreign(exp_dir: Path) -> None:
+    found = foreign_entries(exp_dir)
+    if found:
+        shown = f"{', '.join(found[:3])}{', …' if len(found) > 3 else ''}"
+        raise UserError(
+            f"exp_dir={exp_dir} is not empty, and no run directory (it holds {shown}): give a new folder"
+        )
 
 
 def run_in_turn(jobs: Sequence[Job], config: DictConfig, run_options: RunOptions) -> AttemptResult | None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from espnet3.launcher.attempt.run_stage import move_aside
+
 STAGE_0 = ("--stage", "0", "--stop-stage", "0")
 
 
@@ -169,6 +171,29 @@ def test_mistakes_end_with_2_before_anything_is_written(small_recipe: Path, run)
         assert code == 2, output
         assert output.count("\n") == 1 and output.startswith("espnet3: ")
     assert not (small_recipe / "exp").exists() and not (small_recipe / "data").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--force",)])
+def test_a_folder_of_something_else_is_not_taken_for_a_run_directory(
+    small_recipe: Path, tmp_path: Path, run, more: tuple[str, ...]
+):
+    other = tmp_path / "work"
+    other.mkdir()
+    (other / "thesis.tex").write_text("years")
+    code, output = run(small_recipe, f"exp_dir={other}", *STAGE_0, *more)
+    assert code == 2 and output.count("\n") == 1
+    assert f"exp_dir={other} is not empty, and no run directory (it holds thesis.tex)" in output
+    assert [path.name for path in other.iterdir()] == ["thesis.tex"]
+
+
+def test_moving_a_training_aside_leaves_what_it_did_not_make(tmp_path: Path):
+    for name in ("checkpoints", "csv", "logs"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+    for name in ("run.json", "trial.json", "notes.txt"):
+        (tmp_path / "run" / name).touch()
+    old = move_aside(tmp_path / "run")
+    assert sorted(path.name for path in old.iterdir()) == ["checkpoints", "csv", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["logs", "notes.txt", "trial.json"]
 
 
 def test_a_run_directory_that_cannot_be_made_is_named(small_recipe: Path, run):

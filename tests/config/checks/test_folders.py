@@ -1,0 +1,48 @@
+"""Folders that a run fills: mistakes are told before anything is written."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from espnet3.config.checks.folders import check_folders
+from espnet3.errors import UserError
+
+RECIPE = Path("/corpora/tones/asr")
+
+
+def config(**changes: Any) -> Any:
+    folders = {key: f"{RECIPE}/{key}" for key in ("exp_dir", "data_dir", "stats_dir")}
+    content = {"recipe_dir": str(RECIPE), "sweep": {"dir": f"{RECIPE}/exp/sweeps/default"}, **folders}
+    return OmegaConf.create(content | changes)
+
+
+def test_folders_inside_and_outside_of_the_recipe_will_do():
+    check_folders(config(exp_dir="/scratch/me/exp", data_dir=f"{RECIPE.parent}/data with blanks"))
+
+
+@pytest.mark.parametrize("key", ["exp_dir", "data_dir", "stats_dir"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("", "is empty"),
+        (None, "is empty"),
+        ("exp/a", r"=exp/a is relative: .*=\$PWD/exp/a"),
+        ("/scratch/a\nb", "has control characters"),
+        (str(RECIPE), r"is or contains the recipe \(/corpora/tones/asr\)"),
+        ("/corpora", "is or contains the recipe"),
+        (f"{RECIPE}/conf/../..", "is or contains the recipe"),
+        (str(Path.home()), "is or contains your home directory"),
+        ("/", "is or contains the recipe"),
+    ],
+)
+def test_mistakes(key: str, value: Any, message: str):
+    with pytest.raises(UserError, match=f"^{key}.*{message}") as error:
+        check_folders(config(**{key: value}))
+    assert "\n" not in str(error.value)
+
+
+def test_the_folder_of_a_sweep_is_checked():
+    with pytest.raises(UserError, match=r"^sweep.dir is empty"):
+        check_folders(config(sweep={"dir": ""}))
