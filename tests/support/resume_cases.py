@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from espnet3.components.data.shape_files import write_shape_file
+from espnet3.components.modeling.metrics.ratio import Ratio
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 
 TRAIN, VALID = 18, 5  # utterances
@@ -70,7 +71,9 @@ class Regression(nn.Module):
         feats = self.hidden(speech)
         guess = self.layers(torch.cat([feats, torch.zeros_like(feats[:1])]))[:-1, 0]
         loss = (guess - label).square().mean()
-        return loss, {"loss": loss.detach(), "guess": guess.detach().mean()}, torch.tensor(len(label))
+        error = Ratio((guess - label).abs().sum(), label.abs().sum())
+        stats = {"loss": loss.detach(), "guess": guess.detach().mean(), "error": error}
+        return loss, stats, torch.tensor(len(label))
 
 
 class Gan(Regression):
@@ -89,7 +92,7 @@ class Gan(Regression):
             OptimizationStep(loss + fooled, "generator"),
             OptimizationStep(seen.square(), "discriminator"),
         ]
-        return steps, {"guess": stats["guess"]}, weight
+        return steps, {key: stats[key] for key in ("guess", "error")}, weight
 
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.01}

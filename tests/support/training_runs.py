@@ -21,6 +21,7 @@ from espnet3.components.checkpoint import run_checkpoint
 from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
 from espnet3.components.data.loading.epoch_batch_sampler import EpochBatchSampler
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
+from espnet3.components.modeling.metrics.ratio import Ratio
 from espnet3.components.trainers.build import build_trainer
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
@@ -211,7 +212,8 @@ class Uneven(Linear):
     def forward(self, x, y, rank, **_):
         loss, stats, _ = super().forward(x, y)
         value = torch.tensor(float(y.sum()))
-        return loss, {**stats, "here": value if rank == 1 else None, "size": value}, torch.tensor(rank + 1)
+        stats |= {"here": value if rank == 1 else None, "size": value, "rate": Ratio(value, 1 + 3 * rank)}
+        return loss, stats, torch.tensor(rank + 1)
 
 
 def metrics(task, directory):

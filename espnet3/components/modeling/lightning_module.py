@@ -35,9 +35,10 @@ log = logging.getLogger(__name__)
 class ESPnetLightningModule(SkippableOptimization):
     """Trains `model`, whose forward returns `loss, stats, weight`, with one optimizer or with named ones.
 
-    A batch is `(uids, data)`; the model gets `model(**data)` and returns a loss, a dict of scalar
-    statistics, each logged as `train/<key>` or `valid/<key>` (those that are None are left out), and how
-    much the batch counts in their means (None: its number of utterances).
+    A batch is `(uids, data)`; the model gets `model(**data)` and returns a loss, a dict of statistics, each
+    logged as `train/<key>` or `valid/<key>` (those that are None are left out), and how much the batch counts
+    in their means (None: its number of utterances). A statistic is a scalar, or a `Ratio` whose parts are
+    added up over batches and divided once, as an error rate is.
 
     With `optimizer` in the configuration the loss is a scalar tensor, and Lightning's automatic
     optimization trains. With `optimizers` it is an OptimizationStep or a list of them, and only the named

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from espnet3.components.modeling.metrics.ratio import Ratio
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 
 Loss = TypeVar("Loss")
@@ -19,10 +20,11 @@ class ModelOutput(Generic[Loss]):
 
     loss: Loss
     """With one optimizer a scalar, shape (), with its graph; with named ones a list of OptimizationSteps."""
-    stats: dict[str, Tensor]
-    """Scalars, shape (), floating point, without graph; those that were None are left out."""
+    stats: dict[str, Tensor | Ratio]
+    """Scalars, shape (), floating point, without graph, or ratios of two such scalars; those that were None
+    are left out."""
     weight: Tensor | float
-    """How much this batch counts in the means of `stats`: by default its number of utterances."""
+    """How much this batch counts in the means of scalars: by default its number of utterances."""
 
 
 def read_batch(batch: Any) -> tuple[list[str], dict[str, Any]]:
@@ -41,8 +43,8 @@ def read_output(output: Any, utterances: int) -> ModelOutput[Tensor]:
 
     Raises:
         AssertionError: when it is not `(loss, stats, weight)`, the loss is not a scalar tensor (or is an
-            OptimizationStep, which needs named optimizers), stats is not a dict of scalars, or weight is
-            neither a number nor None.
+            OptimizationStep, which needs named optimizers), stats is not a dict of scalars and ratios, or
+            weight is neither a number nor None.
     """
     return read_output_with(_read_loss, output, utterances)
 
@@ -74,19 +76,29 @@ def _read_loss(loss: Any) -> Tensor:
     return loss.reshape(())
 
 
-def _read_stats(stats: Any, device: torch.device) -> dict[str, Tensor]:
+def _read_stats(stats: Any, device: torch.device) -> dict[str, Tensor | Ratio]:
     if not isinstance(stats, Mapping):
         raise AssertionError(f"stats must be a dict, given: {_describe(stats)}")
     return {str(key): _read_stat(key, value, device) for key, value in stats.items() if value is not None}
 
 
-def _read_stat(key: Any, value: Any, device: torch.device) -> Tensor:
+def _read_stat(key: Any, value: Any, device: torch.device) -> Tensor | Ratio:
+    if isinstance(value, Ratio):
+        name = f"stats[{key!r}]"
+        return Ratio(
+            _read_scalar(f"{name}.numerator must be a scalar", value.numerator, device),
+            _read_scalar(f"{name}.denominator must be a scalar", value.denominator, device),
+        )
+    return _read_scalar(f"stats[{key!r}] must be a scalar, a Ratio or None", value, device)
+
+
+def _read_scalar(rule: str, value: Any, device: torch.device) -> Tensor:
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
         scalar = value.detach().reshape(())
         return scalar if scalar.is_floating_point() else scalar.float()
     if isinstance(value, Real):
         return torch.tensor(float(value), device=device)
-    raise AssertionError(f"stats[{key!r}] must be a scalar or None, given: {_describe(value)}")
+    raise AssertionError(f"{rule}, given: {_describe(value)}")
 
 
 def _read_weight(weight: Any, utterances: int) -> Tensor | float:

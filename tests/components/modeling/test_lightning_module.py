@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 import training_runs as runs
 from espnet3.components.data.data_organizer import DataOrganizer
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
+from espnet3.components.modeling.metrics.ratio import Ratio
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 
 PLATEAU = {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "factor": 0.5}
@@ -40,8 +41,9 @@ class Answers(torch.nn.Module):
         super().__init__()
         self.factor = torch.nn.Parameter(torch.ones(()))
 
-    def forward(self, loss, stats=None, weight=None):
-        return self.factor * loss, stats or {"loss": torch.tensor(loss)}, weight
+    def forward(self, loss, stats=None, weight=None, rate=None):
+        stats = stats or {"loss": torch.tensor(loss)}
+        return self.factor * loss, stats if rate is None else {**stats, "rate": Ratio(*rate)}, weight
 
 
 def batches(*losses, **more):
@@ -151,6 +153,18 @@ def test_a_statistic_that_is_none_is_left_out_and_one_of_some_batches_is_their_m
     assert trainer.callback_metrics["train/b"] == 7.0
 
 
+def test_a_ratio_is_that_of_all_batches_and_a_row_has_that_of_its_batch(tmp_path):
+    data = batches(1.0, rate=(1, 2)) + batches(1.0, rate=(1, torch.tensor(6)), weight=5.0)
+    rows, trainer = logged(data, tmp_path, valid=data)
+    assert [row["train/rate"] for row in rows if "train/rate" in row] == [0.5, pytest.approx(1 / 6)]
+    assert trainer.callback_metrics["train/rate"] == trainer.callback_metrics["valid/rate"] == 0.25
+
+
+def test_a_ratio_without_anything_to_count_is_no_metric(tmp_path):
+    _, trainer = logged(batches(1.0, rate=(0, 0)), tmp_path, valid=batches(1.0, rate=(0, 0)))
+    assert not {"train/rate_epoch", "valid/rate"} & trainer.callback_metrics.keys()
+
+
 def test_a_skipped_batch_is_in_no_row_and_no_mean(tmp_path):
     rows, trainer = logged(batches(1.0, math.nan, 3.0), tmp_path)
     assert [row["train/loss"] for row in rows if "train/loss" in row] == [1.0, 3.0]
@@ -178,8 +192,9 @@ def test_statistics_are_never_read_one_by_one_on_their_way_to_lightning(tmp_path
         monkeypatch.setattr(torch.Tensor, name, counted)
     module = ESPnetLightningModule(Answers(), {})
     stats = {f"s{index}": torch.tensor(1.0) for index in range(10)}
-    module.training_step((["a"], {"loss": 2.0, "stats": stats, "weight": torch.tensor(2)}), 0)
-    module.validation_step((["a"], {"loss": 2.0, "stats": stats, "weight": torch.tensor(2)}), 0)
+    rate = (torch.tensor(1.0), torch.tensor(4.0))
+    module.training_step((["a"], {"loss": 2.0, "stats": stats, "weight": torch.tensor(2), "rate": rate}), 0)
+    module.validation_step((["a"], {"loss": 2.0, "stats": stats, "weight": torch.tensor(2), "rate": rate}), 0)
     assert reads == ["tolist"]
 
 

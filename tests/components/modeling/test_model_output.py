@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from espnet3.components.modeling.metrics.ratio import Ratio
 from espnet3.components.modeling.model_output import read_batch, read_output
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 
@@ -34,6 +35,12 @@ def test_stats_and_weight_stay_tensors():
     assert isinstance(output.weight, torch.Tensor)
 
 
+def test_both_parts_of_a_ratio_become_scalar_tensors_without_graph():
+    wer = read_output((LOSS, {"wer": Ratio(LOSS, 7)}, None), utterances=4).stats["wer"]
+    assert isinstance(wer, Ratio) and isinstance(wer.numerator, torch.Tensor)
+    assert not wer.numerator.requires_grad and float(wer.denominator) == 7.0
+
+
 @pytest.mark.parametrize(
     ("output", "message"),
     [
@@ -47,6 +54,8 @@ def test_stats_and_weight_stay_tensors():
         ((OptimizationStep(LOSS, "gen"), {}, None), "OptimizationStep.*single.*name='gen'"),
         (([OptimizationStep(LOSS, "gen")], {}, None), "OptimizationStep"),
         ((LOSS, {"curve": torch.zeros(2)}, None), r"stats\['curve'\] must be a scalar"),
+        ((LOSS, {"wer": Ratio(torch.zeros(2), 3)}, None), r"stats\['wer'\]\.numerator must be .*\(2,\)"),
+        ((LOSS, {"wer": Ratio(1, None)}, None), r"stats\['wer'\]\.denominator must be .*NoneType"),
         ((LOSS, {"note": "fine"}, None), r"stats\['note'\].*str 'fine'"),
         ((LOSS, {}, "many"), "weight must be a scalar or None"),
         ((LOSS, {}, torch.zeros(2)), "weight must be a scalar or None"),

@@ -67,7 +67,7 @@ def test_too_many_skipped_in_a_row_end_the_training_on_all_ranks(two_ranks):
         assert answer["diverging"]["batches"] == 100
 
 
-def test_metrics_are_means_over_the_utterances_of_all_ranks(two_ranks):
+def test_metrics_are_means_and_ratios_over_the_utterances_of_all_ranks(two_ranks):
     for answer in two_ranks:
         metrics = answer["metrics"]
         # y sums to 1.5 and 3.0; rank 1 weighs 2, rank 0's only validation batch is NaN
@@ -75,6 +75,8 @@ def test_metrics_are_means_over_the_utterances_of_all_ranks(two_ranks):
         assert metrics["valid/here"] == pytest.approx(2.25)
         assert metrics["valid/skipped_batches"] == 1
         assert metrics["train/size"] == pytest.approx(2.25)
+        assert metrics["train/rate"] == pytest.approx((1.5 + 3.0) * 2 / (2 * 1 + 2 * 4))
+        assert metrics["valid/rate"] == pytest.approx((1.5 + 3.0) / (2 * 4))
         assert "valid/none" not in metrics
     assert two_ranks[0]["metrics"] == two_ranks[1]["metrics"]
 

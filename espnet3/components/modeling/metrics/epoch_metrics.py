@@ -1,4 +1,4 @@
-"""Logs the statistics of a module's batches, and their means over epochs and validations."""
+"""Logs the statistics of a module's batches, and their means and ratios over epochs and validations."""
 
 import logging
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from torch import Tensor
 from espnet3.components.modeling.metrics.batch_log import log_batch
 from espnet3.components.modeling.metrics.metric_sums import MetricSums, means_of
 from espnet3.components.modeling.metrics.monitored_metric import monitored_value
+from espnet3.components.modeling.metrics.ratio import batch_values
 from espnet3.components.modeling.model_output import ModelOutput
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ SKIPPED = "skipped_batches"
 
 
 class EpochMetrics:
-    """Logs each training batch as `train/<key>`, and the weighted means over an epoch and a validation.
+    """Logs each training batch as `train/<key>`, and the means and ratios over an epoch and a validation.
 
     Statistics stay tensors on their device; sums are reduced over ranks once, at the end.
 
@@ -53,7 +54,7 @@ class EpochMetrics:
         """
         self._train.add(output.stats, output.weight)
         # A row repeats values that this batch does not update, such as the norm of the last update.
-        self._shown = {**self._shown, **output.stats, **optimizer_stats}
+        self._shown = {**self._shown, **batch_values(output.stats), **optimizer_stats}
         log_batch(self._module, self._shown, output.weight)
 
     def skip_batch(self) -> None:
