@@ -79,7 +79,7 @@ pip_install() {
         "$python" -m pip install "$@"
     else
         "$python" -m pip install --progress-bar off "$@" |
-            grep --line-buffered -E '^ *(Downloading|Building|Installing|Successfully)'
+            sed --unbuffered -nE 's/^ *((Downloading|Building|Installing) .{0,60}[^ ,]*).*/  \1/p'
     fi
 }
 
