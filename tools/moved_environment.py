@@ -6,7 +6,7 @@ import venv
 from pathlib import Path
 
 HEADER = re.compile(rb"#!(/bin/sh\n'''exec' \"?)?[^\n]*/bin/python[\d.]*\"?( [^\n]*)?\n( '''\n)?")
-"""The first lines of a script that pip installs; those with `exec` are for a path with a blank, or a long one."""
+"""The first lines of a script that pip installs; with `exec` where the path is long or has a blank."""
 
 
 def mend(environment: Path) -> None:
