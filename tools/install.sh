@@ -31,7 +31,10 @@ esac
 
 # One at a time: a second first call waits here and then finds everything done.
 exec 9> .install.lock
-if command -v flock > /dev/null; then flock 9; fi
+if command -v flock > /dev/null && ! flock --nonblock 9; then
+    echo "waiting for another tools/install.sh in this clone"
+    flock 9
+fi
 
 if [ -n "$lowest" ]; then
     environment=$PWD/.venv-lowest
@@ -64,13 +67,29 @@ wanted=$(cat pyproject.toml tools/constraints.txt | cksum)
 if [ -z "$torch" ] && [ -f "$stamp" ] && grep -qxF "$wanted $extras $PWD" "$stamp"; then exit 0; fi
 if [ $extras != dev ] && [ -z "$torch" ] && [ -f "$stamp" ] && grep -qxF "$wanted dev $PWD" "$stamp"; then exit 0; fi
 
+# A virtual environment holds its own path, in `activate` and in every script.
+if [ "${environment%/*}" = "$PWD" ] && [ -f "$stamp" ] && ! grep -qF " $PWD" "$stamp"; then
+    echo "this clone was moved: mending the paths in ${environment##*/}"
+    "$python" tools/moved_environment.py "$environment"
+fi
+
+# On a terminal as pip does, with its progress bars; elsewhere a line for each download and step.
+pip_install() {
+    if [ -t 1 ]; then
+        "$python" -m pip install "$@"
+    else
+        "$python" -m pip install --progress-bar off "$@" |
+            sed --unbuffered -nE 's/^ *((Downloading|Building|Installing) .{0,60}[^ ,]*).*/  \1/p'
+    fi
+}
+
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 constraints=$environment/.espnet3-constraints.txt
 installed=$("$python" -c 'import importlib.metadata as m; print(m.version("torch"))' 2> /dev/null || true)
 if [ -n "$torch" ]; then
     version=$(sed -n 's/^torch==//p' tools/constraints.txt)
     echo "installing torch $version ($torch)"
-    "$python" -m pip install --quiet --index-url "https://download.pytorch.org/whl/$torch" "torch==$version"
+    pip_install --index-url "https://download.pytorch.org/whl/$torch" "torch==$version"
     installed=$version
 fi
 if [ -n "$lowest" ]; then
@@ -82,7 +101,9 @@ else
     cp tools/constraints.txt "$constraints"
 fi
 echo "installing espnet3[$extras] and its pinned dependencies into $environment (a minute or more)"
-export PIP_CONSTRAINT=$constraints
-"$python" -m pip install --quiet --editable ".[$extras]"
+# pip splits this variable at blanks; an address has none. Unlike --constraint it reaches the build of a package.
+PIP_CONSTRAINT=$("$python" -c 'import pathlib, sys; print(pathlib.Path(sys.argv[1]).as_uri())' "$constraints")
+export PIP_CONSTRAINT
+pip_install --editable ".[$extras]"
 echo "$wanted $extras $PWD" > "$stamp"
 echo "installed"

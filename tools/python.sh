@@ -7,5 +7,11 @@ if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && (cd / && python -c 'import espn
     command -v python
     exit
 fi
+active=${VIRTUAL_ENV:-}
+if [ -z "$active" ] && [ "${CONDA_DEFAULT_ENV:-base}" != base ]; then active=${CONDA_PREFIX:-}; fi
+if [ -n "$active" ] && [ "$active" != "$root/.venv" ]; then
+    echo "the active environment $active has no espnet3: using $root/.venv" \
+        "(tools/install.sh installs into the active one)" >&2
+fi
 VIRTUAL_ENV='' CONDA_PREFIX='' "$root/tools/install.sh" >&2
 echo "$root/.venv/bin/python"

@@ -1,6 +1,7 @@
 """Composes a recipe's configuration from its files and overrides; a user's mistake is a UserError."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from espnet3.config.allocation import allocated_resources
 from espnet3.config.checks.schema import check_config
 from espnet3.config.fingerprint import stats_hash
+from espnet3.config.flat import flatten
 from espnet3.config.overrides import apply_values, check_choice, parse_overrides, split_overrides
 from espnet3.config.secrets import check_secrets_set, refuse_secrets, secrets_named
 from espnet3.config.site import Site, read_site
@@ -23,6 +25,10 @@ from espnet3.slurm.allocation import Allocation
 
 OmegaConf.register_new_resolver("max", lambda *numbers: max(numbers), replace=True)
 OmegaConf.register_new_resolver("times", lambda left, right: left * right, replace=True)
+
+
+_PATH_KEY = re.compile(r"(^|[._])(dir|path|file|folder|directory|root)$")
+"""Keys whose value is a file or folder: `corpus_dir`, `data.path`."""
 
 
 @dataclass(frozen=True)
@@ -143,18 +149,30 @@ def settle(config: DictConfig, recipe: Recipe) -> DictConfig:
         UserError: see `compose`.
     """
     with resolving(recipe.primary, read_site(os.environ)):
+        _check_given(config, recipe.primary)
         if config.stats_dir == "auto":
             config.stats_dir = "@stats"  # the model may name files below it, which must not change the hash
             config.stats_dir = f"{config.recipe_dir}/exp/stats/{stats_hash(config)}"
-        missing = sorted(OmegaConf.missing_keys(config))
-        if missing:
-            raise UserError(f"{missing[0]} has no value in {recipe.primary}: give {missing[0]}=…")
         with secrets_named(config):
             OmegaConf.resolve(config)
     refuse_secrets(config)
     check_secrets_set(config, os.environ)
     check_config(config)
     return config
+
+
+def _check_given(config: DictConfig, where: str) -> None:
+    """Check that every mandatory key (`???`) has a value.
+
+    Raises:
+        UserError: with the overrides to give.
+    """
+    values = flatten(OmegaConf.to_container(config, resolve=False))  # OmegaConf.missing_keys would resolve
+    missing = sorted(key for key, value in values.items() if value == "???")
+    if missing:
+        gives = " ".join(f"{key}={'PATH' if _PATH_KEY.search(key) else 'VALUE'}" for key in missing)
+        has = "has" if len(missing) == 1 else "have"
+        raise UserError(f"{', '.join(missing)} {has} no value in {where}: give {gives}")
 
 
 @contextmanager

@@ -10,7 +10,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from espnet3.errors import UserError, short_path, suggestion
+from espnet3.errors import UserError, nearest, short_path, suggestion
+
+_MOST_NAMED = 3
+"""So many keys that a short name may mean are listed."""
+_LOOKS_MISTYPED = 0.8
 
 
 def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[Override]:
@@ -144,11 +148,35 @@ def flat_keys(node: Any, prefix: str = "") -> list[str]:
 
 
 def _unknown_key(config: DictConfig, key: str) -> str | None:
-    """A suggestion in place of `key` if `config` does not have it; else None."""
+    """A suggestion in place of `key` if `config` does not have it; else None.
+
+    A short name such as `generator.lr` leads to the keys that hold its parts in this order. Below an existing
+    group the nearest key of the group is named, elsewhere the nearest of all.
+    """
     known = flat_keys(OmegaConf.to_container(config, resolve=False))
     if key in known:
         return None
-    return suggestion(key, known, otherwise=f"a new key is written +{key}=…")
+    new = f"a new key is written +{key}=…"
+    full_names = [name for name in known if _abbreviates(key, name)]
+    if 0 < len(full_names) <= _MOST_NAMED:
+        return f"did you mean {' or '.join(full_names)}?"
+    group, _, last = key.rpartition(".")
+    if group not in known:
+        return suggestion(key, known, otherwise=new)
+    siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == group]
+    guess = nearest(last, siblings)
+    if not guess:
+        return new
+    is_mistyped = nearest(last, siblings, cutoff=_LOOKS_MISTYPED)
+    return f"did you mean {group}.{guess}?{'' if is_mistyped else f' ({new})'}"
+
+
+def _abbreviates(short: str, key: str) -> bool:
+    """Whether `key` has the parts of `short` in this order, and the same last one."""
+    parts = iter(key.split("."))
+    return key.rpartition(".")[2] == short.rpartition(".")[2] and all(
+        part in parts for part in short.split(".")
+    )
 
 
 def type_problem(old: Any, new: Any) -> str | None:

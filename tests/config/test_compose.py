@@ -1,5 +1,6 @@
 """Composition: what overrides do, and what is said about a wrong one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,26 @@ def test_statistics_are_shared_by_what_they_do_not_depend_on(small_recipe: Path)
 
 
 @pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        (["corpus_dir=???"], "corpus_dir has no value in .*conf/config.yaml: give corpus_dir=PATH"),
+        (["corpus_dir=???", "model.corpus='${corpus_dir}/a'"], "give corpus_dir=PATH"),
+        (["prepare.corpus=???", "a.path=???"], "a.path, prepare.corpus have no value in"),
+        (["prepare.corpus=???", "a.path=???"], "give a.path=PATH prepare.corpus=VALUE"),
+    ],
+)
+def test_a_key_without_a_value_names_the_override_to_give(small_recipe: Path, added: list[str], said: str):
+    assert re.search(said, message(small_recipe, *(f"+{text}" for text in added)))
+
+
+def test_a_short_name_leads_to_all_keys_it_may_mean(small_recipe: Path):
+    names = [f"optimizers.{name}.optimizer.lr" for name in ("generator", "discriminator")]
+    added = [f"+{name}=1" for name in names]
+    assert f"did you mean {names[0]}?" in message(small_recipe, *added, "generator.lr=2")
+    assert f"{names[0]} or {names[1]}?" in message(small_recipe, *added, "optimizers.lr=2")
+
+
+@pytest.mark.parametrize(
     ("override", "parts"),
     [
         ("optimzer.lr=1", ["optimzer.lr=1", "conf/config.yaml", "did you mean optimizer.lr?"]),
@@ -87,7 +108,9 @@ def test_statistics_are_shared_by_what_they_do_not_depend_on(small_recipe: Path)
         ("prepare.size=1,2", ["several values"]),
         ("prepare.size=[", ["prepare.size=[", "no override"]),
         ("prepare.size=${nowhere}", ["nowhere"]),
-        ("+prepare.corpus=???", ["prepare.corpus", "no value"]),
+        ("lr=1", ["no key lr; did you mean optimizer.lr?"]),
+        ("prepare.speed=1", ["a new key is written +prepare.speed=…"]),
+        ("prepare.ratio=1", ["did you mean prepare.rate? (a new key is written +prepare.ratio=…)"]),
     ],
 )
 def test_a_mistake_is_one_line_with_key_and_what_would_be_right(
