@@ -13,6 +13,9 @@ COMES_BACK_S = 30.0
 """How long Slurm may take to list a job again that it has ended and will restart."""
 
 
+NO_RESULT = "ended without a result, and Slurm says COMPLETED: does `setup` end the script (exit, exec)?"
+
+
 def may_restart(result: AttemptResult | None) -> bool:
     """Whether Slurm may restart a job with this result: it was preempted or requeued."""
     return result is not None and result.outcome == "stopped" and result.reason.startswith("SIGTERM")
@@ -42,24 +45,29 @@ def job_result(
     tasks: Sequence[TaskState] = (),
     *,
     has_log: bool = False,
+    own: AttemptResult | None = None,
 ) -> AttemptResult:
     """The result of a job that is over; Slurm's state decides if it was cancelled or killed from outside.
+
+    A job is done only if it has written so: for Slurm one whose `setup` ends the script is completed, too.
 
     Args:
         attempt: its last attempt, if any.
         slurm: Slurm's entry of the job; None: Slurm no longer knows the job.
         tasks: the states of the ranks of that attempt.
         has_log: whether its batch process had begun.
+        own: the result that the job has written, if any.
     """
     result = attempt.result if attempt else None
     if slurm is not None and is_cancelled(slurm):
         return AttemptResult(
             "stopped" if result and result.outcome == "stopped" else "killed", "was cancelled"
         )
+    for written in (own, result):
+        if written is not None and not written.restarts:
+            return written
     if slurm is not None and slurm.state == "COMPLETED":
-        return AttemptResult("done")
-    if result is not None and not result.restarts:
-        return result
+        return AttemptResult("failed", NO_RESULT)
     if slurm is not None:
         return AttemptResult("failed" if slurm.state == "FAILED" else "killed", f"ended as {slurm.state}")
     return _forgotten_result(attempt, tasks, has_log=has_log)

@@ -1,9 +1,11 @@
 """The Slurm allocation (sbatch, salloc) that this process is in, from its environment."""
 
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from espnet3.errors import UserError
+from espnet3.slurm.command import ask
 
 _LARGEST_STEP_ID = 0xFFFFFFF0
 """Larger ids are those of batch scripts and of salloc's shells, which hold no resources."""
@@ -99,10 +101,9 @@ def _gpu_count(text: str) -> int:
 
 
 def _gpus_that_scontrol_shows(job_id: str, nodes: int) -> int:
-    command = ["scontrol", "--oneliner", "show", "job", job_id]
     try:
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
+        shown = ask(["scontrol", "--oneliner", "show", "job", job_id], timeout_s=30.0)
+    except UserError:
         return 0
     requested = re.search(r"\bTresPerNode=(\S+)", shown)
     gpus = [item for item in requested[1].split(",") if "gpu" in item] if requested else []

@@ -35,7 +35,8 @@ def ask(command: Sequence[str], *, timeout_s: float = TIMEOUT_S, dies_with_us: b
     try:
         done = subprocess.run(
             list(command),
-            capture_output=True, text=True, env=clean_environment(), timeout=timeout_s, check=False,
+            capture_output=True, env=clean_environment(), timeout=timeout_s, check=False,
+            encoding="utf-8", errors="replace",  # comments of other people's jobs are in any encoding
             preexec_fn=partial(signal_on_parent_death, signal.SIGKILL, os.getpid()) if dies_with_us else None,
         )  # fmt: skip
     except FileNotFoundError:

@@ -12,6 +12,7 @@ RANKS = frozenset(
 """Variables from which torch and Lightning read the rank of a process."""
 _JOB_PREFIXES = (
     *("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_", "ESPNET3_JOB"),
+    *("SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_"),
     *("PMI_", "PMI2_", "PMIX_", "OMPI_", "TORCHELASTIC_"),
 )
 """Prefixes of variables of a job and of its steps."""
@@ -24,7 +25,7 @@ def clean_environment(environment: Mapping[str, str] = os.environ) -> dict[str, 
     """`environment` without variables of a surrounding job or step, for a new job.
 
     A new job would take the variables of the surrounding job for its own. SBATCH_ variables would override
-    the #SBATCH lines of its script.
+    the #SBATCH lines of its script, and those of squeue and sacct would hide jobs.
     """
     in_a_job = "SLURM_JOB_ID" in environment
     return {
@@ -55,6 +56,12 @@ def sbatch_defaults(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name.startswith("SBATCH_")
     }
+
+
+def other_clusters(environment: Mapping[str, str]) -> str:
+    """The setting by which the user sends jobs to other clusters: "SLURM_CLUSTERS=b"; empty without one."""
+    names = ("SLURM_CLUSTERS", "SBATCH_CLUSTERS") if not surrounding_job(environment) else ()
+    return next((f"{name}={environment[name]}" for name in names if environment.get(name)), "")
 
 
 def sbatch_variable(option: str) -> str:

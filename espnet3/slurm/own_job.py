@@ -1,7 +1,6 @@
 """The Slurm job that this process is in: its time limit, whether Slurm is ending it, and requeueing it."""
 
 import os
-import subprocess
 import time
 from contextlib import suppress
 
@@ -32,6 +31,18 @@ def stop_at(delay_s: int) -> float | None:
         return time.mktime(time.strptime(fields(shown)["EndTime"], "%Y-%m-%dT%H:%M:%S")) - delay_s
     except (UserError, KeyError, ValueError):
         return None
+
+
+def is_ended_by_slurm(job_id: str) -> bool:
+    """Whether Slurm is ending this job, other than for its time limit: cancelled, preempted, or a lost node.
+
+    Slurm itself restarts the job then, if it is to restart: a cancelled job that requeues itself comes back.
+    """
+    try:
+        shown = fields(ask(["scontrol", "--oneliner", "show", "job", job_id]))
+    except UserError:
+        return False
+    return shown.get("JobState") in ENDING_STATES and shown.get("Reason") != "TimeLimit"
 
 
 def requeue(job_id: str) -> None:
@@ -109,14 +120,8 @@ def own_array_element() -> tuple[str, int]:
 def running_start(job: str) -> str | None:
     """Restart count of a running Slurm job; "" when it does not run, None when Slurm does not answer."""
     try:
-        done = subprocess.run(
-            ["scontrol", "--oneliner", "show", "job", job],
-            capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode:
-        return "" if "Invalid job id" in done.stderr else None
-    shown = fields(done.stdout)
+        shown = fields(ask(["scontrol", "--oneliner", "show", "job", job], timeout_s=30.0))
+    except UserError as error:
+        return "" if "Invalid job id" in str(error) else None
     is_running = shown.get("JobState") in ("RUNNING", "COMPLETING", "CONFIGURING", "STOPPED")
     return shown.get("Restarts", "0") if is_running else ""

@@ -145,7 +145,7 @@ def _over(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) -> tup
         # Cancelled by a user, or by Slurm because a job that it waits for failed.
         is_dependency = slurm.reason == _NEVER_STARTED or (not slurm.reason and _is_over(before))
         return ("blocked", _after(before)) if is_dependency else ("cancelled", "")
-    result = job_result(stage.attempt, slurm)
+    result = job_result(stage.attempt, slurm, own=stage.job.result if stage.job else None)
     if is_cancelled(slurm):
         return "cancelled", SAVED if result.outcome == "stopped" else ""
     return _ended(result)

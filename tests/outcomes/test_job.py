@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from espnet3.errors import UserError
-from espnet3.outcomes.job import COMES_BACK_S, failed_result, job_result, may_come_back, may_restart
+from espnet3.outcomes.job import (
+    COMES_BACK_S,
+    NO_RESULT,
+    failed_result,
+    job_result,
+    may_come_back,
+    may_restart,
+)
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, Begin
 from espnet3.rundir.records.outcome import TaskState
 from espnet3.slurm.queue import SlurmJob
@@ -14,6 +21,7 @@ FAILED, SAVED = (
     AttemptResult("failed", "rank 1: ValueError: no"),
     AttemptResult("stopped", "SIGTERM", ended_at=100.0),
 )
+DONE = AttemptResult("done")
 RESTARTS = AttemptResult("stopped", "SIGUSR2", restarts=True)
 
 
@@ -24,8 +32,10 @@ def attempt(result: AttemptResult | None) -> Attempt:
 @pytest.mark.parametrize(
     ("last", "state", "outcome", "reason"),
     [
-        (None, "COMPLETED", "done", ""),
-        (attempt(FAILED), "COMPLETED", "done", ""),
+        (attempt(DONE), "COMPLETED", "done", ""),
+        (None, "COMPLETED", "failed", NO_RESULT),
+        (attempt(None), "COMPLETED", "failed", NO_RESULT),
+        (attempt(FAILED), "COMPLETED", "failed", "rank 1: ValueError: no"),
         (None, "CANCELLED", "killed", "was cancelled"),
         (attempt(FAILED), "CANCELLED by 1000", "killed", "was cancelled"),
         (attempt(SAVED), "CANCELLED", "stopped", "was cancelled"),
@@ -43,6 +53,11 @@ def test_slurm_decides_where_a_job_was_cancelled_or_killed_else_its_last_attempt
 ):
     result = job_result(last, SlurmJob("7", state))
     assert (result.outcome, result.reason) == (outcome, reason)
+
+
+def test_what_the_job_itself_has_written_counts_before_its_last_attempt():
+    result = job_result(attempt(FAILED), SlurmJob("7", "COMPLETED"), own=DONE)
+    assert result.outcome == "done"
 
 
 TASK = TaskState(1, {}, "/log/1", outcome="failed", message="ValueError: no")

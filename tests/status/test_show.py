@@ -36,10 +36,10 @@ def asked(calls: Path) -> list[str]:
 def test_however_many_runs_slurm_is_asked_once(made, tmp_path: Path, calls: Path, capsys):
     for number in range(30):
         run = type(made)(tmp_path / "recipe" / "exp" / f"trial-{number:02d}")
-        train = run.job("train", str(100 + number))
+        train = run.job("train", str(100 + number), result=AttemptResult("done") if number == 1 else None)
         run.job("validate", str(200 + number), after=train)
     (tmp_path / "squeue").write_text("100|RUNNING|None|node1|2026-11-24T15:01:25|(null)\n")
-    (tmp_path / "sacct").write_text("101|COMPLETED|node2|2026-11-24T15:01:25\n")
+    (tmp_path / "sacct").write_text("102|FAILED|node2|2026-11-24T15:01:25\n")
     assert main(["status", str(tmp_path / "recipe")]) == 0
     assert sorted(asked(calls)) == ["sacct", "squeue"]
     rows = {tuple(line.split()[:4]) for line in capsys.readouterr().out.splitlines()}

@@ -9,6 +9,7 @@ import pytest
 from espnet3.errors import UserError
 from espnet3.launcher.follow.logs import print_logs
 from espnet3.launcher.resume import resume
+from espnet3.outcomes.job import NO_RESULT
 from espnet3.rundir import claim
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.attempt import AttemptResult
@@ -38,7 +39,7 @@ def task(**fields) -> TaskState:
         (SlurmJob("7", "SUSPENDED"), ("held", "suspended")),
         (SlurmJob("7", "RUNNING"), ("running", "starting")),
         (SlurmJob("7", "CONFIGURING"), ("queued", "configuring")),
-        (SlurmJob("7", "COMPLETED"), ("done", "")),
+        (SlurmJob("7", "COMPLETED"), ("failed", NO_RESULT)),
         (SlurmJob("7", "CANCELLED"), ("cancelled", "")),
         (SlurmJob("7", "CANCELLED", "by 1000"), ("cancelled", "")),
         (SlurmJob("7", "CANCELLED", "DependencyNeverSatisfied"), ("blocked", "what it waits for failed")),

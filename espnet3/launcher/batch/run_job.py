@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from espnet3.launcher.planning.plan import Job, main_job, plan
 from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.start.step import start_step
 from espnet3.outcomes.attempt import aborted_result
-from espnet3.outcomes.job import failed_result
+from espnet3.outcomes.job import NO_RESULT, failed_result
 from espnet3.outcomes.restart import (
     RestartDecision,
     attempts_without_progress,
@@ -36,14 +37,17 @@ from espnet3.rundir.records.job import (
     SubmittedJob,
     duplicate_of,
     read_job,
+    read_job_result,
     write_job_result,
 )
 from espnet3.slurm.accounting import states_by_start
-from espnet3.slurm.own_job import own_slurm_job_id, requeue, stop_at, wait_for_slurm
+from espnet3.slurm.own_job import is_ended_by_slurm, own_slurm_job_id, requeue, stop_at, wait_for_slurm
 from espnet3.terminal.screen import Screen
 
 STOP_MARGIN_S = 15.0
 """How long before the time limit a task that was asked to stop exits, saved or not."""
+LATE_FILES_S = 90.0
+"""How long a file may take to be seen on another node (attribute caches of NFS)."""
 
 
 def main(folder: str) -> int:
@@ -76,6 +80,9 @@ def leave(folder: Path, decision: RestartDecision, screen: Screen) -> int:
             screen.line(f"{'starts again' if decision.after == 'requeue' else 'ends'}: {decision.reason}")
             if decision.after == "exit":
                 write_job_result(folder, decision.result)
+    if decision.after == "requeue" and is_ended_by_slurm(job_id):
+        screen.line("does not start again by itself: Slurm is ending this job")
+        return 1
     if decision.after == "requeue":
         try:
             requeue(job_id)
@@ -101,6 +108,8 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         screen.line(f"ends: {folder.name} was submitted twice, and is job {other_id}")
         return RestartDecision(None)
     write_job_result(folder, None)
+    if submitted.after:
+        check_before_is_done(folder.parent / submitted.after)
     os.environ["ESPNET3_JOB"] = submitted.name  # marks the allocation for commands inside
     jobs = plan(config, submitted.stages)
     main = main_job(jobs)
@@ -131,6 +140,24 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         result = run_in_turn(jobs, config, run_options) or aborted_result()
     last = decisions[-1] if decisions else RestartDecision(result)
     return RestartDecision(with_reason(result, last.reason), last.after)
+
+
+def check_before_is_done(folder: Path) -> None:
+    """Check that the job in `folder`, which this one waited for, has written that it is done.
+
+    Slurm knows exit codes only. A job without a folder here is of another run directory.
+
+    Raises:
+        UserError: it has not.
+    """
+    if not folder.is_dir():
+        return
+    deadline = time.monotonic() + LATE_FILES_S
+    while (result := read_job_result(folder)) is None and time.monotonic() < deadline:
+        time.sleep(1.0)
+    if result is None or result.outcome != "done":
+        how = NO_RESULT if result is None else f"ended as {result.outcome}: {result.reason}"
+        raise UserError(f"{folder.name}, which this job waited for, {how}")
 
 
 def _restarts(

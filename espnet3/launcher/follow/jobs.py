@@ -10,8 +10,9 @@ from espnet3.errors import UserError, short_path
 from espnet3.outcomes.job import job_result, may_come_back
 from espnet3.rundir.files.log_tail import LogTail
 from espnet3.rundir.heartbeat import read_heartbeat
-from espnet3.rundir.layout import heartbeat_path, job_log, log_path
+from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir, log_path
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, attempt_dirs, read_attempt
+from espnet3.rundir.records.job import read_job_result
 from espnet3.slurm.accounting import past_jobs
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.queue import SlurmJob, own_jobs
@@ -88,7 +89,13 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
             time.sleep(FILES_EVERY_S)
     for line in [*batch_log.lines(), *batch_log.rest()]:
         screen.line(line)
-    result = job_result(last, state, last.states if last else (), has_log=batch_log.path.exists())
+    result = job_result(
+        last,
+        state,
+        last.states if last else (),
+        has_log=batch_log.path.exists(),
+        own=read_job_result(jobs_dir(exp_dir) / job.name),
+    )
     if result.outcome != "done":
         screen.line(f"{label(stage)}: job {job_id} {result.reason or result.outcome}")
     return result

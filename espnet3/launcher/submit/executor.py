@@ -87,8 +87,10 @@ class BatchExecutor(SlurmExecutor):
         """Run sbatch; the job's id, or that of the array."""
         # A process that is killed here must not leave an sbatch that submits later, unseen by `resume`.
         answer = ask(command, dies_with_us=True)
+        # A wrapper of the site may print other lines, which may hold "job 3" as well.
+        own_lines = [line for line in answer.splitlines() if line.startswith("Submitted batch job ")]
         try:
-            job_id: str = self._get_job_id_from_submission_command(answer)
+            job_id: str = self._get_job_id_from_submission_command(own_lines[-1] if own_lines else answer)
         except FailedSubmissionError:
             raise SlurmAway(f"sbatch answered without a job id: {answer.strip()!r}") from None
         return job_id

@@ -6,6 +6,7 @@ submitit's executor call sbatch, and notes the id in the folder. A command that 
 token by which the job is found in the queue, and the job notes its own id (`rundir.job.duplicate_of`).
 """
 
+import os
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from espnet3.launcher.submit.precheck import check_limits, check_script
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.rundir.records.job import SCRIPT, write_submission
 from espnet3.slurm.command import SlurmAway
+from espnet3.slurm.environment import other_clusters
 from espnet3.slurm.jobs import test_script
 from espnet3.slurm.queue import TOKEN
 from espnet3.slurm.retry import SlurmRetry
@@ -44,6 +46,11 @@ def try_out(requests: Sequence[JobRequest]) -> None:
         SubmissionRefused: names what is wrong, or has Slurm's message.
         SlurmAway: Slurm does not answer.
     """
+    if elsewhere := other_clusters(os.environ):
+        raise SubmissionRefused(
+            f"{elsewhere}: jobs are submitted to this login node's own cluster only: unset"
+            f" {elsewhere.partition('=')[0]}, or log in to the other cluster"
+        )
     retry = SlurmRetry()
     with tempfile.TemporaryDirectory(prefix="espnet3-") as temporary:
         scripts = [Path(temporary) / f"{number}.sh" for number in range(len(requests))]

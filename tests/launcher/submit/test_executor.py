@@ -121,6 +121,18 @@ def test_a_job_that_slurm_took_without_saying_so_is_found_by_its_token(tmp_path:
     assert [line.split()[0] for line in slurm.called] == ["sbatch", "squeue"]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Welcome: job 7 of the week\nSubmitted batch job 33\n",
+        "Submitted batch job 33 on cluster c\nsee job 9 for an example\n",
+    ],
+)
+def test_the_id_is_in_sbatchs_own_line_whatever_a_wrapper_prints(tmp_path: Path, slurm, answer: str):
+    slurm.says("sbatch", answer)
+    assert request(tmp_path / "job").executor().submit_command().job_id == "33"
+
+
 def test_an_answer_without_an_id_is_looked_up_in_the_queue(tmp_path: Path, slurm, monkeypatch):
     monkeypatch.setattr("espnet3.slurm.retry.PAUSES_S", (0.0,))
     slurm.says("sbatch", "welcome\n")

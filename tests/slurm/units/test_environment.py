@@ -12,6 +12,8 @@ LEFT_BY_A_JOB = {
     "SLURM_EXPORT_ENV": "NONE",
     "SBATCH_PARTITION": "debug",
     "SRUN_CPUS_PER_TASK": "8",
+    "SQUEUE_STATES": "PENDING",
+    "SACCT_FORMAT": "User",
     "SLURMD_NODENAME": "node1",
     "SUBMITIT_EXECUTOR": "slurm",
     "RANK": "3",

@@ -1,0 +1,40 @@
+"""A job that waits for another starts only after that one has written that it is done."""
+
+from pathlib import Path
+
+import pytest
+
+from espnet3.errors import UserError
+from espnet3.launcher.batch import run_job
+from espnet3.rundir.records.attempt import AttemptResult
+from espnet3.rundir.records.job import write_job_result
+
+
+@pytest.fixture
+def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(run_job, "LATE_FILES_S", 0.0)
+    folder = tmp_path / "prepare-1"
+    folder.mkdir()
+    return folder
+
+
+def test_done_is_what_it_has_written(before: Path):
+    write_job_result(before, AttemptResult("done", "skipped"))
+    run_job.check_before_is_done(before)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (None, "prepare-1, which this job waited for, ended without a result"),
+        (AttemptResult("failed", "rank 0: no"), "prepare-1, which .*, ended as failed: rank 0: no"),
+    ],
+)
+def test_anything_else_fails_this_job(before: Path, result: AttemptResult | None, message: str):
+    write_job_result(before, result)
+    with pytest.raises(UserError, match=message):
+        run_job.check_before_is_done(before)
+
+
+def test_a_job_of_another_run_directory_is_not_looked_for(tmp_path: Path):
+    run_job.check_before_is_done(tmp_path / "shared-1")
