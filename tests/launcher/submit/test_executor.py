@@ -137,9 +137,9 @@ def test_when_slurm_stays_away_the_job_says_what_to_do_later(tmp_path: Path, slu
     monkeypatch.setattr("espnet3.slurm.retry.PAUSES_S", ())
     slurm.fails("sbatch", "sbatch: error: Batch job submission failed: Socket timed out")
     job = request(tmp_path / "job")
-    with pytest.raises(SlurmAway, match="is away: .*When it is back, `espnet3 resume` submits"):
+    with pytest.raises(SlurmAway, match=r"is away: .*When it is back, `espnet3 resume` submits"):
         submit(job)
-    with pytest.raises(SlurmAway, match="When it is back, ask again$"):
+    with pytest.raises(SlurmAway, match=r"When it is back, ask again$"):
         submit(replace(job, when_back="ask again"))
 
 
