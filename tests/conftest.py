@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from espnet3.config import compose
+from shared_compositions import shared
+
 ROOT = Path(__file__).resolve().parents[1]
 FORKSERVER = ROOT / "tests" / "forkserver"
 
@@ -120,6 +123,14 @@ def nowhere_special() -> Iterator[None]:
         for name in os.environ:
             if name.startswith("SLURM_") and name != "SLURM_CONF":
                 patch.delenv(name)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shared_compositions() -> Iterator[None]:
+    """A recipe is composed once by each worker, not for each of a thousand command lines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compose, "_compose_files", shared(compose._compose_files))
         yield
 
 

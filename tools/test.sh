@@ -21,6 +21,8 @@ esac
 tools/install.sh --dev $lowest
 if [ -n "$lowest" ]; then export VIRTUAL_ENV=$PWD/.venv-lowest PATH=$PWD/.venv-lowest/bin:$PATH; fi
 python=$(tools/python.sh)
+# Tests start hundreds of processes: what they import is compiled once, also in an image that turns that off.
+unset PYTHONDONTWRITEBYTECODE
 # Three workers with one thread each, on two cores: tests start processes, and wait for Slurm.
 export OMP_NUM_THREADS=1
 exec "$python" -m pytest -rs --numprocesses "${ESPNET3_TEST_WORKERS:-3}" \

@@ -32,7 +32,8 @@ columns:
   beat          time since rank 0 last wrote its progress (minutes:seconds)
   utt/s         utterances per second, of all ranks together
   metric        the last loss, or the result of the last stage
-exit codes: 0; 2 a mistake in the command"""
+exit codes: 0; 1 one of several runs was written by a newer espnet3 and is not
+shown; 2 a mistake in the command"""
 
 
 def add(verbs: Any) -> None:
@@ -81,9 +82,9 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
             watch_status(runs, screen)
         except KeyboardInterrupt:
             return 0
-    status(runs, as_json=options.json, screen=screen)
+    code = status(runs, as_json=options.json, screen=screen)
     if not options.dirs and not options.json:
         from espnet3.sweep.show.status import mention_sweeps
 
         mention_sweeps(Path.cwd(), screen)
-    return 0
+    return code

@@ -117,6 +117,7 @@ def _submit(probe: Probe, files: Sequence[Path]) -> None:
         token=new_token(),
         output=folder / OUTPUT,
         module="espnet3.doctor.on_node",
+        when_back="run `espnet3 doctor` again",
     )
     probe.job_id = submit(request).job_id
 

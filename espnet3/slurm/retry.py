@@ -56,9 +56,7 @@ class SlurmRetry:
         came_back = _last_away is not None and time.monotonic() - _last_away < _COMES_BACK_S
         pause = next(self._pauses, None) if came_back else None
         if is_away and pause is None:
-            raise SlurmAway(
-                f"Slurm is away: {error}. When it is back, `espnet3 resume` submits what is missing"
-            ) from error
+            raise SlurmAway(f"Slurm is away: {error}") from error
         if pause is None:
             raise error
         if not self._has_warned:

@@ -2,11 +2,12 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.atomic import without_nan
 from espnet3.status.run_dirs import run_dirs
 from espnet3.status.run_files import RunFiles, read_run
@@ -21,19 +22,43 @@ QUEUE_EVERY_S = 10.0
 """Every squeue call loads Slurm's controller."""
 
 
-def status(named: Sequence[Path], *, as_json: bool, screen: Screen) -> None:
-    """Print the current status of the runs.
+def status(named: Sequence[Path], *, as_json: bool, screen: Screen) -> int:
+    """Print the current status of the runs; returns the exit code, 1 if one of several can't be read.
 
     Raises:
-        UserError: one of the directories is no run directory.
+        UserError: one of the directories is no run directory, or the only run can't be read.
     """
-    runs = [read_run(path) for path in run_dirs(named)]
+    runs, unreadable = read_runs(run_dirs(named))
     queue = query_queue(jobs_to_query(runs))
     if as_json:
-        print(json.dumps(document(runs, queue, time.time()), indent=2))
-        return
-    for line in report(runs, queue, time.time(), screen.console.width if screen.is_terminal else None):
-        screen.styled(line)
+        shown = {**document(runs, queue, time.time()), "unreadable": unreadable}
+        print(json.dumps(shown, indent=2))
+    else:
+        width = screen.console.width if screen.is_terminal else None
+        for line in report(runs, unreadable, queue, time.time(), width):
+            screen.styled(line)
+    return 1 if unreadable else 0
+
+
+def read_runs(directories: Sequence[Path]) -> tuple[list[RunFiles], dict[str, str]]:
+    """Read runs from their files.
+
+    Returns:
+        The runs, and directory -> message for those that a newer version of espnet3 has written.
+
+    Raises:
+        UserError: a newer version has written the only one.
+    """
+    runs: list[RunFiles] = []
+    unreadable: dict[str, str] = {}
+    for directory in directories:
+        try:
+            runs.append(read_run(directory))
+        except UserError as error:
+            if len(directories) == 1:
+                raise
+            unreadable[str(directory)] = str(error)
+    return runs, unreadable
 
 
 def watch_status(named: Sequence[Path], screen: Screen) -> None:
@@ -47,18 +72,26 @@ def watch_status(named: Sequence[Path], screen: Screen) -> None:
     queue, asked_at = QueueSnapshot(), float("-inf")
     with screen.redrawn() as redraw:
         while True:
-            runs = [read_run(path) for path in run_dirs(named)]
+            runs, unreadable = read_runs(run_dirs(named))
             if time.monotonic() - asked_at >= QUEUE_EVERY_S:
                 queue, asked_at = query_queue(jobs_to_query(runs)), time.monotonic()
-            redraw(report(runs, queue, time.time(), screen.console.width))
+            redraw(report(runs, unreadable, queue, time.time(), screen.console.width))
             time.sleep(FILES_EVERY_S)
 
 
-def report(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float, width: int | None) -> list[Line]:
-    """The table, and a line if Slurm does not answer."""
+def report(
+    runs: Sequence[RunFiles],
+    unreadable: Mapping[str, str],
+    queue: QueueSnapshot,
+    now: float,
+    width: int | None,
+) -> list[Line]:
+    """The table, a line for each run that can't be read, and one if Slurm does not answer."""
     statuses = [stage_statuses(run, queue, now) for run in runs]
-    rows = [one for stages in statuses for one in (stages if len(runs) == 1 else brief(stages))]
+    is_single = len(runs) == 1 and not unreadable
+    rows = [one for stages in statuses for one in (stages if is_single else brief(stages))]
     lines = table(rows, width) if rows else [[("there are no runs here", "")]]
+    lines += [[(f"{short_path(Path(run))} is not shown: {why}", "yellow")] for run, why in unreadable.items()]
     if queue.problem:
         lines.append([(f"Slurm can't be asked ({queue.problem}): this is what the files say", "yellow")])
     return lines

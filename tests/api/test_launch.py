@@ -65,6 +65,7 @@ def test_it_goes_on_without_the_process_that_started_it_which_never_imports_torc
     assert "making 3 in mode wait" in (run.directory / "logs" / "background.log").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_unchanged_is_skipped_and_done(small_recipe: Path):
     launch(small_recipe, ["tag=first"], **STAGE_0).wait()
     run = launch(small_recipe, ["tag=second"], **STAGE_0)
@@ -119,6 +120,7 @@ def test_a_failure_has_the_traceback_of_the_rank(small_recipe: Path):
     assert failure.value.traceback.rstrip().endswith("ValueError: no microphone")
 
 
+@pytest.mark.slow
 def test_it_works_in_an_event_loop_beside_the_main_thread_as_in_a_notebook(small_recipe: Path):
     ended = []
 

@@ -24,9 +24,9 @@ from espnet3.slurm.site.cluster import (
     NodeKind,
     parse_associations,
     parse_hardware,
-    parse_settings,
 )
 from espnet3.slurm.site.partitions import eligible_partitions, parse_minutes, parse_partitions
+from espnet3.slurm.site.settings import parse_settings
 
 SETTINGS = """Configuration data as of 2026-01-01T00:00:00
 AccountingStorageEnforce = associations,limits,qos,safe,wckeys

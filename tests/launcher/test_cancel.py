@@ -50,6 +50,7 @@ def test_a_command_on_this_machine_is_asked_to_stop_and_saves(waiting, capsys):
     assert "nothing to cancel" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_logs_follow_a_command_through_its_stages(small_recipe: Path, start, until):
     command = start(small_recipe, "--stop-stage", "1", "prepare.mode=wait")
     until(lambda: list((small_recipe / "data").glob("begun-*")), "the stage")

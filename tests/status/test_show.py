@@ -50,6 +50,25 @@ def test_however_many_runs_slurm_is_asked_once(made, tmp_path: Path, calls: Path
     assert ("trial-02", "validate", "202", "blocked") in rows
 
 
+def test_of_several_runs_one_of_a_newer_version_is_named_and_the_others_are_shown(
+    made, tmp_path: Path, calls: Path, capsys
+):
+    for name in ("now", "before", "later"):
+        run = type(made)(tmp_path / "recipe" / "exp" / name)
+        run.job("train", "7", result=AttemptResult("done"))
+    newer = next((tmp_path / "recipe" / "exp" / "later").rglob("job.json"))
+    newer.write_text(json.dumps({**json.loads(newer.read_text()), "format": 99}))
+    assert main(["status", str(tmp_path / "recipe")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:2] == ["now", "train"] for line in lines)
+    assert sum("later" in line and "format 99" in line for line in lines) == 1
+    assert main(["status", "--json", str(tmp_path / "recipe")]) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert [Path(run["run"]).name for run in shown["runs"]] == ["before", "now"]
+    assert [Path(run).name for run in shown["unreadable"]] == ["later"]
+    assert main(["status", str(newer.parents[2])]) == 2  # it alone
+
+
 def test_what_the_files_know_slurm_is_not_asked(made, calls: Path, capsys):
     made.job("train", "7", result=AttemptResult("done"))
     assert main(["status", str(made.exp_dir)]) == 0

@@ -34,6 +34,8 @@ class JobRequest:
     """Indices of the elements, if it is an array: "0-99%8"."""
     module: str = "espnet3.launcher.batch.run_job"
     """The Python module of the batch process."""
+    when_back: str = "`espnet3 resume` submits what is missing"
+    """What to do if Slurm is away, once it is back."""
 
     @property
     def where(self) -> str:

@@ -91,8 +91,8 @@ def submit(request: JobRequest) -> "JobHandle":
         job = request.executor().submit_command()
     except OSError as error:
         raise cannot_write(error, script) from error
-    except SlurmAway:
-        raise
+    except SlurmAway as error:
+        raise SlurmAway(f"{error}. When it is back, {request.when_back}") from error
     except UserError as error:
         raise SubmissionRefused(f"Slurm refuses {short_path(script)}: {error}") from error
     assert isinstance(job, JobHandle)

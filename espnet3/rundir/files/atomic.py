@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,10 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Replace `path` by `value` as indented JSON, atomically; its folder must exist.
 
-    With `durable=False` it is not flushed to disk: for files that can be written again after a power cut.
+    A dataclass in `value` is written as its fields, and what JSON does not know as its text. With
+    `durable=False` it is not flushed to disk: for files that can be written again after a power cut.
     """
-    text = json.dumps(value, indent=2, default=str) + "\n"
+    text = json.dumps(value, indent=2, default=_plain) + "\n"
     if durable:
         write_text(path, text)
         return
@@ -74,6 +76,10 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def _sync_folder(folder: Path) -> None:

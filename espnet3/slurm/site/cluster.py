@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from espnet3.errors import UserError
 from espnet3.slurm.command import SlurmAway, ask
 from espnet3.slurm.site.partitions import Partition, parse_partitions
+from espnet3.slurm.site.settings import parse_settings
 
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 """Needed to submit and follow jobs."""
@@ -106,12 +107,6 @@ def ask_cluster() -> Cluster:
         default_account=defaults.strip().split("\n")[0],
         wckeys=tuple(key.lstrip("*") for key in keys.split() if key.lstrip("*")),
     )
-
-
-def parse_settings(text: str) -> dict[str, str]:
-    """`scontrol show config` by name."""
-    pairs = (re.match(r"(\w+)\s+= ?(.*)", line) for line in text.splitlines())
-    return {pair[1]: pair[2].strip() for pair in pairs if pair}
 
 
 def parse_hardware(text: str) -> dict[str, tuple[NodeKind, ...]]:

@@ -1,10 +1,11 @@
 """A site's limits on arrays and jobs, from `scontrol show config`."""
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from espnet3.errors import UserError
 from espnet3.slurm.command import SlurmAway, ask
+from espnet3.slurm.site.settings import parse_settings
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,16 @@ def read_limits() -> Limits:
         raise
     except UserError:
         return Limits()
-    return parse_limits(shown)
+    return limits_in(parse_settings(shown))
 
 
-def parse_limits(shown: str) -> Limits:
-    """The limits in what `scontrol show config` prints."""
-    settings = dict(re.findall(r"^(\w+)\s*=\s*(\d+)\s*$", shown, re.MULTILINE))
+def limits_in(settings: Mapping[str, str]) -> Limits:
+    """The limits among the site's settings."""
+
+    def number(name: str, default: int) -> int:
+        value = settings.get(name, "")
+        return int(value) if value.isdigit() else default
+
     return Limits(
-        array_size=int(settings.get("MaxArraySize", Limits.array_size)) or 1,
-        jobs=int(settings.get("MaxJobCount", Limits.jobs)),
+        array_size=number("MaxArraySize", Limits.array_size) or 1, jobs=number("MaxJobCount", Limits.jobs)
     )

@@ -41,6 +41,7 @@ AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(100_000), "x": Deadl
 """
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_write_leaves_the_earlier_checkpoint(tmp_path):
     path = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"epoch": 1}, path)

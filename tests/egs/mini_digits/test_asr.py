@@ -80,6 +80,7 @@ def test_an_utterance_gives_the_same_in_any_batch(model, dataset: CombinedDatase
         torch.testing.assert_close(log_probs[index, : lengths[index]], expected[0], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_what_a_few_utterances_say(model, dataset: CombinedDataset):
     _, batch = CommonCollateFn()([dataset[index] for index in range(4)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)

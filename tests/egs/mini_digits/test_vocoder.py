@@ -298,6 +298,7 @@ def test_stage_1_sees_the_log_mel_of_the_speech(vocoder: Any, speech: torch.Tens
     assert features["feats_lengths"].tolist() == [64] * 4
 
 
+@pytest.mark.slow
 def test_it_learns_to_say_what_it_hears(vocoder: Any, speech: torch.Tensor):
     learned = {
         "generator": (vocoder.generator, 2e-3),

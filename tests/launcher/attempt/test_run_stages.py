@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from espnet3.__main__ import main
 from espnet3.launcher.attempt.run_stage import move_aside
+
+# Also the slow ones start fresh processes: how they start and end is what is tested here.
+pytestmark = pytest.mark.usefixtures("fresh_ranks")
 
 STAGE_0 = ("--stage", "0", "--stop-stage", "0")
 
@@ -42,15 +46,18 @@ def test_a_stage_says_what_it_made_and_is_skipped_the_second_time(small_recipe: 
     assert code == 0
     assert "stage 0 prepare: skipped" in output
     assert (small_recipe / "data" / "train.jsonl").stat().st_mtime_ns == made
-    code, output = run(small_recipe, *STAGE_0, "prepare.size=4")
-    assert "prepare.size: 3 → 4" in output and "4 utterances" in output
+    attempt = small_recipe / "exp" / "default" / "attempts" / "prepare-1"
+    assert json.loads((attempt / "rank-0.json").read_text())["outcome"] == "done"
+    assert attempt.stat().st_mode & 0o777 == 0o700
     exp_dir = small_recipe / "exp" / "default"
     (exp_dir / "csv").mkdir()
     for torn in (".run.json.77.tmp", "csv/.metrics.csv.77.tmp", "attempts/prepare-1/.rank-0.json.77.tmp"):
         (exp_dir / torn).touch()  # a kill came while it was written
-    code, output = run(small_recipe, *STAGE_0, "prepare.size=4", "--force")
-    assert "runs again: forced" in output
+    code, output = run(small_recipe, *STAGE_0, "prepare.size=4")
+    assert "prepare.size: 3 → 4" in output and "4 utterances" in output
     assert left_over(small_recipe) == []
+    code, output = run(small_recipe, *STAGE_0, "prepare.size=4", "--force", "--dry-run")
+    assert "would run (forced)" in output
 
 
 def test_lines_are_stamped_and_everything_a_task_prints_is_in_its_log(small_recipe: Path, run):
@@ -67,8 +74,8 @@ def test_lines_are_stamped_and_everything_a_task_prints_is_in_its_log(small_reci
     ("mode", "said"),
     [
         ("raise", "ValueError: no microphone"),
-        ("mistake", "there is no corpus in /nowhere"),
-        ("die", "was killed"),
+        pytest.param("mistake", "there is no corpus in /nowhere", marks=pytest.mark.slow),
+        pytest.param("die", "was killed", marks=pytest.mark.slow),
     ],
 )
 def test_a_stage_that_fails_ends_the_command_with_1_and_its_reason(
@@ -100,6 +107,7 @@ def test_ctrl_c_lets_the_stage_save_and_the_next_start_continues(small_recipe: P
     assert "the last attempt did not finish" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_terminated_command_or_a_closed_terminal_stops_the_stage(small_recipe: Path, start, until, number):
     command = start(small_recipe, *STAGE_0, "prepare.mode=wait")
@@ -110,6 +118,7 @@ def test_a_terminated_command_or_a_closed_terminal_stops_the_stage(small_recipe:
     assert (small_recipe / "data" / "saved").exists()
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once_with_130(small_recipe: Path, start, until):
     command = start(small_recipe, *STAGE_0, "prepare.mode=deaf")
     until(begun(small_recipe), "the stage")
@@ -123,6 +132,7 @@ def test_a_second_ctrl_c_ends_at_once_with_130(small_recipe: Path, start, until)
     assert left_over(small_recipe) == []
 
 
+@pytest.mark.slow
 def test_a_killed_command_takes_its_tasks_along_and_the_next_start_takes_over(
     small_recipe: Path, start, run, until
 ):
@@ -137,6 +147,7 @@ def test_a_killed_command_takes_its_tasks_along_and_the_next_start_takes_over(
     assert left_over(small_recipe) == []
 
 
+@pytest.mark.slow
 def test_of_6_starts_in_one_run_directory_one_wins_and_the_others_say_who_holds_it(
     small_recipe: Path, start, until
 ):
@@ -153,6 +164,7 @@ def test_of_6_starts_in_one_run_directory_one_wins_and_the_others_say_who_holds_
     assert left_over(small_recipe) == []
 
 
+@pytest.mark.slow
 def test_a_shared_directory_is_waited_for(small_recipe: Path, start, until):
     first = start(small_recipe, *STAGE_0, "prepare.mode=wait")
     until(begun(small_recipe), "the first")
@@ -165,9 +177,12 @@ def test_a_shared_directory_is_waited_for(small_recipe: Path, start, until):
     assert code == 0 and "skipped" in output
 
 
-def test_mistakes_end_with_2_before_anything_is_written(small_recipe: Path, run):
+def test_mistakes_end_with_2_before_anything_is_written(
+    small_recipe: Path, capsys: pytest.CaptureFixture[str]
+):
     for arguments in (("optimzer.lr=1",), ("--stage", "9"), ("--stge", "1"), ("--stage", "2")):
-        code, output = run(small_recipe, *arguments)
+        code = main(["run", "--recipe", str(small_recipe), *arguments])
+        output = "".join(capsys.readouterr())
         assert code == 2, output
         assert output.count("\n") == 1 and output.startswith("espnet3: ")
     assert not (small_recipe / "exp").exists() and not (small_recipe / "data").exists()
@@ -212,6 +227,7 @@ def test_dry_run_prints_every_job_and_touches_nothing(small_recipe: Path, run):
     assert sorted(small_recipe.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_the_debug_launcher_runs_in_the_commands_own_process(small_recipe: Path, start, until):
     command = start(small_recipe, *STAGE_0, "launcher=debug", "prepare.mode=wait")
     until(begun(small_recipe), "the stage")
@@ -228,11 +244,3 @@ def test_what_the_submitting_side_imports_stays_small(small_recipe: Path):
     )
     output = os.popen(f'{__import__("sys").executable} -c "{script}"').read()
     assert output.strip().endswith("[]")
-
-
-def test_where_a_run_came_from_is_kept(small_recipe: Path, run):
-    run(small_recipe, *STAGE_0)
-    states = json.loads((small_recipe / "exp/default/attempts/prepare-1/rank-0.json").read_text())
-    assert states["outcome"] == "done"
-    mode = (small_recipe / "exp/default/attempts/prepare-1").stat().st_mode & 0o777
-    assert mode == 0o700

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from espnet3.errors import UserError
 from espnet3.launcher.submit import executor as module
 from espnet3.launcher.submit.executor import BatchExecutor
 from espnet3.launcher.submit.request import JobRequest, sbatch_parameters
+from espnet3.launcher.submit.submission import submit
 from espnet3.resources import Resources
 from espnet3.slurm.command import SlurmAway
 
@@ -141,6 +143,16 @@ def test_an_answer_without_an_id_is_looked_up_in_the_queue(tmp_path: Path, slurm
     slurm.queue("32_1", "PENDING", "espnet3:other")
     with pytest.raises(SlurmAway, match="without a job id: 'welcome'"):
         request(tmp_path / "job").executor().submit_command()
+
+
+def test_when_slurm_stays_away_the_job_says_what_to_do_later(tmp_path: Path, slurm, monkeypatch):
+    monkeypatch.setattr("espnet3.slurm.retry.PAUSES_S", ())
+    slurm.fails("sbatch", "sbatch: error: Batch job submission failed: Socket timed out")
+    job = request(tmp_path / "job")
+    with pytest.raises(SlurmAway, match=r"is away: .*When it is back, `espnet3 resume` submits"):
+        submit(job)
+    with pytest.raises(SlurmAway, match=r"When it is back, ask again$"):
+        submit(replace(job, when_back="ask again"))
 
 
 def test_a_refusal_is_slurms_own_word(tmp_path: Path, slurm, monkeypatch):

@@ -6,7 +6,8 @@ import pytest
 
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.records.job import read_job_id, read_jobs, write_submission
-from espnet3.slurm.site.limits import Limits, parse_limits
+from espnet3.slurm.site.limits import Limits, limits_in
+from espnet3.slurm.site.settings import parse_settings
 from espnet3.sweep.jobs.array import SubmittedArray, own_job, read_array, write_array
 from espnet3.sweep.jobs.submit import array_requests, job_request, split_evenly
 
@@ -38,8 +39,8 @@ def test_limits_are_read_from_the_sites_configuration():
     shown = (
         "Configuration data\nMaxArraySize            = 77\nMaxJobCount             = 500\nMaxNodeCount = 4\n"
     )
-    assert parse_limits(shown) == Limits(77, 500)
-    assert parse_limits("") == Limits(1001, 10_000)
+    assert limits_in(parse_settings(shown)) == Limits(77, 500)
+    assert limits_in({}) == Limits(1001, 10_000)
 
 
 def test_the_script_runs_one_process_for_each_element(batch):

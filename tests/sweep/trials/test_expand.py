@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from espnet3.config.compose import compose, find_recipe
+from espnet3.config.compose import Recipe, compose, find_recipe
 from espnet3.config.flat import flatten
 from espnet3.config.secrets import saved_text
 from espnet3.errors import UserError
@@ -49,14 +49,25 @@ AXES = {
 
 
 @pytest.fixture
-def recipe(small_recipe: Path):
+def recipe(small_recipe: Path) -> Recipe:
     """The small recipe with every kind of interpolation."""
     (small_recipe / "conf" / "config.yaml").write_text(EXTRA)
     return find_recipe(small_recipe)
 
 
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, set[str]]:
+    """The same recipe, for tests that write nothing to it, and the digests of its trials `seed=1,2`."""
+    directory = tmp_path_factory.mktemp("recipe")
+    (directory / "conf").mkdir()
+    (directory / "conf" / "config.yaml").write_text(EXTRA)
+    (directory / "making.py").touch()
+    recipe = find_recipe(directory)
+    return recipe, {c.digest for c in expand(recipe, ["seed=1,2"]).candidates}
+
+
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a composition takes its time
@@ -66,7 +77,7 @@ def test_a_trial_has_the_configuration_that_its_overrides_compose(recipe, keys, 
     chosen = {key: data.draw(st.lists(st.sampled_from(AXES[key]), min_size=1, max_size=2)) for key in keys}
     command = [f"{key}={','.join(values)}" for key, values in chosen.items()]
     expansion = expand(recipe, command)
-    for candidate in expansion.candidates:
+    for candidate in (expansion.candidates[0], expansion.candidates[-1]):  # they share no swept value
         single_trial_command = [
             text for text in command if text.split("=")[0].lstrip("+") not in candidate.values
         ]
@@ -106,11 +117,9 @@ def test_spelling_and_order_make_no_other_trial_and_duplicates_collapse(recipe):
         "sweep.dir=/elsewhere",
     ],
 )
-def test_what_changes_no_result_makes_no_other_trial(recipe, override: str):
-    digests = [
-        {c.digest for c in expand(recipe, ["seed=1,2", *extra]).candidates} for extra in ((), (override,))
-    ]
-    assert digests[0] == digests[1]
+def test_what_changes_no_result_makes_no_other_trial(unchanged, override: str):
+    recipe, digests = unchanged
+    assert {c.digest for c in expand(recipe, ["seed=1,2", override]).candidates} == digests
 
 
 @pytest.mark.parametrize(
@@ -120,9 +129,9 @@ def test_what_changes_no_result_makes_no_other_trial(recipe, override: str):
         *("trainer.max_epochs=9", "prepare.size=4", "checkpoint.monitor=valid/x", "data_dir=/other"),
     ],
 )
-def test_what_may_change_a_result_makes_another_trial(recipe, override: str):
-    plain, changed = (expand(recipe, ["seed=1,2", *extra]) for extra in ((), (override,)))
-    assert not {c.digest for c in plain.candidates} & {c.digest for c in changed.candidates}
+def test_what_may_change_a_result_makes_another_trial(unchanged, override: str):
+    recipe, digests = unchanged
+    assert not {c.digest for c in expand(recipe, ["seed=1,2", override]).candidates} & digests
 
 
 def test_the_number_of_ranks_counts_not_how_they_are_spread(recipe):
@@ -214,15 +223,15 @@ def test_a_secret_stays_the_name_of_its_variable(recipe, monkeypatch):
     assert "${oc.env:SOME_API_KEY}" in saved_text(config) and "s3cr3t" not in saved_text(config)
 
 
-def test_ten_thousand_trials_take_as_long_as_a_few_compositions(recipe):
+def test_thousands_of_trials_take_as_long_as_a_few_compositions(recipe):
     def quickest(*overrides: str) -> float:
         times = []
         for _ in range(2):
-            started = time.perf_counter()
+            started = time.process_time()
             expand(recipe, overrides)
-            times.append(time.perf_counter() - started)
+            times.append(time.process_time() - started)
         return min(times)
 
-    few = quickest("seed=0,99", "width=1,100")
-    many = quickest("seed=range(0,100)", "width=range(1,101)")
-    assert many < 60 * few  # as many compositions: 5,000 times as long
+    few = quickest("seed=0,49", "width=1,40")
+    many = quickest("seed=range(0,50)", "width=range(1,41)")
+    assert many < 20 * few  # as many compositions: 500 times as long
