@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from espnet3.components.modeling.control import agree
+from espnet3.components.modeling.control import agree_and_read
+from espnet3.components.modeling.metrics.epoch_metrics import ToRead, nothing_to_read
 from espnet3.components.modeling.model_output import ModelOutput, read_output
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.named_training import refuse_named
@@ -101,8 +102,11 @@ class SingleTraining:
         flags: Mapping[str, int | bool],
         device: torch.device,
         trainer: Trainer | None,
-    ) -> tuple[SingleOutput, dict[str, int]]:
-        """As `read`, and what all ranks agree on: `flags` and `nonfinite`; the control collective.
+        to_read: ToRead = nothing_to_read,
+    ) -> tuple[SingleOutput, dict[str, int], dict[str, Tensor]]:
+        """As `read`; what all ranks agree on, `flags` and `nonfinite`; and what `to_read` chose, on the host.
+
+        One collective, the control collective, and one read from the device.
 
         Raises:
             AssertionError: see `read_output`.
@@ -110,7 +114,8 @@ class SingleTraining:
         output = self.read(returned, utterances)
         values: dict[str, int | bool | Tensor] = {"nonfinite": ~self.is_finite(output.loss), **flags}
         world_size = 1 if trainer is None else trainer.world_size
-        return output, agree(values, device=output.loss.device, world_size=world_size)
+        agreed, read = agree_and_read(values, to_read(output.stats), device=device, world_size=world_size)
+        return output, agreed, read
 
     def run(self, loss: Tensor) -> dict[str, Tensor]:
         """Nothing: Lightning runs an accepted batch, and nothing more is logged about it."""
