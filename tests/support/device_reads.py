@@ -24,7 +24,6 @@ from espnet3.rundir.task import Task
 BATCHES = 6
 NAMES = ("generator", "discriminator")
 ADAM = {"_target_": "torch.optim.Adam", "lr": 0.01, "foreach": True}
-ROW = {"logger": {"csv": {"_target_": "espnet3.components.trainers.csv_logger.AppendingCSVLogger"}}}
 CASES = {
     "a training batch": {},
     "gradients clipped": {"clip": 1.0},
@@ -59,9 +58,10 @@ class Networks(nn.Module):
         discriminate = self.discriminator[:3]
         scores = discriminate(fake.detach()).mean() - discriminate(x).mean()
         stats = {"loss": loss.detach(), "number": 0.5, "whole": 3, "host": torch.tensor(0.25), "none": None}
+        weight = torch.tensor(len(x))
         if not self.named:
-            return loss + scores, stats, len(x)
-        return [OptimizationStep(scores, NAMES[1]), OptimizationStep(loss, NAMES[0])], stats, len(x)
+            return loss + scores, stats, weight
+        return [OptimizationStep(scores, NAMES[1]), OptimizationStep(loss, NAMES[0])], stats, weight
 
 
 class Waits(Callback):
