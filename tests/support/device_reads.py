@@ -17,6 +17,7 @@ from torch import nn
 
 import counting_device
 import training_runs
+from espnet3.components.modeling.metrics.ratio import Ratio
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.components.trainers.build import build_trainer
 from espnet3.rundir.task import Task
@@ -57,7 +58,13 @@ class Networks(nn.Module):
         loss = (fake - x).square().mean()
         discriminate = self.discriminator[:3]
         scores = discriminate(fake.detach()).mean() - discriminate(x).mean()
-        stats = {"loss": loss.detach(), "number": 0.5, "whole": 3, "host": torch.tensor(0.25), "none": None}
+        stats = {
+            "loss": loss.detach(),
+            "rate": Ratio(loss.detach(), len(x)),
+            "number": 0.5,
+            "host": torch.tensor(0.25),
+            "none": None,
+        }
         weight = torch.tensor(len(x))
         if not self.named:
             return loss + scores, stats, weight

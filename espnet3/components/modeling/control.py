@@ -26,6 +26,16 @@ def agree(
     return agree_and_read(values, {}, device=device, world_size=world_size)[0]
 
 
+def compared(key: str, value: int) -> dict[str, int]:
+    """Entries for `agree` of a value that may differ between ranks; see `is_equal`."""
+    return {key: value, f"minus {key}": -value}
+
+
+def is_equal(key: str, agreed: Mapping[str, int]) -> bool:
+    """Whether all ranks gave the same value as `compared(key, value)`."""
+    return agreed[key] == -agreed[f"minus {key}"]
+
+
 def agree_and_read(
     values: Mapping[str, int | bool | Tensor],
     readings: Mapping[str, Tensor],

@@ -173,7 +173,10 @@ class NamedTraining:
             device=device,
             world_size=world_size,
             readings=lambda: to_read(outputs[0].stats),
+            expect=lambda: self.engine.expect(outputs[0].loss),
         )
+        if routed.agreed:
+            self.engine.agree(routed.agreed)
         if trainer is not None:  # max_steps and the names of checkpoints mean batches, whatever they update
             count_step(trainer)
         return outputs[0], {**routed.flags, "nonfinite": int(routed.nonfinite)}, routed.read

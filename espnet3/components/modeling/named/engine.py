@@ -1,6 +1,6 @@
 """Runs the named optimizers of a model: backward passes of a batch in list order, then steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -78,6 +78,18 @@ class NamedOptimizers:
             if named.reduction is not None:
                 named.reduction.remove()
                 named.reduction = None
+
+    def expect(self, steps: Sequence[OptimizationStep]) -> dict[str, int]:
+        """For each name what stands for the parameters without gradient; see `GradientReduction.expect`."""
+        reductions = ((step, self._named[step.name].reduction) for step in steps)
+        return {step.name: reduction.expect(step.loss) for step, reduction in reductions if reduction}
+
+    def agree(self, names: Iterable[str]) -> None:
+        """All ranks expect the same of the next batch, for these names."""
+        for name in names:
+            reduction = self._named[name].reduction
+            assert reduction is not None
+            reduction.agreed = True
 
     def run(self, steps: Sequence[OptimizationStep]) -> list[str]:
         """Run an accepted batch: all backward passes in list order, then all updates in list order.

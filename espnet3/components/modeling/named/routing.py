@@ -9,7 +9,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from espnet3.components.modeling.control import agree_and_read
+from espnet3.components.modeling.control import agree_and_read, compared, is_equal
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 
 
@@ -56,6 +56,8 @@ class Routed:
     """The largest of each flag over all ranks."""
     read: dict[str, Tensor]
     """This rank's readings, on the CPU."""
+    agreed: frozenset[str] = frozenset()
+    """The names of which all ranks expect the same, and something."""
 
 
 class Router:
@@ -68,6 +70,7 @@ class Router:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
         self._graphs = {name: f"graph:{name}" for name in names}
+        self._expectations = {name: f"expectation:{name}" for name in names}
         self._orders: dict[tuple[str, ...], int] = {}
 
     def route(
@@ -78,6 +81,7 @@ class Router:
         device: torch.device,
         world_size: int,
         readings: Callable[[], Mapping[str, Tensor]] = dict,
+        expect: Callable[[], Mapping[str, int]] = dict,
     ) -> Routed:
         """Read the steps on this rank and compare them with the other ranks'.
 
@@ -87,6 +91,8 @@ class Router:
             device: where the model is and the collective runs.
             world_size: number of ranks.
             readings: gives, after `read`, scalars on `device` that the same read brings to the host.
+            expect: gives, after `read`, a number for each name that stands for what this rank expects of its
+                backward pass; 0 for nothing. See `GradientReduction.expect`.
 
         Raises:
             AssertionError: a rank's steps are wrong, ranks differ in names or order (on all ranks, with
@@ -104,13 +110,16 @@ class Router:
         values: dict[str, int | bool | Tensor] = dict(flags)
         values["nonfinite"] = ~all_finite(steps) if steps else 0
         if world_size > 1:
-            values["order"], values["minus_order"] = order, -order
+            values |= compared("order", order)
             values.update(dict.fromkeys(self._graphs.values(), 0))
+            expected = {} if mistake else expect()
+            for name, key in self._expectations.items():
+                values |= compared(key, expected.get(name, 0))
         for step in steps:
             values[self._graphs[step.name]] = step.loss.requires_grad
         wanted = {} if mistake else readings()
         agreed, brought = agree_and_read(values, wanted, device=device, world_size=world_size)
-        if world_size > 1 and (agreed["order"] != -agreed["minus_order"] or mistake is not None):
+        if world_size > 1 and (not is_equal("order", agreed) or mistake is not None):
             raise _disagreement(steps, mistake, world_size)
         for step in steps:
             if not agreed[self._graphs[step.name]]:
@@ -118,7 +127,10 @@ class Router:
                     f"the loss of optimizer {step.name!r} has no graph: it was detached, or computed from"
                     " nothing that is trained"
                 )
-        return Routed(steps, bool(agreed["nonfinite"]), {key: agreed[key] for key in flags}, brought)
+        same = frozenset(
+            name for name, key in self._expectations.items() if agreed.get(key) and is_equal(key, agreed)
+        )
+        return Routed(steps, bool(agreed["nonfinite"]), {key: agreed[key] for key in flags}, brought, same)
 
     def _order_of(self, names: tuple[str, ...]) -> int:
         """A positive number that stands for these names in this order."""
