@@ -132,7 +132,7 @@ def batches_left(trainer: Trainer, done: int) -> int | None:
 def memory() -> dict[str, int]:
     """Bytes in use by this process, `memory`, and the peak on its GPU, `gpu_memory`."""
     used = {"memory": _resident_bytes()}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         used["gpu_memory"] = torch.cuda.max_memory_allocated()
     return used
 

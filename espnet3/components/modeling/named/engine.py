@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from espnet3.components.modeling.named.counters import Turn
+from espnet3.components.modeling.named.graph import shared_with_later
 from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.named_optimizer import NamedOptimizer
 from espnet3.components.modeling.named.reduction import GradientReduction
@@ -106,9 +107,11 @@ class NamedOptimizers:
             turn = named.take_turn()
             if turn is not Turn.IDLE:
                 contributing.append((named, step.loss, turn))
-        for position, (named, loss, turn) in enumerate(contributing, start=1):
-            # Losses may share a part of the graph: it is kept until the last backward pass.
-            retain_graph = position < len(contributing)
+        # A part that losses share is kept until the last backward pass; of other graphs activations are freed.
+        shared = (
+            shared_with_later([loss for _, loss, _ in contributing]) if len(contributing) > 1 else [False]
+        )
+        for (named, loss, turn), retain_graph in zip(contributing, shared, strict=False):
             if turn is Turn.UPDATE and named.reduction is not None:
                 with named.reduction.during_backward():
                     named.backward(loss, retain_graph=retain_graph)

@@ -19,6 +19,20 @@ def nodes_of(loss: Tensor) -> set[Node]:
     return found
 
 
+def shared_with_later(losses: Sequence[Tensor]) -> list[bool]:
+    """Whether the graph of each loss has a part in common with that of a later one, apart from parameters.
+
+    A backward pass may then not free what the graph holds.
+    """
+    shared = [False] * len(losses)
+    later: set[Node] = set()
+    for index in reversed(range(len(losses))):
+        inner = {node for node in nodes_of(losses[index]) if node.next_functions}
+        shared[index] = not later.isdisjoint(inner)
+        later |= inner
+    return shared
+
+
 def reached(loss: Tensor, parameters: Sequence[Parameter]) -> list[bool]:
     """Whether a backward pass of the loss comes to each parameter.
 
