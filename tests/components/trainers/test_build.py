@@ -2,6 +2,7 @@ import logging
 import signal
 
 import pytest
+import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import OmegaConf
 

@@ -107,11 +107,9 @@ class NamedOptimizers:
             turn = named.take_turn()
             if turn is not Turn.IDLE:
                 contributing.append((named, step.loss, turn))
-        # A part that losses share is kept until the last backward pass; of other graphs activations are freed.
-        shared = (
-            shared_with_later([loss for _, loss, _ in contributing]) if len(contributing) > 1 else [False]
-        )
-        for (named, loss, turn), retain_graph in zip(contributing, shared, strict=False):
+        # What a loss shares with a later one is kept for that; of other graphs activations are freed.
+        kept = shared_with_later([loss for _, loss, _ in contributing])
+        for (named, loss, turn), retain_graph in zip(contributing, kept, strict=True):
             if turn is Turn.UPDATE and named.reduction is not None:
                 with named.reduction.during_backward():
                     named.backward(loss, retain_graph=retain_graph)

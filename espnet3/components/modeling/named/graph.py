@@ -25,6 +25,8 @@ def shared_with_later(losses: Sequence[Tensor]) -> list[bool]:
     A backward pass may then not free what the graph holds.
     """
     shared = [False] * len(losses)
+    if len(losses) == 1:
+        return shared
     later: set[Node] = set()
     for index in reversed(range(len(losses))):
         inner = {node for node in nodes_of(losses[index]) if node.next_functions}
