@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from espnet3.components.modeling.metrics.batch_log import OPTIMIZER_KEYS
+
 WIDTH = 79
 """Columns of a line, so that it does not wrap at 80; the loggers' rows hold all metrics."""
-OPTIMIZER_KEYS = ("lr", "update_step", "grad_norm")
-"""Last parts of the names of metrics of a named optimizer, besides its loss."""
 
 
 def epoch_line(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from espnet3.components.callbacks.epoch_line import epoch_line
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
+from espnet3.components.modeling.metrics.host_values import on_host
 from espnet3.rundir.task import Task
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ def batches_left(trainer: Trainer, done: int) -> int | None:
 def memory() -> dict[str, int]:
     """Bytes in use by this process, `memory`, and the peak on its GPU, `gpu_memory`."""
     used = {"memory": _resident_bytes()}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         used["gpu_memory"] = torch.cuda.max_memory_allocated()
     return used
 
@@ -151,8 +152,4 @@ def _floats(trainer: Trainer, prefixes: tuple[str, ...]) -> dict[str, float]:
         for key, value in trainer.callback_metrics.items()
         if key.startswith(prefixes) and not key.endswith("_epoch") and isinstance(value, Tensor)
     }
-    if not tensors:
-        return {}
-    device = next(iter(tensors.values())).device
-    values = torch.stack([value.detach().to(device, torch.float32) for value in tensors.values()]).tolist()
-    return dict(zip(tensors, values, strict=True))
+    return {key: value.item() for key, value in on_host(tensors).items()}

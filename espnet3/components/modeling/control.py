@@ -6,6 +6,8 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from espnet3.components.modeling.metrics.host_values import from_bits, to_bits
+
 
 def agree(
     values: Mapping[str, int | bool | Tensor], *, device: torch.device, world_size: int
@@ -21,15 +23,58 @@ def agree(
         device: where the collective runs.
         world_size: number of ranks.
     """
+    return agree_and_read(values, {}, device=device, world_size=world_size)[0]
+
+
+def compared(key: str, value: int) -> dict[str, int]:
+    """Entries for `agree` of a value that may differ between ranks; see `is_equal`."""
+    return {key: value, f"minus {key}": -value}
+
+
+def is_equal(key: str, agreed: Mapping[str, int]) -> bool:
+    """Whether all ranks gave the same value as `compared(key, value)`."""
+    return agreed[key] == -agreed[f"minus {key}"]
+
+
+def agree_and_read(
+    values: Mapping[str, int | bool | Tensor],
+    readings: Mapping[str, Tensor],
+    *,
+    device: torch.device,
+    world_size: int,
+) -> tuple[dict[str, int], dict[str, Tensor]]:
+    """As `agree`; the same read also brings this rank's `readings`, scalars on `device`, to the host.
+
+    Returns:
+        What `agree` returns; and `readings`, shape (), on the CPU. Ranks may have different ones.
+    """
     on_device = {key: value for key, value in values.items() if isinstance(value, Tensor)}
     if world_size == 1:
-        read = torch.stack([value.long() for value in on_device.values()]).tolist() if on_device else []
-        known = dict(zip(on_device, read, strict=True))
-        return {key: known[key] if key in known else int(values[key]) for key in values}
-    entries = [0 if key in on_device else int(values[key]) for key in values]
-    packed = torch.tensor(entries, dtype=torch.long).to(device, non_blocking=True)
-    for position, key in enumerate(values):
-        if key in on_device:
-            packed[position] = on_device[key]
-    torch.distributed.all_reduce(packed, op=torch.distributed.ReduceOp.MAX)
-    return dict(zip(values, packed.tolist(), strict=True))
+        keys = list(on_device)
+        if not keys and not readings:
+            return {key: int(value) for key, value in values.items()}, {}
+        flags = [value.to(device, torch.long, non_blocking=True) for value in on_device.values()]
+        packed = torch.stack(flags) if flags else None
+    else:
+        keys = list(values)
+        entries = [0 if key in on_device else int(values[key]) for key in values]
+        packed = torch.tensor(entries, dtype=torch.long).to(device, non_blocking=True)
+        for position, key in enumerate(values):
+            if key in on_device:
+                packed[position] = on_device[key]  # a loss may be on the CPU, and the collective is not
+        torch.distributed.all_reduce(packed, op=torch.distributed.ReduceOp.MAX)
+    agreed, read = _read(packed, readings, device)
+    known = dict(zip(keys, agreed, strict=True))
+    return {key: known[key] if key in known else int(values[key]) for key in values}, read
+
+
+def _read(
+    packed: Tensor | None, readings: Mapping[str, Tensor], device: torch.device
+) -> tuple[list[int], dict[str, Tensor]]:
+    """The whole numbers of `packed`, and the readings, by one read."""
+    if device.type == "cpu" or not readings:
+        return [] if packed is None else packed.tolist(), dict(readings)
+    bits = to_bits(list(readings.values()))
+    host = (bits if packed is None else torch.cat([packed, bits])).cpu()
+    count = len(host) - len(readings)
+    return host[:count].tolist(), dict(zip(readings, from_bits(host[count:], device.type), strict=True))

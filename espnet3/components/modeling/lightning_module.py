@@ -202,15 +202,15 @@ class ESPnetLightningModule(SkippableOptimization):
         uids, data = read_batch(batch)
         returned = self.model(**data)
         flags = {"stop": self.stop_requested(), "save": self.save_requested()}
-        output, verdict = self.optimization.agree(
-            returned, len(uids), flags, self.device, attached_trainer(self)
+        output, verdict, read = self.optimization.agree(
+            returned, len(uids), flags, self.device, attached_trainer(self), self.metrics.to_read
         )
         self.stop_agreed, self.save_agreed = bool(verdict["stop"]), bool(verdict["save"])
         self.place.after_batch(self.current_epoch, batch_idx)
         if self.skip_if(bool(verdict["nonfinite"]), batch_idx):
             self.metrics.skip_batch()
         else:
-            self.metrics.add_batch(output, self.optimization.run(output.loss))
+            self.metrics.add_batch(output, self.optimization.run(output.loss), read)
         return output.loss if self.automatic_optimization else None
 
     def on_train_epoch_end(self) -> None:

@@ -61,7 +61,7 @@ def read_output_with(read_loss: Callable[[Any], Loss], output: Any, utterances: 
     checked = read_loss(loss)
     first = loss[0] if isinstance(loss, list) else loss
     device = (first.loss if isinstance(first, OptimizationStep) else first).device
-    return ModelOutput(checked, _read_stats(stats, device), _read_weight(weight, utterances))
+    return ModelOutput(checked, _read_stats(stats, device), _read_weight(weight, utterances, device))
 
 
 def _read_loss(loss: Any) -> Tensor:
@@ -95,17 +95,21 @@ def _read_stat(key: Any, value: Any, device: torch.device) -> Tensor | Ratio:
 def _read_scalar(rule: str, value: Any, device: torch.device) -> Tensor:
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
         scalar = value.detach().reshape(())
-        return scalar if scalar.is_floating_point() else scalar.float()
-    if isinstance(value, Real):
-        return torch.tensor(float(value), device=device)
+        scalar = scalar if scalar.is_floating_point() else scalar.float()
+        if scalar.device == device or scalar.device.type != "cpu":
+            return scalar
+        return torch.full((), scalar.item(), dtype=scalar.dtype, device=device)
+    if isinstance(value, Real):  # filled in on the device: to copy it there would wait for the device
+        return torch.full((), float(value), device=device)
     raise AssertionError(f"{rule}, given: {_describe(value)}")
 
 
-def _read_weight(weight: Any, utterances: int) -> Tensor | float:
+def _read_weight(weight: Any, utterances: int, device: torch.device) -> Tensor | float:
     if weight is None:
         return float(utterances)
     if isinstance(weight, Tensor) and weight.numel() == 1:
-        return weight.detach().reshape(())
+        scalar = weight.detach().reshape(())
+        return scalar if scalar.device == device or scalar.device.type != "cpu" else scalar.item()
     if isinstance(weight, Real):
         return float(weight)
     raise AssertionError(f"weight must be a scalar or None, given: {_describe(weight)}")

@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn import Module
 
+from espnet3.components.modeling.metrics.epoch_metrics import ToRead, nothing_to_read
 from espnet3.components.modeling.model_output import ModelOutput, read_output_with
 from espnet3.components.modeling.named.engine import NamedOptimizers, check_names
 from espnet3.components.modeling.named.reduction import default_bucket_bytes
@@ -148,8 +149,11 @@ class NamedTraining:
         flags: Mapping[str, int | bool],
         device: torch.device,
         trainer: Trainer | None,
-    ) -> tuple[NamedOutput, dict[str, int]]:
-        """As `read`, and what all ranks agree on: `flags` and `nonfinite`; the control collective.
+        to_read: ToRead = nothing_to_read,
+    ) -> tuple[NamedOutput, dict[str, int], dict[str, Tensor]]:
+        """As `read`; what all ranks agree on, `flags` and `nonfinite`; and what `to_read` chose, on the host.
+
+        One collective, the control collective, and one read from the device.
 
         Raises:
             AssertionError: on all ranks, see `Router.route`.
@@ -163,10 +167,19 @@ class NamedTraining:
             return outputs[0].loss
 
         world_size = 1 if trainer is None else trainer.world_size
-        routed = self._router.route(read, flags, device=device, world_size=world_size)
+        routed = self._router.route(
+            read,
+            flags,
+            device=device,
+            world_size=world_size,
+            readings=lambda: to_read(outputs[0].stats),
+            expect=lambda: self.engine.expect(outputs[0].loss),
+        )
+        if routed.agreed:
+            self.engine.agree(routed.agreed)
         if trainer is not None:  # max_steps and the names of checkpoints mean batches, whatever they update
             count_step(trainer)
-        return outputs[0], {**routed.flags, "nonfinite": int(routed.nonfinite)}
+        return outputs[0], {**routed.flags, "nonfinite": int(routed.nonfinite)}, routed.read
 
     def run(self, steps: list[OptimizationStep]) -> dict[str, Tensor]:
         """Run an accepted batch; returns what to log about the optimizers it names."""

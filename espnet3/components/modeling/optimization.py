@@ -8,6 +8,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn import Module
 
+from espnet3.components.modeling.metrics.epoch_metrics import ToRead, nothing_to_read
 from espnet3.components.modeling.model_output import ModelOutput
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.training_length import TrainingLength
@@ -35,8 +36,12 @@ class Optimization(Protocol):
         flags: Mapping[str, int | bool],
         device: torch.device,
         trainer: Trainer | None,
-    ) -> tuple[ModelOutput[Any], dict[str, int]]:
-        """As `read`, and what all ranks agree on: `flags` and `nonfinite`; the control collective."""
+        to_read: ToRead = nothing_to_read,
+    ) -> tuple[ModelOutput[Any], dict[str, int], dict[str, Tensor]]:
+        """As `read`; what all ranks agree on, `flags` and `nonfinite`; and what `to_read` chose, on the host.
+
+        One collective, the control collective, and one read from the device.
+        """
 
     def run(self, loss: Any, /) -> dict[str, Tensor]:
         """Train with the loss of an accepted batch; returns what to log about the optimizers."""

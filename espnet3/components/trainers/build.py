@@ -16,7 +16,7 @@ from espnet3.components.trainers.cluster_environment import TaskEnvironment
 from espnet3.components.trainers.lightning_internals import leave_signals_alone, set_rank
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
 from espnet3.components.trainers.quiet import quieten_lightning
-from espnet3.config.checks.trainer_keys import UNUSED, check_trainer_keys
+from espnet3.config.checks.trainer_keys import OURS, UNUSED, check_trainer_keys, matmul_precision
 from espnet3.errors import UserError
 from espnet3.rundir.task import Task
 
@@ -38,6 +38,9 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
     arguments["accelerator"] = _accelerator(arguments.get("accelerator", "auto"), config)
     _check_ranks(arguments, task)
     set_rank(task.rank)  # decides who logs
+    precision = matmul_precision(config.trainer)
+    if precision is not None:
+        torch.set_float32_matmul_precision(precision)
     everything = [*callbacks, *build_callbacks(config)]
     trainer = Trainer(
         **{
@@ -69,7 +72,7 @@ def trainer_arguments(config: DictConfig) -> dict[str, Any]:
     assert isinstance(node, dict)
     arguments = {str(key): value for key, value in node.items()}
     check_trainer_keys(arguments)
-    return {key: value for key, value in arguments.items() if key not in UNUSED}
+    return {key: value for key, value in arguments.items() if key not in (*OURS, *UNUSED)}
 
 
 def build_loggers(config: DictConfig) -> list[Logger]:

@@ -9,7 +9,7 @@ from espnet3.config.checks.dataloader import check_dataloader_config
 from espnet3.config.checks.folders import check_folders
 from espnet3.config.checks.optimizers import check_optimizers
 from espnet3.config.checks.target_keys import check_target_keys
-from espnet3.config.checks.trainer_keys import check_trainer_keys
+from espnet3.config.checks.trainer_keys import check_trainer_keys, matmul_precision
 from espnet3.errors import UserError, nearest, suggestion
 from espnet3.resources import RESOURCES
 from espnet3.slurm.sbatch_options import check_sbatch_options
@@ -95,6 +95,7 @@ def check_config(config: DictConfig) -> None:
         if key not in known and guess:
             raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess}?")
     check_trainer_keys(map(str, config.trainer))
+    matmul_precision(config.trainer)
     check_dataloader_config(config.get("dataloader"))
     if any(config.get(key) is not None for key in OPTIMIZER_KEYS):  # a new recipe may have none yet
         check_optimizers(config)

@@ -29,6 +29,12 @@ SET_ELSEWHERE = {
 }
 """Arguments of the Trainer that are refused under `trainer:`, and what to use instead."""
 
+OURS = ("float32_matmul_precision",)
+"""Keys under `trainer:` that are no arguments of Lightning's Trainer."""
+
+MATMUL_PRECISIONS = ("highest", "high", "medium")
+"""What `trainer.float32_matmul_precision` may say, as in torch."""
+
 UNUSED = ("num_device",)
 """Keys of published configurations that are accepted and ignored: the world size follows from `resources`."""
 
@@ -42,9 +48,23 @@ def check_trainer_keys(keys: Iterable[str]) -> None:
     for key in keys:
         if key in SET_ELSEWHERE:
             raise UserError(f"trainer.{key} cannot be given here: use {SET_ELSEWHERE[key]}")
-        if key not in ARGUMENTS and key not in UNUSED:
-            hint = suggestion(key, ARGUMENTS, prefix="trainer.")
+        if key not in (*ARGUMENTS, *OURS, *UNUSED):
+            hint = suggestion(key, (*ARGUMENTS, *OURS), prefix="trainer.")
             raise UserError(f"trainer.{key} is no argument of Lightning's Trainer; {hint}")
+
+
+def matmul_precision(trainer: Mapping[str, Any]) -> str | None:
+    """`trainer.float32_matmul_precision`, if it is given.
+
+    Raises:
+        UserError: it is none of MATMUL_PRECISIONS.
+    """
+    given = trainer.get("float32_matmul_precision")
+    if given is not None and given not in MATMUL_PRECISIONS:
+        raise UserError(
+            f"trainer.float32_matmul_precision={given}: takes one of {', '.join(MATMUL_PRECISIONS)}, or null"
+        )
+    return None if given is None else str(given)
 
 
 def check_trainer_for_named(options: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@ import logging
 import signal
 
 import pytest
+import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from omegaconf import OmegaConf
 
@@ -97,3 +98,16 @@ def test_callbacks_of_the_configuration_run_besides_ours(tmp_path):
     given.callbacks = {"rate": {"_target_": "lightning.pytorch.callbacks.LearningRateMonitor"}, "none": None}
     names = [type(callback).__name__ for callback in build_trainer(given, ALONE).callbacks]
     assert names == ["LearningRateMonitor"]
+
+
+def test_the_precision_of_matrix_products_is_set_where_it_is_given(tmp_path):
+    before = torch.get_float32_matmul_precision()
+    try:
+        build_trainer(config(tmp_path, float32_matmul_precision="high"), ALONE)
+        assert torch.get_float32_matmul_precision() == "high"
+        build_trainer(config(tmp_path, float32_matmul_precision=None), ALONE)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    with pytest.raises(UserError, match="float32_matmul_precision=tf32: takes one of highest, high, medium"):
+        build_trainer(config(tmp_path, float32_matmul_precision="tf32"), ALONE)

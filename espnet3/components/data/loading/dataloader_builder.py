@@ -105,7 +105,10 @@ class DataLoaderBuilder:
         # Without its own generator each iterator draws from the global one, and a resumed run would differ.
         generator = torch.Generator()
         generator.manual_seed(derived_seed(self.seed, self.rank, split, "workers") % 2**63)
-        given = _loader_options(options, f"dataloader.{split}")
+        given = {
+            "pin_memory": torch.cuda.is_initialized(),  # which a training on GPUs has done by now
+            **_loader_options(options, f"dataloader.{split}"),
+        }
         if given.get("num_workers") and "multiprocessing_context" not in given:
             init = given.get("worker_init_fn")
             given |= worker_options(self.world_size, dataset.modules(), init)

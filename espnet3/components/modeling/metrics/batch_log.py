@@ -5,11 +5,17 @@ from collections.abc import Mapping
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from espnet3.components.trainers.lightning_internals import attached_trainer, replace_logged
+from espnet3.components.trainers.lightning_internals import attached_trainer, batch_has_row, replace_logged
+
+OPTIMIZER_KEYS = ("lr", "update_step", "grad_norm")
+"""Last parts of the names of what is logged about a named optimizer, besides its loss."""
 
 
 def log_batch(module: LightningModule, stats: Mapping[str, Tensor], weight: Tensor | float) -> None:
     """Log scalars as `train/<key>` for this batch, inside `training_step`; nothing is read from a device.
+
+    Those that a row or the progress bar shows should be on the CPU: Lightning reads each by itself, those of
+    the bar several times for every batch.
 
     The first time, a key goes through `self.log`. After that only its value is replaced: the checks and
     copies of `self.log` cost about 0.3 ms for each key and batch, as much as a small network's backward pass.
@@ -22,16 +28,18 @@ def log_batch(module: LightningModule, stats: Mapping[str, Tensor], weight: Tens
                 value,
                 on_step=True,
                 on_epoch=False,
-                prog_bar=_is_on_bar(module),
+                prog_bar=shows_bar(module) and key.rpartition("/")[2] not in OPTIMIZER_KEYS,
                 batch_size=weight,  # type: ignore[arg-type]  # a tensor stays one: nothing is read back
             )
 
 
-def _is_on_bar(module: LightningModule) -> bool:
-    """Whether statistics of a batch go to Lightning's progress bar.
-
-    It reads each of them from the device for every batch. That costs nothing on the CPU; elsewhere only a
-    bar that shows them is worth it.
-    """
+def shows_bar(module: LightningModule) -> bool:
+    """Whether there is a progress bar of Lightning's, which shows the statistics of every batch."""
     trainer = attached_trainer(module)
-    return module.device.type == "cpu" or trainer is None or trainer.progress_bar_callback is not None
+    return trainer is not None and trainer.progress_bar_callback is not None
+
+
+def row_follows(module: LightningModule) -> bool:
+    """Whether loggers get a row of the batch that runs."""
+    trainer = attached_trainer(module)
+    return trainer is not None and bool(trainer.loggers) and batch_has_row(trainer)

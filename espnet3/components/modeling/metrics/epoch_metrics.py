@@ -1,17 +1,18 @@
 """Logs the statistics of a module's batches, and their means and ratios over epochs and validations."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from espnet3.components.modeling.metrics.batch_log import log_batch
+from espnet3.components.modeling.metrics.batch_log import log_batch, row_follows, shows_bar
+from espnet3.components.modeling.metrics.host_values import on_host
 from espnet3.components.modeling.metrics.metric_sums import MetricSums, means_of
 from espnet3.components.modeling.metrics.monitored_metric import monitored_value
-from espnet3.components.modeling.metrics.ratio import batch_values
+from espnet3.components.modeling.metrics.ratio import Ratio, batch_values
 from espnet3.components.modeling.model_output import ModelOutput
 
 log = logging.getLogger(__name__)
@@ -20,10 +21,20 @@ SKIPPED = "skipped_batches"
 """Validation batches whose loss was NaN or Inf are counted as `valid/skipped_batches`."""
 
 
+ToRead = Callable[[Mapping[str, Tensor | Ratio]], dict[str, Tensor]]
+"""From the statistics of a batch to those scalars that are wanted on the host."""
+
+
+def nothing_to_read(_: Mapping[str, Tensor | Ratio]) -> dict[str, Tensor]:
+    """A `ToRead` that wants nothing."""
+    return {}
+
+
 class EpochMetrics:
     """Logs each training batch as `train/<key>`, and the means and ratios over an epoch and a validation.
 
-    Statistics stay tensors on their device; sums are reduced over ranks once, at the end.
+    Statistics stay tensors on their device until a row or a progress bar shows them: then the batch's one
+    read brings them. Sums are reduced over ranks once, at the end.
 
     Args:
         module: whose `log` is used, and whose hooks call these methods.
@@ -45,16 +56,34 @@ class EpochMetrics:
         self.validated = False
         self._shown = {}
 
-    def add_batch(self, output: ModelOutput[Any], optimizer_stats: Mapping[str, Tensor]) -> None:
+    def to_read(self, stats: Mapping[str, Tensor | Ratio]) -> dict[str, Tensor]:
+        """What is shown of a batch with these statistics and is on a device yet."""
+        if row_follows(self._module):
+            shown = {**self._shown, **batch_values(stats)}
+        elif shows_bar(self._module):
+            shown = batch_values(stats)
+        else:
+            return {}
+        return {key: value for key, value in shown.items() if value.device.type != "cpu"}
+
+    def add_batch(
+        self,
+        output: ModelOutput[Any],
+        optimizer_stats: Mapping[str, Tensor],
+        read: Mapping[str, Tensor],
+    ) -> None:
         """Count and log an accepted batch.
 
         Args:
             output: with its statistics and their weight.
             optimizer_stats: further values to log, of which no means are taken.
+            read: what `to_read` returned, on the host.
         """
         self._train.add(output.stats, output.weight)
         # A row repeats values that this batch does not update, such as the norm of the last update.
-        self._shown = {**self._shown, **batch_values(output.stats), **optimizer_stats}
+        self._shown = {**self._shown, **batch_values(output.stats), **read, **optimizer_stats}
+        if row_follows(self._module):
+            self._shown = on_host(self._shown)  # the norms of this batch's gradients
         log_batch(self._module, self._shown, output.weight)
 
     def skip_batch(self) -> None:
@@ -124,7 +153,7 @@ class EpochMetrics:
             "train_sums": self._train.state_dict(),
             "validated": self.validated,
             "mean_of_epoch": dict(self._epoch_of_mean),
-            "shown": {key: value.detach().cpu() for key, value in self._shown.items()},
+            "shown": on_host(self._shown),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -132,7 +161,7 @@ class EpochMetrics:
         self._train.load_state_dict(state["train_sums"])
         self.validated = state["validated"]
         self._epoch_of_mean = dict(state["mean_of_epoch"])
-        self._shown = {key: value.to(self._module.device) for key, value in state["shown"].items()}
+        self._shown = dict(state["shown"])
 
     def _log_mean(self, key: str, mean: Tensor, **options: Any) -> None:
         """Log a value that is equal on all ranks already; sync_dist tells Lightning so."""

@@ -1,12 +1,13 @@
 """Runs the named optimizers of a model: backward passes of a batch in list order, then steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.nn import Module
 
 from espnet3.components.modeling.named.counters import Turn
+from espnet3.components.modeling.named.graph import shared_with_later
 from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.named_optimizer import NamedOptimizer
 from espnet3.components.modeling.named.reduction import GradientReduction
@@ -79,6 +80,18 @@ class NamedOptimizers:
                 named.reduction.remove()
                 named.reduction = None
 
+    def expect(self, steps: Sequence[OptimizationStep]) -> dict[str, int]:
+        """For each name what stands for the parameters without gradient; see `GradientReduction.expect`."""
+        reductions = ((step, self._named[step.name].reduction) for step in steps)
+        return {step.name: reduction.expect(step.loss) for step, reduction in reductions if reduction}
+
+    def agree(self, names: Iterable[str]) -> None:
+        """All ranks expect the same of the next batch, for these names."""
+        for name in names:
+            reduction = self._named[name].reduction
+            assert reduction is not None
+            reduction.agreed = True
+
     def run(self, steps: Sequence[OptimizationStep]) -> list[str]:
         """Run an accepted batch: all backward passes in list order, then all updates in list order.
 
@@ -94,9 +107,9 @@ class NamedOptimizers:
             turn = named.take_turn()
             if turn is not Turn.IDLE:
                 contributing.append((named, step.loss, turn))
-        for position, (named, loss, turn) in enumerate(contributing, start=1):
-            # Losses may share a part of the graph: it is kept until the last backward pass.
-            retain_graph = position < len(contributing)
+        # What a loss shares with a later one is kept for that; of other graphs activations are freed.
+        kept = shared_with_later([loss for _, loss, _ in contributing])
+        for (named, loss, turn), retain_graph in zip(contributing, kept, strict=True):
             if turn is Turn.UPDATE and named.reduction is not None:
                 with named.reduction.during_backward():
                     named.backward(loss, retain_graph=retain_graph)

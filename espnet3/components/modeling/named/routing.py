@@ -9,7 +9,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from espnet3.components.modeling.control import agree
+from espnet3.components.modeling.control import agree_and_read, compared, is_equal
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 
 
@@ -54,6 +54,10 @@ class Routed:
     """A loss is NaN or Inf on some rank: no rank may train on this batch."""
     flags: dict[str, int]
     """The largest of each flag over all ranks."""
+    read: dict[str, Tensor]
+    """This rank's readings, on the CPU."""
+    agreed: frozenset[str] = frozenset()
+    """The names of which all ranks expect the same, and something."""
 
 
 class Router:
@@ -66,6 +70,7 @@ class Router:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
         self._graphs = {name: f"graph:{name}" for name in names}
+        self._expectations = {name: f"expectation:{name}" for name in names}
         self._orders: dict[tuple[str, ...], int] = {}
 
     def route(
@@ -75,14 +80,19 @@ class Router:
         *,
         device: torch.device,
         world_size: int,
+        readings: Callable[[], Mapping[str, Tensor]] = dict,
+        expect: Callable[[], Mapping[str, int]] = dict,
     ) -> Routed:
         """Read the steps on this rank and compare them with the other ranks'.
 
         Args:
             read: gives this rank's steps, or raises AssertionError, which then ends all ranks.
             flags: small integers for the same collective, such as `stop`; the same keys on all ranks.
-            device: where the losses are and the collective runs.
+            device: where the model is and the collective runs.
             world_size: number of ranks.
+            readings: gives, after `read`, scalars on `device` that the same read brings to the host.
+            expect: gives, after `read`, a number for each name that stands for what this rank expects of its
+                backward pass; 0 for nothing. See `GradientReduction.expect`.
 
         Raises:
             AssertionError: a rank's steps are wrong, ranks differ in names or order (on all ranks, with
@@ -100,12 +110,16 @@ class Router:
         values: dict[str, int | bool | Tensor] = dict(flags)
         values["nonfinite"] = ~all_finite(steps) if steps else 0
         if world_size > 1:
-            values["order"], values["minus_order"] = order, -order
+            values |= compared("order", order)
             values.update(dict.fromkeys(self._graphs.values(), 0))
+            expected = {} if mistake else expect()
+            for name, key in self._expectations.items():
+                values |= compared(key, expected.get(name, 0))
         for step in steps:
             values[self._graphs[step.name]] = step.loss.requires_grad
-        agreed = agree(values, device=device, world_size=world_size)
-        if world_size > 1 and (agreed["order"] != -agreed["minus_order"] or mistake is not None):
+        wanted = {} if mistake else readings()
+        agreed, brought = agree_and_read(values, wanted, device=device, world_size=world_size)
+        if world_size > 1 and (not is_equal("order", agreed) or mistake is not None):
             raise _disagreement(steps, mistake, world_size)
         for step in steps:
             if not agreed[self._graphs[step.name]]:
@@ -113,7 +127,10 @@ class Router:
                     f"the loss of optimizer {step.name!r} has no graph: it was detached, or computed from"
                     " nothing that is trained"
                 )
-        return Routed(steps, bool(agreed["nonfinite"]), {key: agreed[key] for key in flags})
+        same = frozenset(
+            name for name, key in self._expectations.items() if agreed.get(key) and is_equal(key, agreed)
+        )
+        return Routed(steps, bool(agreed["nonfinite"]), {key: agreed[key] for key in flags}, brought, same)
 
     def _order_of(self, names: tuple[str, ...]) -> int:
         """A positive number that stands for these names in this order."""
@@ -125,9 +142,10 @@ class Router:
 
 
 def all_finite(steps: Sequence[OptimizationStep]) -> Tensor:
-    """Whether no loss is NaN or Inf: bool of shape (), where the first loss is."""
-    first = steps[0].loss
-    losses = [step.loss.detach().reshape(()).to(first.device) for step in steps]
+    """Whether no loss is NaN or Inf: bool of shape (); on the CPU only if all losses are there."""
+    devices = (step.loss.device for step in steps)
+    device = next((device for device in devices if device.type != "cpu"), steps[0].loss.device)
+    losses = [step.loss.detach().reshape(()).to(device, non_blocking=True) for step in steps]
     return torch.isfinite(losses[0] if len(losses) == 1 else torch.stack(losses)).all()
 
 

@@ -10,11 +10,13 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from espnet3.components.modeling.control import agree
+from espnet3.components.modeling.control import agree_and_read, compared, is_equal
+from espnet3.components.modeling.metrics.epoch_metrics import ToRead, nothing_to_read
 from espnet3.components.modeling.model_output import ModelOutput, read_output
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.named_training import refuse_named
 from espnet3.components.modeling.optimizers import make_optimizer, make_scheduler
+from espnet3.components.modeling.single.skippable_optimization import SkippableOptimization
 from espnet3.components.modeling.training_length import TrainingLength
 from espnet3.config.checks.optimizers import check_plateau, read_single_config
 from espnet3.errors import ConfigurationError
@@ -101,8 +103,11 @@ class SingleTraining:
         flags: Mapping[str, int | bool],
         device: torch.device,
         trainer: Trainer | None,
-    ) -> tuple[SingleOutput, dict[str, int]]:
-        """As `read`, and what all ranks agree on: `flags` and `nonfinite`; the control collective.
+        to_read: ToRead = nothing_to_read,
+    ) -> tuple[SingleOutput, dict[str, int], dict[str, Tensor]]:
+        """As `read`; what all ranks agree on, `flags` and `nonfinite`; and what `to_read` chose, on the host.
+
+        One collective, the control collective, and one read from the device.
 
         Raises:
             AssertionError: see `read_output`.
@@ -110,7 +115,14 @@ class SingleTraining:
         output = self.read(returned, utterances)
         values: dict[str, int | bool | Tensor] = {"nonfinite": ~self.is_finite(output.loss), **flags}
         world_size = 1 if trainer is None else trainer.world_size
-        return output, agree(values, device=output.loss.device, world_size=world_size)
+        module = None if trainer is None else trainer.lightning_module
+        reduction = module.reduction if isinstance(module, SkippableOptimization) else None
+        if world_size > 1:
+            values |= compared("unreached", 0 if reduction is None else reduction.expect(output.loss))
+        agreed, read = agree_and_read(values, to_read(output.stats), device=device, world_size=world_size)
+        if reduction is not None:
+            reduction.agreed = bool(agreed["unreached"]) and is_equal("unreached", agreed)
+        return output, agreed, read
 
     def run(self, loss: Tensor) -> dict[str, Tensor]:
         """Nothing: Lightning runs an accepted batch, and nothing more is logged about it."""

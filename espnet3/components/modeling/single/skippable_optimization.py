@@ -50,6 +50,11 @@ class SkippableOptimization(LightningModule):
             parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
             self._reduction = GradientReduction(parameters, bucket_bytes=default_bucket_bytes())
 
+    @property
+    def reduction(self) -> GradientReduction | None:
+        """What averages gradients over ranks, where the strategy does not."""
+        return self._reduction
+
     def on_fit_end(self) -> None:
         """Remove all hooks from the parameters."""
         if self._reduction is not None:

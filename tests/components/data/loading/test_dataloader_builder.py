@@ -216,6 +216,15 @@ def test_options_of_workers_are_left_out_without_workers(organizer):
     assert len(read(DataLoaderBuilder(organizer, block).build("train"))) == 8
 
 
+def test_batches_are_pinned_where_a_gpu_is_in_use_unless_the_configuration_says_otherwise(
+    organizer, monkeypatch
+):
+    assert not DataLoaderBuilder(organizer, config()).build("train").pin_memory
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert DataLoaderBuilder(organizer, config()).build("train").pin_memory
+    assert not DataLoaderBuilder(organizer, config(pin_memory=False)).build("train").pin_memory
+
+
 def test_mistakes_inside_iter_factory_are_named(organizer, bucketed):
     def build(split="train", **changes):
         block = OmegaConf.merge(bucketed, {split: {"iter_factory": changes}})

@@ -1,6 +1,7 @@
 """On one rank: what a step of one optimizer does never reaches another, against plain PyTorch bit for bit."""
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -233,3 +234,30 @@ def test_the_gradient_norm_is_the_one_before_clipping():
     engine = cases.make_engine(by_value, {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": "value"})
     cases.run(engine, by_value, ["generator"], 0)
     assert engine["generator"].grad_norm is None
+
+
+class Saved:
+    """A tensor that a graph keeps for its backward pass."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_the_first_backward_pass_frees_what_later_ones_do_not_need(apart):
+    model = cases.Gan()
+    engine = cases.make_engine(model)
+    kept = []
+
+    def keep(tensor):
+        saved = Saved(tensor)
+        kept.append(weakref.ref(saved))
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved.tensor):
+        first = model.discriminator(torch.ones(2, 4)).square().sum()
+    second = model.losses(1)["generator"] + (0 if apart else first)
+    alive = []
+    second.register_hook(lambda _: alive.append(any(saved() is not None for saved in kept)))
+    engine.run([OptimizationStep(first, "discriminator"), OptimizationStep(second, "generator")])
+    assert kept and alive == [not apart]
