@@ -55,7 +55,7 @@ def test_the_run_directory_holds_what_the_readme_says(trained: Path, run):
     assert 0.0 <= metrics["accuracy"] <= 1.0
     best = read_ranking(exp / "checkpoints").best[0]
     in_training = dict(read_curves(exp / "csv" / "metrics.csv", by="epoch")["valid/accuracy"])
-    assert metrics["valid"]["accuracy"] == pytest.approx(in_training[best.epoch - 1])
+    assert metrics["valid"]["accuracy"] == pytest.approx(in_training[best.epoch])
     assert (exp / "checkpoints" / "last.ckpt").exists()
     assert (exp / "csv" / "metrics.csv").exists() and list((exp / "tensorboard").rglob("events.*"))
     assert (exp / "validate" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from espnet3.components.callbacks.epoch_line import epoch_line
+from espnet3.components.callbacks.epoch_line import epoch_line, monitored_first
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.rundir.task import Task
 
@@ -86,6 +86,8 @@ class Progress(Checkpoint):
         self._utterances = 0
 
     def _beat(self, trainer: Trainer, done: int, **fields: Any) -> None:
+        if "metrics" in fields:
+            fields["metrics"] = monitored_first(fields["metrics"], self._monitor)
         if self._batches:
             seconds = time.monotonic() - self._began_at  # with validations and checkpoints
             left = batches_left(trainer, done)
