@@ -41,12 +41,6 @@ def _line(where: str, metrics: Mapping[str, float], shown: Iterable[str], ends: 
     return f"{where}: {', '.join([*groups_text, *ends])}"
 
 
-def monitored_first(metrics: Mapping[str, float], monitor: str) -> dict[str, float]:
-    """The metrics in the order of a line, in which whatever shows only some begins with the first."""
-    important, _ = _ordered(metrics, monitor)
-    return {name: metrics[name] for name in dict.fromkeys([*important, *metrics])}
-
-
 def _ordered(metrics: Mapping[str, float], monitor: str) -> tuple[list[str], list[str]]:
     """The monitored metric, the same metric of the other split, and losses; then all others."""
     same = monitor.partition("/")[2]

@@ -4,6 +4,7 @@ import logging
 import math
 import resource
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from espnet3.components.callbacks.epoch_line import epoch_line, monitored_first
+from espnet3.components.callbacks.epoch_line import epoch_line
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.rundir.task import Task
 
@@ -113,6 +114,13 @@ class Progress(Checkpoint):
     def _speed(self) -> float:
         """Utterances per second of all ranks, in this epoch so far."""
         return self._utterances * self._task.world_size / max(time.monotonic() - self._epoch_at, 1e-9)
+
+
+def monitored_first(metrics: Mapping[str, float], monitor: str) -> dict[str, float]:
+    """The metrics, the monitored one or that of the other split first: `espnet3 status` shows the first."""
+    same = monitor.partition("/")[2]
+    first = (monitor, f"valid/{same}", f"train/{same}", "valid/loss", "train/loss")
+    return {name: metrics[name] for name in dict.fromkeys([*first, *metrics]) if name in metrics}
 
 
 def batches_left(trainer: Trainer, done: int) -> int | None:

@@ -30,7 +30,7 @@ const table = {
         cell: (index) => valueOf(trials[index], at),
       })),
       ...sweep.metrics.map((metric, at) => ({
-        id: `metric ${metric.name}`, label: metric.name, title: `${at ? "" : `the objective: ${better}; `}at the trial's best checkpoint`, names: [metric.name], right: true,
+        id: `metric ${metric.name}`, label: metric.name, title: at ? "" : `the objective: ${better}`, names: [metric.name], right: true,
         number: (index) => number(trials[index].metrics[at]), cell: (index) => numberText(number(trials[index].metrics[at]), 4, true),
         hidden: at > SHOWN_METRICS,
       })),

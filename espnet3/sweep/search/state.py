@@ -9,7 +9,7 @@ from espnet3.sweep.jobs.settled import settled_states
 from espnet3.sweep.search.planned import PlannedSearch
 from espnet3.sweep.search.space import Point
 from espnet3.sweep.search.study import Study
-from espnet3.sweep.show.results import read_sweep_status, trial_metrics
+from espnet3.sweep.show.results import objective_value, read_sweep_status
 from espnet3.sweep.show.states import UNDER_WAY, State, TrialState, read_trial_files
 from espnet3.sweep.trials.record import read_sweep_record
 from espnet3.sweep.trials.search_record import SearchRecord, write_search
@@ -132,7 +132,7 @@ class SearchState:
         sweep, metric = self._search.sweep, self._search.objective.metric
         record = read_sweep_record(sweep)
         stages = record.listed[name].stages if record else []
-        value = trial_metrics(read_trial_files(sweep, name, stages)).get(metric)
+        value = objective_value(metric, read_trial_files(sweep, name, stages))
         self._study.tell(self.points[name], value if value is not None and math.isfinite(value) else None)
         self.succeeded = self.succeeded or value is not None
         if value is None and not self.succeeded:
@@ -141,7 +141,8 @@ class SearchState:
     def _reported_metrics(self, name: str) -> str:
         """A message: the metrics that a trial has instead of the objective."""
         (row,) = read_sweep_status(self._search.sweep, names=[name]).rows
-        metrics = sorted(name for name in trial_metrics(row.files) if name.startswith("valid/"))
+        keys = {key for record in row.files.records.values() for key in record.metrics if "valid/" in key}
+        metrics = sorted({key.removeprefix("best ") for key in keys})
         return (
             f"sweep.objective takes one of {', '.join(metrics)}" if metrics else "it has no metric of valid"
         )

@@ -93,12 +93,17 @@ def read_sweep_status(
     for files in trials:
         entry = listed[files.name]
         state = state_of(files, entry.stages, queue)
-        rows.append(TrialRow(files.name, entry, files, state, trial_metrics(files).get(record.objective)))
+        rows.append(TrialRow(files.name, entry, files, state, objective_value(record.objective, files)))
     return SweepStatus(sweep, record, rows, queue)
 
 
+def objective_value(metric: str, trial: TrialFiles) -> float | None:
+    """The objective of a trial: one of its metrics."""
+    return trial_metrics(trial).get(metric)
+
+
 def trial_metrics(trial: TrialFiles) -> dict[str, float]:
-    """The metrics of a trial's finished stages; the sweep's objective is one of them."""
+    """The metrics of a trial's finished stages, see `run_metrics`."""
     metrics = run_metrics({stage: record.metrics for stage, record in trial.records.items() if record.done})
     return {name: float(value) for name, value in metrics.items() if _is_number(value)}
 
