@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from espnet3.components.modeling.global_mvn import GlobalMVN
+from espnet3.components.modeling.metrics.ratio import Ratio
 
 WINDOW, HOP = 256, 128  # samples
 
@@ -24,11 +25,11 @@ class PitchModel(nn.Module):
 
     def forward(
         self, speech: Tensor, speech_lengths: Tensor, label: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    ) -> tuple[Tensor, dict[str, Tensor | Ratio], Tensor]:
         """Loss, statistics and weight of a batch: speech (B, T), speech_lengths (B,), label (B,)."""
         logits = self.logits(speech, speech_lengths)
         loss = nn.functional.cross_entropy(logits, label)
-        accuracy = (logits.argmax(-1) == label).float().mean()
+        accuracy = Ratio((logits.argmax(-1) == label).sum(), len(label))
         weight = torch.tensor(len(label), device=loss.device)
         return loss, {"loss": loss.detach(), "accuracy": accuracy}, weight
 

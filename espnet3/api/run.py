@@ -9,6 +9,7 @@ from espnet3.api.handle import Handle
 from espnet3.api.logged import LoggedScreen
 from espnet3.launcher.cancel import cancel_runs
 from espnet3.launcher.start.tasks import last_lines
+from espnet3.rundir.metrics import run_metrics
 from espnet3.rundir.records.background import Background, background_log, read_background
 from espnet3.rundir.records.record import read_record
 from espnet3.stage_table import STAGES
@@ -64,14 +65,10 @@ class Run(Handle):
         return self.metrics()
 
     def metrics(self) -> dict[str, Any]:
-        """The metrics of the finished stages: `valid/loss` of the training, `test/…` of the validation."""
-        records = [read_record(self.directory, stage) for stage in STAGES]
-        return {
-            name: value
-            for record in records
-            if record is not None and record.done
-            for name, value in record.metrics.items()
-        }
+        """The metrics of the finished stages, of the best checkpoint: `valid/loss`, `test/…`."""
+        records = {stage: read_record(self.directory, stage) for stage in STAGES}
+        done = {stage: record.metrics for stage, record in records.items() if record and record.done}
+        return run_metrics(done)
 
     def cancel(self) -> None:
         """Cancel its jobs, and ask a process on this machine to stop; a running stage saves first.

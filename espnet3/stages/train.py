@@ -19,8 +19,8 @@ def run(config: DictConfig, task: Task) -> StageResult:
     """Train `config.model`; continues from the newest intact checkpoint in `checkpoints/`, if there is one.
 
     Returns:
-        The summary with the best metric; outputs are the last and the best checkpoint, inputs the files
-        that the data and the statistics were read from.
+        The summary with the best metric; metrics of the best checkpoint, the monitored one first; outputs are
+        the last and the best checkpoint, inputs the files that the data and the statistics were read from.
 
     Raises:
         UserError: a mistake in the configuration, or the disk is full.
@@ -76,13 +76,13 @@ def run(config: DictConfig, task: Task) -> StageResult:
     best = ranking.best[0] if ranking and ranking.best else None
     epochs = f"{trainer.current_epoch} epoch{'s' * (trainer.current_epoch != 1)}"
     files = [*module.data.organizer.train.files(), *module.data.organizer.valid.files()]
-    metrics = {
+    metrics = {  # of the last epoch, where no checkpoint is the best
         key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("valid/")
     }
     outputs = [directory / "last.ckpt"]
     if ranking is not None and best is not None:
         outputs.append(directory / best.file)
-        metrics[f"best {ranking.monitor}"] = best.value
+        metrics = {ranking.monitor: best.value, **best.metrics}
         epochs += f", best {ranking.monitor} {best.value:.4g} (epoch {best.epoch})"
     return StageResult(
         summary=epochs,

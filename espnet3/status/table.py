@@ -86,10 +86,9 @@ def node_list(names: Sequence[str]) -> str:
 
 
 def last_metric(metrics: dict[str, float]) -> tuple[str, str]:
-    """The metric shown, with its value: valid/loss, else train/loss, else one of test, else of valid."""
-    preferred = ["valid/loss", "train/loss"]
-    preferred += [name for split in ("test/", "valid/") for name in metrics if name.startswith(split)]
-    name = next((name for name in [*preferred, *metrics] if name in metrics), "")
+    """The metric shown, with its value: of test in stage 3, else the first, which is the monitored one."""
+    of_test = (name for name in metrics if name.startswith("test/"))
+    name = next(of_test, next(iter(metrics), ""))
     return (name, show(metrics[name])) if name else ("", "")
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from espnet3.components.checkpoint.ranking import read_ranking
+from espnet3.rundir.curves import read_curves
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
 
@@ -50,7 +52,10 @@ def test_the_run_directory_holds_what_the_readme_says(trained: Path, run):
     origin = json.loads((exp / "run.json").read_text())
     assert "trainer.max_epochs=2" in origin["command"][0] and origin["versions"]["torch"]
     metrics = json.loads((exp / "validate" / "metrics.json").read_text())
-    assert 0.0 <= metrics["accuracy"] <= 1.0 and "accuracy" in metrics["valid"]
+    assert 0.0 <= metrics["accuracy"] <= 1.0
+    best = read_ranking(exp / "checkpoints").best[0]
+    in_training = dict(read_curves(exp / "csv" / "metrics.csv", by="epoch")["valid/accuracy"])
+    assert metrics["valid"]["accuracy"] == pytest.approx(in_training[best.epoch])
     assert (exp / "checkpoints" / "last.ckpt").exists()
     assert (exp / "csv" / "metrics.csv").exists() and list((exp / "tensorboard").rglob("events.*"))
     assert (exp / "validate" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")

@@ -9,6 +9,7 @@ from espnet3.components.checkpoint.ranking import best_checkpoint
 from espnet3.config.compose import Recipe, compose
 from espnet3.errors import UserError
 from espnet3.launcher.rank.task import add_recipe_to_path
+from espnet3.rundir.curves import read_curves
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
 from espnet3.stages import collect_stats, prepare, train
@@ -57,12 +58,22 @@ def test_training_gives_checkpoints_logs_and_what_it_read(recipe):
     assert all(path.is_file() for path in result.outputs + result.inputs)
     names = {path.name for path in result.inputs}
     assert {"train.jsonl", "valid.jsonl", "feats_stats.npz"} <= names and "test.jsonl" not in names
-    assert {"valid/loss", "valid/accuracy", "best valid/loss"} <= result.metrics.keys()
+    assert list(result.metrics) == ["valid/loss", "valid/accuracy"], "the monitored one first"
     with (exp / "csv/metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows if row["valid/loss"]] == ["0", "1"]
+    assert [row["epoch"] for row in rows if row["valid/loss"]] == ["1", "2"]
     assert list((exp / "tensorboard").glob("events.*"))
     assert {path.name for path in exp.iterdir()} == {"checkpoints", "csv", "tensorboard"}
+
+
+def test_the_metrics_are_those_of_the_best_checkpoint_not_of_the_last_epoch(recipe):
+    config = recipe("trainer.max_epochs=3", "checkpoint.mode=max", "optimizer.lr=0.001")
+    result = train.run(config, Task.single("train"))
+    curves = read_curves(Path(config.exp_dir) / "csv/metrics.csv", by="epoch")
+    epoch, loss = max(curves["valid/loss"], key=lambda point: point[1])
+    assert epoch < 3 and f"(epoch {epoch:.0f})" in result.summary
+    accuracy = dict(curves["valid/accuracy"])[epoch]
+    assert result.metrics == pytest.approx({"valid/loss": loss, "valid/accuracy": accuracy})
 
 
 def test_a_stopped_training_goes_on_to_the_undisturbed_end(recipe, caplog):

@@ -101,9 +101,7 @@ def test_durations_node_lists_and_the_metric_that_says_most():
     assert node_list([]) == "" and node_list(["gpu07"]) == "gpu07"
     assert node_list(["gpu01", "gpu02", "gpu04"]) == "gpu[01-02,04]"
     assert node_list(["a1", "b1"]) == "a1,b1"
-    assert last_metric({"train/loss": 1.0, "valid/loss": 0.25, "valid/accuracy": 0.5}) == (
-        "valid/loss",
-        "0.25",
-    )
+    monitored_first = {"valid/accuracy": 0.5, "valid/loss": 0.25, "train/loss": 1.0}
+    assert last_metric(monitored_first) == ("valid/accuracy", "0.5")
     assert last_metric({"train/lossy": 1.5, "valid/wer": 0.4, "test/wer": 0.5}) == ("test/wer", "0.5")
     assert last_metric({}) == ("", "")

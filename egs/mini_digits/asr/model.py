@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from espnet3.components.modeling.metrics.ratio import Ratio
 from features import BLANK, to_text
 
 
@@ -47,7 +48,7 @@ class CtcModel(nn.Module):
 
     def forward(
         self, feats: Tensor, feats_lengths: Tensor, text: Tensor, text_lengths: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    ) -> tuple[Tensor, dict[str, Tensor | Ratio], Tensor]:
         """Give the loss of a batch.
 
         Args:
@@ -70,11 +71,9 @@ class CtcModel(nn.Module):
             zero_infinity=True,  # an utterance too short for its text has no gradient
         )
         loss = losses.mean()
-        stats = {"loss": loss.detach()}
+        stats: dict[str, Tensor | Ratio] = {"loss": loss.detach()}
         if not self.training:
-            stats["token_error_rate"] = loss.new_tensor(
-                error_rate(greedy(log_probs, lengths), text, text_lengths)
-            )
+            stats["token_error_rate"] = error_rate(greedy(log_probs, lengths), text, text_lengths)
         return loss, stats, torch.tensor(len(feats), device=loss.device)
 
     def collect_feats(self, feats: Tensor, feats_lengths: Tensor, **_: Any) -> dict[str, Tensor]:
@@ -124,10 +123,12 @@ def greedy(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
     return [path[path != BLANK].tolist() for path in paths]
 
 
-def error_rate(decoded: list[list[int]], text: Tensor, text_lengths: Tensor) -> float:
-    """Edits per token of the references `text` (B, U) with lengths (B,)."""
+def error_rate(decoded: list[list[int]], text: Tensor, text_lengths: Tensor) -> Ratio:
+    """Edits over tokens of the references `text` (B, U) with lengths (B,)."""
     references = [row[:length] for row, length in zip(text.tolist(), text_lengths.tolist(), strict=True)]
-    return float(jiwer.wer([to_text(row) for row in references], [to_text(row) for row in decoded]))
+    output = jiwer.process_words([to_text(row) for row in references], [to_text(row) for row in decoded])
+    edits = output.substitutions + output.deletions + output.insertions
+    return Ratio(edits, sum(map(len, references)))
 
 
 def inside(lengths: Tensor, frames: int) -> Tensor:

@@ -48,31 +48,43 @@ class Vocoder(nn.Module):
         One pass of the discriminator serves both losses, and nothing is detached: a step's backward pass
         reaches the parameters of its own optimizer only.
 
+        In evaluation they are the means over the utterances, each of which is run by itself as in stage 3:
+        padding is no speech, and convolutions would hear it.
+
         Args:
             speech: (B, T); in training segments of one length.
-            speech_lengths: (B,). In evaluation the batch is cut to its shortest utterance, since padding is
-                no speech.
+            speech_lengths: (B,), used in evaluation.
 
         Returns:
             The discriminator's step, then the generator's; statistics, mel L1 in nats; weight, B.
         """
+        parts = [speech]
         if not self.training and speech_lengths is not None:
-            speech = speech[:, : int(speech_lengths.min())]
-        mel = self.mel(speech)
+            parts = [row[None, :length] for row, length in zip(speech, speech_lengths.tolist(), strict=True)]
+        losses = [self.losses(part) for part in parts]
+        mean = {key: torch.stack([loss[key] for loss in losses]).mean() for key in losses[0]}
+        steps = [OptimizationStep(mean.pop(name), name) for name in ("discriminator", "generator")]
+        return steps, {key: value.detach() for key, value in mean.items()}, speech.new_tensor(len(speech))
+
+    def losses(self, speech: Tensor) -> dict[str, Tensor]:
+        """The losses of both networks, by their names, and the terms of the generator's: speech (B, T)."""
+        real = self.whole_frames(speech)
+        mel = self.mel(real)
         generated = self.generator(self.normalize(mel))
-        real = speech[:, : generated.shape[1]]
         mel_l1 = functional.l1_loss(self.mel(generated), mel)
         pairs = [
             [layer.chunk(2) for layer in maps] for maps in self.discriminator(torch.cat([real, generated]))
         ]
         of_real, of_generated = ([[pair[which] for pair in maps] for maps in pairs] for which in (0, 1))
-        d_loss = discriminator_loss(of_real, of_generated)
         adversarial = adversarial_loss(of_generated)
         features = feature_loss(of_real, of_generated)
-        g_loss = adversarial + self.feature_weight * features + self.mel_weight * mel_l1
-        steps = [OptimizationStep(d_loss, "discriminator"), OptimizationStep(g_loss, "generator")]
-        stats = {"mel_l1": mel_l1, "adversarial": adversarial, "feature_matching": features}
-        return steps, {key: value.detach() for key, value in stats.items()}, mel.new_tensor(len(speech))
+        return {
+            "discriminator": discriminator_loss(of_real, of_generated),
+            "generator": adversarial + self.feature_weight * features + self.mel_weight * mel_l1,
+            "mel_l1": mel_l1,
+            "adversarial": adversarial,
+            "feature_matching": features,
+        }
 
     def collect_feats(self, speech: Tensor, speech_lengths: Tensor, **_: Any) -> dict[str, Tensor]:
         """The features to collect statistics of, log-mel (B, frames, num_mels), and lengths (B,)."""
@@ -81,7 +93,11 @@ class Vocoder(nn.Module):
     @torch.no_grad()
     def resynthesize(self, speech: Tensor) -> Tensor:
         """Waves (B, T) to their log-mel features and back: (B, T // hop * hop)."""
-        return self.generator(self.normalize(self.mel(speech)))
+        return self.generator(self.normalize(self.mel(self.whole_frames(speech))))
+
+    def whole_frames(self, speech: Tensor) -> Tensor:
+        """Waves (B, T) without the samples that fill no mel frame: (B, T // hop * hop)."""
+        return speech[:, : speech.shape[1] // self.mel.hop * self.mel.hop]
 
 
 def discriminator_loss(of_real: list[Maps], of_generated: list[Maps]) -> Tensor:

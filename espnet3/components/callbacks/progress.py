@@ -4,6 +4,7 @@ import logging
 import math
 import resource
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,8 @@ class Progress(Checkpoint):
         self._utterances = 0
 
     def _beat(self, trainer: Trainer, done: int, **fields: Any) -> None:
+        if "metrics" in fields:
+            fields["metrics"] = monitored_first(fields["metrics"], self._monitor)
         if self._batches:
             seconds = time.monotonic() - self._began_at  # with validations and checkpoints
             left = batches_left(trainer, done)
@@ -112,6 +115,13 @@ class Progress(Checkpoint):
     def _speed(self) -> float:
         """Utterances per second of all ranks, in this epoch so far."""
         return self._utterances * self._task.world_size / max(time.monotonic() - self._epoch_at, 1e-9)
+
+
+def monitored_first(metrics: Mapping[str, float], monitor: str) -> dict[str, float]:
+    """The metrics, the monitored one or that of the other split first: `espnet3 status` shows the first."""
+    same = monitor.partition("/")[2]
+    first = (monitor, f"valid/{same}", f"train/{same}", "valid/loss", "train/loss")
+    return {name: metrics[name] for name in dict.fromkeys([*first, *metrics]) if name in metrics}
 
 
 def batches_left(trainer: Trainer, done: int) -> int | None:

@@ -1,7 +1,7 @@
 """The ranking of the best checkpoints of a run directory, in a small file beside them."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet3.errors import UserError
@@ -23,6 +23,8 @@ class Ranked:
     """How many epochs were done."""
     batch: int = 0
     """How many batches of the next epoch were done: a validation inside an epoch."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What the validation before it measured, by name as `valid/loss`."""
 
 
 @dataclass(frozen=True)

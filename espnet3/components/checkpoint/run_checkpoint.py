@@ -264,7 +264,7 @@ class RunCheckpoint(Checkpoint):
             return None
         position = folder.Position(*module.position)
         name = folder.checkpoint_name(position, trainer.global_step)
-        candidate = Ranked(name, float(value), position.epoch, position.batch)
+        candidate = Ranked(name, float(value), position.epoch, position.batch, _validated(trainer, module))
         # Rank 0 decides for all: the others may see an older file on a shared file system.
         is_best = name in self._ranking().with_candidate(candidate, self.save_top_k).files()
         return candidate if trainer.strategy.broadcast(is_best) else None
@@ -314,6 +314,12 @@ class RunCheckpoint(Checkpoint):
         names = [path.name for path in self.directory.iterdir()]
         for name in folder.superfluous(names, keep_last=self.keep_last, best=self._ranking().files()):
             (self.directory / name).unlink(missing_ok=True)
+
+
+def _validated(trainer: Trainer, module: ESPnetLightningModule) -> dict[str, float]:
+    """The metrics of the validation in this epoch, if there was one."""
+    metrics = trainer.callback_metrics if module.validated else {}
+    return {name: float(value) for name, value in metrics.items() if name.startswith("valid/")}
 
 
 def _never() -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from espnet3.components.trainers.epoch_number import with_epoch_from_one
 from espnet3.rundir.files.atomic import write_text
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,8 @@ class AppendingCSVLogger(Logger):
     """Writes a row per call of the trainer to `path`; a metric that appears later becomes a new column.
 
     Lightning's CSVLogger deletes the rows of an earlier attempt; this one keeps those up to the checkpoint,
-    see `checkpoint.log_rows`. `epoch` counts from 0 and `step` counts batches that closed an update, as in
-    Lightning's other loggers.
+    see `checkpoint.log_rows`. `epoch` counts from 1, and `step` from 0, the batches that closed an update, as
+    in Lightning's other loggers.
 
     Args:
         path: the file; its folder is made. A last line without an end, left by a kill, is dropped.
@@ -50,7 +51,8 @@ class AppendingCSVLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add a row."""
-        row: dict[str, Any] = {"epoch": "", "step": step if step is not None else "", **metrics}
+        row: dict[str, Any] = {"epoch": "", "step": step if step is not None else ""}
+        row |= with_epoch_from_one(metrics)
         if self._columns is None:
             self._columns = self._open()
         new = [key for key in row if key not in self._columns]

@@ -1,7 +1,12 @@
 """Lightning's TensorBoard logger, whose curves do not run back after a resume."""
 
-from lightning.pytorch.loggers import TensorBoardLogger
+from collections.abc import Mapping
+from typing import Any
 
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from espnet3.components.trainers.epoch_number import with_epoch_from_one
 from espnet3.components.trainers.lightning_internals import purge_from
 
 
@@ -10,6 +15,11 @@ class ContinuedTensorBoardLogger(TensorBoardLogger):
 
     Every attempt writes a file of its own into the folder; see `checkpoint.log_rows`.
     """
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Add a row."""
+        super().log_metrics(with_epoch_from_one(metrics), step)
 
     def position(self, next_step: int) -> int:
         """The step of the next row; what was logged is on the disk."""

@@ -44,7 +44,7 @@ const cards = {
     const at = new Date(sweep.generated_at * 1000);
     const spent = sweep.trials.reduce((sum, trial) => sum + (trial.seconds ?? 0), 0);
     find("#facts").replaceChildren(...facts([
-      ["Objective", `${sweep.objective}, ${better}`],
+      ["Objective", `${sweep.objective} at each trial's best checkpoint, ${better}`],
       ["Best", sweep.best === null ? "none yet" : numberText(objectiveOf(sweep.trials[sweep.best]), 5)],
       ["Trials", `${sweep.trials.length.toLocaleString("en")}, ${durationText(spent)} in total`],
       ["As of", element("time", { datetime: at.toISOString() }, `${at.toLocaleString("en-CA", { dateStyle: "medium", timeStyle: "short", hour12: false })} (${at.toISOString().slice(0, 16).replace("T", " ")} UTC)`)],

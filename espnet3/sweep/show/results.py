@@ -9,6 +9,7 @@ from typing import Any
 
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.curves import Curve, read_curves
+from espnet3.rundir.metrics import run_metrics
 from espnet3.rundir.records.attempt import read_attempts
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.states import (
@@ -21,7 +22,7 @@ from espnet3.sweep.show.states import (
 )
 from espnet3.sweep.show.view import SweepView, TrialView
 from espnet3.sweep.trials.folder import trial_dir
-from espnet3.sweep.trials.objective import Objective, objective_from_metrics
+from espnet3.sweep.trials.objective import Objective
 from espnet3.sweep.trials.record import ListedTrial, SweepRecord, read_sweep_record
 from espnet3.sweep.trials.trial import read_trial
 
@@ -97,9 +98,14 @@ def read_sweep_status(
 
 
 def objective_value(metric: str, trial: TrialFiles) -> float | None:
-    """The objective of a trial, from the metrics of its finished stages."""
-    metrics = {stage: record.metrics if record.done else {} for stage, record in trial.records.items()}
-    return objective_from_metrics(metric, metrics.get("train", {}), metrics.get("validate", {}))
+    """The objective of a trial: one of its metrics."""
+    return trial_metrics(trial).get(metric)
+
+
+def trial_metrics(trial: TrialFiles) -> dict[str, float]:
+    """The metrics of a trial's finished stages, see `run_metrics`."""
+    metrics = run_metrics({stage: record.metrics for stage, record in trial.records.items() if record.done})
+    return {name: float(value) for name, value in metrics.items() if _is_number(value)}
 
 
 def read_sweep(directory: Path, queue: QueueSnapshot | None = None) -> SweepView:
@@ -125,9 +131,6 @@ def read_sweep(directory: Path, queue: QueueSnapshot | None = None) -> SweepView
 def _view(sweep: Path, row: TrialRow) -> TrialView:
     directory = trial_dir(sweep, row.name)
     trial, failure = read_trial(sweep, row.name), failure_of(row.files)
-    metrics: dict[str, float] = {}
-    for record in row.files.records.values():
-        metrics |= {key: float(value) for key, value in record.metrics.items() if _is_number(value)}
     failed = row.state.state in ("failed", "killed")
     return TrialView(
         name=row.name,
@@ -135,7 +138,7 @@ def _view(sweep: Path, row: TrialRow) -> TrialView:
         values=dict(row.listed.values),
         state=row.state.state,
         objective=row.objective,
-        metrics=metrics,
+        metrics=trial_metrics(row.files),
         curves=_curves(directory),
         message=row.state.message,
         traceback=failure.traceback if failure and failed else "",

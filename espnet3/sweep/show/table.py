@@ -41,7 +41,8 @@ def sweep_table(status: SweepStatus) -> list[Line]:
         style = "bold" if number == 0 or line[0] else STYLES.get(status.rows[number - 1].state.state, "")
         lines.append([(text, style)])
     if best is not None:
-        lines.append([(f"best: {best.name}, {status.record.objective} {show(best.objective)}", "bold")])
+        value = f"{status.record.objective} {show(best.objective)}"
+        lines.append([(f"best: {best.name}, {value} at its best checkpoint", "bold")])
     search = search_line(status.directory)
     lines += [[(search, "")]] if search else []
     if status.queue.problem:

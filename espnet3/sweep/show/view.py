@@ -18,6 +18,7 @@ class TrialView:
     objective: float | None
     """The value of the sweep's objective; None if there is none yet."""
     metrics: dict[str, float]
+    """At its best checkpoint, see `rundir.metrics`."""
     curves: dict[str, list[tuple[float, float]]]
     """Metric -> [(epoch, value)], by epoch."""
     message: str

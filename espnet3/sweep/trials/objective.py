@@ -1,8 +1,6 @@
 """The objective of a sweep: a metric of the valid split, never of the test split."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -40,19 +38,3 @@ def read_objective(config: DictConfig) -> Objective:
             f" that of checkpoint.monitor={monitor})"
         )
     return Objective(str(metric), str(direction))
-
-
-def objective_from_metrics(
-    metric: str, train: Mapping[str, Any], validate: Mapping[str, Any]
-) -> float | None:
-    """The objective of a trial from what its stages measured: of the best checkpoint, if there is one.
-
-    Args:
-        metric: its name.
-        train: metrics of the record of stage 2.
-        validate: metrics of the record of stage 3.
-    """
-    for value in (validate.get(metric), train.get(f"best {metric}"), train.get(metric)):
-        if isinstance(value, int | float):
-            return float(value)
-    return None

@@ -39,6 +39,13 @@ def test_the_heartbeat_says_epoch_batch_and_metrics(tmp_path):
     assert set(beats[-1]["metrics"]) == {"train/loss", "valid/loss"}
 
 
+@pytest.mark.parametrize("monitor", ["valid/loss", "train/loss"])
+def test_the_heartbeat_begins_with_the_monitored_metric(tmp_path, monitor):
+    task = Task("train", heartbeat=Kept(tmp_path / "beat.json"))
+    runs.fit([runs.data(0)], tmp_path, valid=[runs.data(0)], task=task, callbacks=[Progress(task, monitor)])
+    assert next(iter(task.heartbeat.written[-1]["metrics"])) == monitor
+
+
 def test_the_heartbeat_says_speed_memory_and_when_it_will_end(tmp_path):
     task = Task("train", heartbeat=Kept(tmp_path / "beat.json"))
     train = [runs.data(index) for index in range(3)]

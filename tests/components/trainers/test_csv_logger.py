@@ -15,9 +15,9 @@ def test_a_second_attempt_adds_rows_and_columns_and_keeps_what_was_there(tmp_pat
     second.log_metrics({"epoch": 1, "valid/loss": 0.5}, step=6)
     second.log_metrics({"epoch": 1, "train/loss": 1.25}, step=6)
     assert rows(path) == [
-        {"epoch": "0", "step": "3", "train/loss": "1.5", "valid/loss": ""},
-        {"epoch": "1", "step": "6", "train/loss": "", "valid/loss": "0.5"},
-        {"epoch": "1", "step": "6", "train/loss": "1.25", "valid/loss": ""},
+        {"epoch": "1", "step": "3", "train/loss": "1.5", "valid/loss": ""},
+        {"epoch": "2", "step": "6", "train/loss": "", "valid/loss": "0.5"},
+        {"epoch": "2", "step": "6", "train/loss": "1.25", "valid/loss": ""},
     ]
     assert [file.name for file in path.parent.iterdir()] == ["metrics.csv"]
 
@@ -26,7 +26,7 @@ def test_half_a_line_that_a_kill_has_left_is_dropped(tmp_path):
     path = tmp_path / "metrics.csv"
     AppendingCSVLogger(path).log_metrics({"epoch": 0, "train/loss": 1.5}, step=3)
     with path.open("a") as file:
-        file.write("0,4,1.2")
+        file.write("1,4,1.2")
     AppendingCSVLogger(path).log_metrics({"epoch": 0, "train/loss": 1.0}, step=5)
     assert [row["step"] for row in rows(path)] == ["3", "5"]
 

@@ -26,6 +26,15 @@ def test_a_curve_of_a_resumed_run_has_every_step_once(tmp_path):
     ]
 
 
+def test_epochs_begin_at_1(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = ContinuedTensorBoardLogger(tmp_path, name="", version="")
+    logger.log_metrics({"train/loss": 1.0, "epoch": 0}, step=0)
+    logger.finalize("success")
+    assert [event.value for event in EventAccumulator(str(tmp_path)).Reload().Scalars("epoch")] == [1]
+
+
 def test_both_default_loggers_can_continue(tmp_path):
     assert isinstance(ContinuedTensorBoardLogger(tmp_path), ContinuedLogger)
     assert isinstance(AppendingCSVLogger(tmp_path / "metrics.csv"), ContinuedLogger)

@@ -10,6 +10,7 @@ import torch
 
 from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry
 from espnet3.components.data.loading.collate import CommonCollateFn
+from espnet3.components.modeling.metrics.metric_sums import MetricSums
 from espnet3.rundir.stop import StopFlag, Stopped
 from espnet3.rundir.task import Task
 
@@ -95,7 +96,27 @@ def test_it_learns_what_a_few_utterances_say(model, dataset: CombinedDataset):
     model.eval()
     loss, stats, _ = model(**batch)
     assert float(loss.detach()) < first / 20
-    assert float(stats["token_error_rate"]) < 0.1
+    error_rate = stats["token_error_rate"]
+    assert error_rate.denominator == int(batch["text_lengths"].sum())
+    assert error_rate.numerator / error_rate.denominator < 0.1
+
+
+def test_validation_in_any_batches_and_stage_3_measure_the_same_error_rate(
+    model, dataset: CombinedDataset, tmp_path: Path
+):
+    from decode import GreedyDecoding
+
+    model.eval()
+    of_stage_3 = GreedyDecoding(4)(model, dataset, "valid", tmp_path, Task.single("validate"))
+    sums, rates, collate = MetricSums(), [], CommonCollateFn()
+    for start in range(0, len(dataset), 3):
+        _, batch = collate([dataset[index] for index in range(start, min(start + 3, len(dataset)))])
+        _, stats, weight = model(**batch)
+        sums.add(stats, weight)
+        rates.append(stats["token_error_rate"].numerator / stats["token_error_rate"].denominator)
+    error_rate = float(sums.means(torch.device("cpu"), 1)["token_error_rate"])
+    assert error_rate == pytest.approx(of_stage_3["token_error_rate"], rel=1e-12)
+    assert abs(np.mean(rates) - error_rate) > 1e-3, "batches differ, so the mean of their rates is another"
 
 
 def test_greedy_decoding_joins_repetitions_and_drops_blanks():

@@ -11,7 +11,10 @@ import soundfile
 import torch
 
 from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry
+from espnet3.components.data.loading.collate import CommonCollateFn
+from espnet3.components.modeling.metrics.metric_sums import MetricSums
 from espnet3.errors import UserError
+from espnet3.rundir.task import Task
 
 RECIPE = Path(__file__).resolve().parents[3] / "egs" / "mini_digits" / "vocoder"
 
@@ -282,14 +285,36 @@ def test_in_half_precision_distances_are_as_exact(vocoder: Any, speech: torch.Te
     torch.autograd.grad(steps[1].loss, list(vocoder.generator.parameters()))
 
 
-def test_in_evaluation_padding_is_not_heard(vocoder: Any, speech: torch.Tensor):
+def test_in_evaluation_each_utterance_counts_as_a_whole_and_padding_is_not_heard(
+    vocoder: Any, speech: torch.Tensor
+):
     vocoder.eval()
-    short = speech[:, :3000]
-    padded = torch.nn.functional.pad(short, (0, 2000))
-    padded[1:, 3000:] = 0.5
-    _, expected, _ = vocoder(short, torch.full((4,), 3000))
-    _, stats, _ = vocoder(padded, torch.tensor([3000, 5000, 5000, 5000]))
-    torch.testing.assert_close(stats, expected)
+    lengths = torch.tensor([3000, 4096, 3500, 2100])
+    padded = speech.clone()
+    for row, length in zip(padded, lengths, strict=True):
+        row[length:] = 0.5
+    steps, stats, weight = vocoder(padded, lengths)
+    alone = [vocoder(row[None, :length]) for row, length in zip(speech, lengths, strict=True)]
+    for key, value in stats.items():
+        assert value == pytest.approx(np.mean([float(own[key]) for _, own, _ in alone]))
+    assert steps[1].loss.item() == pytest.approx(np.mean([own[1].loss.item() for own, _, _ in alone]))
+    assert weight == 4
+
+
+def test_validation_in_any_batches_and_stage_3_measure_the_same_distance(
+    vocoder: Any, dataset: Any, tmp_path: Path
+):
+    from evaluate import Resynthesis
+
+    vocoder.eval()
+    data = CombinedDataset([DatasetEntry("train", dataset, None, "dataset.train[0]")])
+    of_stage_3 = Resynthesis(0)(vocoder, data, "valid", tmp_path, Task.single("validate"))["mel_l1"]
+    sums, collate = MetricSums(), CommonCollateFn()
+    for start in range(0, len(data), 3):
+        _, samples = collate([data[index] for index in range(start, min(start + 3, len(data)))])
+        _, stats, weight = vocoder(**samples)
+        sums.add(stats, weight)
+    assert float(sums.means(torch.device("cpu"), 1)["mel_l1"]) == pytest.approx(of_stage_3, rel=1e-5)
 
 
 def test_stage_1_sees_the_log_mel_of_the_speech(vocoder: Any, speech: torch.Tensor):

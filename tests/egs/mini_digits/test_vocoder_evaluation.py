@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 
+from espnet3.components.checkpoint.ranking import read_ranking
 from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry
 from espnet3.rundir.stop import StopFlag, Stopped
 from espnet3.rundir.task import Task
@@ -181,6 +182,8 @@ def test_the_small_experiment_runs_all_stages_and_gets_better(run, tmp_path: Pat
         seen.append(json.loads((recipe / "exp" / "small" / "validate" / "metrics.json").read_text()))
     for first, last in (seen, [metrics["valid"] for metrics in seen]):
         assert last["mel_l1"] < 0.9 * first["mel_l1"] and first["stoi"] < last["stoi"] <= 1
+    best = read_ranking(recipe / "exp" / "small" / "checkpoints").best[0]
+    assert seen[-1]["valid"]["mel_l1"] == pytest.approx(best.value, rel=1e-4), "as stage 2 measured it"
     for split in ("valid", "test"):
         folder = recipe / "exp" / "small" / "validate" / split
         assert len(list(folder.glob("*.wav"))) == 4 and (folder / "mels.png").is_file()

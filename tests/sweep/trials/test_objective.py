@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from espnet3.errors import UserError
-from espnet3.sweep.trials.objective import Objective, objective_from_metrics, read_objective
+from espnet3.sweep.trials.objective import Objective, read_objective
 
 
 def config(mode: str = "min", objective: str | None = None, direction: str | None = None):
@@ -26,16 +26,6 @@ def test_a_metric_of_which_nobody_says_which_way_it_is_better_is_refused():
         UserError, match=r"sweep.objective=valid/acc: give sweep.direction=minimize or maximize"
     ):
         read_objective(config(objective="valid/acc"))
-
-
-def test_the_value_is_that_of_the_best_checkpoint():
-    train = {"valid/loss": 3.0, "best valid/loss": 2.0, "valid/acc": 0.5}
-    assert objective_from_metrics("valid/loss", train, {}) == 2.0
-    assert (
-        objective_from_metrics("valid/loss", train, {"valid/loss": 1.5}) == 1.5
-    )  # stage 3 scores the best checkpoint
-    assert objective_from_metrics("valid/acc", train, {"test/acc": 0.9}) == 0.5
-    assert objective_from_metrics("valid/wer", train, {}) is None
 
 
 def test_better_is_as_the_direction_says():

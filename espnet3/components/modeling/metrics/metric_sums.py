@@ -52,7 +52,7 @@ class MetricSums:
         dtype = torch.float32 if device.type == "mps" else torch.float64
         with torch.no_grad():
             addend = torch.stack([_scalar(value, device, dtype) for value in values])
-            addend[: len(scalars) + 1] *= (
+            addend[: len(scalars) + 1].mul_(
                 weight.to(device=device, dtype=dtype) if isinstance(weight, Tensor) else weight
             )
             if accepted is not None:
