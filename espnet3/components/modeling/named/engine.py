@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import Module
 
+from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.named.counters import Turn
 from espnet3.components.modeling.named.graph import shared_with_later
 from espnet3.components.modeling.named.loss_scale import LossScale
@@ -54,7 +55,12 @@ class NamedOptimizers:
         return list(self._named.values())
 
     def connect(
-        self, *, world_size: int = 1, loss_scaling: bool = False, bucket_bytes: int = 1 << 20
+        self,
+        *,
+        world_size: int = 1,
+        loss_scaling: bool = False,
+        bucket_bytes: int = 1 << 20,
+        checks_gradients: bool = True,
     ) -> None:
         """Prepare for training with these ranks; the parameters are on their device.
 
@@ -62,10 +68,12 @@ class NamedOptimizers:
             world_size: number of ranks of torch.distributed's default group.
             loss_scaling: whether losses are scaled, as float16 needs it.
             bucket_bytes: gradients are sent in buckets of about this size.
+            checks_gradients: whether gradients that are not finite make no update.
         """
         self.disconnect()
         for named in self._named.values():
             named.world_size = world_size
+            named.checks_gradients = checks_gradients
             if not loss_scaling:
                 named.loss_scale = None
             elif named.loss_scale is None:
@@ -92,14 +100,14 @@ class NamedOptimizers:
             assert reduction is not None
             reduction.agreed = True
 
-    def run(self, steps: Sequence[OptimizationStep]) -> list[str]:
+    def run(self, steps: Sequence[OptimizationStep]) -> dict[str, UpdateResult]:
         """Run an accepted batch: all backward passes in list order, then all updates in list order.
 
         Args:
             steps: names of this engine, each once, and the same on all ranks.
 
         Returns:
-            The names whose parameters were updated.
+            What became of the updates that were due, by name.
         """
         contributing = []
         for step in steps:
@@ -115,14 +123,13 @@ class NamedOptimizers:
                     named.backward(loss, retain_graph=retain_graph)
             else:
                 named.backward(loss, retain_graph=retain_graph)
-        updated = []
+        updates = {}
         for named, _, turn in contributing:
             if turn is Turn.UPDATE:
                 if named.reduction is not None:
                     named.reduction.wait()
-                if named.update():
-                    updated.append(named.name)
-        return updated
+                updates[named.name] = named.update()
+        return updates
 
     def end_epoch(self, new_value: NewValue) -> None:
         """Step the epoch-interval schedulers; the metrics of the epoch are aggregated."""

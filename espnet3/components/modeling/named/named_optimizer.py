@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from espnet3.components.modeling.divergence.finite import nonfinite_tensors
+from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.named.clipping import clip_to_norm, clip_to_value, total_norm
 from espnet3.components.modeling.named.counters import Counters, Turn
 from espnet3.components.modeling.named.loss_scale import LossScale
@@ -46,6 +48,8 @@ class NamedOptimizer:
         self.loss_scale: LossScale | None = None
         self.reduction: GradientReduction | None = None
         self.world_size = 1
+        self.checks_gradients = True
+        """Whether gradients that are not finite make no update; those under a loss scale never do."""
         self.grad_norm: Tensor | None = None
         """Norm of the gradients of the last update, before clipping by norm; None without that."""
         self._seeds: dict[tuple[torch.dtype, torch.device, float], Tensor] = {}
@@ -62,22 +66,21 @@ class NamedOptimizer:
         if loss.requires_grad:
             torch.autograd.backward(loss, self._seed(loss), retain_graph=retain_graph, inputs=self.parameters)
 
-    def update(self) -> bool:
+    def update(self) -> UpdateResult:
         """Update the parameters from the gradients held, release these, and step the scheduler.
 
-        Returns:
-            False when the gradients had overflowed under a loss scale: only that scale has changed.
+        The gradients are equal on all ranks, and so is what is returned.
         """
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        updated = not gradients or self._unscale_and_clip(gradients)
-        if updated:
+        gradients = self.held_gradients()
+        result = self._unscale_and_clip(gradients) if gradients else UpdateResult()
+        if result.done:
             self.optimizer.step()
         for parameter in self.parameters:
             parameter.grad = None
-        self.counters.used(updated=updated)
-        if updated and self.schedule is not None:
+        self.counters.used(updated=result.done)
+        if result.done and self.schedule is not None:
             self.schedule.after_update()
-        return updated
+        return result
 
     def state_dict(self) -> dict[str, Any]:
         """Counters and loss scale; the optimizer and the scheduler have state dicts of their own."""
@@ -118,26 +121,31 @@ class NamedOptimizer:
             if gradient is not None:
                 parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
-    def _unscale_and_clip(self, gradients: list[Tensor]) -> bool:
-        """Whether the gradients may be used."""
+    def _unscale_and_clip(self, named: Mapping[str, Tensor]) -> UpdateResult:
+        """Whether the gradients, by parameter, may be used."""
+        gradients = list(named.values())
         clip, by_norm = self.config.gradient_clip_val, self.config.gradient_clip_algorithm == "norm"
         if self.loss_scale is not None:
             with torch.no_grad():
                 torch._foreach_mul_(gradients, 1.0 / self.loss_scale.scale)
         norm = None
-        if self.loss_scale is not None or (clip is not None and by_norm):
+        if self.loss_scale is not None or self.checks_gradients or (clip is not None and by_norm):
             norm = total_norm(gradients)
         if self.loss_scale is not None and norm is not None:
             overflow = not bool(torch.isfinite(norm))
             self.loss_scale.update(overflow=overflow)
             if overflow:
-                return False
+                return UpdateResult(overflowed=True)
+        elif self.checks_gradients:
+            nonfinite = nonfinite_tensors(list(named.items()), norm)
+            if nonfinite:
+                return UpdateResult(tuple(nonfinite))
         if clip is not None and by_norm and norm is not None:
             self.grad_norm = norm
             clip_to_norm(gradients, norm, clip)
         elif clip is not None:
             clip_to_value(gradients, clip)
-        return True
+        return UpdateResult()
 
     def _seed(self, loss: Tensor) -> Tensor:
         """The gradient of the loss by itself: 1 / (contributions * ranks), times the loss scale."""
