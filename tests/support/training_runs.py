@@ -154,6 +154,7 @@ def fit(
     task=None,
     last=None,
     rotate=0,
+    logger=None,
     **trainer,
 ):
     """Train on the given batches with our trainer, from the checkpoint `last`; the module and its trainer."""
@@ -161,6 +162,7 @@ def fit(
     whole = OmegaConf.create(
         {
             "exp_dir": str(directory),
+            "logger": logger or {},
             "trainer": {
                 "accelerator": "cpu",
                 "devices": task.world_size,

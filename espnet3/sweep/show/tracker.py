@@ -18,7 +18,7 @@ class Tracker:
         self._total = total
         self._screen, self._metric = screen, metric
         self._bar = ProgressBar(screen, "sweep")
-        self._ended: set[State] = {"done", "failed", "killed", "cancelled", "stopped"}
+        self._ended: set[State] = {"done", "failed", "diverged", "killed", "cancelled", "stopped"}
 
     def __enter__(self) -> "Tracker":
         self._bar.__enter__()
