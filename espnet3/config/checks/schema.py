@@ -34,7 +34,7 @@ KEYS: dict[str, Check] = {
     "trainer.log_every_n_steps": AT_LEAST_1,
     "trainer.nonfinite_gradients": (
         lambda v: v is None or v in NONFINITE_GRADIENTS,
-        "one of " + ", ".join(NONFINITE_GRADIENTS),
+        f"one of {', '.join(NONFINITE_GRADIENTS)}",
     ),
     "checkpoint.monitor": (lambda value: isinstance(value, str), "the name of a logged metric"),
     "checkpoint.mode": (lambda value: value in ("min", "max"), "min or max"),

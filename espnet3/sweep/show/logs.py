@@ -45,7 +45,7 @@ def find_first_failed(sweep: Path, screen: Screen) -> Path:
         if row.state.state in (*FAILED, "diverged"):
             more = sum(other.state.state in (*FAILED, "diverged") for other in status.rows) - 1
             others = f"; {more} more failed" if more else ""
-            screen.line(f"trial {number} {row.name}: {row.state.state}: {row.state.message}{others}")
+            screen.line(f"trial {number} {row.name}: {row.state}{others}")
             return trial_dir(sweep, row.name)
     raise UserError(
         f"no trial of {short_path(sweep)} has failed: give --trial, a number from 1 to {len(status.rows)}, as"

@@ -25,6 +25,7 @@ training has failed in this way, and would again."""
 UNDER_WAY: tuple[State, ...] = ("queued", "running")
 FAILED: tuple[State, ...] = ("failed", "killed")
 """To be run again."""
+_WITHOUT_WHY: tuple[State, ...] = ("running", "done")
 _STATES: dict[StageState, State] = {
     "not started": "missing",
     "queued": "queued",
@@ -59,6 +60,13 @@ class TrialState:
     message: str = ""
     stage_status: StageStatus | None = None
     """The stage that decides it."""
+
+    def __str__(self) -> str:
+        if self.state == "diverged":
+            return self.message  # it begins with the word
+        return (
+            f"{self.state}: {self.message}" if self.message and self.state not in _WITHOUT_WHY else self.state
+        )
 
 
 def read_trial_files(sweep: Path, name: str, stages: Sequence[str]) -> TrialFiles:
