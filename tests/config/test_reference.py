@@ -168,6 +168,7 @@ BESIDE: dict[str, Any] = {
     "validate": {"_target_": "evaluate.Accuracy"},
     "model": {"_target_": "mine.Model"},
     "optimizer": {},
+    "trainer": TRAINER,
 }
 
 

@@ -1,5 +1,6 @@
-"""Which gradients or weights hold NaN or Inf, by one pass over them and one read from the device."""
+"""Which gradients or weights hold NaN or Inf, by one pass over them."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -9,22 +10,27 @@ from torch.nn import Module
 MOST_SHOWN = 2
 
 
-def nonfinite_tensors(named: Sequence[tuple[str, Tensor]], norm: Tensor | None = None) -> list[str]:
-    """The names of those that hold NaN or Inf; one read from the device unless there are some.
+def all_finite(tensors: Sequence[Tensor], norm: Tensor | None = None) -> bool:
+    """Whether none holds NaN or Inf; one pass over them unless `norm` is known, and one read from the device.
+
+    False also where only a sum has overflowed: see `nonfinite_names`.
 
     Args:
-        named: names and tensors, such as gradients.
-        norm: the 2-norm of all of them together, if it is known: it is finite only if they are.
+        tensors: such as gradients.
+        norm: the 2-norm of all of them together: it is finite only if they are.
     """
-    if not named:
-        return []
-    if norm is None:
-        norm = torch.nn.utils.get_total_norm([tensor for _, tensor in named], foreach=True)
-    if bool(torch.isfinite(norm)):
-        return []
-    finite = torch.stack([torch.isfinite(tensor).all().to(norm.device) for _, tensor in named]).tolist()
-    # None where only the norm has overflowed.
-    return [name for (name, _), is_finite in zip(named, finite, strict=True) if not is_finite]
+    if not tensors:
+        return True
+    if norm is not None:
+        return bool(torch.isfinite(norm))
+    if all(tensor.device.type == "cpu" for tensor in tensors):  # no kernel to be launched for each
+        return math.isfinite(math.fsum(map(_sum, tensors)))
+    return bool(torch.isfinite(torch.nn.utils.get_total_norm(tensors, foreach=True)))
+
+
+def nonfinite_names(named: Iterable[tuple[str, Tensor]]) -> list[str]:
+    """The names of those that hold NaN or Inf; a read from the device for each."""
+    return [name for name, tensor in named if not bool(torch.isfinite(tensor).all())]
 
 
 @torch.no_grad()
@@ -33,7 +39,7 @@ def nonfinite_weights(model: Module) -> list[str]:
     named = [
         (name, parameter.detach()) for name, parameter in model.named_parameters() if parameter.requires_grad
     ]
-    return nonfinite_tensors(named)
+    return [] if all_finite([weight for _, weight in named]) else nonfinite_names(named)
 
 
 def briefly(names: Iterable[str]) -> str:
@@ -41,3 +47,7 @@ def briefly(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
     return ", ".join(names[:MOST_SHOWN]) + more
+
+
+def _sum(tensor: Tensor) -> float:
+    return tensor.sum().item()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from espnet3.components.modeling.divergence.finite import nonfinite_tensors
+from espnet3.components.modeling.divergence.finite import all_finite, nonfinite_names
 from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.named.clipping import clip_to_norm, clip_to_value, total_norm
 from espnet3.components.modeling.named.counters import Counters, Turn
@@ -129,15 +129,15 @@ class NamedOptimizer:
             with torch.no_grad():
                 torch._foreach_mul_(gradients, 1.0 / self.loss_scale.scale)
         norm = None
-        if self.loss_scale is not None or self.checks_gradients or (clip is not None and by_norm):
+        if self.loss_scale is not None or (clip is not None and by_norm):
             norm = total_norm(gradients)
         if self.loss_scale is not None and norm is not None:
             overflow = not bool(torch.isfinite(norm))
             self.loss_scale.update(overflow=overflow)
             if overflow:
                 return UpdateResult(overflowed=True)
-        elif self.checks_gradients:
-            nonfinite = nonfinite_tensors(list(named.items()), norm)
+        elif self.checks_gradients and not all_finite(gradients, norm):
+            nonfinite = nonfinite_names(named.items())
             if nonfinite:
                 return UpdateResult(tuple(nonfinite))
         if clip is not None and by_norm and norm is not None:

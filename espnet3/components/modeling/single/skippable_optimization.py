@@ -18,7 +18,7 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from espnet3.components.modeling.control import agree
-from espnet3.components.modeling.divergence.finite import briefly, nonfinite_tensors
+from espnet3.components.modeling.divergence.finite import all_finite, briefly, nonfinite_names
 from espnet3.components.modeling.divergence.skips import Place, Skips, UpdateResult
 from espnet3.components.modeling.kept_buffers import KeptBuffers
 from espnet3.components.modeling.named.reduction import GradientReduction, default_bucket_bytes
@@ -167,13 +167,12 @@ class SkippableOptimization(LightningModule):
         """
         if self.nonfinite_gradients == "ignore" or self.trainer.precision == "16-mixed":
             return ()
-        trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        named = [
-            (name, parameter.grad)
-            for name, parameter in self.model.named_parameters()
-            if parameter.grad is not None and id(parameter) in trained
-        ]
-        nonfinite = nonfinite_tensors(named)
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        nonfinite: list[str] = []
+        if not all_finite([parameter.grad for parameter in trained if parameter.grad is not None]):
+            parameters = self.model.named_parameters()
+            named = [(name, parameter.grad) for name, parameter in parameters if parameter.grad is not None]
+            nonfinite = nonfinite_names(named)
         if self.trainer.world_size > 1 and not isinstance(self.trainer.strategy, DDPStrategy):
             # Each rank has a part of the gradients.
             found = {"nonfinite": bool(nonfinite)}
