@@ -62,7 +62,7 @@ def test_a_validation_without_a_finite_batch_has_no_result(tmp_path, caplog, lin
     assert "train/early" not in heartbeat(task)
     assert math.isnan(heartbeat(task)["valid/loss"])
     assert sorted(entry.epoch for entry in read_ranking(tmp_path).best) == [1, 2]
-    assert [epoch for epoch, _ in read_curves(tmp_path / "m.csv", by="epoch")["valid/loss"]] == [0, 1]
+    assert [epoch for epoch, _ in read_curves(tmp_path / "m.csv", by="epoch")["valid/loss"]] == [1, 2]
 
 
 def test_early_stopping_sees_that_there_is_no_result(tmp_path):
