@@ -8,7 +8,7 @@ from torch.nn import Module
 
 from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.named.counters import Turn
-from espnet3.components.modeling.named.graph import shared_with_later
+from espnet3.components.modeling.named.graph import is_worth_looking, shared_with_later
 from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.named_optimizer import NamedOptimizer
 from espnet3.components.modeling.named.reduction import GradientReduction
@@ -116,8 +116,11 @@ class NamedOptimizers:
             if turn is not Turn.IDLE:
                 contributing.append((named, step.loss, turn))
         # What a loss shares with a later one is kept for that; of other graphs activations are freed.
-        kept = shared_with_later([loss for _, loss, _ in contributing])
-        for (named, loss, turn), retain_graph in zip(contributing, kept, strict=True):
+        losses = [loss for _, loss, _ in contributing]
+        kept = [True] * (len(losses) - 1) + [False]
+        if is_worth_looking(losses):
+            kept = shared_with_later(losses)
+        for (named, loss, turn), retain_graph in zip(contributing, kept, strict=False):
             if turn is Turn.UPDATE and named.reduction is not None:
                 with named.reduction.during_backward():
                     named.backward(loss, retain_graph=retain_graph)
