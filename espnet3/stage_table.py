@@ -13,6 +13,9 @@ RUN_DIRECTORY = "exp_dir"
 NO_RESULT = ("recipe_dir", "tag", "exp_dir", "resources", "launcher", "logger", "sweep")
 """Top-level keys of a configuration that don't affect results."""
 
+LONGER = ("trainer.max_epochs", "trainer.max_steps")
+"""The only keys that may be raised to continue a training."""
+
 Keys = Callable[[Any], Iterable[str]]
 """From a configuration (DictConfig or nested dicts) to keys of it."""
 
@@ -29,8 +32,9 @@ class Stage:
     """Key of its output directory: data_dir, stats_dir, or exp_dir."""
     fingerprint: Keys
     """The keys whose values decide its result: when one has changed, the stage runs again."""
-    reads: tuple[Literal["manifests", "statistics", "training"], ...] = ("manifests",)
-    """Inputs from earlier stages; when such a file has changed, the stage runs again."""
+    reads: tuple[Literal["manifests", "statistics", "training", "test data"], ...] = ("manifests",)
+    """Inputs from earlier stages; when such a file has changed, the stage runs again. Only a stage that reads
+    test data depends on `dataset.test` and its manifests."""
     settings: tuple[str, ...] = ()
     """Keys at the top level of the configuration that no other stage reads."""
     speed_only: tuple[str, ...] = ()
@@ -70,7 +74,7 @@ _STAGES = (
         function="espnet3.stages.prepare.run",
         directory="data_dir",
         fingerprint=keys("prepare", "manifests"),
-        reads=(),
+        reads=("test data",),
         settings=("prepare",),
         speed_only=("prepare.workers",),
     ),
@@ -80,6 +84,7 @@ _STAGES = (
         function="espnet3.stages.collect_stats.run",
         directory="stats_dir",
         fingerprint=listed_at("collect_stats", "depends_on"),
+        settings=("collect_stats",),
         speed_only=("collect_stats.batch_size", "collect_stats.num_workers"),
         many_tasks=True,
     ),
@@ -103,13 +108,20 @@ _STAGES = (
         function="espnet3.stages.validate.run",
         directory=RUN_DIRECTORY,
         fingerprint=keys("validate", "model", "dataset", "manifests"),
-        reads=("manifests", "training"),
+        reads=("manifests", "training", "test data"),
         settings=("validate",),
     ),
 )
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
 """Name -> stage, by number."""
+
+
+def is_longer(old: object, new: object) -> bool:
+    """Whether a value of LONGER was raised from `old` to `new`; None and -1 are no limit."""
+    if old == new or old in (None, -1):
+        return False
+    return new in (None, -1) or (isinstance(old, int) and isinstance(new, int) and new > old)
 
 
 def label(stage: str) -> str:

@@ -4,6 +4,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,10 +85,7 @@ class Command:
     @property
     def words(self) -> list[str]:
         """The command line, valid in any directory: by the recipe's run.sh, if it has one."""
-        recipe = self.recipe.resolve()
-        script = recipe / "run.sh"
-        start = [str(script)] if script.is_file() else ["espnet3", "run", "--recipe", str(recipe)]
-        return [*start, *self.arguments]
+        return [*_start(self.recipe), *self.arguments]
 
     def __str__(self) -> str:
         return shlex.join(self.words)
@@ -107,3 +105,11 @@ class Command:
         from espnet3.sweep.trials.grid import single_trial_overrides
 
         return str(self.single([*single_trial_overrides(fixed), *own, f"tag={name}"]))
+
+
+@cache  # a sweep asks for each of its trials
+def _start(recipe: Path) -> tuple[str, ...]:
+    """The first words of a command for `recipe`."""
+    recipe = recipe.resolve()
+    script = recipe / "run.sh"
+    return (str(script),) if script.is_file() else ("espnet3", "run", "--recipe", str(recipe))

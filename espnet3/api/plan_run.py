@@ -10,9 +10,9 @@ from espnet3.api.command import Command
 from espnet3.api.run import Run
 from espnet3.errors import UserError
 from espnet3.launcher.attempt.run_stages import check_before
-from espnet3.launcher.dispatch import dispatch
+from espnet3.launcher.dispatch import check_command, dispatch
 from espnet3.launcher.dry_run import describe
-from espnet3.launcher.planning.claims import hold_directory
+from espnet3.launcher.planning.claims import check_free, hold_directory
 from espnet3.launcher.planning.plan import Job, on_slurm, plan
 from espnet3.launcher.submit.queued import refuse_if_queued
 from espnet3.rundir.layout import stage_home
@@ -28,7 +28,15 @@ class RunPlan:
     jobs: list[Job]
 
     def describe(self) -> list[str]:
-        """The jobs, with the scripts of those on Slurm."""
+        """The jobs, with the scripts of those on Slurm.
+
+        Raises:
+            UserError: as for the command itself.
+        """
+        check_command(self.jobs, self.config, force=self.command.force, detach=self.command.detach)
+        exp_dir = Path(self.config.exp_dir)
+        check_free(exp_dir)
+        refuse_if_queued(exp_dir)
         return describe(self.jobs, self.config, force=self.command.force)
 
     def run(self, screen: Screen) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from espnet3.config.allocation import allocated_resources
@@ -134,7 +134,22 @@ def open_with_sweeper(
         with resolving(recipe.primary, site):
             base = _with_allocated_resources(allocation, base, config)
         config = apply_values(base, values, recipe.primary)
+    with resolving(recipe.primary, site):
+        _complete_test_sets(config)
     return config, dict(sweeper)
+
+
+def _complete_test_sets(config: DictConfig) -> None:
+    """Give the dataset of a test set that has no `_target_` what it lacks, from the first one of `valid`."""
+    entries, like = (
+        OmegaConf.select(config, "dataset.test"),
+        OmegaConf.select(config, "dataset.valid[0].dataset"),
+    )
+    for entry in entries if isinstance(entries, ListConfig) and isinstance(like, DictConfig) else ():
+        dataset = entry.get("dataset") if isinstance(entry, DictConfig) else None
+        if isinstance(dataset, DictConfig) and "_target_" not in dataset:
+            with open_dict(entry):
+                entry.dataset = OmegaConf.merge(like, dataset)
 
 
 def swept_params(sweeper: Mapping[str, Any]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,18 @@ Part = Flat
 
 WORLD = ("trainer.devices", "trainer.num_nodes")
 """These follow from resources: a training may resume with another number of ranks."""
+TEST_DATA = "dataset.test"
+"""The key of the test sets."""
+_AUTOMATIC = re.compile(r"\./exp/stats/[0-9a-f]{10}(?=/|$)")
+"""The folder of statistics that `stats_dir: auto` stands for, in the part of a configuration."""
 
 
 def stage_part(config: DictConfig, stage: str) -> Part:
     """The part of the resolved `config` that decides the result of `stage`; paths are relative to the recipe.
 
-    Resources, launcher and tag are left out: they don't change a result. A secret appears by its name only.
+    Resources, launcher and tag are left out: they don't change a result. So are test data, for a stage that
+    does not read them, and the name of the folder of statistics, which follows from what they are made of. A
+    secret appears by its name only.
 
     Raises:
         KeyError: the table has no such stage.
@@ -34,7 +41,39 @@ def stage_part(config: DictConfig, stage: str) -> Part:
             node = OmegaConf.select(config, key)
             value = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
             part |= flatten(value, key)
+        if "test data" not in STAGES[stage].reads:
+            manifests = set(stage_manifests(config, stage))
+            part = {
+                key: value
+                for key, value in part.items()
+                if not is_within(key, TEST_DATA)
+                and (not key.startswith("manifests.") or key.removeprefix("manifests.") in manifests)
+            }
     return _results_only(part, str(config.recipe_dir))
+
+
+def stage_manifests(config: DictConfig, stage: str) -> dict[str, str]:
+    """The manifests that `stage` may read, by name.
+
+    For a stage that does not read test data, manifests are left out that only `dataset.test` names, and those
+    whose name starts with `test`, unless the other data name them.
+    """
+    manifests: dict[str, str] = OmegaConf.to_container(config.manifests, resolve=True)  # type: ignore[assignment]
+    if "test data" in STAGES[stage].reads:
+        return manifests
+    data = flatten(OmegaConf.to_container(config.dataset, resolve=True), "dataset")
+    in_test = {str(value) for key, value in data.items() if is_within(key, TEST_DATA)}
+    in_others = {str(value) for key, value in data.items() if not is_within(key, TEST_DATA)}
+    return {
+        name: path
+        for name, path in manifests.items()
+        if path in in_others or not (path in in_test or name.startswith("test"))
+    }
+
+
+def is_within(key: str, parent: str) -> bool:
+    """Whether a dotted key is `parent` or lies below it."""
+    return key == parent or key.startswith(f"{parent}.")
 
 
 def trial_part(flat: Flat, recipe_dir: str) -> Part:
@@ -50,10 +89,15 @@ def _results_only(part: Flat, recipe_dir: str) -> Part:
     """`part` without keys that only change speed, with paths relative to the recipe."""
     excluded = (*WORLD, *(key for stage in STAGES.values() for key in stage.speed_only))
     return {
-        key: value.replace(f"{recipe_dir}/", "./") if isinstance(value, str) else value
+        key: portable(value, recipe_dir) if isinstance(value, str) else value
         for key, value in part.items()
         if not key.startswith(excluded)
     }
+
+
+def portable(value: str, recipe_dir: str) -> str:
+    """A value as a part has it: paths relative to the recipe, "@stats" for the automatic `stats_dir`."""
+    return _AUTOMATIC.sub("@stats", value.replace(f"{recipe_dir}/", "./"))
 
 
 def stats_hash(config: DictConfig) -> str:

@@ -20,6 +20,7 @@ from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.outcomes.exit_code import exit_code
 from espnet3.slurm.allocation import Allocation, read_allocation
 from espnet3.slurm.step import is_first_task
+from espnet3.stage_table import LONGER
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.command import plan_sweep, record_sweep, sweep_directory
 from espnet3.sweep.show.results import read_sweep_status
@@ -83,8 +84,11 @@ def run_trial(recipe_dir: Path, stages: Sequence[str], command: str, *, force: b
     recipe = find_recipe(recipe_dir)
     task_overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     overrides = [str(word) for word in task_overrides if not is_application_key(str(word))]
-    expansion = expand_trials(recipe, [overrides])
-    sweep = sweep_directory(expansion)
+    sweep = sweep_directory(expand_trials(recipe, [overrides]))
+    record = read_sweep_record(sweep)
+    given = {word.partition("=")[0].lstrip("+") for word in overrides}
+    swept = [key for key in LONGER if key in given and record is not None and key in record.keys]
+    expansion = expand_trials(recipe, [overrides], keys=swept)
     name = _name_of(sweep, expansion.digests[0], overrides)
     trial = read_trial(sweep, name)
     if trial is None:

@@ -35,12 +35,7 @@ def dispatch(
     Raises:
         UserError: a check failed before anything was started.
     """
-    if detach and not on_slurm(jobs[-1]):
-        raise UserError(
-            f"--detach: {label(jobs[-1].stage)} runs here (launcher={jobs[-1].launcher}); only jobs on Slurm"
-            " go on by themselves: give launcher=slurm"
-        )
-    check_before(jobs, config, force=force)
+    check_command(jobs, config, force=force, detach=detach)
     if any(job.launcher == "allocation" for job in jobs):
         screen.line(f"launcher=allocation: runs inside Slurm job {own_slurm_job_id()}")
     exp_dir = Path(config.exp_dir)
@@ -70,6 +65,20 @@ def dispatch(
             return exit_code(result)
     show_metrics(exp_dir, stage_home(config, jobs[-1].stage), jobs[-1].stage, screen)
     return 0
+
+
+def check_command(jobs: Sequence[Job], config: DictConfig, *, force: bool, detach: bool) -> None:
+    """Check what can be known before anything is started.
+
+    Raises:
+        UserError: nothing was started.
+    """
+    if detach and not on_slurm(jobs[-1]):
+        raise UserError(
+            f"--detach: {label(jobs[-1].stage)} runs here (launcher={jobs[-1].launcher}); only jobs on Slurm"
+            " go on by themselves: give launcher=slurm"
+        )
+    check_before(jobs, config, force=force)
 
 
 def submit_undone(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from espnet3.launcher.planning.decide import decide
+from espnet3.launcher.planning.decide import decide_all
 from espnet3.launcher.planning.plan import Job, on_slurm
 from espnet3.launcher.submit.chain import stage_request
 from espnet3.rundir.layout import jobs_dir
@@ -13,11 +13,15 @@ from espnet3.rundir.records.job import SCRIPT, new_job_name
 
 
 def describe(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> list[str]:
-    """The plan: each job, the directory it fills, and whether it would be skipped."""
+    """The plan: each job, the directory it fills, and whether it would be skipped.
+
+    Raises:
+        UserError: the training in the run directory was made from something else.
+    """
     lines = []
     upstream_runs, after = False, ""
-    for job in jobs:
-        decision = decide(config, job.stage, force=force)
+    decisions = decide_all(config, [job.stage for job in jobs], force=force)
+    for job, decision in zip(jobs, decisions, strict=True):
         texts = {"from_scratch": "start from scratch, the old training moved aside"}
         action = texts.get(decision.action, decision.action)
         if decision.action == "skip" and upstream_runs:

@@ -47,6 +47,15 @@ def hold(directory: Path) -> Iterator[None]:
         _remove(claim)
 
 
+def check_free(directory: Path) -> None:
+    """Check that no living process holds `directory`; writes nothing.
+
+    Raises:
+        HeldError: one does.
+    """
+    _raise_if_held(directory / "claim")
+
+
 def join(directory: Path, name: str) -> None:
     """Add this process to the claim on `directory` as `name`; the claim is not stale while it lives."""
     claim = directory / "claim"

@@ -21,6 +21,17 @@ def stage_home(config: Any, stage: str) -> Path:
     return Path(config[STAGES[stage].directory]).resolve()
 
 
+def file_lists(config: Any) -> Path:
+    """The folder of the lists of files that stages have read, which trainings with the same data share."""
+    return Path(config.stats_dir) / "files"
+
+
+def statistics_files(config: Any) -> list[Path]:
+    """What stage 1 made that a training may read: statistics and shapes of the splits."""
+    folder = stage_home(config, "collect_stats")
+    return sorted([*folder.glob("*/*_stats.npz"), *folder.glob("*/*_shape")])
+
+
 def new_attempt(exp_dir: Path, stage: str) -> int:
     """The number of the next attempt of `stage`: one more than the highest with logs or a folder."""
     names = [path.name.removeprefix("attempt-") for path in files_in(exp_dir / "logs" / stage, "attempt-*")]

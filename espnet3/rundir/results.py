@@ -1,12 +1,11 @@
 """The metrics of several run directories side by side: the table of a recipe's README."""
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SPLITS = ("valid", "test")
+from espnet3.rundir.scores import read_scores, scores_path
 
 
 @dataclass(frozen=True)
@@ -25,22 +24,26 @@ def percent(value: float) -> str:
 
 
 def results_table(directories: Sequence[Path], measures: Sequence[Measure], *, mean: bool = False) -> str:
-    """A Markdown table of valid and test metrics: a row for each run directory, with `mean` one of the means.
+    """A Markdown table: a row for each run directory and split or test set, with `mean` also the means.
 
-    A measure that a run lacks, such as one of a package that was not installed, is omitted.
+    A measure that a row lacks, such as one of a package that was not installed, is omitted.
     """
-    runs = [_scores(directory) for directory in directories]
-    shown = [m for m in measures if all(m.name in scores for run in runs for scores in run)]
-    rows = [[scores[measure.name] for scores in run for measure in shown] for run in runs]
-    names = [directory.name for directory in directories]
-    if mean:
-        names.append("mean")
-        rows.append([sum(column) / len(column) for column in zip(*rows, strict=True)])
-    shows = [measure.show for _ in SPLITS for measure in shown]
-    head = ["tag", *(f"{split} {measure.title}" for split in SPLITS for measure in shown)]
-    lines = [head, ["---"] * len(head)]
-    for name, row in zip(names, rows, strict=True):
-        lines.append([name, *(show(value) for show, value in zip(shows, row, strict=True))])
+    runs = {directory.name: _metrics(directory) for directory in directories}
+    splits = list(dict.fromkeys(split for metrics in runs.values() for split in metrics))
+    rows = [
+        (tag, split, metrics[split]) for split in splits for tag, metrics in runs.items() if split in metrics
+    ]
+    shown = [measure for measure in measures if all(measure.name in metrics for _, _, metrics in rows)]
+    lines = [["split", "tag", *(measure.title for measure in shown)]]
+    lines.append(["---"] * len(lines[0]))
+    for split in splits:
+        of_split = [(tag, metrics) for tag, own, metrics in rows if own == split]
+        if mean:
+            names = [measure.name for measure in shown]
+            means = {name: sum(metrics[name] for _, metrics in of_split) / len(of_split) for name in names}
+            of_split.append(("mean", means))
+        for tag, metrics in of_split:
+            lines.append([split, tag, *(measure.show(metrics[measure.name]) for measure in shown)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
@@ -48,7 +51,7 @@ def print_results(exp: Path, measures: Sequence[Measure], *, mean: bool = False)
     """The table of the tags on the command line, whose run directories are in `exp`."""
     tags = sys.argv[1:]
     available = ", ".join(sorted(path.parent.parent.name for path in exp.glob("*/validate/metrics.json")))
-    absent = [tag for tag in tags if not (exp / tag / "validate" / "metrics.json").is_file()]
+    absent = [tag for tag in tags if not scores_path(exp / tag).is_file()]
     if absent or not tags:
         problem = (
             f"{', '.join(absent)}: no results of stage 3"
@@ -59,7 +62,6 @@ def print_results(exp: Path, measures: Sequence[Measure], *, mean: bool = False)
     print(results_table([exp / tag for tag in tags], measures, mean=mean))
 
 
-def _scores(directory: Path) -> list[dict[str, float]]:
-    """The metrics of valid, then of test; the latter are at the top level."""
-    metrics = json.loads((directory / "validate" / "metrics.json").read_text(encoding="utf-8"))
-    return [metrics["valid"], metrics]
+def _metrics(directory: Path) -> dict[str, dict[str, float]]:
+    scores = read_scores(directory)
+    return scores.metrics if scores else {}

@@ -38,7 +38,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
         from espnet3.components.data.loading.dataloader_builder import build_collate_fn
 
     stats_dir = Path(config.stats_dir)
-    organizer = build_organizer(config.dataset)
+    organizer = build_organizer(config.dataset, test=False)
 
     def progress(done: int, total: int) -> None:
         task.heartbeat.update(force=done == total, unit="utterance", done=done, total=total)

@@ -20,7 +20,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
 
     Returns:
         The summary with the best metric; metrics of the best checkpoint, the monitored one first; outputs are
-        the last and the best checkpoint, inputs the files that the data and the statistics were read from.
+        the last and the best checkpoint, inputs the files that the data were read from.
 
     Raises:
         UserError: a mistake in the configuration, or the disk is full.
@@ -75,7 +75,8 @@ def run(config: DictConfig, task: Task) -> StageResult:
     ranking = read_ranking(directory)
     best = ranking.best[0] if ranking and ranking.best else None
     epochs = f"{trainer.current_epoch} epoch{'s' * (trainer.current_epoch != 1)}"
-    files = [*module.data.organizer.train.files(), *module.data.organizer.valid.files()]
+    organizer = module.data.organizer
+    files = list(dict.fromkeys([*organizer.train.files(), *organizer.valid.files()]))
     metrics = {  # of the last epoch, where no checkpoint is the best
         key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("valid/")
     }
@@ -88,7 +89,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
         summary=epochs,
         where=directory,
         outputs=outputs,
-        inputs=[*files, *_stats_files(config)],
+        inputs=files,
         metrics=metrics,
     )
 
@@ -109,11 +110,3 @@ def _use_threads(count: int) -> None:
 
     os.environ["OMP_NUM_THREADS"] = str(count)  # Lightning chooses a number of its own where it is not set
     torch.set_num_threads(count)
-
-
-def _stats_files(config: DictConfig) -> list[Path]:
-    """The statistics that the model and the bucketed batches may read."""
-    stats_dir = config.get("stats_dir")
-    if not stats_dir or not Path(stats_dir).is_dir():
-        return []
-    return sorted(path for path in Path(stats_dir).glob("*/*") if path.is_file())

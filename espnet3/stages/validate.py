@@ -1,15 +1,22 @@
 """Stage 3: score the trained model by the recipe's evaluator, and draw the learning curve."""
 
+import hashlib
+import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
+from espnet3.config.checks.scored_splits import check_split
 from espnet3.config.checks.target_keys import VALIDATE_KEYS
+from espnet3.config.fingerprint import code_files, stage_part
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.curves import read_curves
-from espnet3.rundir.files.atomic import write_json
+from espnet3.rundir.records.code import hash_code
+from espnet3.rundir.records.inputs import file_states
+from espnet3.rundir.scores import Scores, read_scores, scores_path, with_earlier, write_scores
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import StageResult, Task
 from espnet3.stages.importing import quick_imports
@@ -20,8 +27,6 @@ if TYPE_CHECKING:
     from espnet3.components.data.combined_dataset import CombinedDataset
     from espnet3.components.data.data_organizer import DataOrganizer
 
-SPLITS = ("train", "valid", "test")
-
 log = logging.getLogger(__name__)
 
 
@@ -29,9 +34,10 @@ def run(config: DictConfig, task: Task) -> StageResult:
     """Call the evaluator `config.validate` on each of `validate.splits` with one checkpoint.
 
     The evaluator is `__call__(model, dataset, split, directory, task) -> dict[str, float]`; the directory,
-    `<exp_dir>/validate/<split>`, is its own. `validate/metrics.json` holds the metrics of `test` at its top,
-    those of another split under its name, and the checkpoint. Rank 0 does it; further ranks have nothing to
-    do. A stage that is stopped or fails keeps the metrics of an earlier one.
+    `<exp_dir>/validate/<split>`, is its own. Each test set is a split with its own name. In
+    `validate/metrics.json` stay the metrics of splits that the same checkpoint and evaluator were given
+    earlier. Rank 0 does it; further ranks have nothing to do. A stage that is stopped or fails keeps the
+    metrics of an earlier one.
 
     Raises:
         UserError: there is no such checkpoint, split or evaluator, or the weights are of another model.
@@ -49,7 +55,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
     evaluator = instantiate_node(_evaluator_node(config.validate))
     checkpoint = find_checkpoint(config)
     organizer = build_organizer(config.dataset)
-    datasets = {split: _dataset(organizer, split) for split in splits}
+    datasets = scored_datasets(organizer, splits)
     model = _load_model(instantiate_node(config.model), checkpoint).to(_device(config))
 
     scores: dict[str, dict[str, float]] = {}
@@ -60,21 +66,25 @@ def run(config: DictConfig, task: Task) -> StageResult:
         scores[split] = dict(evaluator(model, dataset, split, directory / split, task))
         metrics_text = ", ".join(f"{name} {value:.4g}" for name, value in scores[split].items())
         log.info("%s: %s; see %s", split, metrics_text, short_path(directory / split))
-    metrics = {**scores.get("test", {}), **{split: own for split, own in scores.items() if split != "test"}}
-    curves = Path(config.exp_dir) / "csv" / "metrics.csv"
-    picture = _draw(curves, directory / "learning_curve.png", title=Path(config.exp_dir).name)
-    write_json(directory / "metrics.json", {**metrics, "checkpoint": str(checkpoint)})
+    exp_dir = Path(config.exp_dir)
+    curves = exp_dir / "csv" / "metrics.csv"
+    picture = _draw(curves, directory / "learning_curve.png", title=exp_dir.name)
+    shown = checkpoint.relative_to(exp_dir) if checkpoint.is_relative_to(exp_dir) else checkpoint
+    all_scores = with_earlier(
+        Scores(str(shown), scorer_hash(config, checkpoint), scores), read_scores(exp_dir)
+    )
+    write_scores(exp_dir, all_scores)
     utterances = sum(len(dataset) for dataset in datasets.values())
     return StageResult(
-        summary=f"{utterances:,} utterances of {' and '.join(splits)} by {checkpoint.name}",
+        summary=f"{utterances:,} utterances of {' and '.join(datasets)} by {checkpoint.name}",
         where=directory,
-        outputs=[directory / "metrics.json", *picture],
+        outputs=[scores_path(exp_dir), *picture],
         # the ranking too: another checkpoint may be the best now, and this one still be there
         inputs=[
             *(checkpoint, checkpoint.with_name(RANKING), curves),
             *dict.fromkeys(path for data in datasets.values() for path in data.files()),
         ],
-        metrics={f"{split}/{name}": value for split in splits for name, value in scores[split].items()},
+        metrics=all_scores.flat(),
     )
 
 
@@ -112,13 +122,42 @@ def _evaluator_node(node: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(node, [str(key) for key in node if key not in VALIDATE_KEYS])
 
 
-def _dataset(organizer: "DataOrganizer", split: str) -> "CombinedDataset":
-    if split not in SPLITS:
-        raise UserError(f"validate.splits: {split} is none of {', '.join(SPLITS)}")
-    dataset: CombinedDataset = getattr(organizer, split)
-    if not len(dataset):
-        raise UserError(f"validate.splits: {split}, but dataset.{split} has no utterances")
-    return dataset
+def scored_datasets(organizer: "DataOrganizer", splits: Sequence[str]) -> "dict[str, CombinedDataset]":
+    """What `validate.splits` means: each split or test set by its name; `test` means all test sets.
+
+    Raises:
+        UserError: there is no such split or test set, or it has no utterances.
+    """
+    test_sets = list(organizer.test.entries)
+    datasets: dict[str, CombinedDataset] = {}
+    for split in splits:
+        check_split(split, test_sets)
+        if split == "test":
+            found = {name: organizer.test.only(name) for name in test_sets} or {split: organizer.test}
+        elif split in test_sets:
+            found = {split: organizer.test.only(split)}
+        else:
+            found = {split: getattr(organizer, split)}
+        for name, dataset in found.items():
+            if not len(dataset):
+                key = split if name == split else f"test: {name}"
+                raise UserError(f"validate.splits: {split}, but dataset.{key} has no utterances")
+        datasets |= found
+    return datasets
+
+
+def scorer_hash(config: DictConfig, checkpoint: Path) -> str:
+    """Names what scores: the checkpoint, and configuration and code of stage 3 but for the test sets."""
+    part = {
+        key: value
+        for key, value in stage_part(config, "validate").items()
+        if not key.startswith(("dataset.test", "manifests.", "validate.splits"))
+    }
+    recipe_dir = Path(config.recipe_dir)
+    code = hash_code(code_files(part, (recipe_dir, recipe_dir.parent)), recipe_dir)
+    states = file_states([checkpoint], recipe_dir)
+    text = json.dumps([part, code, states], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _load_model(model: "torch.nn.Module", checkpoint: Path) -> "torch.nn.Module":

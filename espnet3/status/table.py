@@ -93,8 +93,8 @@ def node_list(names: Sequence[str]) -> str:
 
 
 def last_metric(metrics: dict[str, float]) -> tuple[str, str]:
-    """The metric shown, with its value: of test in stage 3, else the first, which is the monitored one."""
-    of_test = (name for name in metrics if name.startswith("test/"))
+    """The metric shown, with its value: of a test set in stage 3, else the first, the monitored one."""
+    of_test = (name for name in metrics if not name.startswith(("valid/", "train/", "best ")))
     name = next(of_test, next(iter(metrics), ""))
     return (name, show(metrics[name])) if name else ("", "")
 

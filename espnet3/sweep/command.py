@@ -13,7 +13,8 @@ from espnet3.config.flat import flatten
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import on_slurm
-from espnet3.rundir.records.record import briefly, changed_code
+from espnet3.rundir.records.code import changed_code
+from espnet3.rundir.records.record import briefly
 from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.run import (
     StartResult,
@@ -157,7 +158,9 @@ def check_sweep(plan: Callable[[], PlannedSweep], options: SweepOptions) -> Chec
         UserError: for what can be known before anything is started.
     """
     planned = plan()
-    selection = select_trials(planned.sweep, planned.trials, planned.extended.record, force=options.force)
+    selection = select_trials(
+        planned.sweep, planned.trials, planned.extended.record, force=options.force, bases=planned.bases
+    )
     return CheckedSweep(
         planned, selection, plan_and_check(planned.sweep, selection.to_run, planned.bases, options)
     )

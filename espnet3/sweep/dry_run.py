@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from espnet3.errors import short_path
 from espnet3.launcher.dry_run import describe as describe_jobs
+from espnet3.launcher.planning.claims import check_free
 from espnet3.rundir.records.job import SCRIPT
 from espnet3.slurm.site.limits import Limits
 from espnet3.sweep.command import PlannedSweep, messages
-from espnet3.sweep.jobs.plan import Batch, plan_batches
+from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.jobs.submit import array_name, array_requests, job_request
-from espnet3.sweep.run import SweepOptions, select_trials
+from espnet3.sweep.run import SweepOptions, plan_checked, select_trials
 from espnet3.sweep.show.table import value_text
 from espnet3.sweep.trials.folder import array_dir, array_numbers, shared_dir
 from espnet3.sweep.trials.naming import labels
@@ -19,9 +20,14 @@ _SHOWN = 5
 
 
 def describe(planned: PlannedSweep, options: SweepOptions) -> list[str]:
-    """The plan in lines: the trials, their states, and what would be submitted."""
+    """The plan in lines: the trials, their states, and what would be submitted.
+
+    Raises:
+        UserError: as for the command itself.
+    """
+    check_free(planned.sweep)
     record = planned.extended.record
-    selection = select_trials(planned.sweep, planned.trials, record, force=options.force)
+    selection = select_trials(planned.sweep, planned.trials, record, force=options.force, bases=planned.bases)
     keys = labels(planned.command.keys)
     lines = [
         f"sweep {short_path(planned.sweep)}: {selection}",
@@ -35,7 +41,7 @@ def describe(planned: PlannedSweep, options: SweepOptions) -> list[str]:
     lines += [f"    trial {trial.name}" for trial in selection.to_run[:_SHOWN]]
     if len(selection.to_run) > _SHOWN:
         lines.append(f"    … and {len(selection.to_run) - _SHOWN} more")
-    batches = plan_batches(planned.sweep, selection.to_run, planned.bases, options.stages, options.allocation)
+    batches = plan_checked(planned.sweep, selection.to_run, planned.bases, options)
     return [*lines, *describe_batches(planned, batches, force=options.force)]
 
 

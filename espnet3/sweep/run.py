@@ -11,15 +11,17 @@ from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs
 from espnet3.outcomes.exit_code import exit_code_of_all
+from espnet3.rundir.records.record import read_record
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.site.limits import read_limits
-from espnet3.stage_table import STAGES, label
+from espnet3.stage_table import LONGER, STAGES, label
 from espnet3.sweep.execute.local_trials import LocalTrial, run_local_trials
 from espnet3.sweep.jobs.plan import Batch, plan_batches
 from espnet3.sweep.jobs.queueing import SubmissionResult, WaitingArray, submit_some
 from espnet3.sweep.jobs.settled import settled_states
 from espnet3.sweep.jobs.shared import run_shared
 from espnet3.sweep.jobs.submit import ArrayRequest, array_name, array_requests, check_parts
+from espnet3.sweep.show.length import lags_behind, trained_length
 from espnet3.sweep.show.results import read_sweep_status
 from espnet3.sweep.show.states import UNDER_WAY
 from espnet3.sweep.show.table import sweep_table
@@ -27,7 +29,7 @@ from espnet3.sweep.show.tracker import Tracker
 from espnet3.sweep.show.watch import watch_trials
 from espnet3.sweep.trials.folder import trial_dir
 from espnet3.sweep.trials.record import SweepRecord
-from espnet3.sweep.trials.trial import Base, Trial, build_trial_config
+from espnet3.sweep.trials.trial import Base, Trial, build_trial_config, value_at
 from espnet3.terminal.screen import Screen
 
 _RESUBMIT_EVERY_S = 30.0
@@ -86,10 +88,12 @@ def select_trials(
     *,
     force: bool,
     diverged_again: bool = False,
+    bases: Mapping[str, Base] | None = None,
 ) -> TrialSelection:
     """Select the trials to run: unfinished ones, with `force` also done ones, never those under way.
 
-    Diverged ones would diverge again: they are only run with `force` or `diverged_again`.
+    Diverged ones would diverge again: they are only run with `force` or `diverged_again`. With `bases`, the
+    configurations that the trials vary, done trials that shall be trained longer run too.
 
     Raises:
         UserError: Slurm can't be asked what is queued.
@@ -100,7 +104,7 @@ def select_trials(
         state = states[trial.name].state
         if state in UNDER_WAY:
             under_way.append(trial.name)
-        elif state == "done" and not force:
+        elif state == "done" and not force and not (bases and _grows(sweep, trial, bases)):
             done.append(trial.name)
         elif state == "diverged" and not (force or diverged_again):
             diverged.append(trial.name)
@@ -109,13 +113,35 @@ def select_trials(
     return TrialSelection(to_run, under_way, done, diverged)
 
 
+def _grows(sweep: Path, trial: Trial, bases: Mapping[str, Base]) -> bool:
+    """Whether a trial shall be trained longer than it was."""
+    train = read_record(trial_dir(sweep, trial.name), "train")
+    asked = {key: value_at(bases[trial.config], trial.changes, key) for key in LONGER}
+    return train is not None and bool(lags_behind(trained_length({"train": train}), asked))
+
+
 def plan_and_check(
+    sweep: Path, trials: Sequence[Trial], bases: Mapping[str, Base], options: SweepOptions
+) -> list[Batch]:
+    """As `plan_checked`, and ask Slurm whether it would take the jobs.
+
+    Raises:
+        UserError: a contradiction, a missing input, or Slurm would refuse.
+    """
+    batches = plan_checked(sweep, trials, bases, options)
+    submitted = [batch for batch in batches if batch.on_slurm]
+    if submitted:
+        check_parts(sweep, [_arrays(batch, bases)[0] for batch in submitted], "espnet3")
+    return batches
+
+
+def plan_checked(
     sweep: Path, trials: Sequence[Trial], bases: Mapping[str, Base], options: SweepOptions
 ) -> list[Batch]:
     """Plan the batches of trials, and check them before anything is started.
 
     Raises:
-        UserError: a contradiction, a missing input, or Slurm would refuse.
+        UserError: a contradiction, or a missing input.
     """
     batches = plan_batches(sweep, trials, bases, options.stages, options.allocation) if trials else []
     for batch in batches:
@@ -125,9 +151,6 @@ def plan_and_check(
                 " themselves: give launcher=slurm"
             )
         _check_inputs(sweep, batch, bases, options.stages)
-    submitted = [batch for batch in batches if batch.on_slurm]
-    if submitted:
-        check_parts(sweep, [_arrays(batch, bases)[0] for batch in submitted], "espnet3")
     return batches
 
 

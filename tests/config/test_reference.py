@@ -119,7 +119,8 @@ def test_a_key_has_its_default_a_meaning_and_an_example(row: Row):
 
 @pytest.fixture(scope="module")
 def recipe() -> DictConfig:
-    return compose(find_recipe(ROOT / "egs" / "TEMPLATE"), [])
+    test_sets = "dataset.test=[{name: test_other, dataset: {path: other.jsonl}}]"
+    return compose(find_recipe(ROOT / "egs" / "TEMPLATE"), [test_sets])
 
 
 def with_keys(recipe: DictConfig, changed: dict[str, Any]) -> DictConfig:

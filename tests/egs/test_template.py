@@ -52,29 +52,58 @@ def test_the_run_directory_holds_what_the_readme_says(trained: Path, run):
     origin = json.loads((exp / "run.json").read_text())
     assert "trainer.max_epochs=2" in origin["command"][0] and origin["versions"]["torch"]
     metrics = json.loads((exp / "validate" / "metrics.json").read_text())
-    assert 0.0 <= metrics["accuracy"] <= 1.0
+    assert metrics["checkpoint"].startswith("checkpoints/epoch=")
+    assert list(metrics["metrics"]) == ["valid", "test"]
+    assert all(own.keys() == {"accuracy"} for own in metrics["metrics"].values())
     best = read_ranking(exp / "checkpoints").best[0]
     in_training = dict(read_curves(exp / "csv" / "metrics.csv", by="epoch")["valid/accuracy"])
-    assert metrics["valid"]["accuracy"] == pytest.approx(in_training[best.epoch])
+    assert metrics["metrics"]["valid"]["accuracy"] == pytest.approx(in_training[best.epoch])
     assert (exp / "checkpoints" / "last.ckpt").exists()
     assert (exp / "csv" / "metrics.csv").exists() and list((exp / "tensorboard").rglob("events.*"))
     assert (exp / "validate" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_one_line_of_a_manifest_runs_the_stages_behind_it_and_keeps_the_old_training(trained: Path, run):
+def test_one_line_of_a_manifest_stops_the_command_until_the_old_training_may_be_moved_aside(
+    trained: Path, run
+):
     manifest = trained / "data" / "train.jsonl"
     manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
-    code, output = run(trained, "trainer.max_epochs=2")
+    before = sorted(trained.rglob("*"))
+    for flags in (["--dry-run"], []):
+        code, output = run(trained, *flags, "trainer.max_epochs=2")
+        assert code == 2 and "data/train.jsonl changed" in output and "--force" in output, output
+    assert sorted(trained.rglob("*")) == before
+    code, output = run(trained, "--stage", "1", "--force", "trainer.max_epochs=2")
     assert code == 0, output
     said = stages(output)
-    assert said["prepare"].startswith("skipped")
-    assert said["collect_stats"].startswith("runs again") and "train.jsonl changed" in said["collect_stats"]
+    assert said["collect_stats"] == "runs again: forced"
     assert said["train"].startswith("starts from scratch")
-    assert said["validate"] == "starts"  # what it had made went with the old training
+    assert said["validate"] == "runs again: forced"
     assert "95 train" in output
     assert (trained / "exp" / "default.old-1" / "checkpoints" / "last.ckpt").exists()
     _, output = run(trained, "trainer.max_epochs=2")
     assert all(text.startswith("skipped") for text in stages(output).values()), output
+
+
+def test_a_trained_model_is_scored_on_further_test_sets_and_is_not_trained_again(trained: Path, run):
+    lines = (trained / "data" / "test.jsonl").read_text().splitlines(keepends=True)
+    (trained / "data" / "other.jsonl").write_text("".join(lines[:10]))
+    (trained / "data" / "test.jsonl").write_text("".join(lines[:20]))
+    other = f"dataset.test=[{{name: test_other, dataset: {{path: {trained / 'data' / 'other.jsonl'}}}}}]"
+    for command in (["--stage", "3", other, "validate.splits=[test_other]"], ["trainer.max_epochs=2"]):
+        code, output = run(trained, *command)
+        assert code == 0 and "epoch 1/" not in output, output
+    said = stages(output)
+    assert all(said[stage].startswith("skipped") for stage in ("prepare", "collect_stats", "train")), output
+    assert "test_other/accuracy" in output and "test/accuracy" in output
+    folder = trained / "exp" / "default" / "validate"
+    assert list(json.loads((folder / "metrics.json").read_text())["metrics"]) == [
+        "valid",
+        "test",
+        "test_other",
+    ]
+    for name, count in (("test_other", 10), ("test", 20)):
+        assert len((folder / name / "hypotheses.txt").read_text().splitlines()) == 1 + count
 
 
 def test_a_training_becomes_longer_in_place_and_nothing_else(trained: Path, run):

@@ -90,7 +90,7 @@ def test_the_best_trials_command_reproduces_it(sweep: Path):
     assert done.returncode == 0, done.stdout
     tag = next(word.removeprefix("tag=") for word in words if word.startswith("tag="))
     metrics = json.loads((recipe / "exp" / tag / "validate" / "metrics.json").read_text())
-    assert metrics["accuracy"] == best["metrics"]["test/accuracy"]
+    assert metrics["metrics"]["test"]["accuracy"] == best["metrics"]["test/accuracy"]
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_training_gives_checkpoints_logs_and_what_it_read(recipe):
     assert result.outputs == [exp / "checkpoints/last.ckpt", best_checkpoint(exp / "checkpoints")]
     assert all(path.is_file() for path in result.outputs + result.inputs)
     names = {path.name for path in result.inputs}
-    assert {"train.jsonl", "valid.jsonl", "feats_stats.npz"} <= names and "test.jsonl" not in names
+    assert {"train.jsonl", "valid.jsonl"} <= names and "test.jsonl" not in names
     assert list(result.metrics) == ["valid/loss", "valid/accuracy"], "the monitored one first"
     with (exp / "csv/metrics.csv").open() as file:
         rows = list(csv.DictReader(file))

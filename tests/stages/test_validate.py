@@ -12,12 +12,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from espnet3.components.checkpoint.ranking import Ranked, Ranking, write_ranking
+from espnet3.components.data.data_organizer import build_organizer
 from espnet3.components.learning_curve import draw_learning_curve
 from espnet3.errors import UserError
 from espnet3.rundir.curves import read_curves
+from espnet3.rundir.scores import read_scores
 from espnet3.rundir.stop import StopFlag, Stopped
 from espnet3.rundir.task import Task
-from espnet3.stages.validate import run
+from espnet3.stages.validate import run, scored_datasets
 
 RECIPE = '''
 """A model of one threshold on the loudness of tones, and its evaluator."""
@@ -89,7 +91,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DictConfig:
     )
     return OmegaConf.create(
         {
+            "recipe_dir": str(tmp_path),
             "exp_dir": str(exp_dir),
+            "manifests": {},
             "dataset": organizer,
             "model": {"_target_": "loudness.Threshold"},
             "validate": {"_target_": "loudness.Accuracy"},
@@ -99,16 +103,17 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DictConfig:
 
 
 def metrics(config: DictConfig) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((Path(config.exp_dir) / "validate" / "metrics.json").read_text())
-    return content
+    content = json.loads((Path(config.exp_dir) / "validate" / "metrics.json").read_text())
+    of_splits: dict[str, Any] = content["metrics"]
+    return of_splits
 
 
 def test_the_best_checkpoint_is_scored_on_valid_and_test(config: DictConfig):
     result = run(config, Task.single("validate"))
     folder = Path(config.exp_dir)
     best = folder / "checkpoints" / "epoch=1-step=10.ckpt"
-    expected = {"accuracy": 1.0, "valid": {"accuracy": 1.0}}
-    assert metrics(config) == {**expected, "checkpoint": str(best)}
+    assert metrics(config) == {"valid": {"accuracy": 1.0}, "test": {"accuracy": 1.0}}
+    assert read_scores(folder).checkpoint == "checkpoints/epoch=1-step=10.ckpt", "no absolute path"
     assert result.metrics == {"valid/accuracy": 1.0, "test/accuracy": 1.0}
     assert (folder / "validate" / "test" / "hypotheses.txt").read_text() == "test none"
     assert result.outputs == [folder / "validate" / name for name in ("metrics.json", "learning_curve.png")]
@@ -129,21 +134,55 @@ def test_another_checkpoint_can_be_asked_for(config: DictConfig, checkpoint: str
     config.validate.checkpoint = checkpoint
     config.validate.note = "again"
     run(config, Task.single("validate"))
-    assert metrics(config)["valid"] == {"accuracy": 0.75} and metrics(config)["accuracy"] == 0.5
-    assert metrics(config)["checkpoint"].endswith("last.ckpt")
+    assert metrics(config) == {"valid": {"accuracy": 0.75}, "test": {"accuracy": 0.5}}
+    assert read_scores(Path(config.exp_dir)).checkpoint.endswith("last.ckpt")
 
 
 def test_only_the_splits_that_are_asked_for_are_scored(config: DictConfig):
     config.validate.splits = ["valid"]
     run(config, Task.single("validate"))
-    assert metrics(config).keys() == {"valid", "checkpoint"}
+    assert metrics(config).keys() == {"valid"}
+
+
+def test_each_test_set_has_its_own_metrics_and_hypotheses(config: DictConfig, tmp_path: Path):
+    path = make_data(tmp_path / "other", [0.1, 0.3])
+    dataset = {**config.dataset.test[0].dataset, "path": path}
+    config.dataset.test = [
+        {**config.dataset.test[0], "name": "test_clean"},
+        {"name": "test_other", "dataset": dataset},
+    ]
+    config.validate.checkpoint = "last"
+    result = run(config, Task.single("validate"))
+    assert list(result.metrics) == ["valid/accuracy", "test_clean/accuracy", "test_other/accuracy"]
+    assert "valid and test_clean and test_other" in result.summary
+    for name in ("test_clean", "test_other"):
+        assert (Path(config.exp_dir) / "validate" / name / "hypotheses.txt").read_text() == f"{name} none"
+    config.validate.splits = ["test_other"]
+    assert list(scored_datasets(build_organizer(config.dataset), ["test_other"])) == ["test_other"]
+
+
+def test_scores_of_other_test_sets_stay_while_the_same_scores_them(config: DictConfig, tmp_path: Path):
+    run(config, Task.single("validate"))
+    dataset = {**config.dataset.test[0].dataset, "path": make_data(tmp_path / "other", [0.1])}
+    config.dataset.test = [{"name": "test_other", "dataset": dataset}]
+    config.validate.splits = ["test_other"]
+    result = run(config, Task.single("validate"))
+    assert list(metrics(config)) == ["valid", "test", "test_other"]
+    assert result.metrics["test/accuracy"] == 1.0 and result.summary.startswith("1 utterances of test_other")
+    config.validate.note = "another evaluator"
+    run(config, Task.single("validate"))
+    assert list(metrics(config)) == ["test_other"]
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("validate.splits", ["train"], "validate.splits: train, but dataset.train has no utterances"),
-        ("validate.splits", ["dev"], "validate.splits: dev is none of train, valid, test"),
+        (
+            "validate.splits",
+            ["dev"],
+            "validate.splits: dev is no split and no test set; known are train, valid, test",
+        ),
         ("validate.checkpoint", "bset", "validate.checkpoint=bset: takes best, last or a file"),
         ("validate", {}, "validate._target_ is missing"),
         ("model.size", 2, "last.ckpt is of another model: .*level"),

@@ -110,6 +110,18 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    def only(self, name: str) -> "CombinedDataset":
+        """The entry `name` alone; its samples are the same.
+
+        Raises:
+            KeyError: there is no such entry.
+        """
+        one, entry = copy.copy(self), self.entries[name]
+        one.entries, one._entries = {name: entry}, [entry]
+        one._steps = [self._steps[list(self.entries).index(name)]]
+        one._ends, one._uids = [len(entry.dataset)], None
+        return one
+
     def with_default_seed(self, seed: int) -> "CombinedDataset":
         """The same data, whose transforms draw from `seed` unless a seed was given to it already."""
         if self.seed is not None:

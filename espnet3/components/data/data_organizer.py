@@ -7,7 +7,7 @@ dataset:
       dataset: {_target_: ...}          # __len__ and [] -> dict
       transform: {_target_: ...}        # optional: dict -> dict
   valid: [...]
-  test: [...]
+  test: [...]                           # each entry is a test set, scored under its name
   preprocessor: {_target_: ...}         # optional: dict -> dict, after each transform
 """
 
@@ -18,6 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry, Transform
 from espnet3.components.data.instantiation import instantiate_node
+from espnet3.config.checks.scored_splits import check_test_set_name
 from espnet3.errors import UserError, suggestion
 
 ENTRY_KEYS = ("name", "dataset", "transform")
@@ -29,7 +30,7 @@ class DataOrganizer:
     Args:
         train: entries `{name, dataset, transform}`, whose datasets and transforms are objects already.
         valid: as `train`.
-        test: as `train`.
+        test: as `train`; each entry is a test set of its own.
         preprocessor: applied to every sample of all lists, after the entry's transform.
         seed: of what random transforms draw; None takes the data loader's, and 0 outside one.
 
@@ -53,14 +54,19 @@ class DataOrganizer:
             for name, nodes in lists.items()
         }
         self.train, self.valid, self.test = combined["train"], combined["valid"], combined["test"]
+        for entry in self.test.entries.values():
+            check_test_set_name(entry.name, entry.where)
 
 
-def build_organizer(config: DictConfig) -> DataOrganizer:
-    """Make the organizer of a `dataset:` block.
+def build_organizer(config: Any, *, test: bool = True) -> DataOrganizer:
+    """Make the organizer of a `dataset:` block; with `test=False` without the test sets.
 
     As `hydra.utils.instantiate`, but the entries stay the same objects (OmegaConf would copy them), and a
     user's mistake inside, such as a missing manifest, stays a one-line error.
     """
+    if not test and config.get("test") is not None:
+        config = config.copy()
+        config["test"] = None
     organizer = instantiate_node(config)
     if not isinstance(organizer, DataOrganizer):
         raise UserError(f"dataset._target_ makes a {type(organizer).__name__}, not a DataOrganizer")

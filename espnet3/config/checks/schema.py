@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from espnet3.config.checks.dataloader import check_dataloader_config
 from espnet3.config.checks.folders import check_folders
 from espnet3.config.checks.optimizers import check_optimizers
+from espnet3.config.checks.scored_splits import check_scored_splits
 from espnet3.config.checks.target_keys import check_target_keys
 from espnet3.config.checks.trainer_keys import NONFINITE_GRADIENTS, check_trainer_keys, matmul_precision
 from espnet3.errors import UserError, nearest, suggestion
@@ -105,6 +106,9 @@ def check_config(config: DictConfig) -> None:
         check_optimizers(config)
     check_target_keys(config)
     check_folders(config)
+    check_scored_splits(
+        *(OmegaConf.to_container(config[key]) if config.get(key) else None for key in ("dataset", "validate"))
+    )
     for key, check in KEYS.items():
         _check(key, OmegaConf.select(config, key), check)
     for group, keys in GROUPS.items():

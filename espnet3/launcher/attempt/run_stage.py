@@ -184,7 +184,8 @@ def start_record(job: Job, config: DictConfig, decision: Decision, command: list
     if decision.action == "continue":
         # A finished training that is extended is unfinished again; the files it has read stay recorded.
         old = read_record(home, job.stage)
-        record.files = (old.files if old else {}) | record.files
+        if old is not None:
+            record.files, record.file_list = old.files | record.files, old.file_list
     write_record(home, job.stage, record)
     if STAGES[job.stage].trains:
         write_text(home / "config.yaml", saved_text(config))

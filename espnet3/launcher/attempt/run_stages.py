@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.attempt.run_stage import RunOptions, run_stage
 from espnet3.launcher.planning.claims import hold_directory
-from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged, decide
+from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged, decide_all
 from espnet3.launcher.planning.plan import Job
 from espnet3.rundir.layout import foreign_entries, stage_home
 from espnet3.rundir.records.attempt import AttemptResult
@@ -22,15 +22,14 @@ def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> Non
     """Check run directory, inputs and configuration before anything is started.
 
     Raises:
-        UserError: a run directory with files of something else, a missing input, or a training with another
-            configuration.
+        UserError: a run directory with files of something else, a missing input, or a training that was made
+            from something else.
     """
     _check_not_foreign(Path(config.exp_dir))
     stages = [job.stage for job in jobs]
     check_inputs(config, stages)
-    training = next((stage for stage in stages if STAGES[stage].trains), None)
-    if training is not None:
-        decide(config, training, force=force)
+    if any(STAGES[stage].trains for stage in stages):
+        decide_all(config, stages, force=force)
     elif any("training" in STAGES[stage].reads for stage in stages):
         check_model_unchanged(config)
 

@@ -29,9 +29,7 @@ def hold_directory(directory: Path, screen: Screen, *, wait: bool) -> Iterator[N
             break
         except claim.HeldError as error:
             if not wait and not (error.orphaned and time.monotonic() < deadline):
-                raise UserError(
-                    f"{error}; wait for it, or give tag=NAME for a run directory of its own"
-                ) from error
+                raise _in_use(error) from error
             if str(error) != last_message:
                 last_message = str(error)
                 screen.line(f"waiting: {last_message}")
@@ -42,3 +40,20 @@ def hold_directory(directory: Path, screen: Screen, *, wait: bool) -> Iterator[N
         yield
     finally:
         context.__exit__(None, None, None)
+
+
+def check_free(directory: Path) -> None:
+    """Check that this process could hold `directory` now; writes nothing.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    try:
+        claim.check_free(directory)
+    except claim.HeldError as error:
+        if not error.orphaned:  # what is left of a dead command ends soon
+            raise _in_use(error) from error
+
+
+def _in_use(error: claim.HeldError) -> UserError:
+    return UserError(f"{error}; wait for it, or give tag=NAME for a run directory of its own")

@@ -1,29 +1,23 @@
 """Whether a stage must run: its record compared with the current configuration, code and files."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from omegaconf import DictConfig
 
-from espnet3.config.fingerprint import changes, code_files, stage_part
+from espnet3.config.fingerprint import changes, code_files, portable, stage_manifests, stage_part
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.reading import files_in
-from espnet3.rundir.layout import stage_home
-from espnet3.rundir.records.record import (
-    Record,
-    briefly,
-    changed_code,
-    changed_files,
-    file_states,
-    hash_files,
-    missing_outputs,
-    read_record,
-)
-from espnet3.stage_table import STAGES, label
+from espnet3.rundir.layout import stage_home, statistics_files
+from espnet3.rundir.records.code import changed_code, hash_code
+from espnet3.rundir.records.inputs import file_states
+from espnet3.rundir.records.record import Record, briefly, changed_inputs, missing_outputs, read_record
+from espnet3.stage_table import LONGER, STAGES, is_longer, label
 
-LONGER = ("trainer.max_epochs", "trainer.max_steps")
-"""The only keys that may be raised to continue a training."""
+_MOST_SHOWN = 10
+"""Changes that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -38,35 +32,67 @@ class Decision:
 
 def new_record(config: DictConfig, stage: str) -> Record:
     """The record of `stage` if it started now; its files are those that are known before it runs."""
-    recipe_dir = Path(config.recipe_dir)
-    part = stage_part(config, stage)
-    code = code_files(part, (recipe_dir, recipe_dir.parent))
+    record = _current(config, stage)
     reads = STAGES[stage].reads
-    inputs = [Path(path) for path in config.manifests.values()] if "manifests" in reads else []
+    inputs = [Path(path) for path in stage_manifests(config, stage).values()] if "manifests" in reads else []
     if "statistics" in reads:
-        statistics = stage_home(config, "collect_stats")
-        inputs += [*statistics.glob("*/*_stats.npz"), *statistics.glob("*/*_shape")]
-    return Record(part=part, code=hash_files(code, recipe_dir), files=file_states(inputs, recipe_dir))
+        inputs += statistics_files(config)
+    record.files = file_states(inputs, Path(config.recipe_dir))
+    return record
 
 
-def decide(config: DictConfig, stage: str, *, force: bool = False) -> Decision:
+def decide(config: DictConfig, stage: str, *, force: bool = False, remade: Collection[Path] = ()) -> Decision:
     """Compare the record of `stage` with the record it would get now.
 
+    Args:
+        config: the resolved configuration.
+        stage: its name.
+        force: run it although it is done.
+        remade: directories that stages before it will fill: what changed in them is not known yet.
+
     Raises:
-        UserError: when the training in the run directory was started with another configuration.
+        UserError: the training in the run directory was made from something else.
     """
     home, trains = stage_home(config, stage), STAGES[stage].trains
-    old, new = read_record(home, stage), new_record(config, stage)
+    old, new = read_record(home, stage), _current(config, stage)
     if old is None or (trains and not files_in(home / "checkpoints", "*.ckpt")):
         return Decision("run", "forced" if force else "")
     if trains:
-        return _decide_training(config, old, new, force)
+        return _decide_training(config, old, new, force, remade)
     if force:
         return Decision("run", "forced")
     if not old.done:
         return Decision("run", "the last attempt did not finish")
-    differences = changes(old.part, new.part) or _other_changes(old, new, Path(config.recipe_dir))
+    root = Path(config.recipe_dir)
+    differences = (
+        changes(old.part, new.part)
+        or changed_code(old.code, new.code)
+        or changed_inputs(old, root)
+        or missing_outputs(old, root)
+    )
     return Decision("run", briefly(differences)) if differences else Decision("skip")
+
+
+def decide_all(config: DictConfig, stages: Sequence[str], *, force: bool = False) -> list[Decision]:
+    """A decision for each of `stages`, which run in this order; nothing has run yet.
+
+    Raises:
+        UserError: see `decide`.
+    """
+    decisions: list[Decision] = []
+    remade: list[Path] = []
+    for stage in stages:
+        decisions.append(decide(config, stage, force=force, remade=remade))
+        if decisions[-1].action != "skip" and STAGES[stage].is_shared:
+            remade.append(stage_home(config, stage))
+    return decisions
+
+
+def _current(config: DictConfig, stage: str) -> Record:
+    """The record of `stage` now, without files."""
+    recipe_dir = Path(config.recipe_dir)
+    part = stage_part(config, stage)
+    return Record(part=part, code=hash_code(code_files(part, (recipe_dir, recipe_dir.parent)), recipe_dir))
 
 
 def check_model_unchanged(config: DictConfig) -> None:
@@ -94,14 +120,15 @@ def check_inputs(config: DictConfig, stages: list[str]) -> None:
     Raises:
         UserError: naming the missing file and the stage that makes it.
     """
-    if "prepare" not in stages and any("manifests" in STAGES[stage].reads for stage in stages):
-        for path in config.manifests.values():
+    readers = [stage for stage in stages if "manifests" in STAGES[stage].reads]
+    for stage in readers if "prepare" not in stages else ():
+        for path in stage_manifests(config, stage).values():
             if not Path(path).is_file():
                 raise UserError(f"{short_path(path)} is missing: {label('prepare')} makes it, use --stage 0")
     reader = next((stage for stage in stages if "statistics" in STAGES[stage].reads), None)
     if reader is not None and "collect_stats" not in stages:
         folder = stage_home(config, "collect_stats")
-        is_used = _relative(config, folder) in "\n".join(
+        is_used = portable(str(folder), str(config.recipe_dir)) in "\n".join(
             str(value) for key, value in stage_part(config, reader).items() if key != "stats_dir"
         )
         record = read_record(folder, "collect_stats")
@@ -114,30 +141,29 @@ def check_inputs(config: DictConfig, stages: list[str]) -> None:
         )
 
 
-def _relative(config: DictConfig, folder: Path) -> str:
-    """The path of `folder` as `stage_part` writes paths below the recipe."""
-    return str(folder).replace(f"{config.recipe_dir}/", "./")
-
-
-def _decide_training(config: DictConfig, old: Record, new: Record, force: bool) -> Decision:
+def _decide_training(
+    config: DictConfig, old: Record, new: Record, force: bool, remade: Collection[Path]
+) -> Decision:
     if force:
         return Decision("from_scratch", "forced")
-    raised = {key for key in LONGER if _is_longer(old.part.get(key), new.part.get(key))}
-    differences = changes(
-        {key: value for key, value in old.part.items() if key not in raised},
-        {key: value for key, value in new.part.items() if key not in raised},
-    )
-    if differences:
-        raise UserError(
-            f"{short_path(config.exp_dir)} holds a training with another configuration: "
-            f"{'; '.join(differences)}. Give tag=NAME for another run directory, "
-            "or --force to move the old training aside"
-        )
     root = Path(config.recipe_dir)
-    inputs = changed_files(old, root)
+    raised = {key for key in LONGER if is_longer(old.part.get(key), new.part.get(key))}
     code = changed_code(old.code, new.code)
-    if inputs or (code and old.done):
-        return Decision("from_scratch", briefly([*inputs, *code]))
+    differences = [
+        *changes(
+            {key: value for key, value in old.part.items() if key not in raised},
+            {key: value for key, value in new.part.items() if key not in raised},
+        ),
+        *(code if old.done else ()),  # an unfinished one may continue with mended code
+        *changed_inputs(old, root, ignored=remade),
+    ]
+    if differences:
+        kind, more = "a finished training" if old.done else "a training", len(differences) - _MOST_SHOWN
+        shown = "; ".join(differences[:_MOST_SHOWN]) + (f" (and {more} more)" if more > 0 else "")
+        raise UserError(
+            f"{short_path(config.exp_dir)} holds {kind} that was made from something else: {shown}. Give"
+            " tag=NAME for another run directory, or --force to move the old training aside"
+        )
     if raised:
         return Decision("continue", briefly(changes(old.part, new.part)))
     if code:
@@ -146,14 +172,3 @@ def _decide_training(config: DictConfig, old: Record, new: Record, force: bool) 
         return Decision("continue", "the last attempt did not finish")
     missing = missing_outputs(old, root)
     return Decision("continue", briefly(missing)) if missing else Decision("skip")
-
-
-def _other_changes(old: Record, new: Record, root: Path) -> list[str]:
-    return changed_code(old.code, new.code) + changed_files(old, root) + missing_outputs(old, root)
-
-
-def _is_longer(old: object, new: object) -> bool:
-    """Whether a limit was raised; None and -1 are no limit."""
-    if old == new or old in (None, -1):
-        return False
-    return new in (None, -1) or (isinstance(old, int) and isinstance(new, int) and new > old)

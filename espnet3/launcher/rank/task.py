@@ -23,7 +23,7 @@ from espnet3.outcomes.rank import rank_state
 from espnet3.rundir import claim
 from espnet3.rundir.files.private import check_private
 from espnet3.rundir.heartbeat import Heartbeat
-from espnet3.rundir.layout import heartbeat_path, log_path, stage_home
+from espnet3.rundir.layout import file_lists, heartbeat_path, log_path, stage_home
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.attempt import read_attempt
 from espnet3.rundir.records.outcome import EXIT_CODES, TaskState, write_task_state
@@ -160,7 +160,8 @@ def _record(config: DictConfig, stage: str, result: StageResult, seconds: float)
     home = stage_home(config, stage)
     started = read_record(home, stage)
     assert started is not None, f"{stage} was started without a record in {home}"
-    write_record(home, stage, finish(started, result, seconds, Path(config.recipe_dir)))
+    root = Path(config.recipe_dir)
+    write_record(home, stage, finish(started, result, seconds, root=root, file_lists=file_lists(config)))
 
 
 def install_stop_signals(stop: StopFlag, *, second_signal_raises: bool = False) -> None:

@@ -88,12 +88,13 @@ def plan_batches(
     shared_stages = [stage for stage in stages if STAGES[stage].is_shared]
     names = _shared_names(sweep, trials, bases, shared_stages)
     batches: dict[tuple[str, str], Batch] = {}
+    members: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         name = names.get(trial.name, "")
         requested = {key: value for key, value in trial.changes.items() if key.startswith(_RESOURCE_KEYS)}
         key = (_text([trial.config, requested]), name)
+        members.setdefault(key, []).append(trial)
         if key in batches:
-            batches[key] = replace(batches[key], trials=(*batches[key].trials, trial))
             continue
         base, shared = bases[trial.config], None
         if name:
@@ -102,9 +103,8 @@ def plan_batches(
         config = build_trial_config(sweep, trial, base, trial.name, trial_dir(sweep, trial.name))
         jobs = plan(config, [stage for stage in stages if not name or stage not in shared_stages], allocation)
         batches[key] = Batch(tuple(jobs), shared, (trial,))
-    for batch in batches.values():
-        _check(batch)
-    return list(batches.values())
+        _check(batches[key])
+    return [replace(batch, trials=tuple(members[key])) for key, batch in batches.items()]
 
 
 def _shared_names(

@@ -54,7 +54,11 @@ class PlannedSearch:
         """
         trials = [[*self.fixed, *point] for point in points]
         return expand_trials(
-            self.recipe, trials, self.allocation, keys=[dimension.key for dimension in self.space]
+            self.recipe,
+            trials,
+            self.allocation,
+            keys=[dimension.key for dimension in self.space],
+            length_counts=True,  # what came of shorter trainings tells nothing of longer ones
         )
 
     def plan(self, points: Sequence[Point]) -> PlannedSweep:

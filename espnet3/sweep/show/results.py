@@ -12,6 +12,7 @@ from espnet3.rundir.curves import Curve, read_curves
 from espnet3.rundir.metrics import run_metrics
 from espnet3.rundir.records.attempt import read_attempts
 from espnet3.status.snapshot import QueueSnapshot
+from espnet3.sweep.show.length import shorter, trained_length
 from espnet3.sweep.show.states import (
     FAILED,
     TrialFiles,
@@ -39,6 +40,8 @@ class TrialRow:
     objective: float | None
     last_finite: float | None = None
     """The last finite value of the objective, of a trial that has diverged."""
+    shorter: str = ""
+    """How its training is shorter than that of others, with which it is not compared."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,10 @@ class SweepStatus:
 
     @property
     def best(self) -> TrialRow | None:
-        """The best done trial, leaving out those of an older configuration."""
+        """The best done trial, leaving out those of an older configuration and shorter trainings."""
         best: TrialRow | None = None
         for row in self.rows:
-            if row.state.state != "done" or row.listed.older:
+            if row.state.state != "done" or row.listed.older or row.shorter:
                 continue
             if row.objective is None or not math.isfinite(row.objective):
                 continue
@@ -93,7 +96,10 @@ def read_sweep_status(
     if queue is None:
         queue = query_trial_jobs(trials)
     rows = []
-    for files in trials:
+    lengths = [
+        {} if listed[files.name].older else trained_length(files.records, record.keys) for files in trials
+    ]
+    for files, is_shorter in zip(trials, shorter(lengths), strict=True):
         entry = listed[files.name]
         state = state_of(files, entry.stages, queue)
         last = (
@@ -101,7 +107,8 @@ def read_sweep_status(
             if state.state == "diverged"
             else None
         )
-        rows.append(TrialRow(files.name, entry, files, state, objective_value(record.objective, files), last))
+        value = objective_value(record.objective, files)
+        rows.append(TrialRow(files.name, entry, files, state, value, last, is_shorter))
     return SweepStatus(sweep, record, rows, queue)
 
 
@@ -148,11 +155,11 @@ def _view(sweep: Path, row: TrialRow) -> TrialView:
         objective=row.objective,
         metrics=trial_metrics(row.files),
         curves=_curves(directory),
-        message=row.state.message,
+        message="; ".join(filter(None, [row.shorter, row.state.message])),
         traceback=failure.traceback if failure and failed else "",
         command=trial.command if trial else "",
         seconds=_seconds(directory),
-        older=row.listed.older,
+        older=row.listed.older or bool(row.shorter),
         last_finite=row.last_finite,
     )
 

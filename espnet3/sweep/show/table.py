@@ -90,6 +90,6 @@ def progress(row: TrialRow) -> str:
 def note(row: TrialRow) -> str:
     """The message about a trial, shortened."""
     text = row.state.message
-    if row.listed.older:
-        text = "; ".join(filter(None, ["older configuration", text]))
+    marks = [*(["older configuration"] if row.listed.older else []), row.shorter]
+    text = "; ".join(filter(None, [*marks, text]))
     return text if len(text) <= _MAX_NOTE_LENGTH else f"{text[: _MAX_NOTE_LENGTH - 1]}…"

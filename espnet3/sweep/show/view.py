@@ -30,7 +30,8 @@ class TrialView:
     seconds: float | None
     """Run time of all attempts together."""
     older: bool = False
-    """Has an older configuration or code of the sweep: shown, but not compared with other trials."""
+    """Has an older configuration or code of the sweep, or a shorter training than others: shown, but not
+    compared with other trials."""
     last_finite: float | None = None
     """The last finite value of the objective, of a trial that has diverged."""
 

@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from espnet3.config.compose import Recipe, open_with_sweeper, shared_conf, swept_params
 from espnet3.config.fingerprint import code_files, trial_part
 from espnet3.config.flat import Flat, flatten
-from espnet3.rundir.records.record import hash_files
+from espnet3.rundir.records.code import hash_code
 from espnet3.slurm.allocation import Allocation
+from espnet3.stage_table import LONGER
 from espnet3.sweep.trials.family import Changes, Family
 from espnet3.sweep.trials.grid import Axis, Grid, Point, grid_of, parse_grid
 
@@ -34,7 +35,7 @@ class Candidate:
     """Index of its base configuration in `Expansion.bases`."""
     changes: Changes
     code: dict[str, str]
-    """The recipe's own Python files -> SHA-256."""
+    """The recipe's own Python files -> SHA-256, see `hash_code`."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,31 @@ def expand_trials(
     allocation: Allocation | None = None,
     *,
     keys: Collection[str] = (),
+    length_counts: bool = False,
 ) -> Expansion:
     """As `expand`, for trials given by their overrides, one value per key.
+
+    With `length_counts` a longer training is another trial, even where its length is not swept.
 
     Raises:
         UserError: as `compose` and `grid_of`.
     """
     grid = grid_of(trials, recipe.conf, shared_conf(), keys=keys)
     opened, _ = open_with_sweeper(recipe, _common_overrides(grid, first=True), allocation)
-    return _expand(recipe, grid, opened, allocation)
+    return _expand(recipe, grid, opened, allocation, length_counts=length_counts)
 
 
-def _expand(recipe: Recipe, grid: Grid, opened: DictConfig, allocation: Allocation | None) -> Expansion:
+def _expand(
+    recipe: Recipe,
+    grid: Grid,
+    opened: DictConfig,
+    allocation: Allocation | None,
+    *,
+    length_counts: bool = False,
+) -> Expansion:
     """As `expand`; `opened` has the first choice of each swept config group."""
+    swept = {axis.key for axis in grid.axes}
+    left_out = [key for key in LONGER if key not in swept and not length_counts]
     groups = [number for number, axis in enumerate(grid.axes) if axis.is_group]
     bases: list[dict[str, Any]] = []
     by_point: dict[Point, Candidate] = {}
@@ -99,7 +112,7 @@ def _expand(recipe: Recipe, grid: Grid, opened: DictConfig, allocation: Allocati
         chosen = [grid.axes[number].values[index] for number, index in zip(groups, choice, strict=True)]
         if any(choice):
             opened, _ = open_with_sweeper(recipe, [*_common_overrides(grid), *chosen], allocation)
-        by_point |= _candidates(recipe, opened, grid, points, bases)
+        by_point |= _candidates(recipe, opened, grid, points, bases, left_out)
     by_digest: dict[str, Candidate] = {}
     digests = [by_point[point].digest for point in grid.points()]
     for point in grid.points():
@@ -128,16 +141,24 @@ def _common_overrides(grid: Grid, *, first: bool = False) -> list[Override]:
 
 
 def _candidates(
-    recipe: Recipe, opened: DictConfig, grid: Grid, points: Sequence[Point], bases: list[dict[str, Any]]
+    recipe: Recipe,
+    opened: DictConfig,
+    grid: Grid,
+    points: Sequence[Point],
+    bases: list[dict[str, Any]],
+    left_out: Collection[str],
 ) -> dict[Point, Candidate]:
-    """The candidates of `points`, which all have the config group choices of `opened`."""
+    """The candidates of `points`, which all have the config group choices of `opened`.
+
+    Keys in `left_out` don't count for their identity.
+    """
     plain = [number for number, axis in enumerate(grid.axes) if not axis.is_group]
     axes = [grid.axes[number] for number in plain]
     added = [axis.key for axis in axes if axis.values[0].is_add() or axis.values[0].is_force_add()]
     base_index = Family(recipe, opened, axes, added=added)
     bases.append(base_index.base)
     inner = [tuple(point[number] for number in plain) for point in points]
-    identify = _identifier(recipe, base_index)
+    identify = _identifier(recipe, base_index, left_out)
     found = {}
     for point, changes in zip(points, base_index.changes(inner), strict=True):
         digest, code = identify(changes)
@@ -164,8 +185,13 @@ def _override_texts(axes: Sequence[Axis], point: Point) -> list[str]:
     return [axis.values[number].input_line or "" for axis, number in zip(axes, point, strict=True)]
 
 
-def _identifier(recipe: Recipe, base_index: Family) -> Callable[[Changes], tuple[str, dict[str, str]]]:
-    """A function from a trial's changes to its identity and the hashes of its code."""
+def _identifier(
+    recipe: Recipe, base_index: Family, left_out: Collection[str]
+) -> Callable[[Changes], tuple[str, dict[str, str]]]:
+    """A function from a trial's changes to its identity and the hashes of its code.
+
+    The keys in `left_out` don't count: a trial whose training becomes longer remains the same.
+    """
     recipe_dir = str(recipe.directory)
     common = trial_part(base_index.base_flat, recipe_dir)
     targets = _target_keys(base_index.base_flat)
@@ -179,12 +205,14 @@ def _identifier(recipe: Recipe, base_index: Family) -> Callable[[Changes], tuple
         targets_key = tuple(sorted(trial_targets.items()))
         if targets_key not in codes:
             files = code_files({**targets, **trial_targets}, (recipe.directory, recipe.directory.parent))
-            codes[targets_key] = hash_files(files, recipe.directory)
+            codes[targets_key] = hash_code(files, recipe.directory)
         ranks = 1
         for name in ("nodes", "tasks_per_node"):
             key = f"resources.train.{name}"
             ranks *= int(flat.get(key) or base_index.base_flat.get(key) or 1)
         config = {**common, **trial_part(flat, recipe_dir), WORLD_SIZE: ranks}
+        for key in left_out:
+            config.pop(key, None)
         return identity(config, codes[targets_key]), codes[targets_key]
 
     return identify

@@ -94,7 +94,7 @@ def extend(
         objective=objective.metric,
         direction=objective.direction,
         commands=[asdict(entry) for entry in commands],
-        trials={name: asdict(trial) for name, trial in listed.items()},
+        trials={name: dict(vars(trial)) for name, trial in listed.items()},
     )
     return ExtendedSweep(record, trials, new, older)
 

@@ -23,10 +23,11 @@ def test_the_small_experiment_runs_all_stages_and_then_skips_them(run, tmp_path:
     folder = recipe / "exp" / "small"
     metrics = json.loads((folder / "validate" / "metrics.json").read_text())
     rates = {"token_error_rate", "utterance_error_rate"}
-    assert metrics.keys() == rates | {"valid", "checkpoint"} and metrics["valid"].keys() == rates
-    assert all(0 <= metrics[rate] <= 1 for rate in rates)
+    assert metrics["metrics"].keys() == {"valid", "test"}
+    for own in metrics["metrics"].values():
+        assert own.keys() == rates and all(0 <= rate <= 1 for rate in own.values())
     best = read_ranking(folder / "checkpoints").best[0]
-    assert metrics["valid"]["token_error_rate"] == pytest.approx(best.value), "as stage 2 measured it"
+    assert metrics["metrics"]["valid"]["token_error_rate"] == pytest.approx(best.value), "as stage 2 measured"
     for split, count in (("valid", 20), ("test", 30)):
         text = (folder / "validate" / split / "hypotheses.txt").read_text()
         assert text.count("  ref  ") == text.count("  hyp  ") == count

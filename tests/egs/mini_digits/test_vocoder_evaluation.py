@@ -180,7 +180,7 @@ def test_the_small_experiment_runs_all_stages_and_gets_better(run, tmp_path: Pat
         code, output = run(recipe, "+experiment=small", f"trainer.max_epochs={epochs}", *rates, *more)
         assert code == 0, output
         seen.append(json.loads((recipe / "exp" / "small" / "validate" / "metrics.json").read_text()))
-    for first, last in (seen, [metrics["valid"] for metrics in seen]):
+    for first, last in ([scores["metrics"][split] for scores in seen] for split in ("valid", "test")):
         assert last["mel_l1"] < 0.9 * first["mel_l1"] and first["stoi"] < last["stoi"] <= 1
     best = read_ranking(recipe / "exp" / "small" / "checkpoints").best[0]
     assert seen[-1]["valid"]["mel_l1"] == pytest.approx(best.value, rel=1e-4), "as stage 2 measured it"

@@ -6,7 +6,13 @@ import pytest
 
 from espnet3.config.compose import compose, find_recipe
 from espnet3.errors import UserError
-from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged, decide, new_record
+from espnet3.launcher.planning.decide import (
+    check_inputs,
+    check_model_unchanged,
+    decide,
+    decide_all,
+    new_record,
+)
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.records.record import finish, write_record
 from espnet3.rundir.task import StageResult
@@ -25,7 +31,9 @@ def done(recipe: Path, stage: str, *overrides: str, finished: bool = True):
     output.touch()
     record = new_record(config, stage)
     if finished:
-        record = finish(record, StageResult("made", home, outputs=[output]), 1.0, recipe)
+        record = finish(
+            record, StageResult("made", home, outputs=[output]), 1.0, root=recipe, file_lists=home
+        )
     write_record(home, stage, record)
     return config
 
@@ -62,9 +70,60 @@ def test_one_line_of_a_manifest_makes_the_stages_behind_it_run_and_not_the_one_b
     for stage in ("prepare", "collect_stats", "train", "validate"):
         config = done(small_recipe, stage)
     manifest.write_text("1\n3\n")
-    actions = [decide(config, stage).action for stage in ("prepare", "collect_stats", "train", "validate")]
-    assert actions == ["skip", "run", "from_scratch", "run"]
-    assert "train.jsonl changed" in decide(config, "train").reason
+    actions = [decide(config, stage).action for stage in ("prepare", "collect_stats", "validate")]
+    assert actions == ["skip", "run", "run"]
+    for finished in (True, False):
+        with pytest.raises(
+            UserError, match=r"something else: data/train\.jsonl changed\. Give tag=NAME .*--force"
+        ):
+            decide(config, "train")
+        assert decide(config, "train", force=True).action == "from_scratch"
+        done(small_recipe, "train", finished=not finished)
+        manifest.write_text(manifest.read_text() + "4\n")
+
+
+def test_what_a_stage_before_it_makes_again_is_not_held_against_a_training(
+    small_recipe: Path, manifest: Path
+):
+    for stage in ("prepare", "collect_stats", "train"):
+        config = done(small_recipe, stage)
+    manifest.unlink()
+    (stage_home(config, "prepare") / "checkpoints" / "last.ckpt").unlink()
+    actions = [decision.action for decision in decide_all(config, ["prepare", "collect_stats", "train"])]
+    assert actions == ["run", "run", "skip"]
+    with pytest.raises(UserError, match=r"train\.jsonl is gone"):
+        decide_all(config, ["collect_stats", "train"])
+
+
+def test_test_data_are_no_input_of_statistics_and_training(small_recipe: Path, manifest: Path):
+    def overrides(name: str, path: str) -> list[str]:
+        entry = f"{{name: {name}, dataset: {{_target_: testing.Set, path: {path}}}}}"
+        return [f"+dataset.test=[{entry}]", f"+manifests.{name}={path}", "+manifests.test=data/test.jsonl"]
+
+    (small_recipe / "data" / "test.jsonl").write_text("1\n")
+    (small_recipe / "testing.py").write_text("def Set(path): ...\n")
+    clean = overrides("clean", "data/clean.jsonl")
+    for stage in ("prepare", "collect_stats", "train", "validate"):
+        before = done(small_recipe, stage, *clean)
+    (small_recipe / "data" / "test.jsonl").write_text("2\n")
+    (small_recipe / "testing.py").write_text("def Set(path): pass\n")
+    now = composed(small_recipe, *overrides("other", "data/other.jsonl"))
+    assert now.stats_dir == before.stats_dir
+    assert [decide(now, stage).action for stage in ("collect_stats", "train")] == ["skip", "skip"]
+    assert [decide(now, stage).action for stage in ("prepare", "validate")] == ["run", "run"]
+    check_inputs(now, ["train"])
+    in_training = [*clean, "+dataset.train=[{name: a, dataset: {path: data/clean.jsonl}}]"]
+    with pytest.raises(UserError, match=r"manifests\.clean: \(absent\) → data/clean\.jsonl"):
+        decide(composed(small_recipe, *in_training), "train")
+
+
+def test_a_training_names_what_changed_and_not_the_folder_of_the_statistics(
+    small_recipe: Path, manifest: Path
+):
+    done(small_recipe, "train")
+    with pytest.raises(UserError) as caught:
+        decide(composed(small_recipe, "+model.width=8"), "train")
+    assert "something else: model.width: (absent) → 8. Give" in str(caught.value)
 
 
 def test_changed_code_of_the_recipe_runs_the_stage_that_imports_it(small_recipe: Path, manifest: Path):
@@ -72,6 +131,9 @@ def test_changed_code_of_the_recipe_runs_the_stage_that_imports_it(small_recipe:
     config = done(small_recipe, "collect_stats")
     with (small_recipe / "making.py").open("a") as code:
         code.write("# better\n")
+    assert decide(config, "prepare").action == "skip"
+    with (small_recipe / "making.py").open("a") as code:
+        code.write("BETTER = True\n")
     decision = decide(config, "prepare")
     assert (decision.action, decision.reason) == ("run", "making.py changed")
     assert decide(config, "collect_stats").action == "skip"
@@ -101,8 +163,21 @@ def test_a_training_may_become_longer_and_not_shorter(small_recipe: Path, manife
 def test_an_unfinished_training_continues(small_recipe: Path, manifest: Path):
     config = done(small_recipe, "train", finished=False)
     assert decide(config, "train").action == "continue"
-    manifest.write_text("other\n")
-    assert decide(config, "train").action == "from_scratch"
+
+
+def test_mended_code_continues_an_unfinished_training_and_stops_at_a_finished_one(
+    small_recipe: Path, manifest: Path
+):
+    (small_recipe / "nothing.py").write_text("def Here(stats): ...\n")
+    for finished in (False, True):
+        config = done(small_recipe, "train", finished=finished)
+        with (small_recipe / "nothing.py").open("a") as code:
+            code.write("MENDED = True\n")
+        if finished:
+            with pytest.raises(UserError, match=r"a finished training .*: nothing\.py changed\."):
+                decide(config, "train")
+        else:
+            assert decide(config, "train").reason == "with other code: nothing.py changed"
 
 
 def test_a_training_that_saved_nothing_can_be_started_with_any_configuration(

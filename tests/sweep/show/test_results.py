@@ -10,7 +10,7 @@ from espnet3.rundir.layout import attempt_dir
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.attempt import AttemptResult, Begin, write_begin, write_result
 from espnet3.rundir.records.outcome import TaskState, write_task_state
-from espnet3.rundir.records.record import Record, write_record
+from espnet3.rundir.records.record import Record, read_record, write_record
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.run import select_trials
 from espnet3.sweep.show.logs import find_first_failed, find_trial
@@ -186,3 +186,21 @@ def test_a_directory_without_a_sweep_or_with_a_broken_one_is_named(sweep: Path, 
     (sweep / "sweep.json").write_text("{")
     with pytest.raises(UserError, match=r"can't be read as the record of a sweep"):
         read_sweep_status(sweep)
+
+
+def test_a_shorter_training_is_marked_and_not_compared_with_longer_ones(sweep: Path):
+    for name, epochs in (("a__11", 10), ("b__22", 5)):
+        record = read_record(trial_dir(sweep, name), "train")
+        assert record is not None
+        write_record(trial_dir(sweep, name), "train", replace(record, part={"trainer.max_epochs": epochs}))
+    status = read_sweep_status(sweep, queue=QueueSnapshot())
+    assert status.best is not None and status.best.name == "a__11", "b has less loss, after half the epochs"
+    assert "trainer.max_epochs=5, not 10" in str(sweep_table(status))
+    view = {trial.name: trial for trial in read_sweep(sweep, QueueSnapshot()).trials}
+    assert view["b__22"].older and view["b__22"].message == "trainer.max_epochs=5, not 10"
+    assert not view["a__11"].older
+    swept = read_sweep_record(sweep)
+    assert swept is not None
+    write_sweep_record(sweep, replace(swept, keys=["optimizer.lr", "trainer.max_epochs"]))
+    best = read_sweep_status(sweep, queue=QueueSnapshot()).best
+    assert best is not None and best.name == "b__22", "who sweeps the length compares it"

@@ -126,7 +126,12 @@ def test_what_changes_no_result_makes_no_other_trial(unchanged, override: str):
     "override",
     [
         *("optimizer.lr=5", "resources.train.nodes=2", "resources.train.tasks_per_node=4", "width=5"),
-        *("trainer.max_epochs=9", "prepare.size=4", "checkpoint.monitor=valid/x", "data_dir=/other"),
+        *(
+            "trainer.accumulate_grad_batches=9",
+            "prepare.size=4",
+            "checkpoint.monitor=valid/x",
+            "data_dir=/other",
+        ),
     ],
 )
 def test_what_may_change_a_result_makes_another_trial(unchanged, override: str):
@@ -142,7 +147,7 @@ def test_the_number_of_ranks_counts_not_how_they_are_spread(recipe):
 def test_edited_code_of_the_recipe_makes_another_trial(recipe):
     before = expand(recipe, ["seed=1,2"]).candidates
     with (recipe.directory / "making.py").open("a") as code:
-        code.write("# better\n")
+        code.write("BETTER = True\n")
     after = expand(recipe, ["seed=1,2"]).candidates
     assert not {c.digest for c in before} & {c.digest for c in after}
     assert before[0].code.keys() == after[0].code.keys() == {"making.py"}
@@ -235,3 +240,14 @@ def test_thousands_of_trials_take_as_long_as_a_few_compositions(recipe):
     few = quickest("seed=0,49", "width=1,40")
     many = quickest("seed=range(0,50)", "width=range(1,41)")
     assert many < 20 * few  # as many compositions: 500 times as long
+
+
+def test_a_longer_training_is_the_same_trial_unless_its_length_is_swept(recipe):
+    five, ten = (expand(recipe, ["seed=1,2", f"trainer.max_epochs={epochs}"]).digests for epochs in (5, 10))
+    assert five == ten
+    assert len(set(expand(recipe, ["seed=1,2", "trainer.max_epochs=5,10"]).digests)) == 4
+    lengths = [
+        expand_trials(recipe, [["seed=1", f"trainer.max_epochs={n}"]], length_counts=True).digests
+        for n in (5, 10)
+    ]
+    assert lengths[0] != lengths[1], "a search does not learn from shorter trainings"

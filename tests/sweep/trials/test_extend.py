@@ -65,7 +65,7 @@ def test_a_key_that_is_swept_later_is_known_of_the_earlier_trials_too(asked):
 
 def test_the_same_values_with_another_configuration_are_new_trials_and_the_old_ones_are_told(asked):
     one = asked(None, "optimizer.lr=1e-3,1e-4,3")
-    two = asked(one, "optimizer.lr=1e-3,1e-4", "trainer.max_epochs=7")
+    two = asked(one, "optimizer.lr=1e-3,1e-4", "seed=7")
     assert len(two.new) == 2
     assert two.older == [trial.name for trial in one.trials[:2]]
     assert [trial["older"] for trial in two.record.trials.values()] == [True, True, False, False, False]

@@ -24,8 +24,8 @@ class RankData:
 
     @cached_property
     def organizer(self) -> DataOrganizer:
-        """The DataOrganizer of `dataset`."""
-        return build_organizer(config_value(self._config, "dataset"))
+        """The DataOrganizer of `dataset`, without test sets."""
+        return build_organizer(config_value(self._config, "dataset"), test=False)
 
     def loader(self, split: str, *, rank: int, world_size: int, **begin: Any) -> DataLoader[Any] | list[Any]:
         """The share of this rank in `train` or `valid`; an empty list without validation data.
