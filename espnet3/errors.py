@@ -21,6 +21,12 @@ class Diverged(RuntimeError):
     """
 
 
+class TracedError(UserError):
+    """A mistake in the user's code or data, told by an exception of it, whose traceback is in the log."""
+
+    trace: str = ""
+
+
 class ConfigurationError(UserError, AssertionError):
     """A configuration that contradicts itself or the model."""
 

@@ -48,6 +48,11 @@ def jobs_dir(exp_dir: Path) -> Path:
     return exp_dir / "jobs"
 
 
+def data_report(exp_dir: Path) -> Path:
+    """All that the check of the data found to be wrong."""
+    return exp_dir / "data_check.txt"
+
+
 def heartbeat_path(attempt: Path, rank: int) -> Path:
     """The heartbeat file of one task."""
     return attempt / f"heartbeat-{rank}.json"
