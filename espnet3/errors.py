@@ -24,7 +24,10 @@ class Diverged(RuntimeError):
 class TracedError(UserError):
     """A mistake in the user's code or data, told by an exception of it, whose traceback is in the log."""
 
-    trace: str = ""
+    @property
+    def trace(self) -> str:
+        """The traceback; empty where there is none."""
+        return ""
 
 
 class ConfigurationError(UserError, AssertionError):
