@@ -21,6 +21,15 @@ class Diverged(RuntimeError):
     """
 
 
+class TracedError(UserError):
+    """A mistake in the user's code or data, told by an exception of it, whose traceback is in the log."""
+
+    @property
+    def trace(self) -> str:
+        """The traceback; empty where there is none."""
+        return ""
+
+
 class ConfigurationError(UserError, AssertionError):
     """A configuration that contradicts itself or the model."""
 

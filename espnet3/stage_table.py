@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 RUN_DIRECTORY = "exp_dir"
 """Key of the run directory, which belongs to one training; trainings share the other directories."""
-NO_RESULT = ("recipe_dir", "tag", "exp_dir", "resources", "launcher", "logger", "sweep")
+NO_RESULT = ("recipe_dir", "tag", "exp_dir", "resources", "launcher", "logger", "sweep", "check_data")
 """Top-level keys of a configuration that don't affect results."""
+AS_IF_ABSENT = {"dataset.on_bad": "error"}
+"""Keys that change no result at this value."""
 
 LONGER = ("trainer.max_epochs", "trainer.max_steps")
 """The only keys that may be raised to continue a training."""
@@ -85,7 +87,8 @@ _STAGES = (
         directory="stats_dir",
         fingerprint=listed_at("collect_stats", "depends_on"),
         settings=("collect_stats",),
-        speed_only=("collect_stats.batch_size", "collect_stats.num_workers"),
+        # What dataset.check refuses is in the list that a stage reads, where it is left out.
+        speed_only=("collect_stats.batch_size", "collect_stats.num_workers", "dataset.check"),
         many_tasks=True,
     ),
     Stage(

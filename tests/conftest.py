@@ -102,6 +102,7 @@ def small_recipe(tmp_path: Path) -> Path:
     (directory / "conf").mkdir(parents=True)
     (directory / "conf" / "config.yaml").write_text(SMALL_CONFIG)
     (directory / "making.py").write_text(SMALL_PREPARE)
+    (directory / "nothing.py").write_text("class Here:\n    def __init__(self, **options): ...\n")
     return directory
 
 

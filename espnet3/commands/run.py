@@ -7,6 +7,7 @@ from typing import Any
 from espnet3 import __version__
 from espnet3.commands.parser import EXIT_CODES
 from espnet3.errors import UserError, suggestion
+from espnet3.rundir.records.data_check import LEVELS
 from espnet3.stage_table import STAGES, numbered
 
 EPILOG = f"""\
@@ -23,7 +24,7 @@ are a search space: see conf/hydra/sweeper/optuna.yaml.
 {EXIT_CODES}"""
 FLAGS = (
     *("--stage", "--stop-stage", "--multirun", "--dry-run", "--detach", "--force"),
-    *("--cfg", "--help", "--version"),
+    *("--check", "--cfg", "--help", "--version"),
 )
 
 
@@ -45,6 +46,9 @@ def add(verbs: Any) -> None:
     run.add_argument("--stop-stage", "--stop_stage", metavar="S", help=f"last stage (default: {last.number})")
     run.add_argument("--multirun", "-m", action="store_true", help="a sweep: one trial per combination")
     run.add_argument("--dry-run", action="store_true", help="print the plan and scripts; write nothing")
+    run.add_argument(
+        "--check", choices=LEVELS, help="of the data, before stage 1: every sample (default), headers, none"
+    )
     run.add_argument("--force", action="store_true", help="run finished stages again; old trainings are kept")
     run.add_argument("--detach", action="store_true", help="launcher=slurm: submit, say how to follow, exit")
     run.add_argument("--cfg", choices=["job"], help="print the resolved configuration and exit")
@@ -60,7 +64,7 @@ def main(options: argparse.Namespace, overrides: list[str]) -> int:
 
     command = Command(
         recipe=options.recipe,
-        overrides=overrides,
+        overrides=[*overrides, *([f"check_data={options.check}"] if options.check else [])],
         stage=options.stage,
         stop_stage=options.stop_stage,
         multirun=options.multirun,

@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.flat import Flat, flatten
 from espnet3.config.secrets import secrets_named
-from espnet3.stage_table import NO_RESULT, STAGES
+from espnet3.rundir.records.code import hash_code
+from espnet3.stage_table import AS_IF_ABSENT, NO_RESULT, STAGES
 
 Part = Flat
 """The part of a configuration that decides the result of a stage: dotted key -> plain value."""
@@ -88,16 +89,40 @@ def trial_part(flat: Flat, recipe_dir: str) -> Part:
 def _results_only(part: Flat, recipe_dir: str) -> Part:
     """`part` without keys that only change speed, with paths relative to the recipe."""
     excluded = (*WORLD, *(key for stage in STAGES.values() for key in stage.speed_only))
+    return _relative(
+        {
+            key: value
+            for key, value in part.items()
+            if not key.startswith(excluded) and AS_IF_ABSENT.get(key) != value
+        },
+        recipe_dir,
+    )
+
+
+def _relative(part: Part, recipe_dir: str) -> Part:
     return {
         key: portable(value, recipe_dir) if isinstance(value, str) else value
         for key, value in part.items()
-        if not key.startswith(excluded)
     }
 
 
 def portable(value: str, recipe_dir: str) -> str:
     """A value as a part has it: paths relative to the recipe, "@stats" for the automatic `stats_dir`."""
     return _AUTOMATIC.sub("@stats", value.replace(f"{recipe_dir}/", "./"))
+
+def data_hash(config: Any, key: str) -> str:
+    """A name for what the configuration says under `key`, such as dataset.train, with relative paths."""
+    node = OmegaConf.select(config, key)
+    value = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    part = _relative(flatten(value, key), str(config.recipe_dir))
+    return hashlib.sha256(json.dumps(part, sort_keys=True, default=str).encode()).hexdigest()[:10]
+
+
+def data_code(config: DictConfig) -> dict[str, str]:
+    """The recipe's own Python files that its data are made by -> SHA-256."""
+    root = Path(config.recipe_dir)
+    node = OmegaConf.to_container(config.dataset, resolve=True)
+    return hash_code(code_files(flatten(node, "dataset"), (root, root.parent)), root)
 
 
 def stats_hash(config: DictConfig) -> str:

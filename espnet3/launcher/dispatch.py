@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from espnet3.errors import UserError
+from espnet3.launcher.attempt.data_check import check_before_queueing, check_imports, reads_data
 from espnet3.launcher.attempt.run_stage import RunOptions, say_skipped
 from espnet3.launcher.attempt.run_stages import check_before, run_in_turn, show_metrics
 from espnet3.launcher.follow.jobs import detached, print_how_to_follow, watch
@@ -36,6 +37,7 @@ def dispatch(
         UserError: a check failed before anything was started.
     """
     check_command(jobs, config, force=force, detach=detach)
+    check_early(jobs, config, force=force, screen=screen)
     if any(job.launcher == "allocation" for job in jobs):
         screen.line(f"launcher=allocation: runs inside Slurm job {own_slurm_job_id()}")
     exp_dir = Path(config.exp_dir)
@@ -79,6 +81,20 @@ def check_command(jobs: Sequence[Job], config: DictConfig, *, force: bool, detac
             " go on by themselves: give launcher=slurm"
         )
     check_before(jobs, config, force=force)
+
+def check_early(jobs: Sequence[Job], config: DictConfig, *, force: bool, screen: Screen) -> None:
+    """Check, within seconds, what would end a later stage: before jobs are queued, and before stage 0.
+
+    Raises:
+        UserError: something can't be imported, or a manifest is broken.
+    """
+    if any(on_slurm(job) for job in jobs):
+        if any(reads_data(job.stage) for job in jobs):
+            check_before_queueing(config, screen)
+    elif any(reads_data(job.stage) for job in jobs[1:]) and not reads_data(jobs[0].stage):
+        decision = decide(config, jobs[0].stage, force=force)
+        if decision.action != "skip":  # otherwise its successors are checked next
+            check_imports(config, screen)
 
 
 def submit_undone(

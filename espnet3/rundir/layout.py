@@ -11,6 +11,7 @@ BOOKKEEPING = ("attempts", "claim", "jobs", "logs")
 TRAINING_FILES = ("checkpoints", "config.yaml", "csv", "run.json", "stages", "tensorboard", "validate")
 """Those that a training and its validation have made."""
 _TRIAL_FILE = "trial.json"
+_DATA_REPORT = "data_check.txt"
 
 
 def stage_home(config: Any, stage: str) -> Path:
@@ -59,6 +60,11 @@ def jobs_dir(exp_dir: Path) -> Path:
     return exp_dir / "jobs"
 
 
+def data_report(exp_dir: Path) -> Path:
+    """All that the check of the data found to be wrong."""
+    return exp_dir / _DATA_REPORT
+
+
 def heartbeat_path(attempt: Path, rank: int) -> Path:
     """The heartbeat file of one task."""
     return attempt / f"heartbeat-{rank}.json"
@@ -79,5 +85,5 @@ def foreign_entries(path: Path) -> list[str]:
     """
     if is_run_dir(path):
         return []
-    ours = (*BOOKKEEPING, *TRAINING_FILES, _TRIAL_FILE)
+    ours = (*BOOKKEEPING, *TRAINING_FILES, _TRIAL_FILE, _DATA_REPORT)
     return [entry.name for entry in files_in(path, "[!.]*") if entry.name not in ours]

@@ -32,13 +32,13 @@ def run(config: DictConfig, task: Task) -> StageResult:
     with quick_imports():
         import torch
 
+        from espnet3.components.data.checking.left_out import build_usable
         from espnet3.components.data.collect_stats import collect_rank_stats, write_stats
-        from espnet3.components.data.data_organizer import build_organizer
         from espnet3.components.data.instantiation import instantiate_node
         from espnet3.components.data.loading.dataloader_builder import build_collate_fn
 
     stats_dir = Path(config.stats_dir)
-    organizer = build_organizer(config.dataset, test=False)
+    organizer = build_usable(config, test=False)
 
     def progress(done: int, total: int) -> None:
         task.heartbeat.update(force=done == total, unit="utterance", done=done, total=total)

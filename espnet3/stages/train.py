@@ -30,6 +30,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
         import torch.distributed
 
         from espnet3.components.callbacks.failure_time import FailureTime
+        from espnet3.components.callbacks.monitor_check import MonitorCheck, monitors
         from espnet3.components.callbacks.progress import Progress
         from espnet3.components.checkpoint.atomic_io import disk_full_error
         from espnet3.components.checkpoint.initial_weights import load_initial_weights
@@ -47,7 +48,10 @@ def run(config: DictConfig, task: Task) -> StageResult:
     trainer = build_trainer(
         config,
         task,
-        [FailureTime(), Progress(task, config.checkpoint.monitor), RunCheckpoint(directory, **options)],
+        [
+            *(FailureTime(), MonitorCheck(monitors(config)), Progress(task, config.checkpoint.monitor)),
+            RunCheckpoint(directory, **options),
+        ],
     )
 
     _seed(config.seed)  # the same weights on all ranks
@@ -56,6 +60,8 @@ def run(config: DictConfig, task: Task) -> StageResult:
     module.stop_requested = task.stop.is_set
     trainer.strategy.setup_environment()  # initializes the process group, to agree on a checkpoint
     last = agree_on_checkpoint(trainer, directory, module)
+    if last is None and "num_sanity_val_steps" not in config.trainer:
+        trainer.num_sanity_val_steps = 1  # for MonitorCheck
     if last is None and config.get("init_from"):
         load_initial_weights(model, config.init_from)
         log.info("initial weights from %s", config.init_from)

@@ -45,7 +45,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
     """
     with quick_imports():
         from espnet3.components.checkpoint.ranking import RANKING
-        from espnet3.components.data.data_organizer import build_organizer
+        from espnet3.components.data.checking.left_out import build_usable
         from espnet3.components.data.instantiation import instantiate_node
 
     directory = Path(config.exp_dir) / "validate"
@@ -54,7 +54,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
     splits = list(config.validate.get("splits") or ("valid", "test"))
     evaluator = instantiate_node(_evaluator_node(config.validate))
     checkpoint = find_checkpoint(config)
-    organizer = build_organizer(config.dataset)
+    organizer = build_usable(config)
     datasets = scored_datasets(organizer, splits)
     model = _load_model(instantiate_node(config.model), checkpoint).to(_device(config))
 

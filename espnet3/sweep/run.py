@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from espnet3.config.checks.targets_exist import check_targets_exist
 from espnet3.errors import UserError, short_path
+from espnet3.launcher.attempt.data_check import check_before_queueing
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs
@@ -131,6 +133,11 @@ def plan_and_check(
     batches = plan_checked(sweep, trials, bases, options)
     submitted = [batch for batch in batches if batch.on_slurm]
     if submitted:
+        first = submitted[0].trials[0]
+        config = build_trial_config(
+            sweep, first, bases[first.config], first.name, trial_dir(sweep, first.name)
+        )
+        check_before_queueing(config, Screen())
         check_parts(sweep, [_arrays(batch, bases)[0] for batch in submitted], "espnet3")
     return batches
 
@@ -292,4 +299,5 @@ def _check_inputs(sweep: Path, batch: Batch, bases: Mapping[str, Base], stages: 
             raise UserError(f"trial {trial.name} has no training: {label('train')} makes one, use --stage 2")
     first = batch.trials[0]
     config = build_trial_config(sweep, first, bases[first.config], first.name, trial_dir(sweep, first.name))
+    check_targets_exist(config)
     check_inputs(config, list(stages))

@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
+from espnet3.components.data.checking.requirements import Requirements
 from espnet3.components.data.data_organizer import ENTRY_KEYS, DataOrganizer
 from espnet3.components.data.loading.collate import CommonCollateFn
 from espnet3.components.data.loading.length_buckets import LengthBuckets
@@ -34,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "conf" / "README.md").read_text()
 BASE = yaml.safe_load((ROOT / "conf" / "base.yaml").read_text())
 TRAINER = yaml.safe_load((ROOT / "conf" / "trainer" / "default.yaml").read_text())
-CLASSES = (ManifestDataset, CommonCollateFn, LengthBuckets, GlobalMVN)
+CLASSES = (ManifestDataset, Requirements, CommonCollateFn, LengthBuckets, GlobalMVN)
 REQUIRED = inspect.Parameter.empty
 
 
@@ -91,6 +92,7 @@ ROWS = [
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
 HOMES = {
     "ManifestDataset": "dataset.train[].dataset",
+    "Requirements": "dataset.check",
     "CommonCollateFn": "dataloader.collate_fn",
     "LengthBuckets": "dataloader.train.iter_factory",
     "GlobalMVN": "model.normalize",

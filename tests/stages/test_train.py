@@ -41,6 +41,21 @@ def recipe(template, monkeypatch):
     torch.set_num_threads(threads)
 
 
+def test_a_mistyped_monitor_is_told_before_the_first_epoch(recipe):
+    config = recipe("tag=mistyped", "trainer.max_epochs=2", "checkpoint.monitor=valid/los")
+    with pytest.raises(UserError, match=r"checkpoint\.monitor=valid/los: .*did you mean valid/loss\?"):
+        train.run(config, Task.single("train"))
+    assert not list((Path(config.exp_dir) / "checkpoints").glob("*.ckpt"))
+
+
+def test_it_is_told_after_the_first_validation_where_no_batch_is_tried_before(recipe):
+    unchecked = ("+trainer.num_sanity_val_steps=0", "trainer.max_epochs=3", "checkpoint.monitor=valid/los")
+    config = recipe("tag=later", *unchecked)
+    with pytest.raises(UserError, match=r"checkpoint\.monitor=valid/los was not logged; .*valid/loss\?"):
+        train.run(config, Task.single("train"))
+    assert (Path(config.exp_dir) / "checkpoints" / "epoch=1-step=6.ckpt").exists()
+
+
 def weights(config):
     return torch.load(Path(config.exp_dir) / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
@@ -146,7 +161,7 @@ def test_a_mistake_in_the_optimizer_is_told_before_anything_is_made(recipe):
                 "+scheduler={_target_: torch.optim.lr_scheduler.ReduceLROnPlateau}",
                 *("+scheduler_interval=epoch", "+scheduler_monitor=valid/los", "trainer.max_epochs=1"),
             ),
-            "scheduler_monitor=valid/los was never logged; logged are:",
+            "scheduler_monitor=valid/los: validation logs valid/accuracy, valid/loss; did you mean valid/",
         ),
     ],
 )

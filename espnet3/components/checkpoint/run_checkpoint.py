@@ -29,7 +29,7 @@ from espnet3.components.checkpoint.run_state import (
 )
 from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
-from espnet3.components.modeling.metrics.monitored_metric import NeverLogged
+from espnet3.components.modeling.metrics.monitored_metric import NeverLogged, is_known_not_logged
 from espnet3.components.trainers.lightning_internals import (
     batch_number,
     forget_cut_validation,
@@ -39,6 +39,7 @@ from espnet3.components.trainers.lightning_internals import (
     state_before_validation,
     validation_follows,
 )
+from espnet3.errors import suggestion
 from espnet3.rundir.stop import Stopped
 
 log = logging.getLogger(__name__)
@@ -235,6 +236,8 @@ class RunCheckpoint(Checkpoint):
         candidate = self._weigh(trainer, module) if self.monitor.startswith("valid/") else None
         if candidate is not None or is_training_done(trainer):
             self._save(trainer, module, _Moment(), candidate)
+        if self.monitor.startswith("valid/"):
+            self._refuse_mistyped_monitor(trainer, module)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Save; then stop, if asked to on any rank since the last batch."""
@@ -242,6 +245,7 @@ class RunCheckpoint(Checkpoint):
         if not is_last_batch(trainer):
             return  # max_steps ended the training inside the epoch, and that was saved
         self._save(trainer, module, _Moment(epoch_row=True), self._weigh(trainer, module))
+        self._refuse_mistyped_monitor(trainer, module)
         stop = {"stop": module.stop_agreed or module.stop_requested()}
         agreed = agree(stop, device=module.device, world_size=trainer.world_size)
         if agreed["stop"] and not _is_finished(trainer):
@@ -257,7 +261,6 @@ class RunCheckpoint(Checkpoint):
         try:
             value = module.metrics.new_value("checkpoint.monitor", self.monitor)
         except NeverLogged as error:
-            # no reason to end the training: last.ckpt is written anyway
             log.warning("no best checkpoint is kept: %s", error)
             return None
         if value is None:
@@ -268,6 +271,20 @@ class RunCheckpoint(Checkpoint):
         # Rank 0 decides for all: the others may see an older file on a shared file system.
         is_best = name in self._ranking().with_candidate(candidate, self.save_top_k).files()
         return candidate if trainer.strategy.broadcast(is_best) else None
+
+    def _refuse_mistyped_monitor(self, trainer: Trainer, module: ESPnetLightningModule) -> None:
+        """End a training that would choose no checkpoint, once the newest is saved.
+
+        Raises:
+            NeverLogged: the metric was not logged where it must have been.
+        """
+        due = module.validated or not self.monitor.startswith("valid/")
+        if due and is_known_not_logged(trainer, self.monitor):
+            logged = sorted(trainer.callback_metrics)
+            raise NeverLogged(
+                f"checkpoint.monitor={self.monitor} was not logged; logged are: {', '.join(logged)};"
+                f" {suggestion(self.monitor, logged)}"
+            )
 
     def _save(
         self,

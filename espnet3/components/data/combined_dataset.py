@@ -3,14 +3,17 @@
 A dataset is anything with `__len__` and `__getitem__(int) -> dict`. It may also have
 
 - `uids() -> Sequence[str]`: the uid of every sample without reading audio (bucketed batches ask for it),
-- `files() -> Iterable[Path]`: what it reads, so that a stage runs again when one of them changes.
+- `files() -> Iterable[Path]`: what it reads, so that a stage runs again when one of them changes,
+- `listed(index) -> ListedAudio`: a sample's line in a manifest and its audio file, which errors name, and
+  which are checked before any stage reads them (see `manifest`).
 """
 
 import copy
 import inspect
 import logging
+import traceback
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,7 +24,7 @@ import numpy as np
 import torch
 
 from espnet3.components.data.seeding import derived_seed, global_rngs_kept, seed_global_rngs
-from espnet3.errors import UserError
+from espnet3.errors import TracedError, UserError, short_path
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +32,24 @@ Sample = dict[str, Any]
 Transform = Callable[..., Sample]
 
 
-class SampleError(RuntimeError):
-    """A sample could not be made; names its entry and uid, and is raised from the cause."""
-
-
 class BadSample(UserError):
     """A sample could not be made by the user's mistake; stays one line when raised in a worker process."""
 
     def __init__(self, message: str) -> None:
         # A loader builds the exception again from "Caught BadSample in ...", a traceback and the message.
-        super().__init__(message.rstrip().rpartition(f"{type(self).__name__}: ")[2])
+        before, _, text = message.rstrip().rpartition(f"{type(self).__name__}: ")
+        super().__init__(text)
+        self._in_worker = before
+
+
+class SampleError(BadSample, TracedError):
+    """A sample could not be made by an error of the code; names its entry, uid and file."""
+
+    @property
+    def trace(self) -> str:
+        """The traceback of the code that failed, also in a worker process; empty if none did."""
+        cause = self.__cause__
+        return self._in_worker or ("".join(traceback.format_exception(cause)) if cause else "")
 
 
 class SampleSource(Protocol):
@@ -103,7 +114,8 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
         self.entries: dict[str, DatasetEntry] = {entry.name: entry for entry in entries}
         self.seed = seed
         self._entries = list(self.entries.values())
-        self._ends = list(accumulate(len(entry.dataset) for entry in self._entries))
+        self._keep([range(len(entry.dataset)) for entry in self._entries])
+        self._left_out_by: Path | None = None
         self._steps = [_steps(entry.transform, preprocessor) for entry in self._entries]
         self._uids: list[str] | None = None
 
@@ -119,8 +131,37 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
         one, entry = copy.copy(self), self.entries[name]
         one.entries, one._entries = {name: entry}, [entry]
         one._steps = [self._steps[list(self.entries).index(name)]]
-        one._ends, one._uids = [len(entry.dataset)], None
+        one._uids = None
+        one._keep([self._kept[list(self.entries).index(name)]])
         return one
+
+    def without(self, left_out: Mapping[str, Mapping[int, str]], listed_in: Path) -> "CombinedDataset":
+        """The same data without some samples; the others draw the same random numbers as before.
+
+        Args:
+            left_out: name of an entry -> index in it -> uid.
+            listed_in: the file that says so, one of `files()` from now on.
+
+        Raises:
+            UserError: the list is of other data.
+        """
+        rest = copy.copy(self)
+        rest._left_out_by, rest._uids = listed_in, None
+        kept: list[Sequence[int]] = []
+        for entry in self._entries:
+            without = left_out.get(entry.name, {})
+            size = len(entry.dataset)
+            uids: Any = entry.dataset.uids() if without and hasattr(entry.dataset, "uids") else None
+            if any(index >= size or (uids and str(uids[index]) != uid) for index, uid in without.items()):
+                raise UserError(f"{listed_in} lists other data than {entry.where} has; run stage 1 again")
+            kept.append([index for index in range(size) if index not in without])
+        rest._keep(kept)
+        return rest
+
+    def _keep(self, kept: list[Sequence[int]]) -> None:
+        """Have these samples of each entry, in their order."""
+        self._kept = kept
+        self._ends = list(accumulate(map(len, kept)))
 
     def with_default_seed(self, seed: int) -> "CombinedDataset":
         """The same data, whose transforms draw from `seed` unless a seed was given to it already."""
@@ -144,7 +185,7 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
                 seed_global_rngs(entropy)
                 rng = np.random.default_rng(entropy)
                 for step in steps:
-                    sample = _apply(step, sample, rng, entry, uid)
+                    sample = _apply(step, sample, rng, entry, uid, local)
         return uid, {name: value for name, value in sample.items() if name != "uid"}
 
     def uids(self) -> list[str]:
@@ -156,8 +197,8 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
         if self._uids is None:
             uids: list[str] = []
             entry_of: dict[str, str] = {}
-            for entry in self._entries:
-                for uid in self._uids_of(entry):
+            for entry, kept in zip(self._entries, self._kept, strict=True):
+                for uid in self._uids_of(entry, kept):
                     if uid in entry_of:
                         raise UserError(f"uid {uid!r} occurs twice: in {entry_of[uid]} and in {entry.where}")
                     entry_of[uid] = entry.where
@@ -166,12 +207,15 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
         return self._uids
 
     def files(self) -> list[Path]:
-        """The files that the datasets say they read."""
+        """The files that the datasets say they read, and the list of what is left out."""
         return [
-            Path(file)
-            for entry in self._entries
-            if hasattr(entry.dataset, "files")
-            for file in entry.dataset.files()
+            *([self._left_out_by] if self._left_out_by else []),
+            *(
+                Path(file)
+                for entry in self._entries
+                if hasattr(entry.dataset, "files")
+                for file in entry.dataset.files()
+            ),
         ]
 
     def modules(self) -> set[str]:
@@ -185,15 +229,15 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
             raise IndexError(f"index {index} of {len(self)} samples")
         index %= len(self)
         number = bisect_right(self._ends, index)
-        return number, index - (self._ends[number - 1] if number else 0)
+        return number, self._kept[number][index - (self._ends[number - 1] if number else 0)]
 
-    def _uids_of(self, entry: DatasetEntry) -> list[str]:
+    def _uids_of(self, entry: DatasetEntry, kept: Sequence[int]) -> list[str]:
         if hasattr(entry.dataset, "uids"):
-            return [str(uid) for uid in entry.dataset.uids()]
-        count = len(entry.dataset)
-        logger.info("%s has no uids(): reading its %d samples to get them", entry.where, count)
+            uids = entry.dataset.uids()
+            return [str(uids[index]) for index in kept]
+        logger.info("%s has no uids(): reading its %d samples to get them", entry.where, len(kept))
         with global_rngs_kept():
-            return [_uid_of(_read(entry, index), entry, index) for index in range(count)]
+            return [_uid_of(_read(entry, index), entry, index) for index in kept]
 
 
 def _steps(transform: Transform | None, preprocessor: Transform | None) -> list[_Step]:
@@ -202,27 +246,33 @@ def _steps(transform: Transform | None, preprocessor: Transform | None) -> list[
 
 
 def _read(entry: DatasetEntry, index: int) -> Sample:
-    with _naming_errors(entry, lambda: _sample_name(entry, index)):
+    with _naming_errors(entry, index, lambda: _sample_name(entry, index)):
         sample = entry.dataset[index]
     return _checked(sample, entry, lambda: _sample_name(entry, index), "the dataset's []")
 
 
-def _apply(step: _Step, sample: Sample, rng: np.random.Generator, entry: DatasetEntry, uid: str) -> Sample:
-    with _naming_errors(entry, lambda: f"uid {uid!r}", f"in the {step.role}: "):
+def _apply(
+    step: _Step, sample: Sample, rng: np.random.Generator, entry: DatasetEntry, uid: str, index: int
+) -> Sample:
+    with _naming_errors(entry, index, lambda: f"uid {uid!r}", f"in the {step.role}: "):
         result = step.call(sample, rng=rng) if step.takes_rng else step.call(sample)
     return _checked(result, entry, lambda: f"uid {uid!r}", f"the {step.role}")
 
 
 @contextmanager
-def _naming_errors(entry: DatasetEntry, sample: Callable[[], str], doing: str = "") -> Iterator[None]:
-    """Raise errors from inside again, with the entry and the sample in the message."""
+def _naming_errors(
+    entry: DatasetEntry, index: int, sample: Callable[[], str], doing: str = ""
+) -> Iterator[None]:
+    """Raise errors from inside again, with the entry, the sample and its audio file in the message."""
     try:
         yield
     except UserError as error:
-        raise BadSample(f"{entry.where}, {sample()}: {doing}{error}") from error
+        file = _file_of(entry, index) if doing else ""  # the dataset's own message names it
+        raise BadSample(f"{entry.where}, {sample()}{file}: {doing}{error}") from error
     except Exception as error:
-        message = f"{entry.where}, {sample()}: {doing}{type(error).__name__}: {error}"
-        raise SampleError(message) from error
+        reason = " ".join(str(error).split())
+        where = f"{entry.where}, {sample()}{_file_of(entry, index)}"
+        raise SampleError(f"{where}: {doing}{type(error).__name__}: {reason}") from error
 
 
 def _checked(sample: Any, entry: DatasetEntry, which: Callable[[], str], source: str) -> Sample:
@@ -235,6 +285,11 @@ def _checked(sample: Any, entry: DatasetEntry, which: Callable[[], str], source:
 def _sample_name(entry: DatasetEntry, index: int) -> str:
     """The name in errors of a sample that could not be read: its uid where the dataset has `uids()`."""
     return f"uid {entry.dataset.uids()[index]!r}" if hasattr(entry.dataset, "uids") else f"sample {index}"
+
+
+def _file_of(entry: DatasetEntry, index: int) -> str:
+    """The audio file of a sample, in brackets, where the dataset has `listed()`."""
+    return f" ({short_path(entry.dataset.listed(index).audio)})" if hasattr(entry.dataset, "listed") else ""
 
 
 def _uid_of(sample: Sample, entry: DatasetEntry, index: int) -> str:

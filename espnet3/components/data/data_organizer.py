@@ -9,17 +9,21 @@ dataset:
   valid: [...]
   test: [...]                           # each entry is a test set, scored under its name
   preprocessor: {_target_: ...}         # optional: dict -> dict, after each transform
+  check: {_target_: ...}                # optional: what the recipe needs of every utterance
+  on_bad: error                         # what the check of the data does about unusable ones
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from espnet3.components.data.checking.utterance import Utterance
 from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry, Transform
 from espnet3.components.data.instantiation import instantiate_node
 from espnet3.config.checks.scored_splits import check_test_set_name
 from espnet3.errors import UserError, suggestion
+from espnet3.rundir.records.data_check import ON_BAD
 
 ENTRY_KEYS = ("name", "dataset", "transform")
 
@@ -33,6 +37,10 @@ class DataOrganizer:
         test: as `train`; each entry is a test set of its own.
         preprocessor: applied to every sample of all lists, after the entry's transform.
         seed: of what random transforms draw; None takes the data loader's, and 0 outside one.
+        check: called with each Utterance when the data are checked, before stage 1; gives texts that say
+            what is wrong with it. `checking.requirements.Requirements` is one.
+        on_bad: what happens to unusable utterances: `error` stops before stage 1, `skip` leaves them out in
+            every stage.
 
     Raises:
         UserError: for an entry of another shape or a name given twice, naming list and position.
@@ -45,7 +53,14 @@ class DataOrganizer:
         test: Iterable[Mapping[str, Any]] | None = None,
         preprocessor: Transform | None = None,
         seed: int | None = None,
+        check: Callable[[Utterance], Iterable[str]] | None = None,
+        on_bad: str = "error",
     ) -> None:
+        if check is not None and not callable(check):
+            raise UserError(f"dataset.check: {type(check).__name__} cannot be called")
+        if on_bad not in ON_BAD:
+            raise UserError(f"dataset.on_bad={on_bad}: takes {' or '.join(ON_BAD)}")
+        self.check, self.on_bad = check, on_bad
         if preprocessor is not None and not callable(preprocessor):
             raise UserError(f"dataset.preprocessor: {type(preprocessor).__name__} cannot be called")
         lists = {"train": train, "valid": valid, "test": test}

@@ -5,12 +5,57 @@ relative to the manifest's folder; every other key is passed through.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import soundfile
 
 from espnet3.errors import UserError
+
+
+@dataclass(frozen=True)
+class ListedAudio:
+    """Where an utterance is listed, and its audio."""
+
+    manifest: Path
+    line: int
+    """From 1."""
+    audio: Path
+    entry: dict[str, Any]
+    """The line."""
+
+
+@dataclass(frozen=True)
+class BrokenLine:
+    """A line of a manifest that is no utterance."""
+
+    manifest: Path
+    line: int
+    uid: str
+    """Empty where it has none."""
+    text: str
+    """What is wrong with it."""
+
+    def __str__(self) -> str:
+        return f"{self.manifest}:{self.line}: {self.text}"
+
+
+_broken_lines: ContextVar[list[BrokenLine] | None] = ContextVar("broken lines", default=None)
+
+
+@contextmanager
+def broken_lines_left_out() -> Iterator[list[BrokenLine]]:
+    """Within it, a manifest that is read is read without its broken lines, which are in the list given."""
+    found: list[BrokenLine] = []
+    token = _broken_lines.set(found)
+    try:
+        yield found
+    finally:
+        _broken_lines.reset(token)
 
 
 class ManifestDataset:
@@ -30,7 +75,9 @@ class ManifestDataset:
     def __init__(self, path: str | Path, sample_rate: int | None = None) -> None:
         self.path = Path(path)
         self.sample_rate = sample_rate
-        self._entries = read_manifest(self.path)
+        lines = read_manifest(self.path)
+        self._entries = list(lines.values())
+        self._line_of = {entry["uid"]: line for line, entry in lines.items()}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -48,6 +95,11 @@ class ManifestDataset:
         """The manifest and the audio files it names."""
         return [self.path, *(self.path.parent / entry["audio"] for entry in self._entries)]
 
+    def listed(self, index: int) -> ListedAudio:
+        """The line and the audio file of a sample."""
+        entry = self._entries[index]
+        return ListedAudio(self.path, self._line_of[entry["uid"]], self.path.parent / entry["audio"], entry)
+
     def _load(self, audio: Path) -> Any:
         if not audio.is_file():
             raise UserError(f"{audio} does not exist, but {self.path} lists it (stage 0 makes both)")
@@ -60,38 +112,46 @@ class ManifestDataset:
         return speech[:, 0] if speech.shape[1] == 1 else speech.mean(axis=1)
 
 
-def read_manifest(path: Path) -> list[dict[str, Any]]:
-    """The lines of a manifest, each a dict with strings `uid` (used once) and `audio`.
+def read_manifest(path: Path) -> dict[int, dict[str, Any]]:
+    """The utterances of a manifest by line, from 1, each a dict with strings `uid` (used once) and `audio`.
 
     Raises:
-        UserError: naming the file, and the line where it is broken.
+        UserError: naming the file, and the first line that is broken; see `broken_lines_left_out`.
     """
     if not path.is_file():
         raise UserError(f"no manifest at {path} (stage 0, prepare, makes it)")
-    entries: list[dict[str, Any]] = []
+    entries: dict[int, dict[str, Any]] = {}
     line_of: dict[str, int] = {}
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
-            entry = _entry(line, f"{path}:{number}")
-            first = line_of.setdefault(entry["uid"], number)
-            if first != number:
-                raise UserError(f"{path}:{number}: uid {entry['uid']!r} is already used in line {first}")
-            entries.append(entry)
+            entry, problem = _entry(line)
+            uid = entry.get("uid")
+            uid = uid if isinstance(uid, str) else ""
+            if not problem and line_of.setdefault(uid, number) != number:
+                problem = f"uid {uid!r} is already used in line {line_of[uid]}"
+            if not problem:
+                entries[number] = entry
+                continue
+            broken, collected = BrokenLine(path, number, uid, problem), _broken_lines.get()
+            if collected is None:
+                raise UserError(str(broken))
+            collected.append(broken)
     return entries
 
 
-def _entry(line: str, where: str) -> dict[str, Any]:
+def _entry(line: bytes) -> tuple[dict[str, Any], str]:
+    """The object in a line, and what is wrong with it."""
     try:
-        entry = json.loads(line)
+        entry = json.loads(line.decode("utf-8"))
     except ValueError as error:
-        raise UserError(f"{where}: not a line of JSON ({error})") from error
+        return {}, f"not a line of JSON ({error})"
     if not isinstance(entry, dict):
-        raise UserError(f"{where}: a {type(entry).__name__}, not an object {{...}}")
+        return {}, f"a {type(entry).__name__}, not an object {{...}}"
     for key in ("uid", "audio"):
         if not isinstance(entry.get(key), str) or not entry[key]:
-            raise UserError(f"{where}: {key!r} must be a string, given: {entry.get(key)!r}")
+            return entry, f"{key!r} must be a string, given: {entry.get(key)!r}"
     if "speech" in entry:
-        raise UserError(f"{where}: the key 'speech' is reserved for the audio that is loaded")
-    return entry
+        return entry, "the key 'speech' is reserved for the audio that is loaded"
+    return entry, ""

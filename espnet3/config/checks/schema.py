@@ -13,6 +13,7 @@ from espnet3.config.checks.target_keys import check_target_keys
 from espnet3.config.checks.trainer_keys import NONFINITE_GRADIENTS, check_trainer_keys, matmul_precision
 from espnet3.errors import UserError, nearest, suggestion
 from espnet3.resources import RESOURCES
+from espnet3.rundir.records.data_check import LEVELS, ON_BAD
 from espnet3.slurm.sbatch_options import check_sbatch_options
 from espnet3.stage_table import STAGES
 from espnet3.value_checks import AT_LEAST_0, AT_LEAST_1, GIGABYTES, NAME, Check, is_int
@@ -28,6 +29,8 @@ LAUNCHER: Check = (lambda value: value in LAUNCHERS, "one of " + ", ".join(LAUNC
 KEYS: dict[str, Check] = {
     "tag": FOLDER_NAME,
     "seed": AT_LEAST_0,
+    "check_data": (lambda value: value in LEVELS, " or ".join(LEVELS)),
+    "dataset.on_bad": (lambda value: value in ON_BAD, " or ".join(ON_BAD)),
     "trainer.max_epochs": LIMIT,
     "trainer.max_steps": LIMIT,
     "trainer.accumulate_grad_batches": AT_LEAST_1,
@@ -73,7 +76,7 @@ KNOWN = (
     *("recipe_dir", "tag", "data_dir", "exp_dir", "stats_dir", "manifests", "collect_stats"),
     *("seed", "init_from", "checkpoint", "callbacks", "dataset", "dataloader", "model", "trainer"),
     *("optimizer", "scheduler", "scheduler_interval", "scheduler_monitor", "optimizers", "schedulers"),
-    *("logger", "resources", "launcher", "sweep", "num_device"),
+    *("logger", "resources", "launcher", "sweep", "num_device", "check_data"),
 )
 """Keys at the top level that have a meaning, besides settings of stages; a recipe may add others."""
 GROUPS = {

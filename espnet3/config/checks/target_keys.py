@@ -31,7 +31,7 @@ def check_target_keys(config: DictConfig) -> None:
     """
     recipe = Path(config.recipe_dir)
     roots = (str(recipe), str(recipe.parent))
-    for where, node in _nodes(config):
+    for where, node in target_nodes(config):
         target: str = node["_target_"]
         accepted = keywords(target, roots)
         known = (*HYDRA, *VALIDATE_KEYS) if where == "validate" else HYDRA
@@ -57,7 +57,7 @@ def keywords(target: str, roots: tuple[str, ...] = ()) -> tuple[str, ...] | None
     return None if located is None else _arguments(*located, search_path)
 
 
-def _nodes(node: Any, where: str = "") -> Iterator[tuple[str, DictConfig]]:
+def target_nodes(node: Any, where: str = "") -> Iterator[tuple[str, DictConfig]]:
     """All mappings with a `_target_`, with their dotted keys."""
     children: list[tuple[str, Any]] = []
     if isinstance(node, DictConfig):
@@ -68,20 +68,36 @@ def _nodes(node: Any, where: str = "") -> Iterator[tuple[str, DictConfig]]:
     elif isinstance(node, ListConfig):
         children = [(f"{where}[{index}]", child) for index, child in enumerate(node)]
     for name, child in children:
-        yield from _nodes(child, name)
+        yield from target_nodes(child, name)
 
 
-def _arguments(module: str, definition: Definition, search_path: Sequence[str]) -> tuple[str, ...] | None:
+def required_keywords(target: str, roots: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Names of the arguments of `target` that have no default, as far as they can be determined."""
+    module, _, name = target.rpartition(".")
+    search_path = (*roots, *sys.path)
+    located = _find(module, name, search_path) if module else None
+    arguments = None if located is None else _arguments(*located, search_path, required=True)
+    return arguments or ()
+
+
+def _arguments(
+    module: str, definition: Definition, search_path: Sequence[str], *, required: bool = False
+) -> tuple[str, ...] | None:
     if definition.decorator_list:
         return None
     if isinstance(definition, ast.FunctionDef):
         arguments = definition.args
         if arguments.kwarg:
             return None
-        return tuple(argument.arg for argument in (*arguments.args, *arguments.kwonlyargs))
+        by_name = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        first = (
+            arguments.args[: len(arguments.args) - len(arguments.defaults)] if required else arguments.args
+        )
+        last = [argument for argument, default in by_name if not (required and default is not None)]
+        return tuple(argument.arg for argument in (*first, *last))
     methods = {node.name: node for node in definition.body if isinstance(node, ast.FunctionDef)}
     if "__init__" in methods and "__new__" not in methods:
-        arguments_of_init = _arguments(module, methods["__init__"], search_path)
+        arguments_of_init = _arguments(module, methods["__init__"], search_path, required=required)
         return None if arguments_of_init is None else arguments_of_init[1:]  # without self
     if "__new__" in methods or len(definition.bases) > 1 or definition.keywords:
         return None
@@ -89,7 +105,7 @@ def _arguments(module: str, definition: Definition, search_path: Sequence[str]) 
         return ()
     base = definition.bases[0]
     inherited = _find(module, base.id, search_path) if isinstance(base, ast.Name) else None
-    return None if inherited is None else _arguments(*inherited, search_path)
+    return None if inherited is None else _arguments(*inherited, search_path, required=required)
 
 
 def _find(
@@ -108,19 +124,19 @@ def _find(
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
                     located = _find(_absolute(node, module, is_package), alias.name, search_path, depth - 1)
-        elif not isinstance(node, Definition) and name in _bound(node):
+        elif not isinstance(node, Definition) and name in bound_names(node):
             located = None  # bound to something unknown, or conditionally
     return located
 
 
-def _bound(node: ast.stmt) -> set[str]:
-    """Names that a statement binds, at any depth."""
+def bound_names(node: ast.stmt) -> set[str]:
+    """Names that a statement binds, at any depth; `*` where it imports all of a module's."""
     names = set()
     for inner in ast.walk(node):
         if isinstance(inner, Definition):
             names.add(inner.name)
         elif isinstance(inner, ast.alias):
-            names.add(inner.asname or inner.name)
+            names.add(inner.asname or inner.name.partition(".")[0])
         elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
             names.add(inner.id)
     return names
@@ -137,6 +153,18 @@ def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
 @lru_cache
 def _source(module: str, search_path: Sequence[str]) -> tuple[ast.Module, bool] | None:
     """The syntax tree of a module, and whether it is a package; None without source."""
+    file = source_file(module, search_path)
+    if file is None:
+        return None
+    try:
+        return ast.parse(file.read_bytes()), file.name == "__init__.py"
+    except (SyntaxError, OSError):
+        return None
+
+
+@lru_cache
+def source_file(module: str, search_path: Sequence[str]) -> Path | None:
+    """The file of a module, found without importing its package; None without source."""
     names = module.split(".")
     searched: Sequence[str] | None = search_path
     spec = None
@@ -147,7 +175,4 @@ def _source(module: str, search_path: Sequence[str]) -> tuple[ast.Module, bool] 
         searched = spec.submodule_search_locations
     if spec is None or not (spec.origin or "").endswith(".py"):
         return None
-    try:
-        return ast.parse(Path(str(spec.origin)).read_bytes()), searched is not None
-    except (SyntaxError, OSError):
-        return None
+    return Path(str(spec.origin))

@@ -8,7 +8,7 @@ from espnet3.errors import short_path
 from espnet3.launcher.start.tasks import RunningTasks
 from espnet3.outcomes.attempt import attempt_result, failure_without_lost_peer, killed_ranks, missing_ranks
 from espnet3.rundir.files.json_file import from_plain
-from espnet3.rundir.files.log_tail import LogTail
+from espnet3.rundir.files.log_tail import LogTail, without_log_only
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path
 from espnet3.rundir.process import ProcessName
@@ -42,7 +42,7 @@ def follow(
             heartbeat = read_heartbeat(heartbeat_path(tasks.directory, 0)) if screen.is_terminal else None
             if heartbeat:
                 bar.show(heartbeat)
-            for line in tail.lines() if tail else ():
+            for line in without_log_only(tail.lines()) if tail else ():
                 screen.line(line)
             if stop.is_set() and not stop_sent:
                 stop_deadline = stop_deadline or time.monotonic() + ALL_BEGIN_WITHIN_S
@@ -57,7 +57,7 @@ def follow(
             if failed_at is not None and time.monotonic() - failed_at > PEER_GRACE_S:
                 ended |= tasks.end_now()
             time.sleep(POLL_S)
-        for line in [*tail.lines(), *tail.rest()] if tail else ():
+        for line in without_log_only([*tail.lines(), *tail.rest()]) if tail else ():
             screen.line(line)
     states = read_task_states(tasks.directory)
     result = attempt_result(states, tasks.world_size, ended=ended, stop_reason=stop.reason)

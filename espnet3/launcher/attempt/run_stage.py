@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from espnet3.config.secrets import saved_text
 from espnet3.errors import short_path
+from espnet3.launcher.attempt.data_check import check_data, leaves_out, reads_data
 from espnet3.launcher.attempt.follow import follow
 from espnet3.launcher.planning.decide import Decision, decide, new_record
 from espnet3.launcher.planning.plan import ONE_MACHINE, Job
@@ -70,11 +71,19 @@ def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> AttemptR
         How it ended; None after a second Ctrl-C.
     """
     home, name, screen = stage_home(config, job.stage), label(job.stage), run_options.screen
+    if reads_data(job.stage) and leaves_out(config):  # the list decides whether the stage must run
+        checked = _check_data(job, config, run_options)
+        if checked is None or checked.outcome != "done":
+            return checked
     decision = decide(config, job.stage, force=run_options.force)
     record = read_record(home, job.stage)
     if decision.action == "skip" and record is not None:
         say_skipped(job.stage, record, screen)
         return AttemptResult("done", "skipped")
+    if reads_data(job.stage) and not leaves_out(config):
+        checked = _check_data(job, config, run_options)
+        if checked is None or checked.outcome != "done":
+            return checked
     _print_decision(name, decision, screen)
     if decision.action == "from_scratch":
         screen.line(f"{name}: the old training is now in {short_path(move_aside(home))}")
@@ -106,6 +115,16 @@ def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> AttemptR
             f"{name}: {result.outcome} after {seconds:.1f} s, logs are in {short_path(str(logs))}{again}"
         )
     return result
+
+
+def _check_data(job: Job, config: DictConfig, run_options: RunOptions) -> AttemptResult | None:
+    """Check the data before a stage reads them; a job that is stopped meanwhile may restart."""
+    mark = progress_mark(stage_home(config, job.stage))
+    result = check_data(config, run_options.screen, run_options.interrupts)
+    if result is None or result.outcome == "done":
+        return result
+    run_options.screen.line("the check of the data was stopped; the same command continues it")
+    return replace(result, restarts=run_options.restarts(job, result, mark))
 
 
 def say_skipped(stage: str, record: Record | None, screen: Screen) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
 from espnet3.outcomes.job import job_result, may_come_back
-from espnet3.rundir.files.log_tail import LogTail
+from espnet3.rundir.files.log_tail import LogTail, without_log_only
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir, log_path
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, attempt_dirs, read_attempt
@@ -77,7 +77,7 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
             for attempt in shown_attempts:
                 number = attempt.begin.number
                 tail = rank_logs.setdefault(number, LogTail(log_path(exp_dir, stage, number, rank)))
-                for line in tail.lines() if number >= since else ():
+                for line in without_log_only(tail.lines()) if number >= since else ():
                     screen.line(line)
             for line in batch_log.lines():
                 screen.line(line)

@@ -14,13 +14,14 @@ from omegaconf import DictConfig
 
 from espnet3.config.saved import read_config
 from espnet3.config.secrets import check_secrets_set, hide_secrets
-from espnet3.errors import UserError
+from espnet3.errors import TracedError, UserError
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
 from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.process_exit import exit_after
 from espnet3.launcher.rank.watchdogs import exit_if_stop_is_slow, stop_at_time, stop_without_launcher
 from espnet3.outcomes.rank import rank_state
 from espnet3.rundir import claim
+from espnet3.rundir.files.log_tail import log_only
 from espnet3.rundir.files.private import check_private
 from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.layout import file_lists, heartbeat_path, log_path, stage_home
@@ -142,6 +143,8 @@ def run_stage(config: DictConfig, task: Task, started_state: TaskState) -> TaskS
         state = rank_state(
             started_state, error, now=time.time(), world_size=task.world_size, asked_by=task.stop.reason or ""
         )
+        if isinstance(error, TracedError) and error.trace:
+            print(log_only(hide_secrets(error.trace, os.environ)), file=sys.stderr)
     _log_error(task.stage, state)
     message, trace = (hide_secrets(text, os.environ) for text in (state.message, state.traceback))
     return replace(state, message=message, traceback=trace)

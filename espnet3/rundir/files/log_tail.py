@@ -1,6 +1,20 @@
 """New lines of a growing log."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+LOG_ONLY = "| "
+"""Lines that begin so, such as those of a traceback that one line sums up, are for who reads the log."""
+
+
+def log_only(text: str) -> str:
+    """The lines of `text` as they are written to a log which is shown without them."""
+    return "\n".join(f"{LOG_ONLY}{line}" for line in text.rstrip().splitlines())
+
+
+def without_log_only(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of a log that are shown while it grows."""
+    return (line for line in lines if not line.startswith(LOG_ONLY))
 
 
 class LogTail:

@@ -147,6 +147,17 @@ def test_files_are_gathered_from_the_parts(train_manifest, valid_manifest):
     assert combined(train, [{"n": 1}], valid).files() == train.files() + valid.files()
 
 
+def test_an_error_names_the_audio_file_and_is_one_line(train_manifest):
+    def torn(sample):
+        raise ValueError("first\n  second")
+
+    with pytest.raises(
+        SampleError, match=r"spk1-004\.wav\): in the transform: ValueError: first second"
+    ) as info:
+        combined(ManifestDataset(train_manifest), transform=torn)[4]
+    assert "ValueError: first" in info.value.trace and "torn" in info.value.trace
+
+
 def raising(sample):
     raise ValueError("too loud")
 

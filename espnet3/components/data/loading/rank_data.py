@@ -6,8 +6,9 @@ from typing import Any
 from torch.nn import Module
 from torch.utils.data import DataLoader
 
+from espnet3.components.data.checking.left_out import build_usable
 from espnet3.components.data.collect_stats import collect_stats
-from espnet3.components.data.data_organizer import DataOrganizer, build_organizer
+from espnet3.components.data.data_organizer import DataOrganizer
 from espnet3.components.data.loading.dataloader_builder import DataLoaderBuilder, build_collate_fn
 from espnet3.config.config_value import config_value
 
@@ -25,7 +26,7 @@ class RankData:
     @cached_property
     def organizer(self) -> DataOrganizer:
         """The DataOrganizer of `dataset`, without test sets."""
-        return build_organizer(config_value(self._config, "dataset"), test=False)
+        return build_usable(self._config, test=False)
 
     def loader(self, split: str, *, rank: int, world_size: int, **begin: Any) -> DataLoader[Any] | list[Any]:
         """The share of this rank in `train` or `valid`; an empty list without validation data.

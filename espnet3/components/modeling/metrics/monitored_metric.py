@@ -5,6 +5,9 @@ from torch import Tensor
 
 from espnet3.errors import UserError
 
+SKIPPED = "valid/skipped_batches"
+"""How many batches of validation had a loss of NaN or Inf."""
+
 
 class NeverLogged(UserError):
     """The metric should have been logged and was not; the message lists what was logged."""
@@ -29,6 +32,16 @@ def monitored_value(trainer: Trainer, key: str, name: str, *, validated: bool) -
         logged = ", ".join(sorted(metrics)) or "nothing"
         raise NeverLogged(f"{key}={name} was never logged; logged are: {logged}")
     return None if name.startswith("valid/") and not validated else metrics[name]
+
+
+def is_known_not_logged(trainer: Trainer, name: str) -> bool:
+    """Whether other metrics of the same split were logged, and `name` was not: it must be mistyped.
+
+    Where no batch had a finite loss nothing was logged, and nothing is known.
+    """
+    split = f"{name.partition('/')[0]}/"
+    logged = [key for key in trainer.callback_metrics if key.startswith(split) and key != SKIPPED]
+    return bool(logged) and name not in logged
 
 
 def _validates(trainer: Trainer) -> bool:

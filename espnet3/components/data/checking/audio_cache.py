@@ -1,0 +1,82 @@
+"""What was found out about audio files, kept by path, size and time of change."""
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from espnet3.components.data.checking.audio import AudioFacts, examine
+from espnet3.rundir.files.atomic import write_text
+
+SAVED_EVERY_S = 60.0
+FORMAT = 1
+"""Of the file; one of another format is not read."""
+
+
+class AudioCache:
+    """Examines audio files, each once until it changes; may be called from several threads.
+
+    Args:
+        path: the file that keeps it; its folder is made. Where it can't be written nothing is kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.examined = 0
+        """Files that were read, not found in the cache."""
+        self._known: dict[str, list[Any]] = _read(path)
+        self._lock = threading.Lock()
+        self._saved_at = time.monotonic()
+        self._changed = False
+
+    def examine(self, path: Path, *, decode: bool) -> AudioFacts:
+        """As `audio.examine`."""
+        name = str(path)
+        state = file_state(path)
+        known = self._known.get(name)
+        if known is not None and known[:2] == state and (not decode or known[2]["decoded"]):
+            return AudioFacts(**known[2])
+        facts = examine(path, decode=decode)
+        with self._lock:
+            self.examined += 1
+            if state is not None:  # one that is missing costs nothing to look at again
+                self._known[name] = [*state, asdict(facts)]
+                self._changed = True
+            if time.monotonic() - self._saved_at > SAVED_EVERY_S:
+                self._save()
+        return facts
+
+    def save(self) -> None:
+        """Write the file."""
+        with self._lock:
+            self._save()
+
+    def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        if not self._changed:
+            return
+        with suppress(OSError):  # a corpus that may only be read
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self.path, json.dumps({"format": FORMAT, "files": self._known}))
+            self._changed = False
+
+
+def file_state(path: Path) -> list[int] | None:
+    """Size in bytes and time of change in ns; None for a file that is missing."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _read(path: Path) -> dict[str, list[Any]]:
+    try:
+        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return dict(content["files"]) if content["format"] == FORMAT else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
