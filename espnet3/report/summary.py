@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from espnet3.report.axes import axes, number_text
+from espnet3.number_text import number_text
+from espnet3.report.axes import axes
 from espnet3.sweep.show.view import SweepView
 
 
@@ -20,6 +21,6 @@ def summary(view: SweepView) -> str:
                 for axis in axes(view)
                 if axis.positions[index] >= 0
             ]
-            value = number_text(float(f"{trial.objective:.4g}"))
+            value = number_text(trial.objective, 4)
             return f"{line}; best {view.objective} {value}{' by ' * bool(values)}{' '.join(values)}"
     return f"{line}; none has a {view.objective} yet"

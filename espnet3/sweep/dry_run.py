@@ -11,10 +11,10 @@ from espnet3.sweep.command import PlannedSweep, messages
 from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.jobs.submit import array_name, array_requests, job_request
 from espnet3.sweep.run import SweepOptions, plan_checked, select_trials
-from espnet3.sweep.show.table import value_text
 from espnet3.sweep.trials.folder import array_dir, array_numbers, shared_dir
 from espnet3.sweep.trials.naming import labels
 from espnet3.sweep.trials.trial import build_trial_config
+from espnet3.sweep.trials.value_text import value_text
 
 _SHOWN = 5
 

@@ -209,7 +209,7 @@ def finish(
         screen.line(how_to_follow(sweep))
         return 0
     if started.code is not None:
-        for line in sweep_table(read_sweep_status(sweep)):
+        for line in sweep_table(read_sweep_status(sweep), screen.width):
             screen.styled(line)
         return started.code
     while queued.waiting:
@@ -252,7 +252,7 @@ def follow(
             screen.line(how_to_follow(sweep))
             return DETACHED_BY_CTRL_C
     status = read_sweep_status(sweep)
-    for line in sweep_table(status) if show else ():
+    for line in sweep_table(status, screen.width) if show else ():
         screen.styled(line)
     considered = (
         set(names) if names is not None else {row.name for row in status.rows if not row.listed.older}

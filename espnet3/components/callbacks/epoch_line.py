@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from espnet3.components.modeling.metrics.batch_log import OPTIMIZER_KEYS
+from espnet3.number_text import number_text
 
 
 def epoch_line(
@@ -23,7 +24,11 @@ def epoch_line(
         speed: utterances per second; None where none was counted.
         monitor: the metric that the best checkpoint is chosen by; it comes first.
     """
-    ends = [f"lr {' '.join(f'{name} {rate:.3g}'.strip() for name, rate in rates.items())}"] if rates else []
+    ends = (
+        [f"lr {' '.join(f'{name} {number_text(rate, 3)}'.strip() for name, rate in rates.items())}"]
+        if rates
+        else []
+    )
     if speed is not None:
         ends.append(f"{speed:.0f} utterances/s" if speed >= 10 else f"{speed:.2g} utterances/s")
     return _line(where, metrics, _ordered(metrics, monitor), ends)
@@ -33,7 +38,7 @@ def _line(where: str, metrics: Mapping[str, float], shown: Iterable[str], ends: 
     groups: dict[str, list[str]] = {}
     for name in shown:
         split, _, key = name.partition("/")
-        groups.setdefault(split, []).append(f"{key} {metrics[name]:.3g}")
+        groups.setdefault(split, []).append(f"{key} {number_text(metrics[name], 3)}")
     groups_text = [f"{split} {' '.join(pairs)}" for split, pairs in groups.items()]
     return f"{where}: {', '.join([*groups_text, *ends])}"
 

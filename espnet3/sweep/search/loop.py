@@ -237,7 +237,7 @@ class Search:
     def _end(self, code: int) -> int:
         """Show the table and what is left to do; returns the exit code."""
         status = read_sweep_status(self._sweep)
-        for line in sweep_table(status):
+        for line in sweep_table(status, self._screen.width):
             self._screen.styled(line)
         states = [row.state.state for row in status.rows if row.name in self._state.points]
         if self._state.stop_reason:

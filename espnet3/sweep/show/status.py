@@ -30,7 +30,7 @@ _SWEEP_PATTERNS = (
 def show_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
     """Print the current status of each."""
     for sweep in sweeps:
-        for line in sweep_table(read_sweep_status(sweep)):
+        for line in sweep_table(read_sweep_status(sweep), screen.width):
             screen.styled(line)
 
 
@@ -50,7 +50,7 @@ def watch_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
             for sweep in sweeps:
                 status = read_sweep_status(sweep, queue=queues.get(sweep))
                 queues[sweep] = status.queue
-                lines += sweep_table(status)
+                lines += sweep_table(status, screen.width)
             redraw(lines)
             time.sleep(FILES_EVERY_S)
 

@@ -37,7 +37,7 @@ def test_no_metric_is_left_out_and_the_monitored_one_is_the_first(monitor):
 
 def test_each_optimizers_rate_has_its_name_and_its_other_numbers_are_left_to_the_loggers():
     line = epoch_line("epoch 1", GAN, {"generator": 2e-4, "discriminator": 2e-4}, 1.0, "valid/mel_l1")
-    assert "lr generator 0.0002 discriminator 0.0002, 1 utterances/s" in line
+    assert "lr generator 2e-4 discriminator 2e-4, 1 utterances/s" in line
     assert "update_step" not in line and "grad_norm" not in line
 
 
