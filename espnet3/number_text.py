@@ -1,4 +1,4 @@
-"""A number as text, the same in names of trials, tables, log lines and reports."""
+"""Numbers and counts as text, the same in names of trials, tables, log lines and reports."""
 
 import math
 
@@ -42,3 +42,8 @@ def _plain(value: float, digits: int, exponent: int) -> str:
     decimals = max(0, digits - 1 - exponent)
     text = f"{value:.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def counted(count: int, what: str) -> str:
+    """A count with its noun, which takes an s: `1 task`, `2,000 utterances`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -10,6 +10,7 @@ from espnet3.errors import UserError, short_path
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs
+from espnet3.number_text import counted
 from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.rundir.records.record import read_record
 from espnet3.slurm.allocation import Allocation
@@ -68,7 +69,7 @@ class TrialSelection:
         counts += [f"{len(self.done)} done"] if self.done else []
         counts += [f"{len(self.diverged)} diverged, which only --force runs again"] if self.diverged else []
         counts += [f"{len(self.under_way)} under way"] if self.under_way else []
-        return f"{len(self.names)} trial{'s' * (len(self.names) != 1)}: {', '.join(counts)}"
+        return f"{counted(len(self.names), 'trial')}: {', '.join(counts)}"
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,12 @@ def plan_checked(
                 f"--detach: trials run here (launcher={batch.main.launcher}); only those on Slurm go on by"
                 " themselves: give launcher=slurm"
             )
+        per_job = _settings(batch, bases)["trials_per_job"]
+        if per_job > 1 and not batch.on_slurm:
+            raise UserError(
+                f"sweep.trials_per_job={per_job}: trials share jobs on Slurm only, and these run here"
+                f" (launcher={batch.main.launcher}): leave it out; sweep.max_parallel=N runs several at once"
+            )
         _check_inputs(sweep, batch, bases, options.stages)
     return batches
 
@@ -204,7 +211,7 @@ def finish(
         screen.line(f"queued: {', '.join(queued.arrays) or 'nothing new'}")
         if queued.waiting:
             screen.line(
-                f"{queued.left} trials wait for room: `espnet3 resume {short_path(sweep)}` submits them"
+                f"waiting for room: {counted(queued.left, 'trial')}; `espnet3 resume {short_path(sweep)}` submits them"
             )
         screen.line(how_to_follow(sweep))
         return 0

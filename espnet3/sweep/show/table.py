@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from espnet3.errors import short_path
+from espnet3.number_text import counted
 from espnet3.status.table import STYLES, Line, below
 from espnet3.sweep.show.results import SweepStatus, TrialRow
 from espnet3.sweep.show.searcher import search_line
@@ -101,10 +102,10 @@ def _texts(text: str, width: int | None, style: str) -> list[Line]:
 def summary(rows: Sequence[TrialRow]) -> str:
     """As text: "6 trials: 5 done, 1 failed"."""
     counts = Counter(row.state.state for row in rows)
-    return f"{len(rows)} trial{'s' * (len(rows) != 1)}: " + counted(counts)
+    return f"{counted(len(rows), 'trial')}: {by_state(counts)}"
 
 
-def counted(counts: Counter[Any]) -> str:
+def by_state(counts: Counter[Any]) -> str:
     """How many trials are in each state: "5 done, 1 failed"."""
     order = ("done", "running", "queued", "failed", "diverged", "killed", "cancelled", "stopped", "missing")
     return ", ".join(f"{counts[state]} {state}" for state in order if counts[state]) or "none"

@@ -7,6 +7,8 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch.nn import Module
 
+from espnet3.number_text import counted
+
 
 def training_summary(model: Module, trainer: Trainer, names: Sequence[str] = ()) -> str:
     """Model, parameters, optimizers, schedulers, ranks and precision, one per line.
@@ -24,10 +26,15 @@ def training_summary(model: Module, trainer: Trainer, names: Sequence[str] = ())
         f"model: {type(model).__name__}, {total:,} parameters, {trainable:,} trainable",
         *(f"{title}: {_options(one)}" for title, one in zip(titles, trainer.optimizers, strict=True)),
         *(_scheduler(config, trainer, names) for config in trainer.lr_scheduler_configs),
-        f"ranks: {trainer.world_size} on {trainer.num_nodes} node(s), {trainer.strategy.root_device.type},"
-        f" precision {trainer.precision}, {trainer.num_training_batches} batches per epoch and rank",
+        f"ranks: {trainer.world_size} on {counted(trainer.num_nodes, 'node')},"
+        f" {trainer.strategy.root_device.type}, precision {trainer.precision}, {_batches(trainer)} per epoch and rank",
     ]
     return "training\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _batches(trainer: Trainer) -> str:
+    count = trainer.num_training_batches
+    return "1 batch" if count == 1 else f"{count} batches"
 
 
 def _scheduler(config: Any, trainer: Trainer, names: Sequence[str]) -> str:
