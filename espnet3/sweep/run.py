@@ -210,9 +210,8 @@ def finish(
     if options.detach:
         screen.line(f"queued: {', '.join(queued.arrays) or 'nothing new'}")
         if queued.waiting:
-            screen.line(
-                f"waiting for room: {counted(queued.left, 'trial')}; `espnet3 resume {short_path(sweep)}` submits them"
-            )
+            left, command = counted(queued.left, "trial"), f"espnet3 resume {short_path(sweep)}"
+            screen.line(f"waiting for room: {left}; `{command}` submits what is left")
         screen.line(how_to_follow(sweep))
         return 0
     if started.code is not None:

@@ -27,7 +27,8 @@ def training_summary(model: Module, trainer: Trainer, names: Sequence[str] = ())
         *(f"{title}: {_options(one)}" for title, one in zip(titles, trainer.optimizers, strict=True)),
         *(_scheduler(config, trainer, names) for config in trainer.lr_scheduler_configs),
         f"ranks: {trainer.world_size} on {counted(trainer.num_nodes, 'node')},"
-        f" {trainer.strategy.root_device.type}, precision {trainer.precision}, {_batches(trainer)} per epoch and rank",
+        f" {trainer.strategy.root_device.type}, precision {trainer.precision}, "
+        f"{_batches(trainer)} per epoch and rank",
     ]
     return "training\n" + "\n".join(f"  {line}" for line in lines)
 
