@@ -28,9 +28,9 @@ class Rows {
     this.first = first;
     const shown = indices.slice(first, first + MOST_ROWS).map(this.rowOf);
     shown.forEach((row, at) => row.setAttribute("aria-rowindex", String(first + at + 2)));
-    this.above.firstChild.style.height = `${first * this.height}px`;
-    this.below.firstChild.style.height = `${(indices.length - first - MOST_ROWS) * this.height}px`;
     body.replaceChildren(this.above, ...shown, this.below);
     this.height = shown[0].getBoundingClientRect().height || this.height;
+    this.above.firstChild.style.height = `${first * this.height}px`;
+    this.below.firstChild.style.height = `${(indices.length - first - MOST_ROWS) * this.height}px`;
   }
 }
