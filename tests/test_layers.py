@@ -11,22 +11,23 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "espnet3"
 
-GROUND = {"errors", "value_checks", "resources", "parent_death", "stage_table"}
+GROUND = {"errors", "number_text", "value_checks", "resources", "parent_death", "stage_table"}
 FILES = GROUND | {"slurm", "rundir"}
 LAUNCHER = FILES | {"config", "stages", "terminal"}
 SWEEP = LAUNCHER | {"outcomes", "status", "launcher"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "number_text": set(),
     "parent_death": set(),
     "value_checks": set(),
     "resources": {"value_checks"},
     "stage_table": set(),
-    "terminal": {"errors"},
-    "slurm": {"errors", "resources", "parent_death"},
+    "terminal": {"errors", "number_text"},
+    "slurm": {"errors", "number_text", "resources", "parent_death"},
     "rundir": GROUND | {"slurm"},
     "config": FILES,
-    "components": {"errors", "rundir", "config"},
-    "stages": {"errors", "stage_table", "rundir", "config", "components"},
+    "components": {"errors", "number_text", "rundir", "config"},
+    "stages": {"errors", "number_text", "stage_table", "rundir", "config", "components"},
     "outcomes": FILES,
     "status": FILES | {"outcomes", "stages", "terminal"},
     "launcher": LAUNCHER | {"outcomes", "status"},

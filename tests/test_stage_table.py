@@ -66,7 +66,7 @@ def test_a_new_stage_is_planned_run_recorded_and_shown(recipe: Path, capsys: pyt
     assert stage_range("3", None) == ["validate", "score"] and stage_range("score", None) == ["score"]
     config = compose(find_recipe(recipe), ["launcher=debug"])
     jobs = plan(config, ["score"])
-    assert str(jobs[0]) == "stage 4 score: launcher=debug, 1 x 1 tasks, 2 CPUs each"
+    assert str(jobs[0]) == "stage 4 score: launcher=debug, 1 x 1 task, 2 CPUs each"
     assert jobs[0].directory == config.exp_dir and stage_home(config, "score") == Path(config.exp_dir)
     assert dispatch(jobs, config, force=False, detach=False, command=["run.sh"], screen=Screen()) == 0
     assert "stage 4 score: scored from 0.5 in" in capsys.readouterr().out

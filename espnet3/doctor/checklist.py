@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from espnet3.doctor.finding import Finding, note, right, wrong
+from espnet3.number_text import counted
 from espnet3.resources import Resources
 from espnet3.slurm.environment import sbatch_defaults, sbatch_variable, surrounding_job
 from espnet3.slurm.site.cluster import COMMANDS, Cluster
@@ -113,10 +114,10 @@ def file_system(path: Path, mounts: str) -> str:
 
 
 def _about_partition(partition: Partition, cluster: Cluster) -> Finding:
-    nodes = "; ".join(map(str, cluster.hardware.get(partition.name, ()))) or f"{partition.nodes} nodes"
+    nodes = "; ".join(map(str, cluster.hardware.get(partition.name, ()))) or counted(partition.nodes, "node")
     words = [nodes, f"time limit: {partition.time_limit}"]
     if partition.max_nodes is not None:
-        words.append(f"at most {partition.max_nodes} nodes a job")
+        words.append(f"at most {counted(partition.max_nodes, 'node')} a job")
     if partition.preempt_mode not in ("OFF", "N/A"):
         words.append(f"jobs may be preempted ({partition.preempt_mode}, GraceTime {partition.grace_s} s)")
     if partition.accounts:

@@ -9,6 +9,7 @@ from espnet3.errors import UserError
 from espnet3.launcher.submit.precheck import check_limits, check_script
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import new_token
+from espnet3.number_text import counted
 from espnet3.resources import Resources
 from espnet3.rundir.records.job import SCRIPT
 from espnet3.slurm.jobs import test_script
@@ -32,7 +33,8 @@ def about_requests(stages: Mapping[str, Resources], partitions: tuple[Partition,
         else:
             gpus = f", {resources.gpus_per_node} GPUs each" if resources.gpus_per_node else ""
             where = f"partition {resources.partition}" if resources.partition else "the default partition"
-            size = f"{resources.nodes} x {resources.tasks_per_node} tasks{gpus}, {resources.timeout_min} min"
+            tasks = counted(resources.tasks_per_node, "task")
+            size = f"{resources.nodes} x {tasks}{gpus}, {resources.timeout_min} min"
             yield right(f"Slurm takes jobs of {', '.join(names)}: {size} in {where}")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from espnet3.number_text import counted
 from espnet3.resources import Resources
 from espnet3.slurm.environment import sbatch_defaults
 from espnet3.slurm.site.cluster import Cluster
@@ -64,7 +65,7 @@ def _line(key: str, value: str, comment: str, indent: int, *, used: bool) -> str
 
 
 def _partition(partition: Partition, cluster: Cluster) -> str:
-    kinds = "; ".join(map(str, cluster.hardware.get(partition.name, ()))) or f"{partition.nodes} nodes"
+    kinds = "; ".join(map(str, cluster.hardware.get(partition.name, ()))) or counted(partition.nodes, "node")
     default = " (default)" if partition.is_default else ""
     return f"{partition.name}{default}: {kinds}; time limit: {partition.time_limit}"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.submit.queued import find_queued
+from espnet3.number_text import counted
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.background import process_at_work
@@ -52,7 +53,7 @@ def cancel_runs(runs: Sequence[Path], screen: Screen, *, wait: bool) -> None:
         for run, job in queued:
             if (others := job.submitted.runs - 1) > 0:
                 raise UserError(
-                    f"{short_path(run)} shares job {job.job_id} with {others} others, which would"
+                    f"{short_path(run)} shares job {job.job_id} with {counted(others, 'other')}, which would"
                     f" end with it: `scancel {job.job_id}` ends all, and `espnet3 resume` runs them again"
                 )
         cancel_jobs([job.job_id for _, job in queued])

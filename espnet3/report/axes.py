@@ -1,13 +1,14 @@
 """Swept keys as axes: their labels, and their sorted values as numbers and text."""
 
 import itertools
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from espnet3.number_text import number_text
 from espnet3.sweep.show.view import SweepView
 from espnet3.sweep.trials.naming import labels
+from espnet3.sweep.trials.value_text import is_number, value_text
 
 MAX_CELLS = 30
 """An axis with more distinct numbers than this is drawn to scale, not as cells."""
@@ -43,25 +44,6 @@ def axes(view: SweepView) -> list[Axis]:
     ]
 
 
-def number_text(value: float, *, power: bool = False) -> str:
-    """A number as text: `2e-4`, `0.05`, `16`, `3e6`; with `power` always as `5e-2`."""
-    if not math.isfinite(value):
-        return {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
-    if value == 0 or (0.01 <= abs(value) < 1e5 and not power):
-        return f"{value:.6g}"
-    mantissa, exponent = f"{value:.5e}".split("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-
-
-def value_text(value: Any) -> str:
-    """A swept value as text: strings unchanged, other values as in YAML or JSON."""
-    if isinstance(value, str):
-        return value
-    if _is_number(value):
-        return number_text(value)
-    return json.dumps(value, default=str)
-
-
 _NONE = object()
 
 
@@ -73,7 +55,7 @@ def _axis(key: str, label: str, values_by_trial: list[Any]) -> Axis:
     distinct = {name: value for name, value in zip(names, values_by_trial, strict=True) if name is not None}
     order = sorted(distinct, key=lambda name: _sort_key(distinct[name]))
     values = [distinct[name] for name in order]
-    numeric = bool(values) and all(_is_number(value) and math.isfinite(value) for value in values)
+    numeric = bool(values) and all(is_number(value) and math.isfinite(value) for value in values)
     numbers = [float(value) for value in values] if numeric else None
     log = numbers is not None and _by_factors(numbers)
     # one notation along an axis: 2e-3, 1e-2 rather than 2e-3, 0.01
@@ -98,12 +80,8 @@ def _distinguish(texts: list[str], values: list[Any]) -> list[str]:
     ]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _sort_key(value: Any) -> tuple[int, float, str]:
-    if _is_number(value):
+    if is_number(value):
         return (0, value, type(value).__name__) if math.isfinite(value) else (1, 0.0, str(value))
     return (2, 0.0, value_text(value))
 

@@ -10,9 +10,12 @@ from espnet3.report.page_data import as_script, page_data
 from espnet3.sweep.show.view import SweepView
 
 SCRIPTS = (
-    *("elements", "theme", "sweep", "cells", "cards", "table"),
-    *("plotting", "cells_figure", "points_figure", "curve_figure", "over_keys", "curves", "main"),
+    *("page/elements", "page/theme", "page/sweep", "page/cards"),
+    *("table/filter", "table/rows", "table/table"),
+    *("figures/plotting", "figures/cells", "figures/cells_figure", "figures/points_figure"),
+    *("figures/curve_figure", "figures/over_keys", "figures/curves", "main"),
 )
+"""In the order in which they are run: what a script needs at once comes before it."""
 
 
 def as_page(view: SweepView, folder: str) -> str:
@@ -27,7 +30,7 @@ def as_page(view: SweepView, folder: str) -> str:
     script = '"use strict";\n' + "\n".join((parts / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
     plotly = get_plotlyjs()
     return Template((parts / "page.html").read_text("utf-8")).substitute(
-        title=html.escape(f"{view.name}: sweep".encode("utf-8", "replace").decode("utf-8")),
+        title=html.escape(f"{view.title}: sweep".encode("utf-8", "replace").decode("utf-8")),
         policy=_policy(script, plotly),
         style=(parts / "style.css").read_text("utf-8"),
         data=as_script(page_data(view, folder)),

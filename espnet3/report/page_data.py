@@ -25,6 +25,7 @@ def page_data(view: SweepView, folder: str) -> dict[str, Any]:
     all_axes = axes(view)
     data = {
         "name": view.name,
+        "recipe": view.recipe,
         "directory": view.directory,
         "command": view.command,
         "generated_at": view.generated_at,

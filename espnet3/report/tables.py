@@ -7,9 +7,9 @@ import math
 from dataclasses import fields
 from typing import Any
 
-from espnet3.report.axes import value_text
 from espnet3.report.cells import metric_names
 from espnet3.sweep.show.view import SweepView
+from espnet3.sweep.trials.value_text import value_text
 
 
 def as_csv(view: SweepView) -> str:

@@ -10,20 +10,33 @@ from typing import Any
 
 PACKAGES = ("espnet3", "torch", "lightning", "hydra-core", "submitit", "numpy")
 
+MOST_FILES = 1000
+"""So many untracked files are recorded at most."""
+
 
 def provenance(command: list[str], directory: Path) -> dict[str, Any]:
-    """The content of `run.json`; `directory` is inside the git working tree whose revision is recorded."""
+    """The content of `run.json`.
+
+    Args:
+        command: the user's command line.
+        directory: the recipe's, inside the git working tree whose revision is recorded, with changed files of
+            the tree and untracked files of the recipe (not ignored ones).
+    """
+    untracked = _lines(git(directory, "ls-files", "--others", "--exclude-standard"))
     return {
         "command": command,
         "started_at": time.strftime("%Y-%m-%d %H:%M:%S%z"),
         "git_revision": git(directory, "rev-parse", "HEAD"),
-        "git_changed_files": (git(directory, "status", "--porcelain", "--untracked-files=no") or "").split(
-            "\n"
-        ),
+        "git_changed_files": _lines(git(directory, "status", "--porcelain", "--untracked-files=no")),
+        "git_untracked_files": untracked[:MOST_FILES],
         "host": platform.node(),
         "python": f"{sys.executable} {platform.python_version()}",
         "versions": installed_versions(),
     }
+
+
+def _lines(text: str | None) -> list[str]:
+    return text.splitlines() if text else []
 
 
 def installed_versions() -> dict[str, str | None]:

@@ -13,6 +13,7 @@ from espnet3.config.checks.scored_splits import check_split
 from espnet3.config.checks.target_keys import VALIDATE_KEYS
 from espnet3.config.fingerprint import code_files, stage_part
 from espnet3.errors import UserError, short_path
+from espnet3.number_text import counted
 from espnet3.rundir.curves import read_curves
 from espnet3.rundir.records.code import hash_code
 from espnet3.rundir.records.inputs import file_states
@@ -76,7 +77,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
     write_scores(exp_dir, all_scores)
     utterances = sum(len(dataset) for dataset in datasets.values())
     return StageResult(
-        summary=f"{utterances:,} utterances of {' and '.join(datasets)} by {checkpoint.name}",
+        summary=f"{counted(utterances, 'utterance')} of {' and '.join(datasets)} by {checkpoint.name}",
         where=directory,
         outputs=[scores_path(exp_dir), *picture],
         # the ranking too: another checkpoint may be the best now, and this one still be there

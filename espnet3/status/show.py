@@ -34,8 +34,7 @@ def status(named: Sequence[Path], *, as_json: bool, screen: Screen) -> int:
         shown = {**document(runs, queue, time.time()), "unreadable": unreadable}
         print(json.dumps(shown, indent=2))
     else:
-        width = screen.console.width if screen.is_terminal else None
-        for line in report(runs, unreadable, queue, time.time(), width):
+        for line in report(runs, unreadable, queue, time.time(), screen.width):
             screen.styled(line)
     return 1 if unreadable else 0
 

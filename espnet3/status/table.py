@@ -8,6 +8,7 @@ from itertools import groupby
 
 from espnet3.errors import short_path
 from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, StageStatus
+from espnet3.terminal.fitting import folded, narrowed, path_within, without_middle
 from espnet3.terminal.screen import show
 
 Line = list[tuple[str, str]]
@@ -48,11 +49,11 @@ def table(statuses: Sequence[StageStatus], width: int | None) -> list[Line]:
         if too_wide <= 0:
             break
     if too_wide > 0 and len(runs) > 1:
-        sizes[0] = min(sizes[0], max(_SHORTEST_RUN, sizes[0] - int(too_wide)))
+        sizes = narrowed(sizes, {0}, int(too_wide), _SHORTEST_RUN)
     lines: list[Line] = [_line(cells[0], sizes, "bold")] if cells[0] else []
     heading = ""
     for status, row in zip(statuses, cells[1:], strict=True):
-        where = _heading(status, several=len(runs) > 1)
+        where = _heading(status, width, several=len(runs) > 1)
         if where != heading:
             heading = where
             lines.insert(0, [(where, "bold")]) if len(lines) == 1 else lines.append([(where, "bold")])
@@ -60,7 +61,7 @@ def table(statuses: Sequence[StageStatus], width: int | None) -> list[Line]:
         if columns is head:
             lines += [[(f"{_GAP}{text}", "dim")] for text in _flow(status, width or 0)]
         if len(status.reason) > _SHORT:
-            lines.append([(f"{_GAP}{status.reason}", STYLES.get(status.state, ""))])
+            lines += below(status.reason, width, STYLES.get(status.state, ""))
     return lines
 
 
@@ -149,20 +150,20 @@ def _cells(columns: Sequence[Column], statuses: Sequence[StageStatus]) -> list[l
 
 
 def _line(cells: Sequence[str], sizes: Sequence[int], style: str) -> Line:
-    cut = [_cut(cell, size) for cell, size in zip(cells, sizes, strict=True)]
+    cut = [without_middle(cell, size) for cell, size in zip(cells, sizes, strict=True)]
     padded = [cell.ljust(size) for cell, size in zip(cut, sizes, strict=True)]
     return [(_GAP.join(padded).rstrip(), style)]
 
 
-def _cut(text: str, size: int) -> str:
-    """`text` without its middle if it is too long: names of trials differ at both ends."""
-    if len(text) <= size:
-        return text
-    return f"{text[: size // 2]}…{text[len(text) - (size - 1 - size // 2) :]}"
+def below(text: str, width: int | None, style: str) -> list[Line]:
+    """A text below its row, indented, in lines that fit into `width`."""
+    lines = folded(text, width - len(_GAP)).splitlines() if width else [text]
+    return [[(f"{_GAP}{line}", style)] for line in lines]
 
 
-def _heading(status: StageStatus, *, several: bool) -> str:
+def _heading(status: StageStatus, width: int | None, *, several: bool) -> str:
     path = short_path(status.run.parent if several else status.run)
+    path = path_within(path, width - len(os.sep)) if width else path
     return path + os.sep if several else path
 
 

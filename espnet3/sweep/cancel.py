@@ -6,6 +6,7 @@ from pathlib import Path
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.cancel import CHECK_EVERY_S, ask_to_stop
 from espnet3.launcher.submit.queued import find_queued
+from espnet3.number_text import counted
 from espnet3.rundir import claim
 from espnet3.rundir.records.background import process_at_work
 from espnet3.rundir.records.job import read_job_id, read_jobs
@@ -45,7 +46,7 @@ def cancel_sweep(sweep: Path, screen: Screen, *, wait: bool) -> None:
         if queued:
             running = sum(job.state == "RUNNING" for job in queued)
             saves = f"; {running} running, which save first if Slurm leaves them the time" if running else ""
-            screen.line(f"{path}: cancelled {len(queued)} jobs{saves}")
+            screen.line(f"{path}: cancelled {counted(len(queued), 'job')}{saves}")
         elif not alive:
             screen.line(f"{path}: nothing to cancel")
         while wait and ((process is not None and process.is_alive()) or (queued and _queued(sweep))):

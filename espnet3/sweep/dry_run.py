@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from espnet3.errors import short_path
 from espnet3.launcher.dry_run import describe as describe_jobs
 from espnet3.launcher.planning.claims import check_free
+from espnet3.number_text import counted
 from espnet3.rundir.records.job import SCRIPT
 from espnet3.slurm.site.limits import Limits
 from espnet3.sweep.command import PlannedSweep, messages
 from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.jobs.submit import array_name, array_requests, job_request
 from espnet3.sweep.run import SweepOptions, plan_checked, select_trials
-from espnet3.sweep.show.table import value_text
 from espnet3.sweep.trials.folder import array_dir, array_numbers, shared_dir
 from espnet3.sweep.trials.naming import labels
 from espnet3.sweep.trials.trial import build_trial_config
+from espnet3.sweep.trials.value_text import value_text
 
 _SHOWN = 5
 
@@ -76,7 +77,7 @@ def _describe_batch(planned: PlannedSweep, batch: Batch) -> list[str]:
     )
     if per_job > 1:
         jobs = sum(len(array.elements) for array in arrays)
-        lines.append(f"    {per_job} trials in each of {jobs} job{'s' * (jobs > 1)}, one after the other")
+        lines.append(f"    {per_job} trials in each of {counted(jobs, 'job')}, one after the other")
     folder = array_dir(planned.sweep, max(array_numbers(planned.sweep), default=0) + 1)
     after = ["JOB-ID-OF-SHARED"] if batch.shared else []
     script = job_request(arrays[0], folder, name=array_name(base), token="espnet3:TOKEN", after=after).script

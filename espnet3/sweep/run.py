@@ -12,6 +12,7 @@ from espnet3.launcher.attempt.data_check import check_before_queueing
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs
+from espnet3.number_text import counted
 from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.rundir.records.record import read_record
 from espnet3.slurm.allocation import Allocation
@@ -70,7 +71,7 @@ class TrialSelection:
         counts += [f"{len(self.done)} done"] if self.done else []
         counts += [f"{len(self.diverged)} diverged, which only --force runs again"] if self.diverged else []
         counts += [f"{len(self.under_way)} under way"] if self.under_way else []
-        return f"{len(self.names)} trial{'s' * (len(self.names) != 1)}: {', '.join(counts)}"
+        return f"{counted(len(self.names), 'trial')}: {', '.join(counts)}"
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,12 @@ def plan_checked(
                 f"--detach: trials run here (launcher={batch.main.launcher}); only those on Slurm go on by"
                 " themselves: give launcher=slurm"
             )
+        per_job = _settings(batch, bases)["trials_per_job"]
+        if per_job > 1 and not batch.on_slurm:
+            raise UserError(
+                f"sweep.trials_per_job={per_job}: trials share jobs on Slurm only, and these run here"
+                f" (launcher={batch.main.launcher}): leave it out; sweep.max_parallel=N runs several at once"
+            )
         _check_inputs(sweep, batch, bases, options.stages)
     return batches
 
@@ -210,13 +217,12 @@ def finish(
     if options.detach:
         screen.line(f"queued: {', '.join(queued.arrays) or 'nothing new'}")
         if queued.waiting:
-            screen.line(
-                f"{queued.left} trials wait for room: `espnet3 resume {short_path(sweep)}` submits them"
-            )
+            left, command = counted(queued.left, "trial"), f"espnet3 resume {short_path(sweep)}"
+            screen.line(f"waiting for room: {left}; `{command}` submits what is left")
         screen.line(how_to_follow(sweep))
         return 0
     if started.code is not None:
-        for line in sweep_table(read_sweep_status(sweep)):
+        for line in sweep_table(read_sweep_status(sweep), screen.width):
             screen.styled(line)
         return started.code
     while queued.waiting:
@@ -259,7 +265,7 @@ def follow(
             screen.line(how_to_follow(sweep))
             return DETACHED_BY_CTRL_C
     status = read_sweep_status(sweep)
-    for line in sweep_table(status) if show else ():
+    for line in sweep_table(status, screen.width) if show else ():
         screen.styled(line)
     considered = (
         set(names) if names is not None else {row.name for row in status.rows if not row.listed.older}

@@ -14,6 +14,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from espnet3.number_text import number_text
+from espnet3.terminal.fitting import folded
+
 STAMPED = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO )?")
 
 
@@ -23,6 +26,11 @@ class Screen:
     def __init__(self) -> None:
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self.is_terminal = self.console.is_terminal
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal; None elsewhere, where a line may have any length."""
+        return self.console.width if self.is_terminal else None
 
     def line(self, text: str) -> None:
         """Print one line; a line with a time stamp gets no second one."""
@@ -76,27 +84,9 @@ class Screen:
         self.console.print(table)
 
 
-def folded(text: str, width: int) -> str:
-    """`text` in lines of at most `width` columns, indented after the first.
-
-    Words and text between backquotes are not split: people copy paths and commands. An indented text, such
-    as a line of a traceback, stays as it is.
-    """
-    if len(text) <= width or text.startswith(" "):
-        return text
-    first, *words = re.findall(r"\S*`[^`]*`\S*|\S+", text)
-    lines = [first]
-    for word in words:
-        if len(lines[-1]) + 1 + len(word) > width:
-            lines.append(f"  {word}")
-        else:
-            lines[-1] += f" {word}"
-    return "\n".join(lines)
-
-
 def show(value: Any) -> str:
     """A metric in a table: four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return number_text(value, 4) if isinstance(value, float) else str(value)
 
 
 class ProgressBar:

@@ -51,7 +51,7 @@ class Opened:
     def rows(self) -> list[int]:
         """Indices of the trials in the table, in its order."""
         script = "rows => rows.map(row => Number(row.dataset.trial))"
-        return list(self.page.eval_on_selector_all("#trials tbody tr", script))
+        return list(self.page.eval_on_selector_all("#trials tbody tr[data-trial]", script))
 
     def select(self, section: str, label: str, text: str) -> None:
         """Choose in the list that is labelled so."""

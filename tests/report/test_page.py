@@ -101,7 +101,7 @@ def test_hostile_texts_are_shown_and_never_run(open_report):
     assert page.locator("#map .xtitle").text_content() == axes(view)[0].label
     assert page.locator("main b b, main img, main svg[onload], main script").count() == 0
     assert page.locator("#name").inner_text() == view.name
-    assert page.title() == f"{view.name}: sweep"
+    assert page.title() == f"{view.title}: sweep"
     shown = page.locator("#trials tbody").inner_text()
     for text in views.HOSTILE[:5]:
         assert text in shown
@@ -158,7 +158,7 @@ def test_a_thousand_trials_are_a_few_traces_and_megabytes(open_report):
     view = views.many(1000)
     report = open_report(view)
     page = report.page
-    assert len(report.rows()) == 1000
+    assert len(report.rows()) < 400, "only rows near the visible part exist"
     assert report.file.stat().st_size < 10e6
     traces = page.evaluate("document.querySelector('#curves .plot').data")
     assert len(traces) <= 10

@@ -66,11 +66,11 @@ def test_a_key_a_metric_and_the_mean_can_be_chosen():
 
 def test_the_title_says_what_stands_for_trials_that_meet():
     view = views.vocoder()
-    assert title(view, choose(view), 2) == "vocoder-learning-rates: best over seed"
-    assert title(view, choose(view, over="mean"), 2) == "vocoder-learning-rates: mean over seed"
-    by = "vocoder-learning-rates: best by valid/loss over seed"
+    assert title(view, choose(view), 2) == "corpus/task vocoder-learning-rates: best over seed"
+    assert title(view, choose(view, over="mean"), 2) == "corpus/task vocoder-learning-rates: mean over seed"
+    by = "corpus/task vocoder-learning-rates: best by valid/loss over seed"
     assert title(view, choose(view, metric="test/mel_l1"), 2) == by
-    assert title(view, choose(view), 1) == "vocoder-learning-rates"
+    assert title(view, choose(view), 1) == "corpus/task vocoder-learning-rates"
 
 
 def test_one_key_is_a_curve_to_scale_with_failures_at_its_foot():

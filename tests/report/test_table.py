@@ -83,6 +83,46 @@ def test_rows_are_filtered_by_words_numbers_states_and_values(open_report):
     assert len(report.rows()) == 24
 
 
+def test_a_comparison_may_have_blanks_and_one_of_no_column_is_told(open_report):
+    view = views.vocoder()
+    report = open_report(view)
+    search, told = report.page.get_by_label("Search"), report.page.locator("#trials [role=status]").first
+    search.fill("generator.lr <= 2e-4  seed= 1")
+    assert told.inner_text() == "6 of 24 trials"
+    search.fill("lrr<1e-3")
+    assert "there is no column lrr: there are generator.lr, discriminator.lr, seed" in told.inner_text()
+    search.fill("seed<")
+    assert "seed<: a number is missing" in told.inner_text()
+    search.fill("seed > one")
+    assert "one is no number" in told.inner_text()
+
+
+def test_metrics_that_only_stage_3_gives_come_first_and_are_shown(open_report):
+    logged = {f"valid/a{number}": 1.0 for number in range(9)}
+    curves = {name: [(1.0, 1.0)] for name in (*logged, "valid/loss")}
+    trial = views.trial({"lr": 1}, "done", 0.3, metrics={**logged, "valid/wer": 0.0085}, curves=curves)
+    page = open_report(views.sweep([trial])).page
+    heads = page.locator("#trials thead th").all_inner_texts()
+    assert heads[3:5] == ["valid/loss", "valid/wer"] and "valid/a8" not in heads
+    assert "0.0085" in page.locator("#best").inner_text()
+
+
+def test_of_many_rows_those_in_sight_exist_and_scrolling_brings_the_others(open_report, until):
+    view = views.many(2000)
+    report = open_report(view)
+    begin = report.rows()
+    assert len(begin) == 300
+    order = report.page.evaluate("table.window.indices")
+    assert sorted(order) == list(range(2000)) and begin == order[:300]
+    scroll = "document.querySelector('#trials .scroll')"
+    report.page.evaluate(f"{scroll}.scrollTop = {scroll}.scrollHeight")
+    until(lambda: report.rows()[-1] == order[-1], "the last row")
+    report.page.locator(f"#trials tr[data-trial='{order[-1]}'] .rank").click()
+    assert report.page.evaluate("selection.index") == order[-1]
+    assert report.page.locator("#trials tr.chosen").count() == 1
+    report.complaints[:] = [text for text in report.complaints if "verbose" not in text]
+
+
 def test_columns_can_be_chosen(open_report):
     page = open_report(views.vocoder()).page
     page.get_by_text("Columns", exact=True).click()

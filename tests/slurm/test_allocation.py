@@ -149,7 +149,7 @@ def test_sbatch_of_run_sh_trains_on_all_nodes_of_its_allocation(cluster, tmp_pat
     arguments = ("trainer.accelerator=cpu", "trainer.max_epochs=2", "checkpoint.monitor='valid/loss'")
     job = recipe.sbatch(("--wait", *shape), *arguments)
     output = recipe.output.read_text()
-    assert "ranks: 4 on 2 node(s)" in output and "test/accuracy = " in output, output
+    assert "ranks: 4 on 2 nodes" in output and "test/accuracy = " in output, output
     assert recipe.attempt("train")["nodes"] == ["node1", "node2"]
     sizes = {stage: recipe.attempt(stage)["world_size"] for stage in ("collect_stats", "train", "validate")}
     assert sizes == {"collect_stats": 4, "train": 4, "validate": 1}

@@ -33,7 +33,7 @@ def test_every_stage_is_one_completed_job_and_the_command_ends_with_the_metrics(
     assert code == 0 and not (template / "exp").exists()
     code, output = launch(template, *SLURM, *TWO_NODES).finish()
     assert code == 0, output
-    assert "ranks: 4 on 2 node(s)" in output
+    assert "ranks: 4 on 2 nodes" in output
     assert "test/accuracy = " in output.splitlines()[-1]
     ids = job_ids(template / "exp" / "default")
     assert len(ids) == 4

@@ -49,7 +49,7 @@ def test_the_commands_of_the_readme_work_on_a_cluster(cluster, clone: Path, unti
             until(lambda: not cluster("squeue", "--noheader"), "the jobs to end")
     cluster("scancel", "--user", str(os.geteuid()))  # the run that was resumed
     first, script, _, status, *_ = printed.values()
-    assert "ranks: 4 on 2 node(s)" in first and "test/token_error_rate = " in first
+    assert "ranks: 4 on 2 nodes" in first and "test/token_error_rate = " in first
     assert "#SBATCH --job-name=asr.default.2-train" in script
     assert "later" in status and "running" in status
     exp = clone / "egs/mini_digits/asr/exp"

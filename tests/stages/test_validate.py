@@ -168,7 +168,7 @@ def test_scores_of_other_test_sets_stay_while_the_same_scores_them(config: DictC
     config.validate.splits = ["test_other"]
     result = run(config, Task.single("validate"))
     assert list(metrics(config)) == ["valid", "test", "test_other"]
-    assert result.metrics["test/accuracy"] == 1.0 and result.summary.startswith("1 utterances of test_other")
+    assert result.metrics["test/accuracy"] == 1.0 and result.summary.startswith("1 utterance of test_other")
     config.validate.note = "another evaluator"
     run(config, Task.single("validate"))
     assert list(metrics(config)) == ["test_other"]

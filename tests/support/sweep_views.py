@@ -36,6 +36,7 @@ def sweep(trials: list[TrialView], keys: list[str] | None = None, **more: Any) -
     best = choose(done, key=lambda one: one.objective or 0).name if done else None
     defaults: dict[str, Any] = {
         "name": "learning-rates",
+        "recipe": "corpus/task",
         "directory": "/exp/sweeps/learning-rates",
         "objective": "valid/loss",
         "direction": direction,

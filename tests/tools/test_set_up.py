@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,58 @@ def test_the_tests_are_run_with_no_set_up_but_pythons(stubs: Path, arguments: tu
     first, last = (stubs / "called").read_text().splitlines()
     assert first == "install.sh --dev"
     assert last.startswith("pytest -m pytest ") and last.rstrip().endswith(handed_over)
+
+
+PIP_STUB = """#!/bin/sh
+if [ "$2" = pip ]; then echo "$PIP_CONSTRAINT" > pip.called; else exec {python} "$@"; fi
+"""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone in a path with a blank, whose pip only writes down its constraints."""
+    clone = tmp_path / "a clone"
+    shutil.copytree(TOOLS, clone / "tools", ignore=shutil.ignore_patterns("slurm", "bench", "__pycache__"))
+    shutil.copy(TOOLS.parent / "pyproject.toml", clone)
+    python = clone / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PIP_STUB.format(python=sys.executable))
+    python.chmod(0o755)
+    return clone
+
+
+def installed(
+    clone: Path, script: str = "install.sh", **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    clean = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
+    return subprocess.run(
+        [str(clone / "tools" / script)], capture_output=True, text=True, env={**clean, **environment}
+    )
+
+
+def test_constraints_in_a_path_with_a_blank_reach_pip_as_one_address(clone: Path):
+    done = installed(clone)
+    assert done.returncode == 0 and done.stdout.endswith("installed\n"), done.stderr
+    address = (clone / "pip.called").read_text().strip()
+    assert address == (clone / ".venv" / ".espnet3-constraints.txt").as_uri() and " " not in address
+
+
+def test_an_active_environment_without_espnet3_is_named(clone: Path):
+    done = installed(clone, "python.sh", VIRTUAL_ENV="/some/where", PATH="/usr/bin:/bin")
+    assert done.stdout.strip() == str(clone / ".venv" / "bin" / "python")
+    assert f"/some/where has no espnet3: using {clone}/.venv" in done.stderr
+
+
+def test_a_moved_environment_has_the_new_path_in_activate_and_in_scripts(tmp_path: Path):
+    venv.create(tmp_path / "old", symlinks=True)
+    script = tmp_path / "old" / "bin" / "tool"
+    script.write_text(f"#!{tmp_path}/old/bin/python\nimport sys\nprint(sys.prefix)\n")
+    script.chmod(0o755)
+    for name in ("moved to", "again"):
+        moved = tmp_path / name
+        script.parents[1].rename(moved)
+        script = moved / "bin" / "tool"
+        subprocess.run([moved / "bin" / "python", TOOLS / "moved_environment.py", moved], check=True)
+        said = subprocess.run([script], capture_output=True, text=True, check=True).stdout
+        assert said.strip() == str(moved)
+        assert str(moved) in (moved / "bin" / "activate").read_text()

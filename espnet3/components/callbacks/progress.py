@@ -67,7 +67,9 @@ class Progress(Checkpoint):
         now = time.monotonic()
         if self._task.rank == 0 and now - self._line_at >= self._log_every_s:
             self._line_at = now
-            self._line(trainer, f", batch {batch_idx + 1}/{trainer.num_training_batches}", ("train/",))
+            self._line(
+                trainer, module, f", batch {batch_idx + 1}/{trainer.num_training_batches}", ("train/",)
+            )
 
     def on_validation_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
@@ -82,7 +84,7 @@ class Progress(Checkpoint):
         metrics = _floats(trainer, ("train/", "valid/"))
         self._beat(trainer, trainer.fit_loop.batch_idx + 1, force=True, metrics=metrics)
         if self._task.rank == 0:
-            self._line(trainer, "", ("train/", "valid/"))
+            self._line(trainer, module, "", ("train/", "valid/"))
 
     def _start_clock(self) -> None:
         self._epoch_at = self._line_at = time.monotonic()
@@ -95,7 +97,8 @@ class Progress(Checkpoint):
             seconds = time.monotonic() - self._began_at  # with validations and checkpoints
             left = batches_left(trainer, done)
             fields["eta_s"] = None if left is None else round(left * seconds / self._batches, 3)
-            fields["utterances_per_s"] = round(self._speed(), 1)
+            if (speed := self._speed()) is not None:
+                fields["utterances_per_s"] = round(speed, 1)
         fields |= memory()
         self._task.heartbeat.update(
             unit="batch",
@@ -106,15 +109,20 @@ class Progress(Checkpoint):
             **fields,
         )
 
-    def _line(self, trainer: Trainer, where: str, prefixes: tuple[str, ...]) -> None:
-        rates = [optimizer.param_groups[0]["lr"] for optimizer in trainer.optimizers]
+    def _line(self, trainer: Trainer, module: LightningModule, where: str, prefixes: tuple[str, ...]) -> None:
+        names = getattr(module, "optimizer_names", None) or [""]
+        rates = {
+            name: one.param_groups[0]["lr"] for name, one in zip(names, trainer.optimizers, strict=False)
+        }
         total = f"/{trainer.max_epochs}" if trainer.max_epochs not in (None, -1) else ""
         where = f"epoch {trainer.current_epoch + 1}{total}{where}"
         line = epoch_line(where, _floats(trainer, prefixes), rates, self._speed(), self._monitor)
         log.info("%s", line)
 
-    def _speed(self) -> float:
-        """Utterances per second of all ranks, in this epoch so far."""
+    def _speed(self) -> float | None:
+        """Utterances per second of all ranks, in this epoch so far; None before its first batch here."""
+        if not self._utterances:
+            return None  # resumed at the end of an epoch
         return self._utterances * self._task.world_size / max(time.monotonic() - self._epoch_at, 1e-9)
 
 

@@ -184,6 +184,11 @@ class ESPnetLightningModule(SkippableOptimization):
         is_named(self.config)  # raises where the keys of both are mixed
         return self.optimization.configure(self.model, attached_trainer(self), self._length)
 
+    @property
+    def optimizer_names(self) -> list[str]:
+        """Names of the Trainer's optimizers, in its order; empty where there is a single, unnamed one."""
+        return list(self.named.config.optimizers) if self.named else []
+
     def _length(self) -> TrainingLength:
         return training_length(self.trainer, len(self._loader("train")))
 
@@ -198,7 +203,7 @@ class ESPnetLightningModule(SkippableOptimization):
         """Log what is trained, once."""
         self.optimization.begin()
         if self.trainer.is_global_zero:
-            log.info("%s", training_summary(self.model, self.trainer))
+            log.info("%s", training_summary(self.model, self.trainer, self.optimizer_names))
 
     def on_train_epoch_start(self) -> None:
         """Reset the metrics of the epoch before."""

@@ -38,6 +38,9 @@ from espnet3.slurm.step import allocated_nodes
 from espnet3.stage_table import STAGES, label
 from espnet3.terminal.screen import Screen
 
+STOP_WITHIN_S = 60.0
+"""How long a task may take to save and end, where no time limit says it: one utterance may take hours."""
+
 StartStep = Callable[[Job, Path, Path, Begin], RunningTasks]
 """Starts the tasks of an attempt in an allocation: (job, run directory, attempt's directory, begin)."""
 
@@ -58,7 +61,7 @@ class RunOptions:
     start_step: StartStep = start_step
     stop_at: float | None = None
     """See `Begin.stop_at`."""
-    stop_within_s: float = 0.0
+    stop_within_s: float = STOP_WITHIN_S
     """See `Begin.stop_within_s`."""
     show_log: bool = True
     """Whether the log of rank 0 is shown."""

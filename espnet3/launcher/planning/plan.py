@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from espnet3.errors import UserError
+from espnet3.number_text import counted
 from espnet3.resources import Resources
 from espnet3.slurm.allocation import Allocation
 from espnet3.stage_table import STAGES, Stage, label, numbered
@@ -31,10 +32,9 @@ class Job:
 
     def __str__(self) -> str:
         resources = self.resources
-        gpus = f" and {resources.gpus_per_node} GPUs" if resources.gpus_per_node else ""
-        size = (
-            f"{resources.nodes} x {resources.tasks_per_node} tasks{gpus}, {resources.cpus_per_task} CPUs each"
-        )
+        gpus = f" and {counted(resources.gpus_per_node, 'GPU')}" if resources.gpus_per_node else ""
+        tasks, cpus = counted(resources.tasks_per_node, "task"), counted(resources.cpus_per_task, "CPU")
+        size = f"{resources.nodes} x {tasks}{gpus}, {cpus} each"
         return f"{label(self.stage)}: launcher={self.launcher}, {size}"
 
 

@@ -18,7 +18,12 @@ from espnet3.errors import TracedError, UserError
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
 from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.process_exit import exit_after
-from espnet3.launcher.rank.watchdogs import exit_if_stop_is_slow, stop_at_time, stop_without_launcher
+from espnet3.launcher.rank.watchdogs import (
+    exit_if_stop_is_slow,
+    hear_stop_signals,
+    stop_at_time,
+    stop_without_launcher,
+)
 from espnet3.outcomes.rank import rank_state
 from espnet3.rundir import claim
 from espnet3.rundir.files.log_tail import log_only
@@ -71,6 +76,7 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
     config = read_config(directory / "config.yaml")
     stop = StopFlag()
     install_stop_signals(stop)  # replaces submitit's handlers
+    hear_stop_signals(stop)
     exp_dir = Path(config.exp_dir)
     output = log_path(exp_dir, begin.stage, begin.number, placement.rank)
     redirect_output(output)

@@ -1,4 +1,4 @@
-"""Threads that ask a running stage to stop, or end its process: time limit, slow stop, launcher gone."""
+"""Threads that make a stage stop, or end its process: signals, time limit, slow stop, lost launcher."""
 
 import logging
 import os
@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+from espnet3.launcher.rank.interrupts import STOP_SIGNALS
 from espnet3.outcomes.rank import unsaved_state
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.outcome import EXIT_CODES, TaskState, write_task_state
@@ -16,6 +17,26 @@ log = logging.getLogger(__name__)
 
 ORPHAN_GRACE_S = 20.0
 """How long a task whose launching process is gone may take to save before it kills itself."""
+
+
+def hear_stop_signals(stop: StopFlag) -> None:
+    """Set `stop` as soon as a signal arrives, also while the main thread is in a long call of C code.
+
+    Python runs a signal's handler when such a call returns, which may be after minutes. Forked children, such
+    as workers of a data loader, don't report theirs.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+
+    def watch() -> None:
+        while True:
+            for number in os.read(reader, 64):
+                if number in STOP_SIGNALS:
+                    stop.set(signal.Signals(number).name)
+
+    threading.Thread(target=watch, name="hear-stop-signals", daemon=True).start()
 
 
 def stop_at_time(at: float, stop: StopFlag) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet3.errors import UserError
+from espnet3.number_text import counted
 from espnet3.resources import Resources
 from espnet3.slurm.site.partitions import Partition, eligible_partitions
 
@@ -50,5 +51,5 @@ def check_limits(resources: Resources, partitions: Sequence[Partition], where: s
     most = max(part.nodes if part.max_nodes is None else part.max_nodes for part in possible)
     if resources.nodes > most:
         raise UserError(
-            f"{where}.nodes={resources.nodes}: partition {names} takes jobs of at most {most} nodes"
+            f"{where}.nodes={resources.nodes}: partition {names} takes at most {counted(most, 'node')} a job"
         )

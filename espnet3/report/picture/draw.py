@@ -38,10 +38,10 @@ def draw_picture(view: SweepView, choice: Choice, picture: Path) -> None:
 
 
 def title(view: SweepView, choice: Choice, max_trials: int) -> str:
-    """The sweep's name, and how up to `max_trials` trials in a cell are combined."""
+    """The recipe and the sweep's name, and how up to `max_trials` trials in a cell are combined."""
     if max_trials < 2:
-        return view.name
+        return view.title
     where = f"over {', '.join(choice.others)}" if choice.others else "of equal trials"
     if choice.over == "best" and choice.metric != view.objective:
-        return f"{view.name}: best by {view.objective} {where}"
-    return f"{view.name}: {choice.over} {where}"
+        return f"{view.title}: best by {view.objective} {where}"
+    return f"{view.title}: {choice.over} {where}"

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass, field
 
 from espnet3.errors import UserError
+from espnet3.number_text import counted
 from espnet3.slurm.command import SlurmAway, ask
 from espnet3.slurm.site.partitions import Partition, parse_partitions
 from espnet3.slurm.site.settings import parse_settings
@@ -31,7 +32,8 @@ class NodeKind:
     def __str__(self) -> str:
         gres = f", {self.gres}" if self.gres else ""
         features = f", features {self.features}" if self.features else ""
-        return f"{self.count} nodes of {self.cpus} CPUs, {self.memory_mb / 1024:.0f} GB{gres}{features}"
+        size = f"{counted(self.count, 'node')} of {counted(self.cpus, 'CPU')}"
+        return f"{size}, {self.memory_mb / 1024:.0f} GB{gres}{features}"
 
 
 @dataclass(frozen=True)

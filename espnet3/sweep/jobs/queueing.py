@@ -7,6 +7,7 @@ from pathlib import Path
 
 from espnet3.errors import UserError
 from espnet3.launcher.submit.submission import SubmissionRefused
+from espnet3.number_text import counted
 from espnet3.slurm.queue import own_jobs
 from espnet3.slurm.site.limits import read_limits
 from espnet3.sweep.jobs.submit import ArrayRequest, submit_part
@@ -78,18 +79,18 @@ def submit_some(
             names += part.trials
             room -= len(part.elements)
             count = len(part.trials)
-            screen.line(f"{count} trial{'s' * (count > 1)}: submitted as array {job_id}")
+            screen.line(f"{counted(count, 'trial')}: submitted as array {job_id}")
             if rest.elements:
                 left.insert(0, WaitingArray(rest, array.name, array.after))
     except UserError as error:
         if not arrays:
             raise
         raise UserError(
-            f"{len(names)} trials are queued (array {', '.join(arrays)}) and the others are not: {error}"
+            f"{counted(len(names), 'trial')} queued (array {', '.join(arrays)}); the others are not: {error}"
         ) from error
     outcome = SubmissionResult(names, arrays, left)
     if left:
-        screen.line(f"{outcome.left} trials wait for room: Slurm takes no more jobs now")
+        screen.line(f"waiting for room: {counted(outcome.left, 'trial')}; Slurm takes no more jobs now")
     return outcome
 
 

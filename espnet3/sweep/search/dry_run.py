@@ -1,6 +1,7 @@
 """Describe a search without starting it; writes nothing."""
 
 from espnet3.errors import short_path
+from espnet3.number_text import counted
 from espnet3.slurm.allocation import Allocation
 from espnet3.sweep.dry_run import describe_batches
 from espnet3.sweep.jobs.plan import plan_batches
@@ -19,7 +20,7 @@ def describe(request: SearchRequest, allocation: Allocation | None, *, detach: b
     settings, name = search.settings, str(search.settings.sampler["_target_"]).rpartition(".")[2]
     n_known = len(search.known_trials())
     lines = [
-        f"sweep {short_path(search.sweep)}: a search for {settings.n_trials} trials by {name},"
+        f"sweep {short_path(search.sweep)}: a search for {counted(settings.n_trials, 'trial')} by {name},"
         f" {search.at_once} at once{f'; {n_known} exist' if n_known else ''}",
         f"    objective: {search.objective.direction} {search.objective.metric}",
         *(f"    {dimension}" for dimension in search.space),

@@ -16,6 +16,7 @@ from espnet3.errors import UserError
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import new_token, submit, try_out
+from espnet3.number_text import counted
 from espnet3.resources import Resources
 from espnet3.rundir.files.json_file import write_dataclass
 from espnet3.rundir.files.private import check_private
@@ -55,7 +56,7 @@ def submit_search(request: SearchRequest, screen: Screen, *, again: bool = False
     else:
         with search_folder(sweep), hold_directory(search_dir(sweep), screen, wait=False):
             job_id = _submit(planned, search_dir(sweep), again=again)
-        screen.line(f"search for {planned.settings.n_trials} trials: submitted as job {job_id}")
+        screen.line(f"search for {counted(planned.settings.n_trials, 'trial')}: submitted as job {job_id}")
     screen.line(how_to_follow(sweep))
     return 0
 

@@ -7,6 +7,7 @@ from espnet3.errors import UserError, short_path
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.submit.submission import SubmissionRefused
+from espnet3.number_text import counted
 from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.command import SlurmAway
@@ -102,7 +103,7 @@ class Search:
                 SlurmRetry().until_answered(state.restore)
             return self._end(self._on_slurm())
         except KeyboardInterrupt:
-            remaining = f"{len(state.under_way)} trials go on" if state.under_way else "no trial is under way"
+            remaining = _remaining(len(state.under_way))
             self._screen.line(
                 f"detached: {remaining}, but the search does not: {how_to_continue(self._sweep)}"
             )
@@ -237,7 +238,7 @@ class Search:
     def _end(self, code: int) -> int:
         """Show the table and what is left to do; returns the exit code."""
         status = read_sweep_status(self._sweep)
-        for line in sweep_table(status):
+        for line in sweep_table(status, self._screen.width):
             self._screen.styled(line)
         states = [row.state.state for row in status.rows if row.name in self._state.points]
         if self._state.stop_reason:
@@ -254,3 +255,8 @@ class Search:
         if code:
             return code
         return exit_code_of_all(states) or int(not self._state.succeeded)
+
+
+def _remaining(count: int) -> str:
+    verb = "goes" if count == 1 else "go"
+    return f"{counted(count, 'trial')} {verb} on" if count else "no trial is under way"

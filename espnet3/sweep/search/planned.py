@@ -14,7 +14,7 @@ from espnet3.sweep.command import PlannedSweep, plan_sweep, sweep_directory, swe
 from espnet3.sweep.jobs.plan import plan_batches
 from espnet3.sweep.search.settings import Settings, check_sweeper_keys, read_settings
 from espnet3.sweep.search.space import Dimension, Point, dimension_of
-from espnet3.sweep.search.study import sampler_of
+from espnet3.sweep.search.study import rehearse
 from espnet3.sweep.trials.expand import Expansion, expand_trials
 from espnet3.sweep.trials.grid import single_trial_overrides, split_swept
 from espnet3.sweep.trials.objective import Objective, read_objective
@@ -133,7 +133,7 @@ def plan_search(request: SearchRequest, allocation: Allocation | None = None) ->
         )
     conf = (recipe.conf, shared_conf())
     space = [dimension_of(override, conf) for override in swept]
-    sampler_of(settings.sampler)
+    rehearse(space, settings.sampler)
     texts = [override.input_line or "" for override in fixed]
     ends = corners(space)
     expansion = expand_trials(

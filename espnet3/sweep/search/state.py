@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 
 from espnet3.errors import short_path
+from espnet3.number_text import counted
 from espnet3.sweep.jobs.settled import settled_states
 from espnet3.sweep.search.planned import PlannedSearch
 from espnet3.sweep.search.space import Point
@@ -89,7 +90,9 @@ class SearchState:
         parts += [f"{len(self.under_way)} under way"] if self.under_way else []
         parts += [f"{len(self._unfinished)} to continue"] if self._unfinished else []
         parts += [f"{max(0, n_trials - len(self.points))} to be chosen, {self.at_once} at once"]
-        return f"{short_path(self._search.sweep)}: search for {n_trials} trials: {', '.join(parts)}"
+        return (
+            f"{short_path(self._search.sweep)}: search for {counted(n_trials, 'trial')}: {', '.join(parts)}"
+        )
 
     def next_points(self, room: int) -> list[Point]:
         """Up to `room` points to start now."""

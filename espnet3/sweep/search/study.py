@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, suggestion
 from espnet3.sweep.search.space import Dimension, Point
 
+_DEFAULT_STARTUP_TRIALS = 10
+"""After so many results each of Optuna's samplers chooses by itself."""
 _MAX_REPEATS = 100
 """After so many repeated points the space counts as exhausted."""
 
@@ -105,6 +107,29 @@ class Study:
         return self._study
 
 
+def rehearse(space: Sequence[Dimension], settings: Mapping[str, Any]) -> None:
+    """Let the sampler choose a point after some made-up results, as it will in the search.
+
+    Raises:
+        UserError: the options do not fit the sampler, or it can't run, such as for a missing package.
+    """
+    study = Study(space, {**settings, "seed": 0} if "seed" in settings else settings, "minimize")
+    results = int(settings.get("n_startup_trials") or _DEFAULT_STARTUP_TRIALS) + 1
+    try:
+        for number in range(results):
+            point = study.ask()
+            if point is None:
+                return
+            study.tell(point, float(number))
+        study.ask()
+    except UserError:
+        raise
+    except Exception as error:  # of a library that says so only when it is asked for a point
+        name = str(settings.get("_target_", "")).rpartition(".")[2]
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"hydra.sweeper.sampler: {name} can't run here: {reason}") from error
+
+
 def sampler_of(settings: Mapping[str, Any], *, seed_offset: int = 0) -> Any:
     """Optuna's sampler from `hydra.sweeper.sampler`; `seed_offset` is added to its seed.
 
@@ -114,6 +139,7 @@ def sampler_of(settings: Mapping[str, Any], *, seed_offset: int = 0) -> Any:
     from hydra.errors import HydraException
     from hydra.utils import instantiate
 
+    _check_target(str(settings.get("_target_", "")))
     seed = settings.get("seed")
     settings_with_seed = {**settings, "seed": seed + seed_offset} if isinstance(seed, int) else dict(settings)
     try:
@@ -122,3 +148,17 @@ def sampler_of(settings: Mapping[str, Any], *, seed_offset: int = 0) -> Any:
         name = str(settings.get("_target_", "")).rpartition(".")[2]
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(f"hydra.sweeper.sampler: {name} does not take these options: {reason}") from error
+
+
+def _check_target(target: str) -> None:
+    import optuna
+    from hydra.utils import get_object
+
+    try:
+        get_object(target)
+    except Exception as error:
+        names = [f"optuna.samplers.{name}" for name in optuna.samplers.__all__ if name.endswith("Sampler")]
+        hint = suggestion(target, names)
+        raise UserError(
+            f"hydra.sweeper.sampler._target_={target}: there is no such sampler; {hint}"
+        ) from error

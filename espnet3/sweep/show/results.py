@@ -140,6 +140,7 @@ def read_sweep(directory: Path, queue: QueueSnapshot | None = None) -> SweepView
         best=status.best.name if status.best else None,
         command=status.record.command_history[-1].command if status.record.commands else "",
         generated_at=time.time(),
+        recipe="/".join(Path(status.record.recipe).parts[-2:]).strip("/"),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.errors import short_path
+from espnet3.number_text import counted
 from espnet3.rundir.files.atomic import without_nan
 from espnet3.status.show import FILES_EVERY_S, QUEUE_EVERY_S
 from espnet3.status.table import Line
@@ -30,7 +31,7 @@ _SWEEP_PATTERNS = (
 def show_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
     """Print the current status of each."""
     for sweep in sweeps:
-        for line in sweep_table(read_sweep_status(sweep)):
+        for line in sweep_table(read_sweep_status(sweep), screen.width):
             screen.styled(line)
 
 
@@ -50,7 +51,7 @@ def watch_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
             for sweep in sweeps:
                 status = read_sweep_status(sweep, queue=queues.get(sweep))
                 queues[sweep] = status.queue
-                lines += sweep_table(status)
+                lines += sweep_table(status, screen.width)
             redraw(lines)
             time.sleep(FILES_EVERY_S)
 
@@ -70,4 +71,4 @@ def mention_sweeps(directory: Path, screen: Screen) -> None:
         record = read_sweep_record(file.parent)
         count = len(record.trials) if record else 0
         where = short_path(file.parent)
-        screen.styled([(f"sweep {where}: {count} trials, see `espnet3 status {where}`", "")])
+        screen.styled([(f"sweep {where}: {counted(count, 'trial')}, see `espnet3 status {where}`", "")])

@@ -5,70 +5,110 @@ from collections.abc import Sequence
 from typing import Any
 
 from espnet3.errors import short_path
-from espnet3.status.table import STYLES, Line
+from espnet3.number_text import counted
+from espnet3.status.table import STYLES, Line, below
 from espnet3.sweep.show.results import SweepStatus, TrialRow
 from espnet3.sweep.show.searcher import search_line
-from espnet3.sweep.trials.naming import labels, number_text
+from espnet3.sweep.trials.naming import labels
+from espnet3.sweep.trials.value_text import value_text
+from espnet3.terminal.fitting import folded, narrowed, path_within, without_middle
 from espnet3.terminal.screen import position, show
 
 _GAP = "  "
 _MAX_NOTE_LENGTH = 60
+_SHORTEST_CELL = 9
+"""The least number of characters of a cell in a narrow terminal: every state and number fits."""
 
 
-def sweep_table(status: SweepStatus) -> list[Line]:
-    """The table, with a summary line above it."""
-    keys, best = status.record.keys, status.best
-    short_names = labels(keys)
+def sweep_table(status: SweepStatus, width: int | None = None) -> list[Line]:
+    """The table, with a summary line above it.
+
+    Args:
+        status: of the sweep.
+        width: of the terminal, in characters; None: unlimited. Where a row does not fit, its progress and
+            message are shown below it, and long values lose their middle.
+    """
+    best = status.best
+    rows = _cells(status, best)
+    below_rows: list[list[str]] = [[] for _ in rows]
+    lines = _aligned(rows)
+    if width and max(map(len, lines)) > width:
+        below_rows = [list(filter(None, row[-len(_LAST) :])) for row in rows]
+        lines = _aligned([row[: -len(_LAST)] for row in rows], width)
+    styles = ["bold" if row[0] else STYLES.get(row[-len(_LAST) - 2].lower(), "") for row in rows]
+    counts = summary(status.rows)
+    where = short_path(status.directory)
+    if width:
+        where = path_within(where, max(width - len(f": {counts}"), width // 2))
+    table = [*_texts(f"{where}: {counts}", width, "bold"), [(lines[0], "bold")]]
+    for line, texts, style in list(zip(lines, below_rows, styles, strict=True))[1:]:
+        table += [[(line, style)], *(one for text in texts for one in below(text, width, style))]
+    if best is not None:
+        name = without_middle(best.name, width - len("best: ,")) if width else best.name
+        value = f"{status.record.objective} {show(best.objective)} at its best checkpoint"
+        table += _texts(f"best: {name}, {value}", width, "bold")
+    table += _texts(search_line(status.directory) or "", width, "")
+    if status.queue.problem:
+        problem = f"Slurm can't be asked ({status.queue.problem}): this is what the files say"
+        table += _texts(problem, width, "yellow")
+    return table
+
+
+_LAST = ("progress", "")
+"""Headings of the columns that a narrow terminal shows below the row: progress and message."""
+
+
+def _cells(status: SweepStatus, best: TrialRow | None) -> list[list[str]]:
+    """The heading and a row for each trial: mark of the best, number, values, state, objective, `_LAST`."""
+    keys = status.record.keys
     metric = f"{status.record.objective} ({'min' if status.record.direction == 'minimize' else 'max'})"
-    cells = [["", "trial", *(short_names[key] for key in keys), "state", metric, "progress", ""]]
+    cells = [["", "trial", *labels(keys).values(), "state", metric, *_LAST]]
     for number, row in enumerate(status.rows, start=1):
+        values = [row.listed.values.get(key) for key in keys]
         cells.append(
             [
                 "*" if best is not None and row.name == best.name else "",
                 str(number),
-                *(value_text(row.listed.values.get(key, "")) for key in keys),
+                *("" if value is None else value_text(value) for value in values),
                 "DIVERGED" if row.state.state == "diverged" else row.state.state,
                 _value(row),
                 progress(row),
                 note(row),
             ]
         )
+    return cells
+
+
+def _aligned(cells: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
+    """Rows of cells as lines without empty columns, the heading first; long cells are cut to fit `width`."""
     columns = list(zip(*cells, strict=True))
     sizes = [max(map(len, column)) if any(column[1:]) else 0 for column in columns]
-    lines: list[Line] = [[(f"{short_path(status.directory)}: {summary(status.rows)}", "bold")]]
-    for number, line in enumerate(cells):
-        text = _GAP.join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True) if size).rstrip()
-        style = "bold" if number == 0 or line[0] else STYLES.get(status.rows[number - 1].state.state, "")
-        lines.append([(text, style)])
-    if best is not None:
-        value = f"{status.record.objective} {show(best.objective)}"
-        lines.append([(f"best: {best.name}, {value} at its best checkpoint", "bold")])
-    search = search_line(status.directory)
-    lines += [[(search, "")]] if search else []
-    if status.queue.problem:
-        lines.append(
-            [(f"Slurm can't be asked ({status.queue.problem}): this is what the files say", "yellow")]
-        )
-    return lines
+    if width:
+        shown = [number for number, size in enumerate(sizes) if size]
+        excess = sum(sizes) + len(_GAP) * (len(shown) - 1) - width
+        sizes = narrowed(sizes, shown, excess, _SHORTEST_CELL)
+    return [
+        _GAP.join(
+            without_middle(cell, size).ljust(size) for cell, size in zip(row, sizes, strict=True) if size
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def _texts(text: str, width: int | None, style: str) -> list[Line]:
+    return [[(line, style)] for line in (folded(text, width) if width else text).splitlines()]
 
 
 def summary(rows: Sequence[TrialRow]) -> str:
     """As text: "6 trials: 5 done, 1 failed"."""
     counts = Counter(row.state.state for row in rows)
-    return f"{len(rows)} trial{'s' * (len(rows) != 1)}: " + counted(counts)
+    return f"{counted(len(rows), 'trial')}: {by_state(counts)}"
 
 
-def counted(counts: Counter[Any]) -> str:
+def by_state(counts: Counter[Any]) -> str:
     """How many trials are in each state: "5 done, 1 failed"."""
     order = ("done", "running", "queued", "failed", "diverged", "killed", "cancelled", "stopped", "missing")
     return ", ".join(f"{counts[state]} {state}" for state in order if counts[state]) or "none"
-
-
-def value_text(value: Any) -> str:
-    """A swept value in a table; empty if the trial has no such key."""
-    if value is None:
-        return ""
-    return number_text(value) if isinstance(value, float) else str(value)
 
 
 def _value(row: TrialRow) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from espnet3.sweep.show.states import State, TrialState
-from espnet3.sweep.show.table import counted
+from espnet3.sweep.show.table import by_state
 from espnet3.terminal.screen import ProgressBar, Screen, show
 
 
@@ -45,4 +45,4 @@ class Tracker:
         counts = Counter(trial_state.state for trial_state in self.states.values())
         done = sum(counts[state] for state in self._ended)
         self._bar.show({"done": done, "total": total})
-        self._bar.say(counted(counts))
+        self._bar.say(by_state(counts))

@@ -55,3 +55,10 @@ class SweepView:
     """The sweep's last command."""
     generated_at: float
     """When it was read, in seconds since the epoch."""
+    recipe: str = ""
+    """The last two parts of the recipe's folder: mini_digits/asr."""
+
+    @property
+    def title(self) -> str:
+        """Recipe and name."""
+        return f"{self.recipe} {self.name}".strip()

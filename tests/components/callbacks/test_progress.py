@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import named_runs
 import training_runs as runs
 from espnet3.components.callbacks.progress import Progress, batches_left
 from espnet3.rundir.heartbeat import Heartbeat
@@ -93,6 +94,27 @@ def test_each_epoch_ends_with_one_line(tmp_path, caplog):
     pattern = r"epoch 1/2: valid loss \S+, train loss \S+, lr 0.05, \d+ utterances/s"
     assert re.fullmatch(pattern, first)
     assert second.startswith("epoch 2/2: ")
+
+
+def test_named_optimizers_are_named_in_the_summary_and_beside_their_learning_rates(tmp_path, caplog):
+    schedulers = {name: {"scheduler": named_runs.STEP_LR} for name in ("generator", "discriminator")}
+    with caplog.at_level(logging.INFO, logger="espnet3"):
+        configuration = named_runs.config(schedulers=schedulers)
+        progress = Progress(Task.single("train"))
+        named_runs.train([named_runs.batch(0)], tmp_path, configuration, callbacks=[progress])
+    summary = next(record.getMessage() for record in caplog.records if "ranks:" in record.getMessage())
+    assert re.search(r"  optimizer generator: \w+\(lr=.*\n  optimizer discriminator: \w+\(lr=", summary)
+    assert "  scheduler discriminator: ExponentialLR, every " in summary
+    assert re.search(r", lr generator \S+ discriminator \S+, \d+ utterances/s$", lines(caplog)[0])
+
+
+def test_an_epoch_of_which_this_process_ran_no_batch_has_no_speed(tmp_path, caplog):
+    progress = Progress(Task.single("train"))
+    module, trainer = runs.fit([runs.data(0)], tmp_path, callbacks=[progress])
+    with caplog.at_level(logging.INFO, logger="espnet3"):
+        progress.on_train_epoch_start(trainer, module)
+        progress.on_train_epoch_end(trainer, module)
+    assert "utterances/s" not in lines(caplog)[-1]
 
 
 def test_a_long_epoch_has_lines_in_between(tmp_path, caplog):

@@ -34,7 +34,7 @@ def test_jobs_say_what_they_ask_for(small_recipe: Path):
         find_recipe(small_recipe), ["resources.train.tasks_per_node=2", "resources.train.cpus_per_task=3"]
     )
     prepare, train = plan(config, ["prepare", "train"])
-    assert str(prepare) == "stage 0 prepare: launcher=local, 1 x 1 tasks, 1 CPUs each"
+    assert str(prepare) == "stage 0 prepare: launcher=local, 1 x 1 task, 1 CPU each"
     assert str(train) == "stage 2 train: launcher=local, 1 x 2 tasks, 3 CPUs each"
     assert train.world_size == 2
     assert (prepare.directory, train.directory) == (f"{small_recipe}/data", f"{small_recipe}/exp/default")

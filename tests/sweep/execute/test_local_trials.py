@@ -168,7 +168,7 @@ def test_a_dry_run_of_thousands_of_trials_says_all_and_touches_nothing(recipe: P
     )  # fmt: skip
     assert code == 0, output
     lines = output.splitlines()
-    assert lines[0].endswith("sweeps/default: 1100 trials: 1100 to run")
+    assert lines[0].endswith("sweeps/default: 1,100 trials: 1100 to run")
     assert "    objective: minimize valid/loss" in lines
     assert "    lr: 1e-3, 2e-3, 3e-3, 4e-3, 5e-3, … (100 values)" in lines
     assert "    … and 1095 more" in lines
@@ -177,6 +177,8 @@ def test_a_dry_run_of_thousands_of_trials_says_all_and_touches_nothing(recipe: P
     assert sum("script:" in line for line in lines) == 3  # of stage 0, stage 1 and the trials
     together = ("launcher=slurm", "sweep.trials_per_job=8")
     code, output = run(recipe, "-m", "--dry-run", "seed=range(0,20)", *together)
+    refused, output_here = run(recipe, "-m", "seed=1,2", "sweep.trials_per_job=2")
+    assert refused == 2 and "sweep.trials_per_job=2: trials share jobs on Slurm only" in output_here
     assert code == 0 and "    8 trials in each of 3 jobs, one after the other" in output.splitlines()
     assert "    | #SBATCH --array=0-2" in output.splitlines()
     assert not (recipe / "exp").exists()

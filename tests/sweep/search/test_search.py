@@ -14,6 +14,11 @@ from espnet3.sweep.search.study import Study
 from espnet3.sweep.trials.search_record import SearchRequest
 
 RANDOM = {"_target_": "optuna.samplers.RandomSampler", "seed": 1}
+CMA_ES = (
+    "hydra.sweeper.sampler._target_=optuna.samplers.CmaEsSampler",
+    "~hydra.sweeper.sampler.n_startup_trials",
+    "~hydra.sweeper.sampler.constant_liar",
+)
 TPE = {"_target_": "optuna.samplers.TPESampler", "seed": 1, "n_startup_trials": 5}
 
 
@@ -188,6 +193,14 @@ def test_how_many_run_at_once(small_recipe: Path):
         ),
         (["seed=1,2", "hydra.sweeper.sampler=tpe"], "choose a sampler by hydra/sweeper/sampler=tpe"),
         (["seed=1,2", "+hydra.sweeper.sampler.x=1"], "TPESampler does not take these options"),
+        (
+            ["seed=1,2", "hydra.sweeper.sampler._target_=optuna.samplers.TPESample"],
+            "there is no such sampler; did you mean optuna.samplers.TPESampler?",
+        ),
+        (
+            ["optimizer.lr=interval(0,1)", "seed=range(1,5)", *CMA_ES],
+            "CmaEsSampler can't run here: No module named 'cmaes'",
+        ),
         (["optimizer.lrr=interval(0,1)"], "has no key optimizer.lrr; did you mean optimizer.lr?"),
         (["seed=interval(0,1)"], "seed=0.0: takes a whole number, 0 or more"),
         (["seed=int(interval(-1,4))"], "seed=-1: takes a whole number, 0 or more"),

@@ -121,7 +121,7 @@ def test_the_table_has_a_line_for_each_trial_and_marks_the_best(sweep: Path):
         ["*", "2", "2e-4", "done"],
     ]
     assert "older configuration" in lines[4]
-    assert lines[6].split()[:3] == ["5", "5.0", "failed"] and "rank 1: ValueError: 1" in lines[6]
+    assert lines[6].split()[:3] == ["5", "5", "failed"] and "rank 1: ValueError: 1" in lines[6]
     assert lines[-1] == "best: b__22, valid/loss 2 at its best checkpoint"
 
 
@@ -142,7 +142,7 @@ def diverged(sweep: Path) -> Path:
 def test_a_trial_that_diverged_is_shown_with_its_last_finite_value(diverged: Path):
     status = read_sweep_status(diverged, queue=QueueSnapshot())
     line = "".join(text for text, _ in sweep_table(status)[6])
-    assert line.split()[:4] == ["5", "5.0", "DIVERGED", "(0.25)"] and "diverged at epoch 3, batch 1" in line
+    assert line.split()[:4] == ["5", "5", "DIVERGED", "(0.25)"] and "diverged at epoch 3, batch 1" in line
     assert status.best is not None and status.best.name == "b__22"
     trial = read_sweep(diverged, QueueSnapshot()).trials[4]
     assert (trial.state, trial.objective, trial.last_finite) == ("diverged", None, 0.25)
@@ -157,6 +157,20 @@ def test_a_trial_that_diverged_is_run_again_only_where_that_is_asked_for(diverge
     for asked in ({"force": True}, {"force": False, "diverged_again": True}):
         again = select_trials(diverged, trials, record, **asked)
         assert "bad__55" in [trial.name for trial in again.to_run] and not again.diverged
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_in_a_narrow_terminal_the_message_stands_below_the_row_and_no_line_is_wider(sweep: Path, width: int):
+    status = read_sweep_status(sweep, queue=QueueSnapshot())
+    long = "rank 1: ValueError: the tensor has 3 dimensions and not the 2 that it should have had"
+    rows = [replace(row, state=replace(row.state, message=long)) for row in status.rows]
+    status = replace(status, rows=rows)
+    lines = ["".join(text for text, _ in line) for line in sweep_table(status, width)]
+    assert max(map(len, lines)) <= width
+    below = [line for line in lines if line.startswith("  ") and "rank 1" in line]
+    assert len(below) == len(status.rows)
+    words = set(" ".join(lines).split())
+    assert {"ValueError:", "tensor", "dimensions"} <= words, "no word is split"
 
 
 def test_a_trial_is_named_by_number_name_or_hash(sweep: Path):

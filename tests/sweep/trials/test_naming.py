@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espnet3.sweep.trials.naming import MAX_LENGTH, labels, number_text, trial_name, value_text
+from espnet3.sweep.trials.naming import MAX_LENGTH, labels, trial_name
+from espnet3.sweep.trials.value_text import name_text
 
 LR = ("optimizers.generator.optimizer.lr", "optimizers.discriminator.optimizer.lr")
 
@@ -32,25 +33,11 @@ def test_a_key_is_shortened_as_far_as_no_other_could_be_meant(keys, expected):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [
-        *(
-            (1e-4, "1e-4"),
-            (2.5e-5, "2.5e-5"),
-            (0.05, "0.05"),
-            (1000.0, "1e3"),
-            (-0.001, "-1e-3"),
-            (0.0, "0.0"),
-        ),
-        *((3, "3"), (True, "true"), (None, "null"), ([3, 7], "3-7"), ("a b/c=[1]~", "a-b-c-1")),
-    ],
-)
+    [(3, "3"), (1e-4, "1e-4"), (True, "true"), (None, "null"), ([3, 1e-3], "3-1e-3"),
+     ("a b/c=[1]~", "a-b-c-1"), ("", "empty"), ([], "empty"), ({"a": 1}, "a-1")],
+)  # fmt: skip
 def test_values_are_short_and_safe(value, text):
-    assert value_text(value) == text
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_number_reads_back_as_itself(value: float):
-    assert float(number_text(value)) == value
+    assert name_text(value) == text
 
 
 VALUES = st.recursive(

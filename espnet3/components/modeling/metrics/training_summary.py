@@ -1,29 +1,50 @@
 """A summary of a training in a few lines for the log."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Trainer
 from torch.nn import Module
 
+from espnet3.number_text import counted
 
-def training_summary(model: Module, trainer: Trainer) -> str:
-    """Model, parameters, optimizer, scheduler, ranks and precision, one per line."""
+
+def training_summary(model: Module, trainer: Trainer, names: Sequence[str] = ()) -> str:
+    """Model, parameters, optimizers, schedulers, ranks and precision, one per line.
+
+    Args:
+        model: what is trained.
+        trainer: with its optimizers and schedulers.
+        names: of the optimizers; empty where there is a single, unnamed one.
+    """
+    titles = [f"optimizer {name}" for name in names] or ["optimizer"]
     parameters = list(model.parameters())
     total = sum(parameter.numel() for parameter in parameters)
     trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
     lines = [
         f"model: {type(model).__name__}, {total:,} parameters, {trainable:,} trainable",
-        *(f"optimizer: {_options(optimizer)}" for optimizer in trainer.optimizers),
-        *(
-            f"scheduler: {type(config.scheduler).__name__}, every {config.interval}"
-            + (f", by {config.monitor}" if config.monitor else "")
-            for config in trainer.lr_scheduler_configs
-        ),
-        f"ranks: {trainer.world_size} on {trainer.num_nodes} node(s), {trainer.strategy.root_device.type},"
-        f" precision {trainer.precision}, {trainer.num_training_batches} batches per epoch and rank",
+        *(f"{title}: {_options(one)}" for title, one in zip(titles, trainer.optimizers, strict=True)),
+        *(_scheduler(config, trainer, names) for config in trainer.lr_scheduler_configs),
+        f"ranks: {trainer.world_size} on {counted(trainer.num_nodes, 'node')},"
+        f" {trainer.strategy.root_device.type}, precision {trainer.precision}, "
+        f"{_batches(trainer)} per epoch and rank",
     ]
     return "training\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _batches(trainer: Trainer) -> str:
+    count = trainer.num_training_batches
+    return "1 batch" if count == 1 else f"{count} batches"
+
+
+def _scheduler(config: Any, trainer: Trainer, names: Sequence[str]) -> str:
+    driven = getattr(config.scheduler, "optimizer", None)
+    name = next(
+        (f" {name}" for name, one in zip(names, trainer.optimizers, strict=False) if one is driven), ""
+    )
+    monitor = f", by {config.monitor}" if config.monitor else ""
+    return f"scheduler{name}: {type(config.scheduler).__name__}, every {config.interval}{monitor}"
 
 
 def _options(optimizer: Any) -> str:

@@ -8,6 +8,12 @@ const STATES = {
 const FAILED = ["failed", "diverged", "killed"];
 
 const metricIndex = new Map(sweep.metrics.map((metric, index) => [metric.name, index]));
+
+/** Whether stage 3 alone gives a metric: training did not log it. */
+const isScored = (metric) => !(metric.name in sweep.curves.metrics);
+/** Indices of the metrics: the objective, those of stage 3, then what training logged. */
+const metricsByInterest = sweep.metrics.map((_, index) => index)
+  .sort((a, b) => (b === 0) - (a === 0) || isScored(sweep.metrics[b]) - isScored(sweep.metrics[a]) || a - b);
 const objectiveOf = (trial) => number(trial.metrics[0]);
 const better = sweep.direction === "maximize" ? "higher is better" : "lower is better";
 

@@ -13,7 +13,7 @@ const facts = (pairs) => pairs.map(([name, value]) => element("div", {}, element
 function trialCard(index) {
   const trial = sweep.trials[index];
   const values = sweep.axes.map((axis, at) => [axis.label, valueOf(trial, at)]);
-  const metrics = sweep.metrics.map((metric, at) => [metric.name, number(trial.metrics[at])]).filter(([, value]) => value !== null);
+  const metrics = metricsByInterest.map((at) => [sweep.metrics[at].name, number(trial.metrics[at])]).filter(([, value]) => value !== null);
   const [first, rest] = [metrics.slice(0, 8), metrics.slice(8)];
   return [
     element("p", { class: "title" }, stateMark(trial.state, trial.older), " ", directoryLink(trial)),
@@ -38,6 +38,7 @@ const cards = {
 
   overview() {
     find("#name").textContent = sweep.name;
+    find(".kicker").textContent = sweep.recipe ? `Sweep of ${sweep.recipe}` : "Sweep";
     const count = (state) => sweep.trials.filter((trial) => trial.state === state).length;
     find("#counts").replaceChildren(...Object.keys(STATES).filter(count).map((state) =>
       element("li", { class: state }, element("b", {}, count(state).toLocaleString("en")), " ", stateMark(state))));

@@ -5,12 +5,13 @@ const SHOWN_METRICS = 6;
 const table = {
   section: find("#trials"),
   columns: [],
-  rows: [],
+  rows: new Map(),
   sorted: { by: "rank", down: false },
   filters: { text: "", states: null, positions: new Map() },
 
   start() {
     this.columns = this.allColumns();
+    this.window = new Rows(this.section.querySelector(".scroll"));
     this.form();
     this.build();
     selection.listeners.push(() => this.mark());
@@ -29,10 +30,10 @@ const table = {
         compared: axis.numbers && ((index) => (trials[index].positions[at] < 0 ? null : axis.numbers[trials[index].positions[at]])),
         cell: (index) => valueOf(trials[index], at),
       })),
-      ...sweep.metrics.map((metric, at) => ({
+      ...metricsByInterest.map((at, place) => [sweep.metrics[at], at, place]).map(([metric, at, place]) => ({
         id: `metric ${metric.name}`, label: metric.name, title: at ? "" : `the objective: ${better}`, names: [metric.name], right: true,
         number: (index) => number(trials[index].metrics[at]), cell: (index) => (at === 0 && this.lastFinite(index)) || numberText(number(trials[index].metrics[at]), 4, true),
-        hidden: at > SHOWN_METRICS,
+        hidden: place > SHOWN_METRICS && !isScored(metric),
       })),
       { id: "duration", label: "Duration", names: ["duration", "seconds"], right: true, number: (index) => trials[index].seconds, cell: (index) => durationText(trials[index].seconds) },
       { id: "message", label: "Why", text: (index) => trials[index].message, cell: (index) => element("span", { class: "message", title: trials[index].message }, trials[index].message), hidden: !trials.some((trial) => trial.message) },
@@ -93,27 +94,15 @@ const table = {
     this.build();
   },
 
-  /** Whether a row is shown, as a function of its index. */
-  test() {
+  /** Whether a row is shown, as a function of its index; and what is wrong with the filter. */
+  filter() {
     const { states, positions } = this.filters;
-    const terms = this.filters.text.trim().split(/\s+/).filter(Boolean).map((word) => this.term(word));
-    return (index) => {
+    const { tests, problems } = parseFilter(this.filters.text, this.columns, (index) => this.text(index));
+    const passes = (index) => {
       const trial = sweep.trials[index];
-      return states.has(trial.state) && [...positions].every(([at, position]) => trial.positions[at] === position) && terms.every((term) => term(index));
+      return states.has(trial.state) && [...positions].every(([at, position]) => trial.positions[at] === position) && tests.every((test) => test(index));
     };
-  },
-
-  term(word) {
-    const [, name, sign, text] = word.match(/^(.+?)(<=|>=|<|>|=)(.+)$/) ?? [];
-    const column = name && this.columns.find((candidate) => (candidate.names ?? []).some((known) => known.toLowerCase() === name.toLowerCase() || known.toLowerCase().endsWith(`.${name.toLowerCase()}`) || known.toLowerCase().endsWith(`/${name.toLowerCase()}`)));
-    const bound = Number(text);
-    const value = column && (column.compared === undefined ? column.number : column.compared);
-    if (value && text && !Number.isNaN(bound)) {
-      const compare = { "<": (number) => number < bound, "<=": (number) => number <= bound, ">": (number) => number > bound, ">=": (number) => number >= bound, "=": (number) => number === bound }[sign];
-      return (index) => value(index) !== null && compare(value(index));
-    }
-    const lowered = word.toLowerCase();
-    return (index) => this.text(index).includes(lowered);
+    return { passes, problems };
   },
 
   text(index) {
@@ -127,22 +116,29 @@ const table = {
     const columns = this.columns.filter((column) => !column.hidden);
     const head = element("tr", {}, ...columns.map((column) => element("th", { scope: "col", class: column.right ? "right" : null, title: column.title || null, "data-column": column.id },
       element("button", { type: "button", onclick: () => this.sort(column.id) }, column.label))));
-    this.rows = sweep.trials.map((trial, index) => {
-      const row = element("tr", { class: trial.state, "data-trial": String(index) });
-      for (const column of columns) row.append(element("td", { class: column.right ? "right" : null }, column.cell(index)));
-      return row;
-    });
+    this.shownColumns = columns;
+    this.rows = new Map();
     this.body = element("tbody", { onclick: (event) => this.clicked(event) });
     this.section.querySelector("table").replaceChildren(
       element("caption", { class: "unseen" }, "Trials of the sweep; a heading sorts, a rank selects"), element("thead", {}, head), this.body,
     );
     this.show();
-    this.mark();
+  },
+
+  /** The row of a trial, made when it is first shown. */
+  row(index) {
+    if (!this.rows.has(index)) {
+      const row = element("tr", { class: sweep.trials[index].state, "data-trial": String(index) });
+      for (const column of this.shownColumns) row.append(element("td", { class: column.right ? "right" : null }, column.cell(index)));
+      this.rows.set(index, row);
+      this.markRow(row, index);
+    }
+    return this.rows.get(index);
   },
 
   clicked(event) {
     if (event.target.closest("a") || getSelection().toString()) return;
-    const row = event.target.closest("tr");
+    const row = event.target.closest("tr[data-trial]");
     if (row) selection.choose(Number(row.dataset.trial));
   },
 
@@ -152,8 +148,8 @@ const table = {
   },
 
   show() {
-    const test = this.test();
-    const indices = sweep.trials.map((_, index) => index).filter(test);
+    const { passes, problems } = this.filter();
+    const indices = sweep.trials.map((_, index) => index).filter(passes);
     const column = this.columns.find((candidate) => candidate.id === this.sorted.by);
     const sign = this.sorted.down ? -1 : 1;
     const key = column.number ?? column.text;
@@ -165,21 +161,24 @@ const table = {
       if (empty(first) || empty(second)) return empty(first) - empty(second) || a - b;
       return sign * (column.number ? first - second : first.localeCompare(second, "en", { numeric: true })) || a - b;
     });
-    this.body.replaceChildren(...indices.map((index) => this.rows[index]));
+    this.window.show(this.body, indices, (index) => this.row(index));
     for (const head of this.section.querySelectorAll("th[data-column]")) {
       const sorted = head.dataset.column === this.sorted.by;
       head.toggleAttribute("aria-sort", sorted);
       if (sorted) head.setAttribute("aria-sort", this.sorted.down ? "descending" : "ascending");
     }
-    this.section.querySelector("[role=status]").textContent = indices.length === sweep.trials.length
+    const count = indices.length === sweep.trials.length
       ? counted(indices.length, "trial") : `${indices.length.toLocaleString("en")} of ${counted(sweep.trials.length, "trial")}`;
+    this.section.querySelector("[role=status]").textContent = [count, ...problems].join("; ");
   },
 
   mark() {
-    this.rows.forEach((row, index) => {
-      const chosen = index === selection.index;
-      row.classList.toggle("chosen", chosen);
-      row.querySelector(".rank")?.setAttribute("aria-pressed", String(chosen));
-    });
+    this.rows.forEach((row, index) => this.markRow(row, index));
+  },
+
+  markRow(row, index) {
+    const chosen = index === selection.index;
+    row.classList.toggle("chosen", chosen);
+    row.querySelector(".rank")?.setAttribute("aria-pressed", String(chosen));
   },
 };

@@ -15,14 +15,16 @@ const find = (selector) => document.querySelector(selector);
 /** JSON has no NaN or infinity: they are embedded as text. */
 const number = (value) => (value === null || value === undefined ? null : Number(value));
 
-/** `even`: with trailing zeros, for a column. */
+/** As number_text.py: outside of 0.01 to 1e5 with an exponent where that is shorter. `even`: with trailing zeros, for a column. */
 function numberText(value, digits = 4, even = false) {
   if (value === null) return "–";
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(digits - 1).replace(/\.?0+e\+?/, "e");
-  if (even && !Number.isInteger(value) && size < 10 ** (digits - 1)) return value.toPrecision(digits);
-  return String(Number(value.toPrecision(digits)));
+  const rounded = Number(value.toPrecision(digits));
+  const plainText = rounded.toLocaleString("en", { useGrouping: false, maximumSignificantDigits: digits });
+  const scientific = rounded.toExponential().replace("e+", "e");
+  if (size !== 0 && (size < 0.01 || size >= 1e5) && scientific.length < plainText.length) return scientific;
+  return even && !Number.isInteger(value) && size >= 1e-5 && size < 10 ** (digits - 1) ? value.toPrecision(digits) : plainText;
 }
 
 function durationText(seconds) {

@@ -7,7 +7,7 @@ const CONFIG = {
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
   showSendToCloud: false,
   plotlyServerURL: "",
-  toImageButtonOptions: { format: "png", scale: 2, filename: "sweep" },
+  toImageButtonOptions: { format: "png", scale: 2, filename: [sweep.recipe, sweep.name].filter(Boolean).join("-").replace(/[^\w.-]+/g, "-") },
 };
 
 const isNarrow = (width) => width < 520;
