@@ -12,27 +12,44 @@ class KeptBuffers:
         self._model = model
         self._owners: list[Module] | None = None
         self._copies: list[Tensor] = []
+        self._places: list[tuple[Module, str]] = []
+        """Where each copy is from."""
+        self._empty: list[tuple[Module, str]] = []
+        """Buffers that are None."""
 
     @torch.no_grad()
     def keep(self) -> None:
         """Copy the buffers as they are now; a model without any costs nothing."""
         if self._owners is None:  # once: walking through a large model takes longer than copying
             self._owners = [module for module in self._model.modules() if module._buffers]
-        buffers = self._buffers()
+        every = (buffer for module in self._owners for buffer in module._buffers.values())
+        buffers = [buffer for buffer in every if buffer is not None]
         if [_kind(buffer) for buffer in buffers] != [_kind(copy) for copy in self._copies]:
             self._copies = [buffer.clone() for buffer in buffers]
+            places = [
+                (module, name, buffer) for module in self._owners for name, buffer in module._buffers.items()
+            ]
+            self._places = [(module, name) for module, name, buffer in places if buffer is not None]
+            self._empty = [(module, name) for module, name, buffer in places if buffer is None]
         elif buffers:
             torch._foreach_copy_(self._copies, buffers)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Make the buffers what they were when `keep` was called last."""
-        for buffer, copy in zip(self._buffers(), self._copies, strict=True):
-            buffer.copy_(copy)
+        """Make the buffers what they were when `keep` was called last.
 
-    def _buffers(self) -> list[Tensor]:
-        every = (buffer for module in self._owners or () for buffer in module._buffers.values())
-        return [buffer for buffer in every if buffer is not None]
+        One of another size that no checkpoint holds (`persistent=False`) is a cache, whose size the module
+        may have noted elsewhere: it stays. Others get their former size back, as before a lazy filling.
+        """
+        for (module, name), copy in zip(self._places, self._copies, strict=True):
+            buffer = module._buffers.get(name)
+            if buffer is not None and _kind(buffer) == _kind(copy):
+                buffer.copy_(copy)
+            elif buffer is None or name not in module._non_persistent_buffers_set:
+                module._buffers[name] = copy.clone()
+        for module, name in self._empty:
+            if name not in module._non_persistent_buffers_set:
+                module._buffers[name] = None
 
 
 def _kind(tensor: Tensor) -> tuple[object, ...]:

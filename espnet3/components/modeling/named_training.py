@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -13,12 +14,13 @@ from torch.nn import Module
 from espnet3.components.modeling.metrics.epoch_metrics import ToRead, nothing_to_read
 from espnet3.components.modeling.model_output import ModelOutput, read_output_with
 from espnet3.components.modeling.named.engine import NamedOptimizers, check_names
+from espnet3.components.modeling.named.hooks import Hooks
 from espnet3.components.modeling.named.reduction import default_bucket_bytes
 from espnet3.components.modeling.named.routing import Router, all_finite, read_steps
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.components.modeling.training_length import TrainingLength
-from espnet3.components.trainers.lightning_internals import count_step
+from espnet3.components.trainers.lightning_internals import count_step, overridden_hook
 from espnet3.components.trainers.named_optimizers import check_trainer
 from espnet3.config.checks.named_optimizers import NamedConfig, read_named_config
 
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 NamedOutput = ModelOutput[list[OptimizationStep]]
 
 KEY = "named"
+HOOKS = tuple(field.name for field in fields(Hooks))
 
 
 class NamedTraining:
@@ -60,6 +63,12 @@ class NamedTraining:
         return self._engine
 
     # --- before training --------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """A training begins: forget the one before, which may have ended anywhere."""
+        if self._engine is not None:
+            self._engine.disconnect()
+        self._engine = self._restored = None
 
     def configure(
         self, model: Module, trainer: Trainer | None, length: Callable[[], TrainingLength]
@@ -100,6 +109,7 @@ class NamedTraining:
             world_size=trainer.world_size,
             loss_scaling=trainer.precision == "16-mixed",
             bucket_bytes=default_bucket_bytes(),
+            hooks=Hooks(**{name: overridden_hook(trainer, name) for name in HOOKS}),
         )
         for config in trainer.lr_scheduler_configs:  # read by the summary of the training
             schedule = next(
@@ -110,9 +120,14 @@ class NamedTraining:
             config.interval, config.monitor = schedule.config.interval, schedule.config.monitor
 
     def begin(self) -> None:
-        """The first batch comes next; drop contributions whose gradients the checkpoint did not hold."""
+        """The first batch comes next; drop gradients that are no contribution, and the converse.
+
+        A training that ended inside an accumulation has left gradients; a checkpoint of Lightning's has none.
+        """
         for named in self.engine.values():
-            if named.counters.accum_counter and not named.held_gradients():
+            if not named.counters.accum_counter:
+                named.set_held_gradients({})
+            elif not named.held_gradients():
                 log.warning(
                     "optimizer %s: %d contributions to its next update are lost",
                     named.name,
@@ -212,7 +227,7 @@ class NamedTraining:
             checkpoint[KEY] = self._engine.state_dict()
 
     def load(self, checkpoint: dict[str, Any], lightning_checkpoint: dict[str, Any]) -> None:
-        """Take the counters; they wait for `configure`, which comes later.
+        """Take the counters; before `configure` they wait for it, as in Lightning's fit.
 
         Lightning's states are in the order of the configuration that was saved: they are put into this one's.
 
@@ -222,7 +237,10 @@ class NamedTraining:
         state = checkpoint.get(KEY, {})
         configured = list(self.config.optimizers)
         check_names(list(state), configured)
-        self._restored = state
+        if self._engine is None:
+            self._restored = state
+        else:
+            self._engine.load_state_dict(state)
         for key in ("optimizer_states", "lr_schedulers"):
             states = dict(zip(state, lightning_checkpoint.get(key, ()), strict=False))
             if len(states) == len(configured):

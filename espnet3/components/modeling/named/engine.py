@@ -8,9 +8,10 @@ from torch.nn import Module
 
 from espnet3.components.modeling.named.counters import Turn
 from espnet3.components.modeling.named.graph import shared_with_later
+from espnet3.components.modeling.named.hooks import NO_HOOKS, Hooks
 from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.named_optimizer import NamedOptimizer
-from espnet3.components.modeling.named.reduction import GradientReduction
+from espnet3.components.modeling.named.reduction import GradientReduction, refuse_sparse
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.named.selection import parameters_by_optimizer
 from espnet3.components.modeling.optimization_spec import OptimizationStep
@@ -34,6 +35,9 @@ class NamedOptimizers:
     """
 
     def __init__(self, model: Module, config: NamedConfig) -> None:
+        self._model = model
+        self._hooks = NO_HOOKS
+        self._bucket_bytes = 1 << 20
         selectors = {name: entry.params for name, entry in config.optimizers.items()}
         parameters = parameters_by_optimizer(model, selectors)
         self._named = {
@@ -54,7 +58,12 @@ class NamedOptimizers:
         return list(self._named.values())
 
     def connect(
-        self, *, world_size: int = 1, loss_scaling: bool = False, bucket_bytes: int = 1 << 20
+        self,
+        *,
+        world_size: int = 1,
+        loss_scaling: bool = False,
+        bucket_bytes: int = 1 << 20,
+        hooks: Hooks = NO_HOOKS,
     ) -> None:
         """Prepare for training with these ranks; the parameters are on their device.
 
@@ -62,9 +71,17 @@ class NamedOptimizers:
             world_size: number of ranks of torch.distributed's default group.
             loss_scaling: whether losses are scaled, as float16 needs it.
             bucket_bytes: gradients are sent in buckets of about this size.
+            hooks: called during `run`.
+
+        Raises:
+            UserError: gradients are sparse, which several ranks cannot sum; or see `run`.
         """
         self.disconnect()
+        self._hooks, self._bucket_bytes = hooks, bucket_bytes
+        if world_size > 1:
+            refuse_sparse(self._model)
         for named in self._named.values():
+            self._follow(named)
             named.world_size = world_size
             if not loss_scaling:
                 named.loss_scale = None
@@ -100,29 +117,57 @@ class NamedOptimizers:
 
         Returns:
             The names whose parameters were updated.
+
+        Raises:
+            UserError: an optimizer was given parameters that another one trains, or its loss does not reach
+                its parameters (see `check_reached`).
         """
+        hooks = self._hooks
         contributing = []
         for step in steps:
             named = self._named[step.name]
+            self._follow(named)
             turn = named.take_turn()
             if turn is not Turn.IDLE:
                 contributing.append((named, step.loss, turn))
         # What a loss shares with a later one is kept for that; of other graphs activations are freed.
         kept = shared_with_later([loss for _, loss, _ in contributing])
         for (named, loss, turn), retain_graph in zip(contributing, kept, strict=True):
+            if hooks.on_before_backward is not None:
+                hooks.on_before_backward(loss)
             if turn is Turn.UPDATE and named.reduction is not None:
                 with named.reduction.during_backward():
                     named.backward(loss, retain_graph=retain_graph)
             else:
                 named.backward(loss, retain_graph=retain_graph)
+            if hooks.on_after_backward is not None:
+                if turn is Turn.UPDATE and named.reduction is not None:
+                    named.reduction.wait()
+                hooks.on_after_backward()
         updated = []
         for named, _, turn in contributing:
             if turn is Turn.UPDATE:
-                if named.reduction is not None:
+                if named.reduction is not None and hooks.on_after_backward is None:
                     named.reduction.wait()
-                if named.update():
+                if named.update(hooks.on_before_optimizer_step):
                     updated.append(named.name)
         return updated
+
+    def _follow(self, named: NamedOptimizer) -> None:
+        """Train the parameters that the optimizer has now: a callback may have added a group, or frozen some."""
+        if not named.has_changed():
+            return
+        names = {parameter: name for name, parameter in self._model.named_parameters()}
+        named.follow(names)
+        for other in self._named.values():
+            both = [names.get(p, "?") for p in set(named.parameters).intersection(other.parameters)]
+            if other is not named and both:
+                raise UserError(
+                    f"optimizer {named.name!r} was given {', '.join(sorted(both))}, which {other.name!r} trains"
+                )
+        if named.reduction is not None:
+            named.reduction.remove()
+            named.reduction = GradientReduction(named.parameters, bucket_bytes=self._bucket_bytes)
 
     def end_epoch(self, new_value: NewValue) -> None:
         """Step the epoch-interval schedulers; the metrics of the epoch are aggregated."""
@@ -164,6 +209,8 @@ class NamedOptimizers:
         Raises:
             KeyError: a name is not that of an optimizer, or of a parameter of that optimizer.
         """
+        for named in self._named.values():
+            self._follow(named)
         unknown = [name for name in held if name not in self._named]
         if unknown:
             raise KeyError(f"there is no optimizer {', '.join(unknown)}; known are {', '.join(self._named)}")

@@ -69,6 +69,10 @@ class SingleTraining:
             "lr_scheduler": {"scheduler": scheduler, "interval": config.interval, **monitor},
         }
 
+    def reset(self) -> None:
+        """Nothing: the optimizer is made for each training."""
+        self._trainer = None
+
     def connect(self, trainer: Trainer) -> None:
         """Keep Lightning from stepping a monitored epoch-interval scheduler: see `end_epoch`."""
         self._trainer = trainer
