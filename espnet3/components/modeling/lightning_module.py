@@ -212,8 +212,12 @@ class ESPnetLightningModule(SkippableOptimization):
             RuntimeError: too many batches in a row were skipped.
         """
         self.before_forward()
-        uids, data = read_batch(batch)
-        returned = self.model(**data)
+        returned: Any
+        try:
+            uids, data = read_batch(batch)
+            returned = self.model(**data)
+        except AssertionError as error:  # agreed upon below: the other ranks would wait for this one
+            uids, returned = [], error
         flags = {"stop": self.stop_requested(), "save": self.save_requested()}
         output, verdict, read = self.optimization.agree(
             returned, len(uids), flags, self.device, attached_trainer(self), self.metrics.to_read

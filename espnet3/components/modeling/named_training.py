@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 NamedOutput = ModelOutput[list[OptimizationStep]]
 
 KEY = "named"
+LOGGED = ("loss", "lr", "update_step", "grad_norm")
+"""What is logged about each optimizer, as `train/<name>/<key>`."""
 HOOKS = tuple(field.name for field in fields(Hooks))
 
 
@@ -42,6 +44,8 @@ class NamedTraining:
     def __init__(self, config: Any) -> None:
         self._given = config
         self._config: NamedConfig | None = None
+        self._reserved: frozenset[str] = frozenset()
+        """Keys of statistics that would hide what is logged about an optimizer."""
         self._router: Router | None = None
         self._engine: NamedOptimizers | None = None
         self._restored: Mapping[str, Mapping[str, Any]] | None = None
@@ -51,6 +55,7 @@ class NamedTraining:
         """The configuration, checked; see `read_named_config`."""
         if self._config is None:
             self._config = read_named_config(self._given)
+            self._reserved = frozenset(f"{name}/{key}" for name in self._config.optimizers for key in LOGGED)
         return self._config
 
     @property
@@ -145,10 +150,15 @@ class NamedTraining:
         """What the model returned for a batch of `utterances`; each loss is one of its statistics too.
 
         Raises:
-            AssertionError: see `read_output` and `read_steps`.
+            AssertionError: see `read_output` and `read_steps`; or a statistic is named as one of ours.
         """
         names = tuple(self.config.optimizers)
         output = read_output_with(lambda loss: read_steps(loss, names), returned, utterances)
+        reserved = self._reserved & output.stats.keys()
+        if reserved:
+            raise AssertionError(
+                f"stats[{min(reserved)!r}] is what is logged about an optimizer: give it another name"
+            )
         for step in output.loss:
             output.stats[f"{step.name}/loss"] = step.loss.detach().reshape(())
         return output

@@ -128,7 +128,7 @@ def state_before_validation(loops: dict[str, Any], batches_before: int | None) -
 
 
 def overridden_hook(trainer: Trainer, name: str) -> Callable[..., None] | None:
-    """Call the hook `name` of all callbacks and of the module, as Lightning does; None if nobody overrides it."""
+    """Calls the hook `name` of all callbacks and of the module; None where nobody overrides it."""
     if not any(is_overridden(name, owner) for owner in (trainer.lightning_module, *trainer.callbacks)):
         return None
 

@@ -154,7 +154,7 @@ class NamedOptimizers:
         return updated
 
     def _follow(self, named: NamedOptimizer) -> None:
-        """Train the parameters that the optimizer has now: a callback may have added a group, or frozen some."""
+        """Train what the optimizer updates now: a callback may have added a group, or frozen some."""
         if not named.has_changed():
             return
         names = {parameter: name for name, parameter in self._model.named_parameters()}
@@ -162,9 +162,8 @@ class NamedOptimizers:
         for other in self._named.values():
             both = [names.get(p, "?") for p in set(named.parameters).intersection(other.parameters)]
             if other is not named and both:
-                raise UserError(
-                    f"optimizer {named.name!r} was given {', '.join(sorted(both))}, which {other.name!r} trains"
-                )
+                given = ", ".join(sorted(both))
+                raise UserError(f"optimizer {named.name!r} was given {given}, which {other.name!r} trains")
         if named.reduction is not None:
             named.reduction.remove()
             named.reduction = GradientReduction(named.parameters, bucket_bytes=self._bucket_bytes)

@@ -21,6 +21,7 @@ from espnet3.components.modeling.named.reduction import (
     default_bucket_bytes,
     refuse_sparse,
 )
+from espnet3.components.modeling.optimizers import step_scheduler
 from espnet3.components.modeling.single.update_window import UpdateWindow
 from espnet3.components.trainers.lightning_internals import accumulates, attached_trainer, forget_logged
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
@@ -166,7 +167,7 @@ class SkippableOptimization(LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """Step the scheduler; on a skipped batch not one that is stepped with every update."""
         if not (self._skipping and self._steps_with_updates(scheduler)):
-            super().lr_scheduler_step(scheduler, metric)
+            step_scheduler("scheduler", scheduler, *(() if metric is None else (metric,)))
 
     def _steps_with_updates(self, scheduler: Any) -> bool:
         configs = self.trainer.lr_scheduler_configs

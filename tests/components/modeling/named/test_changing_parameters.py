@@ -1,4 +1,4 @@
-"""What an optimizer trains may change during training: groups are added, parameters are frozen and released."""
+"""What an optimizer trains may change: groups are added, parameters are frozen and released."""
 
 import pytest
 import torch
