@@ -69,18 +69,21 @@ class _Step:
     role: str
     call: Transform
     takes_rng: bool
+    takes_uid: bool
+    """Called as `(uid, data)`, as ESPnet's preprocessors are."""
 
 
 class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
     """The entries of one split, one after another.
 
-    An item's key is an index or `(epoch, index)`; an index alone means epoch 0. The item is `(uid, data)`:
-    `uid` is the sample's own or `<name>-<index within its entry>`, and `data` the sample dict without it.
+    An item's key is an index, a uid or `(epoch, index)`; without an epoch it is epoch 0. The item is
+    `(uid, data)`: `uid` is the sample's own or `<name>-<index within its entry>`, and `data` the sample dict
+    without it.
 
-    The entry's transform and then the preprocessor get the sample dict (with `uid`) and return a dict.
-    One that takes an `rng` keyword gets a `numpy.random.Generator` seeded by (seed, epoch, uid), and the
-    global generators of Python, NumPy and torch are seeded by the same around the calls and put back
-    afterwards: what they draw depends neither on the worker nor on the order of reading. While a dataset
+    The entry's transform and then the preprocessor get the sample dict (with `uid`) and return a dict; one
+    whose first argument is called `uid` gets `(uid, data)`, as ESPnet's preprocessors do. One that
+    takes an `rng` keyword gets a `numpy.random.Generator` seeded by (seed, epoch, uid), and the global
+    generators of Python, NumPy and torch are seeded by the same around the calls and put back afterwards: what they draw depends neither on the worker nor on the order of reading. While a dataset
     reads, the global generators are seeded by (seed, epoch, name, index), its uid being unknown yet.
 
     Args:
@@ -106,6 +109,7 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
         self._ends = list(accumulate(len(entry.dataset) for entry in self._entries))
         self._steps = [_steps(entry.transform, preprocessor) for entry in self._entries]
         self._uids: list[str] | None = None
+        self._index: dict[str, int] | None = None
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -118,7 +122,9 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
         seeded.seed = seed
         return seeded
 
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[str, Sample]:
+    def __getitem__(self, key: int | str | tuple[int, int]) -> tuple[str, Sample]:
+        if isinstance(key, str):
+            key = self.index(key)
         epoch, index = key if isinstance(key, tuple) else (0, key)
         number, local = self._locate(index)
         entry, steps = self._entries[number], self._steps[number]
@@ -153,6 +159,16 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
             self._uids = uids
         return self._uids
 
+    def index(self, uid: str) -> int:
+        """The index of the sample with this uid.
+
+        Raises:
+            KeyError: there is none.
+        """
+        if self._index is None:
+            self._index = {known: index for index, known in enumerate(self.uids())}
+        return self._index[uid]
+
     def files(self) -> list[Path]:
         """The files that the datasets say they read."""
         return [
@@ -186,7 +202,11 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
 
 def _steps(transform: Transform | None, preprocessor: Transform | None) -> list[_Step]:
     named = (("transform", transform), ("preprocessor", preprocessor))
-    return [_Step(role, call, _takes_rng(call)) for role, call in named if call is not None]
+    return [
+        _Step(role, call, "rng" in _parameters(call), _parameters(call)[:1] == ["uid"])
+        for role, call in named
+        if call is not None
+    ]
 
 
 def _read(entry: DatasetEntry, index: int) -> Sample:
@@ -197,7 +217,12 @@ def _read(entry: DatasetEntry, index: int) -> Sample:
 
 def _apply(step: _Step, sample: Sample, rng: np.random.Generator, entry: DatasetEntry, uid: str) -> Sample:
     with _naming_errors(entry, lambda: f"uid {uid!r}", f"in the {step.role}: "):
-        result = step.call(sample, rng=rng) if step.takes_rng else step.call(sample)
+        more = {"rng": rng} if step.takes_rng else {}
+        if step.takes_uid:
+            data = {key: value for key, value in sample.items() if key != "uid"}
+            result = step.call(uid, data, **more)
+        else:
+            result = step.call(sample, **more)
     return _checked(result, entry, lambda: f"uid {uid!r}", f"the {step.role}")
 
 
@@ -235,8 +260,8 @@ def _uid_of(sample: Sample, entry: DatasetEntry, index: int) -> str:
     return text
 
 
-def _takes_rng(call: Transform) -> bool:
+def _parameters(call: Transform) -> list[str]:
     try:
-        return "rng" in inspect.signature(call).parameters
+        return list(inspect.signature(call).parameters)
     except (TypeError, ValueError):  # some built-ins have no signature
-        return False
+        return []

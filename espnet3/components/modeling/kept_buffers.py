@@ -22,15 +22,12 @@ class KeptBuffers:
         """Copy the buffers as they are now; a model without any costs nothing."""
         if self._owners is None:  # once: walking through a large model takes longer than copying
             self._owners = [module for module in self._model.modules() if module._buffers]
-        every = (buffer for module in self._owners for buffer in module._buffers.values())
-        buffers = [buffer for buffer in every if buffer is not None]
+        buffers = self._buffers()
         if [_kind(buffer) for buffer in buffers] != [_kind(copy) for copy in self._copies]:
             self._copies = [buffer.clone() for buffer in buffers]
-            places = [
-                (module, name, buffer) for module in self._owners for name, buffer in module._buffers.items()
-            ]
-            self._places = [(module, name) for module, name, buffer in places if buffer is not None]
-            self._empty = [(module, name) for module, name, buffer in places if buffer is None]
+            names = [(module, name) for module in self._owners for name in module._buffers]
+            self._empty = [(module, name) for module, name in names if getattr(module, name) is None]
+            self._places = [place for place in names if place not in self._empty]
         elif buffers:
             torch._foreach_copy_(self._copies, buffers)
 
@@ -42,14 +39,18 @@ class KeptBuffers:
         may have noted elsewhere: it stays. Others get their former size back, as before a lazy filling.
         """
         for (module, name), copy in zip(self._places, self._copies, strict=True):
-            buffer = module._buffers.get(name)
+            buffer = getattr(module, name, None)
             if buffer is not None and _kind(buffer) == _kind(copy):
                 buffer.copy_(copy)
-            elif buffer is None or name not in module._non_persistent_buffers_set:
-                module._buffers[name] = copy.clone()
+            elif buffer is None or name in module.state_dict():
+                setattr(module, name, copy.clone())
         for module, name in self._empty:
-            if name not in module._non_persistent_buffers_set:
-                module._buffers[name] = None
+            if name in module.state_dict():
+                setattr(module, name, None)
+
+    def _buffers(self) -> list[Tensor]:
+        every = (buffer for module in self._owners or () for buffer in module._buffers.values())
+        return [buffer for buffer in every if buffer is not None]
 
 
 def _kind(tensor: Tensor) -> tuple[object, ...]:

@@ -60,7 +60,7 @@ def make_scheduler(
     def made(key: str, inner: Any) -> Any:
         return make_scheduler(f"{where}.{key}", inner, optimizer, length)
 
-    more = {"length": length()} if length is not None and _takes(node, "length") else {}
+    more: dict[str, Any] = {"length": length()} if length is not None and _takes(node, "length") else {}
     for key, value in node.items():
         if _takes(value, "optimizer"):
             more[key] = made(key, value)

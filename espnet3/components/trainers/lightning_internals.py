@@ -129,7 +129,8 @@ def state_before_validation(loops: dict[str, Any], batches_before: int | None) -
 
 def overridden_hook(trainer: Trainer, name: str) -> Callable[..., None] | None:
     """Calls the hook `name` of all callbacks and of the module; None where nobody overrides it."""
-    if not any(is_overridden(name, owner) for owner in (trainer.lightning_module, *trainer.callbacks)):
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    if not any(is_overridden(name, owner) for owner in (trainer.lightning_module, *callbacks)):
         return None
 
     def call(*args: Any) -> None:

@@ -37,6 +37,8 @@ NAMES = {
     f"{EPOCH_LOOP}.val_loop.batch_progress.total.completed": "forget_cut_validation",
     "Trainer.fit_loop._data_source.instance": "given_training_data",
     "Trainer.fit_loop._data_source.dataloader": "given_training_data",
+    "lightning.pytorch.trainer.call:_call_callback_hooks": "overridden_hook",
+    "lightning.pytorch.trainer.call:_call_lightning_module_hook": "overridden_hook",
     "Trainer.fit_loop._combined_loader": "ask_for_training_data_again",
     f"{EPOCH_LOOP}._batches_that_stepped": "batches_that_stepped",
     "Trainer._logger_connector.should_update_logs": "batch_has_row",
