@@ -83,8 +83,9 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
     The entry's transform and then the preprocessor get the sample dict (with `uid`) and return a dict; one
     whose first argument is called `uid` gets `(uid, data)`, as ESPnet's preprocessors do. One that
     takes an `rng` keyword gets a `numpy.random.Generator` seeded by (seed, epoch, uid), and the global
-    generators of Python, NumPy and torch are seeded by the same around the calls and put back afterwards: what they draw depends neither on the worker nor on the order of reading. While a dataset
-    reads, the global generators are seeded by (seed, epoch, name, index), its uid being unknown yet.
+    generators of Python, NumPy and torch are seeded by the same around the calls and put back afterwards:
+    what they draw depends neither on the worker nor on the order of reading. While a dataset reads, the
+    global generators are seeded by (seed, epoch, name, index), its uid being unknown yet.
 
     Args:
         entries: the entries, with different names.

@@ -49,6 +49,9 @@ class ESPnetLightningModule(SkippableOptimization):
     A batch with a loss of NaN or Inf on any rank is skipped on all: no parameter, gradient, optimizer state
     or scheduler moves. More than 100 in a row end the training with RuntimeError.
 
+    Each `fit` begins afresh, apart from the weights, unless it has a `ckpt_path`. A subclass that overrides a
+    hook that this class has calls `super()`; it need not for those around backward passes and updates.
+
     Args:
         model: any `torch.nn.Module` as above; with `collect_feats(**data)` for `collect_stats()`.
         config: `dataset`, `dataloader`, `optimizer`, `scheduler`, `scheduler_interval` (step or epoch),
