@@ -23,6 +23,7 @@ from espnet3.components.modeling.training_length import TrainingLength
 from espnet3.components.trainers.lightning_internals import count_step, overridden_hook
 from espnet3.components.trainers.named_optimizers import check_trainer
 from espnet3.config.checks.named_optimizers import NamedConfig, read_named_config
+from espnet3.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,17 @@ class NamedTraining:
         ]
 
     def connect(self, trainer: Trainer) -> None:
-        """Prepare for training with this Trainer; the parameters are on their device."""
+        """Prepare for training with this Trainer; the parameters are on their device.
+
+        Raises:
+            UserError: a scheduler is not ours: Lightning's search for a learning rate replaces it.
+        """
+        schedules = {id(n.schedule.scheduler): n.schedule for n in self.engine.values() if n.schedule}
+        if any(id(config.scheduler) not in schedules for config in trainer.lr_scheduler_configs):
+            raise UserError(
+                "Lightning's search for a learning rate cannot run with named optimizers: sweep"
+                " optimizers.<name>.optimizer.lr, or give a single `optimizer`"
+            )
         self.engine.connect(
             world_size=trainer.world_size,
             loss_scaling=trainer.precision == "16-mixed",
@@ -117,11 +128,7 @@ class NamedTraining:
             hooks=Hooks(**{name: overridden_hook(trainer, name) for name in HOOKS}),
         )
         for config in trainer.lr_scheduler_configs:  # read by the summary of the training
-            schedule = next(
-                n.schedule
-                for n in self.engine.values()
-                if n.schedule is not None and n.schedule.scheduler is config.scheduler
-            )
+            schedule = schedules[id(config.scheduler)]
             config.interval, config.monitor = schedule.config.interval, schedule.config.monitor
 
     def begin(self) -> None:

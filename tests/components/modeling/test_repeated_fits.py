@@ -138,6 +138,16 @@ def test_lightnings_search_inside_of_a_fit_is_followed_by_the_whole_training():
     assert module.position == (1, 0)
 
 
+def test_lightnings_search_is_refused_with_named_optimizers():
+    one = {"optimizers": {"generator": {"optimizer": named_runs.ADAM, "params": "*"}}}
+    batches = [named_runs.batch(index, ["generator"]) for index in range(BATCHES)]
+    module = SweepCommand(named_runs.Gan(), one, batches)
+    with pytest.raises(
+        UserError, match=r"search for a learning rate .*: sweep optimizers\.<name>\.optimizer\.lr"
+    ):
+        Tuner(trainer(max_epochs=5)).lr_find(module, num_training=20, update_attr=False)
+
+
 # --- data of the user's own --------------------------------------------------------------------------------
 
 
