@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from espnet3.components.modeling.named.clipping import clip_to_norm, clip_to_value, total_norm
 from espnet3.components.modeling.named.counters import Counters, Turn
-from espnet3.components.modeling.named.loss_graph import check_reached
+from espnet3.components.modeling.named.graph import check_reached
 from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.reduction import GradientReduction
 from espnet3.components.modeling.named.schedules import Schedule
