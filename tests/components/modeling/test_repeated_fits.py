@@ -42,9 +42,11 @@ def make(kind):
 
 
 def trainer(*callbacks, **options):
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
     return Trainer(
-        **{"accelerator": "cpu", "max_epochs": 1, "enable_model_summary": False, **quiet, **options},
+        **{"accelerator": "cpu", "max_epochs": 1, "num_sanity_val_steps": 0, **quiet, **options},
         callbacks=list(callbacks),
     )
 

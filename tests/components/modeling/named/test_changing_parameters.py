@@ -76,6 +76,20 @@ def test_parameters_frozen_midway_rest_and_those_released_go_on(accumulate):
     assert trained() == (True, True)
 
 
+def test_as_many_may_be_frozen_as_are_released():
+    model = Gan()
+    model.generator[2].requires_grad_(False)
+    engine = make_engine(model, generator={"params": "generator.0"})
+    engine["generator"].optimizer.add_param_group({"params": list(model.generator[2].parameters())})
+    run(engine, model, ["generator"], 0)
+    before = [p.detach().clone() for p in model.generator.parameters()]
+    model.generator[0].requires_grad_(False)
+    model.generator[2].requires_grad_(True)
+    run(engine, model, ["generator"], 1)
+    after = [p.detach() for p in model.generator.parameters()]
+    assert [same(one, other) for one, other in zip(before, after, strict=True)] == [True, True, False, False]
+
+
 def test_an_optimizer_that_is_frozen_as_a_whole_rests():
     model = Gan()
     engine = make_engine(model)
