@@ -1,4 +1,4 @@
-"""Exceptions for mistakes of the user, and helpers for their messages."""
+"""Exceptions whose message is all that a user needs, and helpers for these messages."""
 
 import difflib
 import os
@@ -11,6 +11,13 @@ class UserError(Exception):
 
     The command line prints the message without a traceback and exits with 2 before anything has started (a
     stage that raises it later ends as failed, exit code 1).
+    """
+
+
+class Diverged(RuntimeError):
+    """A training whose loss, gradients or weights are no longer finite; one line that begins "diverged at".
+
+    It has failed, and would again if it were restarted from its newest checkpoint.
     """
 
 

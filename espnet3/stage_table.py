@@ -34,7 +34,7 @@ class Stage:
     settings: tuple[str, ...] = ()
     """Keys at the top level of the configuration that no other stage reads."""
     speed_only: tuple[str, ...] = ()
-    """Keys that only affect speed, or how much work a kill loses."""
+    """Keys that may be changed while it is not done: they affect speed, or what an interruption costs."""
     many_tasks: bool = False
     """Whether it may run as several ranks."""
     trains: bool = False
@@ -90,7 +90,10 @@ _STAGES = (
         directory=RUN_DIRECTORY,
         fingerprint=whole_configuration,
         reads=("manifests", "statistics"),
-        speed_only=("checkpoint.keep_last", "checkpoint.every_minutes", "checkpoint.every_n_batches"),
+        speed_only=(
+            *("checkpoint.keep_last", "checkpoint.every_minutes", "checkpoint.every_n_batches"),
+            "trainer.nonfinite_gradients",  # a training that it has ended may go on with another value
+        ),
         many_tasks=True,
         trains=True,
     ),

@@ -99,8 +99,8 @@ def missing_ranks(states: Sequence[TaskState], world_size: int) -> list[int]:
 
 
 def failure_reason(failure: TaskState) -> str:
-    """Why an attempt failed, in one line: the rank and its error."""
-    return f"rank {failure.rank}: {failure.message}"
+    """Why an attempt failed, in one line: the rank and its error; all ranks diverge together."""
+    return failure.message if failure.diverged else f"rank {failure.rank}: {failure.message}"
 
 
 def _killed_reason(killed: Sequence[TaskState]) -> str:

@@ -3,7 +3,7 @@
 import traceback
 from dataclasses import replace
 
-from espnet3.errors import UserError
+from espnet3.errors import Diverged, UserError
 from espnet3.outcomes.lost_peer import is_lost_peer
 from espnet3.rundir.records.outcome import TaskState
 from espnet3.rundir.stop import Stopped
@@ -28,6 +28,9 @@ def rank_state(
         return replace(started, outcome="stopped", message=message, asked_by=asked_by, ended_at=now)
     if isinstance(error, UserError):
         return replace(started, outcome="failed", message=str(error), ended_at=now)
+    if isinstance(error, Diverged):
+        raised_at = getattr(error, "raised_at", now)
+        return replace(started, outcome="failed", message=str(error), diverged=True, ended_at=raised_at)
     return replace(
         started,
         outcome="failed",

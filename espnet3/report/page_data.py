@@ -70,6 +70,7 @@ def _trial(
         "state": trial.state,
         "older": trial.older,
         "metrics": [measured.get(name) for name in metrics],
+        "last_finite": trial.last_finite,
         "seconds": trial.seconds,
         "message": trial.message,
         "traceback": tracebacks.setdefault(_shortened(trial.traceback), len(tracebacks)),

@@ -90,6 +90,7 @@ def _stage_status(
         stage=stage.stage,
         state=state,
         reason=reason,
+        diverged=state == "failed" and any(task.diverged for task in stage.tasks),
         launcher=begin.launcher if begin else "slurm" if stage.job else "",
         job=stage.job.job.name if stage.job else "",
         job_id=_job_id(stage, slurm),

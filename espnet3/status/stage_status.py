@@ -36,6 +36,8 @@ class StageStatus:
     state: State
     reason: str = ""
     """Slurm's reason if it waits, else why it ended."""
+    diverged: bool = False
+    """Whether it failed because its training has diverged."""
     launcher: str = ""
     job: str = ""
     """The name of its folder in `jobs/`."""

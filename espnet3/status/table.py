@@ -15,7 +15,14 @@ Line = list[tuple[str, str]]
 
 STYLES = {
     **{"done": "green", "running": "cyan", "restarting": "yellow", "held": "yellow", "stopped": "yellow"},
-    **{"failed": "red", "killed": "red", "blocked": "red", "cancelled": "magenta", "not started": "yellow"},
+    **{
+        "failed": "red",
+        "diverged": "red",
+        "killed": "red",
+        "blocked": "red",
+        "cancelled": "magenta",
+        "not started": "yellow",
+    },
 }
 _GAP = "  "
 _SHORT = 18

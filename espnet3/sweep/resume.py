@@ -52,7 +52,7 @@ def resume_sweep(
             if trial is None:
                 screen.line(f"trial {name}: its folder is gone; the command that created it creates it again")
         bases = {name: read_base(sweep, name) for name in sorted({trial.config for trial in trials})}
-        selection = select_trials(sweep, trials, record, force=False)
+        selection = select_trials(sweep, trials, record, force=False, diverged_again=names is not None)
         options = SweepOptions([], command, detach=detach, allocation=allocation)
         batches = []
         for stages in dict.fromkeys(tuple(listed[trial.name].stages) for trial in selection.to_run):

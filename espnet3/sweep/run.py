@@ -54,15 +54,17 @@ class TrialSelection:
     to_run: list[Trial]
     under_way: list[str]
     done: list[str]
+    diverged: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
         """Names of all of them."""
-        return [*self.done, *self.under_way, *(trial.name for trial in self.to_run)]
+        return [*self.done, *self.diverged, *self.under_way, *(trial.name for trial in self.to_run)]
 
     def __str__(self) -> str:
         counts = [f"{len(self.to_run)} to run"]
         counts += [f"{len(self.done)} done"] if self.done else []
+        counts += [f"{len(self.diverged)} diverged, which only --force runs again"] if self.diverged else []
         counts += [f"{len(self.under_way)} under way"] if self.under_way else []
         return f"{len(self.names)} trial{'s' * (len(self.names) != 1)}: {', '.join(counts)}"
 
@@ -78,24 +80,33 @@ class StartResult:
 
 
 def select_trials(
-    sweep: Path, trials: Sequence[Trial], record: SweepRecord, *, force: bool
+    sweep: Path,
+    trials: Sequence[Trial],
+    record: SweepRecord,
+    *,
+    force: bool,
+    diverged_again: bool = False,
 ) -> TrialSelection:
     """Select the trials to run: unfinished ones, with `force` also done ones, never those under way.
+
+    Diverged ones would diverge again: they are only run with `force` or `diverged_again`.
 
     Raises:
         UserError: Slurm can't be asked what is queued.
     """
     states = settled_states(sweep, [trial.name for trial in trials], record.listed)
-    to_run, under_way, done = [], [], []
+    to_run, under_way, done, diverged = [], [], [], []
     for trial in trials:
         state = states[trial.name].state
         if state in UNDER_WAY:
             under_way.append(trial.name)
         elif state == "done" and not force:
             done.append(trial.name)
+        elif state == "diverged" and not (force or diverged_again):
+            diverged.append(trial.name)
         else:
             to_run.append(trial)
-    return TrialSelection(to_run, under_way, done)
+    return TrialSelection(to_run, under_way, done, diverged)
 
 
 def plan_and_check(

@@ -33,6 +33,7 @@ from espnet3.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "conf" / "README.md").read_text()
 BASE = yaml.safe_load((ROOT / "conf" / "base.yaml").read_text())
+TRAINER = yaml.safe_load((ROOT / "conf" / "trainer" / "default.yaml").read_text())
 CLASSES = (ManifestDataset, CommonCollateFn, LengthBuckets, GlobalMVN)
 REQUIRED = inspect.Parameter.empty
 
@@ -60,6 +61,7 @@ IN_CODE: dict[str, Any] = {
     **dict(zip(SINGLE_KEYS, (REQUIRED, SINGLE.scheduler, SINGLE.interval, SINGLE.monitor), strict=True)),
     **under("optimizers.<name>", {key: arguments(NamedOptimizerConfig)[key] for key in OPTIMIZER_KEYS}),
     **under("schedulers.<name>", {key: arguments(NamedSchedulerConfig)[key] for key in SCHEDULER_KEYS}),
+    "trainer.nonfinite_gradients": TRAINER["nonfinite_gradients"],
     **under("checkpoint", {key: BASE["checkpoint"][key] for key in list(arguments(RunCheckpoint))[1:]}),
     "validate._target_": REQUIRED,
     **under("validate", dict.fromkeys(VALIDATE_KEYS, UNKNOWN)),
@@ -166,6 +168,7 @@ BESIDE: dict[str, Any] = {
     "validate": {"_target_": "evaluate.Accuracy"},
     "model": {"_target_": "mine.Model"},
     "optimizer": {},
+    "trainer": TRAINER,
 }
 
 

@@ -9,6 +9,8 @@ from espnet3.outcomes.attempt import (
     first_failure,
     unwatched_result,
 )
+from espnet3.outcomes.exit_code import exit_code
+from espnet3.outcomes.restart import decide_restart
 from espnet3.rundir.records.outcome import TaskState
 
 
@@ -21,6 +23,15 @@ def state(
 
 def failed(rank: int, message: str, at: float, *, peer_lost: bool = False) -> TaskState:
     return state(rank, "failed", at, peer_lost=peer_lost, message=message)
+
+
+def test_a_training_diverges_on_all_ranks_and_is_not_restarted():
+    reason = "diverged at epoch 2, batch 29: no batch of epoch 3 had a finite loss"
+    states = [state(rank, "failed", 5.0 - rank, message=reason, diverged=True) for rank in range(2)]
+    result = attempt_result(states, 2)
+    assert (result.outcome, result.reason) == ("failed", reason)
+    assert decide_restart(result, max_restarts=9).after == "exit"
+    assert exit_code(result) == 1
 
 
 def test_all_ranks_must_be_done():

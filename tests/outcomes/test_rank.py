@@ -1,6 +1,6 @@
 """How a rank ended, from what its stage raised."""
 
-from espnet3.errors import UserError
+from espnet3.errors import Diverged, UserError
 from espnet3.outcomes.lost_peer import is_lost_peer
 from espnet3.outcomes.rank import error_summary, rank_state, unsaved_state
 from espnet3.rundir.records.outcome import TaskState
@@ -35,6 +35,14 @@ def test_a_users_mistake_has_no_traceback_and_any_other_error_has():
     state = rank_state(BEGUN, raised(ValueError("no\nmore")), now=9.0, world_size=2)
     assert (state.outcome, state.message, state.peer_lost) == ("failed", "ValueError: no", False)
     assert state.traceback.startswith("Traceback") and state.traceback.rstrip().endswith("more")
+
+
+def test_a_training_that_diverged_has_no_traceback_and_is_marked():
+    error = raised(Diverged("diverged at epoch 2, batch 29: weights are NaN or Inf"))
+    error.raised_at = 5.0  # type: ignore[attr-defined]
+    state = rank_state(BEGUN, error, now=9.0, world_size=2)
+    assert (state.outcome, state.message, state.traceback) == ("failed", str(error), "")
+    assert (state.diverged, state.peer_lost, state.ended_at) == (True, False, 5.0)
 
 
 def test_only_one_of_several_ranks_can_lose_a_peer():

@@ -27,12 +27,13 @@ def test_a_place_without_a_value_says_why():
             t({"x": 2, "y": 1}, "done", None),
             t({"x": 0, "y": 2}, "missing"),
             t({"x": 1, "y": 2}, "cancelled"),
+            t({"x": 2, "y": 2}, "diverged", last_finite=0.1),
         ]
     )
     assert shown(grid(view, *axes(view), view.objective, "best")) == [
         [0.5, "failed", "failed"],
         ["running", "diverged", "missing"],
-        ["missing", "cancelled", "missing"],
+        ["missing", "cancelled", "diverged"],
     ]
 
 

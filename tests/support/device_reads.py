@@ -96,8 +96,19 @@ class Waits(Callback):
         self._before = None
 
 
-def waits(kind: str, case: dict, task: Task, directory: Path) -> dict[str, dict[str, int]]:
-    """The most reads and blocking copies of a training and of a validation batch."""
+def waits(
+    kind: str, case: dict, task: Task, directory: Path, counts: Counter, accelerator: str
+) -> dict[str, dict[str, int]]:
+    """The most waits of a training and of a validation batch, by what `counts` counts.
+
+    Args:
+        kind: single or named.
+        case: one of CASES.
+        task: the rank that this is.
+        directory: for the logger's rows.
+        counts: goes up with each wait for the device.
+        accelerator: Lightning's name of the device.
+    """
     named, clip = kind == "named", case.get("clip")
     clipping = {} if clip is None else {"gradient_clip_val": clip}
     optimizers = {name: {"optimizer": ADAM, "params": name, **clipping} for name in NAMES}
@@ -112,7 +123,7 @@ def waits(kind: str, case: dict, task: Task, directory: Path) -> dict[str, dict[
     whole = {
         "exp_dir": str(directory),
         "trainer": {
-            "accelerator": counting_device.NAME,
+            "accelerator": accelerator,
             "devices": task.world_size,
             "max_epochs": 2,
             "log_every_n_steps": 1,
@@ -120,7 +131,7 @@ def waits(kind: str, case: dict, task: Task, directory: Path) -> dict[str, dict[
             **case.get("trainer", {}),
         },
     }
-    if task.world_size == 1:  # Lightning would take the CPU for a device that it does not know
+    if task.world_size == 1 and accelerator == counting_device.NAME:  # Lightning would take the CPU for it
         whole["trainer"]["strategy"] = {
             "_target_": "lightning.pytorch.strategies.SingleDeviceStrategy",
             "device": f"{counting_device.NAME}:0",
@@ -128,16 +139,19 @@ def waits(kind: str, case: dict, task: Task, directory: Path) -> dict[str, dict[
     if case.get("logger"):
         csv = "espnet3.components.trainers.csv_logger.AppendingCSVLogger"
         whole["logger"] = {"csv": {"_target_": csv, "path": str(directory / "metrics.csv")}}
-    with counting_device.counting() as counting:
-        seen = Waits(counting.counts)
-        build_trainer(OmegaConf.create(whole), task, [seen]).fit(module)
+    seen = Waits(counts)
+    build_trainer(OmegaConf.create(whole), task, [seen]).fit(module)
+    names = (counting_device.READ, counting_device.WRITE)
     return {
-        loop: {
-            kind: max(count[kind] for count in counts)
-            for kind in (counting_device.READ, counting_device.WRITE)
-        }
-        for loop, counts in seen.found.items()
+        loop: {name: max(count[name] for count in found) for name in names}
+        for loop, found in seen.found.items()
     }
+
+
+def counted(kind: str, case: dict, task: Task, directory: Path) -> dict[str, dict[str, int]]:
+    """`waits` on the device that counts."""
+    with counting_device.counting() as counting:
+        return waits(kind, case, task, directory, counting.counts, counting_device.NAME)
 
 
 def main(directory: str) -> None:
@@ -148,7 +162,7 @@ def main(directory: str) -> None:
         training_runs.meet(rank, world_size)
     task = Task("train", rank, world_size, local_rank=rank)
     counts = {
-        name: {kind: waits(kind, case, task, Path(directory)) for kind in ("single", "named")}
+        name: {kind: counted(kind, case, task, Path(directory)) for kind in ("single", "named")}
         for name, case in CASES.items()
     }
     torch.save(counts, Path(directory) / f"rank-{rank}.pt")

@@ -18,7 +18,7 @@ import training_runs
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.errors import UserError
 from espnet3.rundir.task import Task
-from training_runs import fit
+from training_runs import fit, sick
 
 ADAM = {"_target_": "torch.optim.AdamW", "lr": 0.01}
 STEP_LR = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 0.9}
@@ -42,8 +42,9 @@ class Gan(nn.Module):
             "discriminator": self.discriminator(fake).mean() - self.discriminator(x).mean(),
         }
 
-    def forward(self, x, names, single=False, **_):
+    def forward(self, x, names, single=False, sick_names=(), **_):
         losses = self.losses(x)
+        losses |= {name: sick(losses[name]) for name in sick_names}
         steps = [OptimizationStep(losses[name], name) for name in names]
         stats = {"fake": losses["generator"].detach(), "none": None}
         return (steps[0] if single else steps), stats, None

@@ -62,6 +62,7 @@ def vocoder(
         )
         state = {
             5: "failed",
+            7: "diverged",
             9: "running",
             13: "queued",
             16: "failed",
@@ -70,7 +71,9 @@ def vocoder(
             21: "missing",
         }
         how = state.get(index % 24, "done")
-        shown = {"done": epochs, "failed": epochs // 3, "running": epochs // 2}.get(how, 0)
+        shown = {"done": epochs, "failed": epochs // 3, "diverged": epochs // 3, "running": epochs // 2}.get(
+            how, 0
+        )
         curve = [
             (float(epoch), final + 2.0 * math.exp(-epoch / (epochs / 4)) + 0.03 * draw.random())
             for epoch in range(shown)
@@ -87,7 +90,11 @@ def vocoder(
                     "valid/loss": value, "valid/mel_l1": final * 1.3, "test/mel_l1": final * 1.35
                 } if how == "done" else {},
                 curves={"valid/loss": curve, "train/loss": [(x, y * 0.9) for x, y in curve]} if curve else {},
-                message="ValueError: loss is nan" if how == "failed" else "",
+                message={
+                    "failed": "ValueError: loss is nan",
+                    "diverged": "diverged at epoch 7, batch 3: weights are NaN or Inf",
+                }.get(how, ""),
+                last_finite=curve[-1][1] if how == "diverged" else None,
                 traceback=f"Traceback (most recent call last):\n  File \"model.py\", line 90\n    {failure}\n"
                 if how == "failed" else "",
                 seconds=None if how in ("queued", "missing") else 300.0 + 10 * draw.random(),

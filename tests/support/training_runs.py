@@ -22,6 +22,7 @@ from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
 from espnet3.components.data.loading.epoch_batch_sampler import EpochBatchSampler
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.metrics.ratio import Ratio
+from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.components.trainers.build import build_trainer
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.task import Task
@@ -45,12 +46,25 @@ class Linear(torch.nn.Module):
         return loss, {"loss": loss.detach(), "none": None}, weight
 
 
-def data(index, bad=False):
+def sick(loss):
+    """The same loss, whose gradients are NaN."""
+    return loss + 0 * (0 * loss).sqrt()
+
+
+class Sick(Linear):
+    """On a batch with `sick` the loss is finite, and its gradients are not."""
+
+    def forward(self, x, y, sick_batch=False, **_):
+        loss, stats, weight = super().forward(x, y)
+        return sick(loss) if sick_batch else loss, stats, weight
+
+
+def data(index, bad=False, **more):
     """Batch `index` of a deterministic regression, two utterances."""
     x = torch.tensor([[1.0, 2.0, 3.0], [0.5, -1.0, 2.0]]) * (1 + index % 5) / 3
     y = torch.tensor([[1.0], [0.5]]) * (index % 3)
     x = x * float("nan") if bad else x
-    return [f"{index}-a", f"{index}-b"], {"x": x, "y": y}
+    return [f"{index}-a", f"{index}-b"], {"x": x, "y": y, **more}
 
 
 class Batches:
@@ -140,6 +154,7 @@ def fit(
     task=None,
     last=None,
     rotate=0,
+    logger=None,
     **trainer,
 ):
     """Train on the given batches with our trainer, from the checkpoint `last`; the module and its trainer."""
@@ -147,6 +162,7 @@ def fit(
     whole = OmegaConf.create(
         {
             "exp_dir": str(directory),
+            "logger": logger or {},
             "trainer": {
                 "accelerator": "cpu",
                 "devices": task.world_size,
@@ -156,7 +172,8 @@ def fit(
             },
         }
     )
-    module = SweepCommand(model or Linear(), {"optimizer": SGD, **(config or {})}, train, valid, rotate)
+    own = {"optimizer": SGD, "trainer": trainer, **(config or {})}
+    module = SweepCommand(model or Linear(), own, train, valid, rotate)
     module.stop_requested = task.stop.is_set
     built = build_trainer(whole, task, callbacks)
     built.fit(module, ckpt_path=last, weights_only=True)
@@ -193,6 +210,27 @@ def skipping(task, directory):
         "bad, bf16": traced(bad, directory, precision="bf16-mixed", **options),
         "without, bf16": traced(mine[:3] + mine[4:], directory, precision="bf16-mixed", **options),
     }
+
+
+def sick_on_one(task, directory):
+    """Batch 1 has gradients of NaN on the last rank only, by a single optimizer and by a named one."""
+    batches = [
+        data(2 * index + task.rank, sick_batch=index == 1 and task.rank == task.world_size - 1)
+        for index in range(3)
+    ]
+    named = {"optimizer": None, "optimizers": {"one": {"optimizer": SGD, "params": "linear"}}}
+    return {
+        "single": traced(batches, directory, model=Sick(), task=task),
+        "named": traced(batches, directory, model=NamedSick(), task=task, config=named),
+    }
+
+
+class NamedSick(Sick):
+    """The same for an optimizer called `one`."""
+
+    def forward(self, x, y, **more):
+        loss, stats, weight = super().forward(x, y, **more)
+        return OptimizationStep(loss, "one"), stats, weight
 
 
 def diverging(task, directory):
@@ -385,7 +423,9 @@ def clocks(task, directory):
 
 SCENARIOS = {
     function.__name__: function
-    for function in (skipping, metrics, diverging, collectives, stopping, clocks, mistaken, releasing)
+    for function in (
+        *(skipping, sick_on_one, metrics, diverging, collectives, stopping, clocks, mistaken, releasing),
+    )
 }
 
 

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from espnet3.components.callbacks.epoch_line import epoch_line
+from espnet3.components.gpu import uses_gpu
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.metrics.host_values import on_host
 from espnet3.rundir.task import Task
@@ -142,7 +143,7 @@ def batches_left(trainer: Trainer, done: int) -> int | None:
 def memory() -> dict[str, int]:
     """Bytes in use by this process, `memory`, and the peak on its GPU, `gpu_memory`."""
     used = {"memory": _resident_bytes()}
-    if torch.cuda.is_initialized():
+    if uses_gpu():
         used["gpu_memory"] = torch.cuda.max_memory_allocated()
     return used
 

@@ -40,10 +40,10 @@ class Ranking:
         """The ranking with `candidate`, of at most `keep` entries; of equal values the earlier is better.
 
         A candidate replaces an entry of the same file: an epoch that was run again. One whose value is NaN
-        is not ranked.
+        or Inf is not ranked.
         """
         entries = [entry for entry in self.best if entry.file != candidate.file]
-        entries += [] if math.isnan(candidate.value) else [candidate]
+        entries += [candidate] if math.isfinite(candidate.value) else []
         sign = 1 if self.mode == "min" else -1
         entries.sort(key=lambda entry: (sign * entry.value, entry.epoch, entry.batch))
         return Ranking(self.monitor, self.mode, tuple(entries[:keep]))

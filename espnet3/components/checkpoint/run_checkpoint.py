@@ -29,7 +29,7 @@ from espnet3.components.checkpoint.run_state import (
 )
 from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
-from espnet3.components.modeling.metrics.monitored_metric import NeverLogged, monitored_value
+from espnet3.components.modeling.metrics.monitored_metric import NeverLogged
 from espnet3.components.trainers.lightning_internals import (
     batch_number,
     forget_cut_validation,
@@ -255,7 +255,7 @@ class RunCheckpoint(Checkpoint):
     def _weigh(self, trainer: Trainer, module: ESPnetLightningModule) -> Ranked | None:
         """The checkpoint to be written, if the metric was refreshed and is among the best."""
         try:
-            value = monitored_value(trainer, "checkpoint.monitor", self.monitor, validated=module.validated)
+            value = module.metrics.new_value("checkpoint.monitor", self.monitor)
         except NeverLogged as error:
             # no reason to end the training: last.ckpt is written anyway
             log.warning("no best checkpoint is kept: %s", error)
@@ -276,7 +276,13 @@ class RunCheckpoint(Checkpoint):
         moment: _Moment,
         candidate: Ranked | None = None,
     ) -> None:
-        """Write one checkpoint, then tidy up; a kill anywhere leaves the newest one usable."""
+        """Write one checkpoint, then tidy up; a kill anywhere leaves the newest one usable.
+
+        Raises:
+            Diverged: the weights are not finite; nothing is written.
+        """
+        if not moment.epoch_row:  # at the end of an epoch the module has checked them
+            module.check_weights()
         position = folder.Position(*module.position)
         path = self.directory / folder.checkpoint_name(position, trainer.global_step)
         self._moment, self._candidate, self._writing = moment, candidate, path

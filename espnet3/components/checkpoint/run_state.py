@@ -16,6 +16,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn import Module
 
+from espnet3.components.gpu import uses_gpu
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.metrics.metric_sums import MetricSums
 from espnet3.components.trainers.lightning_internals import restore_callback_metrics
@@ -98,8 +99,7 @@ def random_state() -> dict[str, Any]:
             "gauss": float(numpy_state["gauss"]),
         },
         "torch": torch.get_rng_state(),
-        # Not `is_available`: asking a GPU that a training on the CPU does not use would occupy it.
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+        "cuda": torch.cuda.get_rng_state() if uses_gpu() else None,
     }
 
 
@@ -118,7 +118,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
         )
     )
     torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and torch.cuda.is_initialized():
+    if state["cuda"] is not None and uses_gpu():
         torch.cuda.set_rng_state(state["cuda"])
 
 

@@ -10,7 +10,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from espnet3.components.data.loading.rank_data import RankData
+from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.data_position import DataPosition
+from espnet3.components.modeling.divergence.finite import briefly, nonfinite_weights
+from espnet3.components.modeling.divergence.skips import ADVICE, Place
 from espnet3.components.modeling.metrics.epoch_metrics import EpochMetrics
 from espnet3.components.modeling.metrics.training_summary import training_summary
 from espnet3.components.modeling.model_output import read_batch
@@ -28,7 +31,9 @@ from espnet3.components.trainers.lightning_internals import (
     leave_samplers_alone,
 )
 from espnet3.config.checks.optimizers import is_named
+from espnet3.config.checks.trainer_keys import nonfinite_gradients
 from espnet3.config.config_value import config_value
+from espnet3.errors import Diverged
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +52,9 @@ class ESPnetLightningModule(SkippableOptimization):
     `valid/<name>/loss`, with `train/<name>/lr`, `update_step` and, where clipping computes it, `grad_norm`.
 
     A batch with a loss of NaN or Inf on any rank is skipped on all: no parameter, gradient, optimizer state
-    or scheduler moves. More than 100 in a row end the training with RuntimeError.
+    or scheduler moves. Nor does any with gradients of NaN or Inf, which are dropped and counted as
+    `train/nonfinite_gradients` or `train/<name>/nonfinite_gradients` of the epoch. More than 100 in a row, a
+    whole epoch, or weights that are not finite at the end of an epoch end the training with Diverged.
 
     Each `fit` begins afresh, apart from the weights, unless it has a `ckpt_path`. A subclass that overrides a
     hook that this class has calls `super()`; it need not for those around backward passes and updates.
@@ -55,8 +62,8 @@ class ESPnetLightningModule(SkippableOptimization):
     Args:
         model: any `torch.nn.Module` as above; with `collect_feats(**data)` for `collect_stats()`.
         config: `dataset`, `dataloader`, `optimizer`, `scheduler`, `scheduler_interval` (step or epoch),
-            `scheduler_monitor`, or `optimizers`, `schedulers`; `stats_dir`, `exp_dir`, `seed`; a DictConfig
-            or a dict.
+            `scheduler_monitor`, or `optimizers`, `schedulers`; `stats_dir`, `exp_dir`, `seed`;
+            `trainer.nonfinite_gradients` (skip, error or ignore); a DictConfig or a dict.
     """
 
     def __init__(self, model: torch.nn.Module, config: Any) -> None:
@@ -76,6 +83,7 @@ class ESPnetLightningModule(SkippableOptimization):
         self.optimization: Optimization = self.named or SingleTraining(config)
         """How a batch trains: by named optimizers, or by a single one."""
         self.automatic_optimization = self.named is None
+        self.nonfinite_gradients = nonfinite_gradients(config)
 
     @property
     def position(self) -> tuple[int, int]:
@@ -163,12 +171,18 @@ class ESPnetLightningModule(SkippableOptimization):
 
     def progress_state(self) -> dict[str, Any]:
         """This rank's state within the epoch, as plain data."""
-        return {**self.metrics.state_dict(), "window": self.window.state_dict()}
+        return {
+            **self.metrics.state_dict(),
+            "window": self.window.state_dict(),
+            "skips": self.skips.state_dict(),
+        }
 
     def load_progress_state(self, state: Mapping[str, Any]) -> None:
         """Continue from what `progress_state` returned."""
         self.metrics.load_state_dict(state)
         self.window.load_state_dict(state["window"])
+        if "skips" in state:  # not in checkpoints of version 0.1
+            self.skips.load_state_dict(state["skips"])
 
     # --- optimizers and schedulers ------------------------------------------------------------------------
 
@@ -205,6 +219,7 @@ class ESPnetLightningModule(SkippableOptimization):
     def on_train_epoch_start(self) -> None:
         """Reset the metrics of the epoch before."""
         self.metrics.begin_epoch()
+        self.skips.begin_epoch()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         """Run the model on a batch; one loss goes to Lightning's automatic optimization, named ones are run.
@@ -212,7 +227,7 @@ class ESPnetLightningModule(SkippableOptimization):
         Raises:
             AssertionError: the batch or what the model returned breaks the contract, or ranks name
                 different optimizers.
-            RuntimeError: too many batches in a row were skipped.
+            Diverged: too many batches, or updates of an optimizer, in a row were skipped.
         """
         self.before_forward()
         returned: Any
@@ -231,15 +246,47 @@ class ESPnetLightningModule(SkippableOptimization):
             self.metrics.skip_batch()
         else:
             self.metrics.add_batch(output, self.optimization.run(output.loss), read)
+            if self.named is not None:  # a single optimizer is still to be run
+                for name, result in self.named.updates.items():
+                    self.count_update(name, batch_idx, result)
         return output.loss if self.automatic_optimization else None
 
     def on_train_epoch_end(self) -> None:
-        """Step epoch-based schedulers, after the means over the epoch are logged."""
+        """Step epoch-based schedulers, after the means over the epoch are logged.
+
+        Raises:
+            Diverged: the whole epoch was skipped, or the weights are not finite.
+        """
         is_whole = is_last_batch(self.trainer)
+        if is_whole:
+            self._check_epoch()
         if is_whole and self.place.after_epoch(self.current_epoch):
             ask_for_training_data_again(self.trainer)
-        self.metrics.end_epoch(self._world_size, is_whole=is_whole)
+        self.metrics.end_epoch(
+            self._world_size, is_whole=is_whole, nonfinite=self.skips.nonfinite_gradients()
+        )
         self.optimization.end_epoch(self.metrics.new_value)
+
+    def _check_epoch(self) -> None:
+        epoch = self.current_epoch + 1
+        for line in self.skips.summary(epoch):
+            log.warning("%s", line)
+        holding = {"": self.window.held > 0} if self.named is None else self.named.holding()
+        self.skips.end_epoch(epoch, holding)
+        self.check_weights()
+
+    def check_weights(self) -> None:
+        """Fail if the weights are not finite, on all ranks: a collective.
+
+        Raises:
+            Diverged: naming the first parameters.
+        """
+        nonfinite = nonfinite_weights(self.model)
+        agreed = agree({"nonfinite": bool(nonfinite)}, device=self.device, world_size=self._world_size)
+        if agreed["nonfinite"]:
+            place = Place(self.place.epoch + 1, self.place.batch)
+            where = briefly(nonfinite) or "on another rank"
+            raise Diverged(f"diverged at {place}: weights are NaN or Inf ({where}); {ADVICE}")
 
     def on_fit_end(self) -> None:
         """Training is over."""

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn import Module
 
+from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.metrics.epoch_metrics import ToRead, nothing_to_read
 from espnet3.components.modeling.model_output import ModelOutput, read_output_with
 from espnet3.components.modeling.named.engine import NamedOptimizers, check_names
@@ -23,6 +24,7 @@ from espnet3.components.modeling.training_length import TrainingLength
 from espnet3.components.trainers.lightning_internals import count_step, overridden_hook
 from espnet3.components.trainers.named_optimizers import check_trainer
 from espnet3.config.checks.named_optimizers import NamedConfig, read_named_config
+from espnet3.config.checks.trainer_keys import nonfinite_gradients
 from espnet3.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ class NamedTraining:
         self._router: Router | None = None
         self._engine: NamedOptimizers | None = None
         self._restored: Mapping[str, Mapping[str, Any]] | None = None
+        self.updates: dict[str, UpdateResult] = {}
+        """What became of the updates that were due in the last batch, by name."""
 
     @property
     def config(self) -> NamedConfig:
@@ -125,6 +129,7 @@ class NamedTraining:
             world_size=trainer.world_size,
             loss_scaling=trainer.precision == "16-mixed",
             bucket_bytes=default_bucket_bytes(),
+            checks_gradients=nonfinite_gradients(self._given) != "ignore",
             hooks=Hooks(**{name: overridden_hook(trainer, name) for name in HOOKS}),
         )
         for config in trainer.lr_scheduler_configs:  # read by the summary of the training
@@ -219,18 +224,23 @@ class NamedTraining:
         device = steps[0].loss.device.type
         if torch.is_autocast_enabled(device):  # a backward pass has the types of its forward pass already
             with torch.autocast(device, enabled=False):
-                updated = engine.run(steps)
+                self.updates = engine.run(steps)
         else:
-            updated = engine.run(steps)
+            self.updates = engine.run(steps)
         logged: dict[str, Tensor] = {}
         for step in steps:
             named = engine[step.name]
             # On the CPU, where the values are: no copy to a device and back.
             logged[f"{step.name}/lr"] = torch.as_tensor(named.optimizer.param_groups[0]["lr"])
             logged[f"{step.name}/update_step"] = torch.tensor(float(named.counters.update_step))
-            if named.grad_norm is not None and step.name in updated:
+            result = self.updates.get(step.name)
+            if named.grad_norm is not None and result is not None and result.done:
                 logged[f"{step.name}/grad_norm"] = named.grad_norm
         return logged
+
+    def holding(self) -> dict[str, bool]:
+        """Whether each optimizer holds gradients for an update to come."""
+        return {named.name: named.counters.accum_counter > 0 for named in self.engine.values()}
 
     def end_epoch(self, new_value: NewValue) -> None:
         """Step the epoch-interval schedulers; the metrics of the epoch are aggregated."""

@@ -165,6 +165,13 @@ def restore_callback_metrics(trainer: Trainer, metrics: Mapping[str, Any]) -> No
     trainer._logger_connector._callback_metrics.update(metrics)
 
 
+def forget_callback_metrics(trainer: Trainer, prefixes: tuple[str, ...]) -> None:
+    """Remove metrics from those that callbacks see: Lightning keeps the last value of each for ever."""
+    metrics = trainer._logger_connector._callback_metrics
+    for key in [key for key in metrics if key.startswith(prefixes)]:
+        del metrics[key]
+
+
 def replace_logged(trainer: Trainer, key: str, value: Tensor) -> bool:
     """Give what `training_step` logged as `key` the value of this batch; False: it has logged no such key.
 

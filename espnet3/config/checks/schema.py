@@ -9,7 +9,7 @@ from espnet3.config.checks.dataloader import check_dataloader_config
 from espnet3.config.checks.folders import check_folders
 from espnet3.config.checks.optimizers import check_optimizers
 from espnet3.config.checks.target_keys import check_target_keys
-from espnet3.config.checks.trainer_keys import check_trainer_keys, matmul_precision
+from espnet3.config.checks.trainer_keys import NONFINITE_GRADIENTS, check_trainer_keys, matmul_precision
 from espnet3.errors import UserError, nearest, suggestion
 from espnet3.resources import RESOURCES
 from espnet3.slurm.sbatch_options import check_sbatch_options
@@ -32,6 +32,10 @@ KEYS: dict[str, Check] = {
     "trainer.accumulate_grad_batches": AT_LEAST_1,
     "trainer.check_val_every_n_epoch": (lambda v: v is None or (is_int(v) and v >= 1), AT_LEAST_1[1]),
     "trainer.log_every_n_steps": AT_LEAST_1,
+    "trainer.nonfinite_gradients": (
+        lambda v: v is None or v in NONFINITE_GRADIENTS,
+        f"one of {', '.join(NONFINITE_GRADIENTS)}",
+    ),
     "checkpoint.monitor": (lambda value: isinstance(value, str), "the name of a logged metric"),
     "checkpoint.mode": (lambda value: value in ("min", "max"), "min or max"),
     "checkpoint.save_top_k": AT_LEAST_1,

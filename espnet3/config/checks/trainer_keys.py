@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from espnet3.config.config_value import config_value
 from espnet3.errors import ConfigurationError, UserError, suggestion
 
 ARGUMENTS = (
@@ -29,11 +30,14 @@ SET_ELSEWHERE = {
 }
 """Arguments of the Trainer that are refused under `trainer:`, and what to use instead."""
 
-OURS = ("float32_matmul_precision",)
+OURS = ("float32_matmul_precision", "nonfinite_gradients")
 """Keys under `trainer:` that are no arguments of Lightning's Trainer."""
 
 MATMUL_PRECISIONS = ("highest", "high", "medium")
 """What `trainer.float32_matmul_precision` may say, as in torch."""
+
+NONFINITE_GRADIENTS = ("skip", "error", "ignore")
+"""What `trainer.nonfinite_gradients` may say; the first is the default."""
 
 UNUSED = ("num_device",)
 """Keys of published configurations that are accepted and ignored: the world size follows from `resources`."""
@@ -77,6 +81,21 @@ def matmul_precision(trainer: Mapping[str, Any]) -> str | None:
             f"trainer.float32_matmul_precision={given}: takes one of {', '.join(MATMUL_PRECISIONS)}, or null"
         )
     return None if given is None else str(given)
+
+
+def nonfinite_gradients(config: Any) -> str:
+    """What a configuration wants done about gradients that are NaN or Inf: one of NONFINITE_GRADIENTS.
+
+    Raises:
+        ConfigurationError: it says something else.
+    """
+    trainer = config_value(config, "trainer")
+    given = None if trainer is None else config_value(trainer, "nonfinite_gradients")
+    if given is not None and given not in NONFINITE_GRADIENTS:
+        raise ConfigurationError(
+            f"trainer.nonfinite_gradients={given}: takes one of {', '.join(NONFINITE_GRADIENTS)}"
+        )
+    return given or NONFINITE_GRADIENTS[0]
 
 
 def check_trainer_for_named(options: Mapping[str, Any]) -> None:

@@ -87,7 +87,7 @@ def cause_lines(
     """Lines that say why an attempt ended, as far as the log of rank 0, if shown, does not say it."""
     failure = failure_without_lost_peer(states)
     if failure is not None:
-        if failure.rank > 0 or not show_log:
+        if (failure.rank > 0 and not failure.diverged) or not show_log:
             yield f"rank {failure.rank} failed first, see {short_path(failure.log)}: {failure.message}"
             yield from failure.traceback.rstrip().splitlines()
         return

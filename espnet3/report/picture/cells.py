@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIGNS = {
-    "diverged": "NaN",
+    "diverged": "↯ diverged",
     "failed": "✗ failed",
     "missing": "–",  # noqa: RUF001
     "running": "▶ running",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from espnet3.report.cells import line, max_trials_per_cell, measured
 from espnet3.report.choice import Choice
 from espnet3.report.picture.style import meaning, scale, star
+from espnet3.sweep.show.states import FAILED
 from espnet3.sweep.show.view import SweepView
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def draw_curve(figure: "Figure", panel: "Axes", view: SweepView, choice: Choice)
                 panel.plot(x, value, marker="o", color="tab:blue", markersize=5)
                 if trial.name == view.best:
                     star(panel, x, value)
-            elif value is not None or trial.state in ("failed", "killed"):
+            elif value is not None or trial.state in (*FAILED, "diverged"):
                 failed.append(x)
     if values and min(values) > 0 and max(values) > WIDE * min(values):
         panel.set_yscale("log")

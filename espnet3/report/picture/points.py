@@ -7,6 +7,7 @@ from espnet3.report.axes import Axis
 from espnet3.report.cells import measured
 from espnet3.report.choice import Choice
 from espnet3.report.picture.style import colour_bar, colours, scale, star
+from espnet3.sweep.show.states import FAILED
 from espnet3.sweep.show.view import SweepView
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def draw_points(figure: "Figure", panel: "Axes", view: SweepView, choice: Choice
             points.append((x, y, value))
             if trial.name == view.best:
                 star(panel, x, y)
-        elif value is not None or trial.state in ("failed", "killed"):
+        elif value is not None or trial.state in (*FAILED, "diverged"):
             failed.append((x, y))
     if failed:
         coordinates = ([x for x, _ in failed], [y for _, y in failed])

@@ -18,7 +18,7 @@ function trialCard(index) {
   return [
     element("p", { class: "title" }, stateMark(trial.state, trial.older), " ", directoryLink(trial)),
     element("dl", { class: "values" }, ...facts(values)),
-    element("dl", {}, ...facts(first.map(([name, value]) => [name, numberText(value, 5)])), ...facts([["duration", durationText(trial.seconds)]])),
+    element("dl", {}, ...facts(first.map(([name, value]) => [name, numberText(value, 5)])), ...facts(number(trial.last_finite) === null ? [] : [[`last finite ${sweep.objective}`, numberText(number(trial.last_finite), 5)]]), ...facts([["duration", durationText(trial.seconds)]])),
     rest.length ? element("details", {}, element("summary", {}, counted(rest.length, "further metric")), element("dl", {}, ...facts(rest.map(([name, value]) => [name, numberText(value, 5)])))) : null,
     trial.message ? element("p", { class: "message" }, trial.message) : null,
     commandBox(trial.command),

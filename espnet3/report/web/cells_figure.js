@@ -1,6 +1,6 @@
 /* The heat map: two keys with few values each. Cells without a value are grey, with a sign for the reason. */
 
-const SIGNS = { diverged: "NaN", failed: "✗", missing: "–", older: "≠" };
+const SIGNS = { diverged: "↯", failed: "✗", missing: "–", older: "≠" };
 
 function cellsFigure(choice, width) {
   const { x, y, metric, over } = choice;
@@ -51,7 +51,7 @@ function cellText(cell, room, isBest) {
   if (cell.value === null) {
     const sign = SIGNS[cell.reason] ?? STATES[cell.reason];
     if (room < 12) return "";
-    return long && !["missing", "diverged"].includes(cell.reason) ? `${sign} ${cell.reason}` : sign;
+    return long && cell.reason !== "missing" ? `${sign} ${cell.reason}` : sign;
   }
   const value = room > 38 ? numberText(cell.value, 3) : "";
   const failed = cell.failed && long ? `<br><span style="font-size:0.8em">✗ ${cell.failed} failed</span>` : "";
@@ -59,8 +59,10 @@ function cellText(cell, room, isBest) {
 }
 
 function cellHover(cell, { metric, over }, position) {
-  const first = cell.value === null ? (cell.reason === "diverged" ? "not a finite number" : cell.reason) : `${plain(metric)} = ${numberText(cell.value)}`;
+  const first = cell.value === null ? cell.reason : `${plain(metric)} = ${numberText(cell.value)}`;
   const lines = [`<b>${first}</b>`, position];
+  const last = cell.reason === "diverged" ? number(sweep.trials[cell.trials[0]].last_finite) : null;
+  if (last !== null) lines.push(`last finite ${plain(sweep.objective)} = ${numberText(last)}`);
   if (cell.trials.length > 1) lines.push(`${counted(cell.trials.length, "trial")}, ${cell.failed} failed`);
   if (cell.trials.length && (over === "best" || cell.trials.length === 1)) lines.push(plain(shortened(sweep.trials[cell.trials[0]].name, 70)));
   return lines.join("<br>");

@@ -3,9 +3,9 @@
 const sweep = JSON.parse(find("#data").textContent);
 
 const STATES = {
-  done: "✓", running: "▶", queued: "…", stopped: "‖", failed: "✗", killed: "✗", cancelled: "⊘", missing: "?",
+  done: "✓", running: "▶", queued: "…", stopped: "‖", failed: "✗", diverged: "↯", killed: "✗", cancelled: "⊘", missing: "?",
 };
-const FAILED = ["failed", "killed"];
+const FAILED = ["failed", "diverged", "killed"];
 
 const metricIndex = new Map(sweep.metrics.map((metric, index) => [metric.name, index]));
 const objectiveOf = (trial) => number(trial.metrics[0]);

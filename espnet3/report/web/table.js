@@ -31,7 +31,7 @@ const table = {
       })),
       ...sweep.metrics.map((metric, at) => ({
         id: `metric ${metric.name}`, label: metric.name, title: at ? "" : `the objective: ${better}`, names: [metric.name], right: true,
-        number: (index) => number(trials[index].metrics[at]), cell: (index) => numberText(number(trials[index].metrics[at]), 4, true),
+        number: (index) => number(trials[index].metrics[at]), cell: (index) => (at === 0 && this.lastFinite(index)) || numberText(number(trials[index].metrics[at]), 4, true),
         hidden: at > SHOWN_METRICS,
       })),
       { id: "duration", label: "Duration", names: ["duration", "seconds"], right: true, number: (index) => trials[index].seconds, cell: (index) => durationText(trials[index].seconds) },
@@ -39,6 +39,12 @@ const table = {
       { id: "directory", label: "Directory", text: (index) => trials[index].directory, cell: (index) => directoryLink(trials[index]) },
     ];
     return columns;
+  },
+
+  /** Of a diverged trial the last finite value of the objective, in brackets: it is not compared. */
+  lastFinite(index) {
+    const last = number(sweep.trials[index].last_finite);
+    return last === null ? null : element("span", { title: "the last finite value before it diverged" }, `(${numberText(last, 4, true)})`);
   },
 
   rankButton(index) {

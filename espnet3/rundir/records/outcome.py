@@ -31,6 +31,8 @@ class TaskState:
     traceback: str = ""
     peer_lost: bool = False
     """Whether it failed because another rank, the cause, was gone."""
+    diverged: bool = False
+    """Whether it failed because its training has diverged, on all ranks alike."""
     asked_by: str = ""
     """The signal that asked a stopped task to stop."""
     node: str = ""

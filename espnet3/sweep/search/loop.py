@@ -19,10 +19,10 @@ from espnet3.sweep.run import SweepOptions, how_to_follow, plan_and_check, selec
 from espnet3.sweep.search.folder import search_folder
 from espnet3.sweep.search.planned import PlannedSearch, plan_search
 from espnet3.sweep.search.space import Point
-from espnet3.sweep.search.state import FAILED, SearchState
+from espnet3.sweep.search.state import SearchState
 from espnet3.sweep.show.results import read_sweep_status
 from espnet3.sweep.show.searcher import describe_searcher
-from espnet3.sweep.show.states import TrialState
+from espnet3.sweep.show.states import FAILED, TrialState
 from espnet3.sweep.show.table import sweep_table
 from espnet3.sweep.show.tracker import Tracker
 from espnet3.sweep.show.watch import watch_trials
@@ -126,6 +126,8 @@ class Search:
         self._state.under_way += chosen.under_way
         for name in chosen.done:
             self._state.tell(name, TrialState("done"))
+        for name in chosen.diverged:
+            self._state.tell(name, TrialState("diverged"))
         return batches, planned.bases
 
     # --- on this machine

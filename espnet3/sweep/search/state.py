@@ -10,7 +10,7 @@ from espnet3.sweep.search.planned import PlannedSearch
 from espnet3.sweep.search.space import Point
 from espnet3.sweep.search.study import Study
 from espnet3.sweep.show.results import objective_value, read_sweep_status
-from espnet3.sweep.show.states import UNDER_WAY, State, TrialState, read_trial_files
+from espnet3.sweep.show.states import FAILED, UNDER_WAY, TrialState, read_trial_files
 from espnet3.sweep.trials.record import read_sweep_record
 from espnet3.sweep.trials.search_record import SearchRecord, write_search
 from espnet3.sweep.trials.trial import Trial
@@ -18,7 +18,6 @@ from espnet3.terminal.screen import Screen
 
 MIN_FAILURES = 4
 """So many trials, or as many as run at once, must fail before a search without any success ends."""
-FAILED: tuple[State, ...] = ("failed", "killed")
 
 
 class SearchState:
@@ -75,7 +74,7 @@ class SearchState:
                 self._study.add_running(point)
             elif state.state == "done":
                 self.tell(name, state)
-            elif state.state in FAILED and not self._retry_failed:
+            elif state.state == "diverged" or (state.state in FAILED and not self._retry_failed):
                 self._study.tell(point, None)
             else:
                 self._unfinished.append(point)
@@ -123,8 +122,8 @@ class SearchState:
     def tell(self, name: str, state: TrialState) -> None:
         """Tell the study the result of a trial that has ended."""
         if state.state != "done":
-            if state.state in (*FAILED, "cancelled"):
-                self._study.tell(self.points[name], None)
+            if state.state in (*FAILED, "diverged", "cancelled"):
+                self._study.tell(self.points[name], None)  # FAIL: no value for a sampler to learn from
                 self._failures += state.state in FAILED
             if not self.succeeded and self._failures >= max(MIN_FAILURES, self.at_once):
                 self.stop_reason = f"all of the first {self._failures} trials failed"

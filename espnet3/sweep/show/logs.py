@@ -4,7 +4,7 @@ from pathlib import Path
 
 from espnet3.errors import UserError, short_path
 from espnet3.sweep.show.results import read_sweep_status
-from espnet3.sweep.show.states import UNDER_WAY
+from espnet3.sweep.show.states import FAILED, UNDER_WAY
 from espnet3.sweep.trials.folder import trial_dir
 from espnet3.sweep.trials.record import read_sweep_record
 from espnet3.terminal.screen import Screen
@@ -42,10 +42,10 @@ def find_first_failed(sweep: Path, screen: Screen) -> Path:
     """
     status = read_sweep_status(sweep)
     for number, row in enumerate(status.rows, start=1):
-        if row.state.state in ("failed", "killed"):
-            more = sum(other.state.state in ("failed", "killed") for other in status.rows) - 1
+        if row.state.state in (*FAILED, "diverged"):
+            more = sum(other.state.state in (*FAILED, "diverged") for other in status.rows) - 1
             others = f"; {more} more failed" if more else ""
-            screen.line(f"trial {number} {row.name}: {row.state.state}: {row.state.message}{others}")
+            screen.line(f"trial {number} {row.name}: {row.state}{others}")
             return trial_dir(sweep, row.name)
     raise UserError(
         f"no trial of {short_path(sweep)} has failed: give --trial, a number from 1 to {len(status.rows)}, as"

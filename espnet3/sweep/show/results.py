@@ -13,6 +13,7 @@ from espnet3.rundir.metrics import run_metrics
 from espnet3.rundir.records.attempt import read_attempts
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.states import (
+    FAILED,
     TrialFiles,
     TrialState,
     failure_of,
@@ -36,6 +37,8 @@ class TrialRow:
     files: TrialFiles
     state: TrialState
     objective: float | None
+    last_finite: float | None = None
+    """The last finite value of the objective, of a trial that has diverged."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,12 @@ def read_sweep_status(
     for files in trials:
         entry = listed[files.name]
         state = state_of(files, entry.stages, queue)
-        rows.append(TrialRow(files.name, entry, files, state, objective_value(record.objective, files)))
+        last = (
+            _last_finite(trial_dir(sweep, files.name), record.objective)
+            if state.state == "diverged"
+            else None
+        )
+        rows.append(TrialRow(files.name, entry, files, state, objective_value(record.objective, files), last))
     return SweepStatus(sweep, record, rows, queue)
 
 
@@ -131,7 +139,7 @@ def read_sweep(directory: Path, queue: QueueSnapshot | None = None) -> SweepView
 def _view(sweep: Path, row: TrialRow) -> TrialView:
     directory = trial_dir(sweep, row.name)
     trial, failure = read_trial(sweep, row.name), failure_of(row.files)
-    failed = row.state.state in ("failed", "killed")
+    failed = row.state.state in FAILED
     return TrialView(
         name=row.name,
         directory=str(directory.relative_to(sweep)),
@@ -145,6 +153,7 @@ def _view(sweep: Path, row: TrialRow) -> TrialView:
         command=trial.command if trial else "",
         seconds=_seconds(directory),
         older=row.listed.older,
+        last_finite=row.last_finite,
     )
 
 
@@ -154,6 +163,11 @@ def _curves(directory: Path) -> dict[str, Curve]:
         return read_curves(directory / "csv" / "metrics.csv", by="epoch")
     except OSError:
         return {}
+
+
+def _last_finite(directory: Path, metric: str) -> float | None:
+    curve = _curves(directory).get(metric)  # has no NaN
+    return curve[-1][1] if curve else None
 
 
 def _seconds(directory: Path) -> float | None:

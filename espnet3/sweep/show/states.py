@@ -17,9 +17,15 @@ from espnet3.status.stage_status import StageStatus
 from espnet3.status.stage_status import State as StageState
 from espnet3.sweep.trials.folder import trial_dir
 
-State = Literal["queued", "running", "done", "failed", "stopped", "cancelled", "killed", "missing"]
-"""missing: it has not run and is not queued; the same command, or `espnet3 resume`, runs it."""
+State = Literal[
+    "queued", "running", "done", "failed", "diverged", "stopped", "cancelled", "killed", "missing"
+]
+"""missing: it has not run and is not queued; the same command, or `espnet3 resume`, runs it. diverged: its
+training has failed in this way, and would again."""
 UNDER_WAY: tuple[State, ...] = ("queued", "running")
+FAILED: tuple[State, ...] = ("failed", "killed")
+"""To be run again."""
+_WITHOUT_WHY: tuple[State, ...] = ("running", "done")
 _STATES: dict[StageState, State] = {
     "not started": "missing",
     "queued": "queued",
@@ -54,6 +60,13 @@ class TrialState:
     message: str = ""
     stage_status: StageStatus | None = None
     """The stage that decides it."""
+
+    def __str__(self) -> str:
+        if self.state == "diverged":
+            return self.message  # it begins with the word
+        return (
+            f"{self.state}: {self.message}" if self.message and self.state not in _WITHOUT_WHY else self.state
+        )
 
 
 def read_trial_files(sweep: Path, name: str, stages: Sequence[str]) -> TrialFiles:
@@ -94,9 +107,8 @@ def state_of(trial: TrialFiles, stages: Sequence[str], queue: QueueSnapshot) -> 
         if status is not None and status.state not in ("done", "not started"):
             has_begun = status.slurm_state in ("RUNNING", "COMPLETING") and stage not in later
             between_stages = status.state == "queued" and has_begun
-            return TrialState(
-                "running" if between_stages else _STATES[status.state], _message(status), status
-            )
+            state = "running" if between_stages else "diverged" if status.diverged else _STATES[status.state]
+            return TrialState(state, _message(status), status)
     if trial.run.owner is not None and owner_is_at_work(trial.run, queue):
         return TrialState("running", "between two stages")
     if all(statuses.get(stage) and statuses[stage].state == "done" for stage in decisive_stages(stages)):

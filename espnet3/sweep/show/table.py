@@ -27,8 +27,8 @@ def sweep_table(status: SweepStatus) -> list[Line]:
                 "*" if best is not None and row.name == best.name else "",
                 str(number),
                 *(value_text(row.listed.values.get(key, "")) for key in keys),
-                row.state.state,
-                "" if row.objective is None else show(row.objective),
+                "DIVERGED" if row.state.state == "diverged" else row.state.state,
+                _value(row),
                 progress(row),
                 note(row),
             ]
@@ -60,7 +60,7 @@ def summary(rows: Sequence[TrialRow]) -> str:
 
 def counted(counts: Counter[Any]) -> str:
     """How many trials are in each state: "5 done, 1 failed"."""
-    order = ("done", "running", "queued", "failed", "killed", "cancelled", "stopped", "missing")
+    order = ("done", "running", "queued", "failed", "diverged", "killed", "cancelled", "stopped", "missing")
     return ", ".join(f"{counts[state]} {state}" for state in order if counts[state]) or "none"
 
 
@@ -69,6 +69,13 @@ def value_text(value: Any) -> str:
     if value is None:
         return ""
     return number_text(value) if isinstance(value, float) else str(value)
+
+
+def _value(row: TrialRow) -> str:
+    """The objective; of a diverged trial, in brackets, its last finite value."""
+    if row.last_finite is not None:
+        return f"({show(row.last_finite)})"
+    return "" if row.objective is None else show(row.objective)
 
 
 def progress(row: TrialRow) -> str:

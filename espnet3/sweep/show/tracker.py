@@ -18,7 +18,7 @@ class Tracker:
         self._total = total
         self._screen, self._metric = screen, metric
         self._bar = ProgressBar(screen, "sweep")
-        self._ended: set[State] = {"done", "failed", "killed", "cancelled", "stopped"}
+        self._ended: set[State] = {"done", "failed", "diverged", "killed", "cancelled", "stopped"}
 
     def __enter__(self) -> "Tracker":
         self._bar.__enter__()
@@ -40,9 +40,8 @@ class Tracker:
         if state.state != before.state and (state.state in self._ended or state.state == "running"):
             ended = sum(trial_state.state in self._ended for trial_state in self.states.values())
             value = f", {self._metric} {show(objective)}" if objective is not None else ""
-            why = f": {state.message}" if state.message and state.state not in ("running", "done") else ""
             count = f" ({ended} of {total})" if state.state in self._ended else ""
-            self._screen.line(f"trial {name}: {state.state}{value}{why}{count}")
+            self._screen.line(f"trial {name}: {state}{value}{count}")
         counts = Counter(trial_state.state for trial_state in self.states.values())
         done = sum(counts[state] for state in self._ended)
         self._bar.show({"done": done, "total": total})

@@ -14,7 +14,7 @@ class TrialView:
     values: dict[str, Any]
     """Swept key -> value."""
     state: str
-    """queued, running, done, failed, stopped, cancelled, killed or missing (its folder is gone)."""
+    """queued, running, done, failed, diverged, stopped, cancelled, killed or missing (its folder is gone)."""
     objective: float | None
     """The value of the sweep's objective; None if there is none yet."""
     metrics: dict[str, float]
@@ -31,6 +31,8 @@ class TrialView:
     """Run time of all attempts together."""
     older: bool = False
     """Has an older configuration or code of the sweep: shown, but not compared with other trials."""
+    last_finite: float | None = None
+    """The last finite value of the objective, of a trial that has diverged."""
 
 
 @dataclass(frozen=True)

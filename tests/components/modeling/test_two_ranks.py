@@ -61,6 +61,16 @@ def test_held_gradients_of_both_ranks_reach_the_next_update(skipping, tmp_path):
         torch.testing.assert_close(skipping[0]["bad, accumulating"][-1]["weights"][key], value)
 
 
+@pytest.mark.parametrize("path", ["single", "named"])
+def test_gradients_that_are_nan_on_one_rank_make_no_update_on_any(two_ranks, path):
+    for answer in two_ranks:
+        before, after, last = answer["sick_on_one"][path]
+        assert runs.same(before["weights"], after["weights"])
+        assert runs.same(before["optimizer"], after["optimizer"])
+        assert not runs.same(after["weights"], last["weights"]), "training goes on"
+        assert runs.same(last["weights"], two_ranks[0]["sick_on_one"][path][-1]["weights"])
+
+
 def test_too_many_skipped_in_a_row_end_the_training_on_all_ranks(two_ranks):
     for answer in two_ranks:
         assert "101 batches in a row" in answer["diverging"]["error"]

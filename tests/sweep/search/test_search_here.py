@@ -18,6 +18,7 @@ FAILING = """
 import time
 from pathlib import Path
 from lightning.pytorch import Callback
+from espnet3.errors import Diverged
 
 class Fails(Callback):
     def __init__(self, lr):
@@ -25,6 +26,8 @@ class Fails(Callback):
 
     def on_train_start(self, *_):
         folder = Path(__file__).parent
+        if (folder / "all-diverge").exists():
+            raise Diverged("diverged at epoch 1, batch 1: the gradients are NaN or Inf")
         if (folder / "all-bad").exists() or ((folder / "high-bad").exists() and self.lr > 1e-2):
             raise ValueError("this learning rate is bad")
 
@@ -131,6 +134,16 @@ def test_a_search_whose_first_trials_all_fail_gives_up(recipe: Path, run):
     known = len(trained(sweep))
     code, output = run(recipe, *TRAINED, f"hydra.sweeper.n_trials={known + 1}")
     assert code == 1 and f"{known + 1} trials: 1 done, {known} failed" in output, output
+
+
+def test_trials_that_diverge_are_results_and_the_search_goes_on(recipe: Path, run, verb):
+    sweep = recipe / "exp" / "sweeps" / "default"
+    (recipe / "all-diverge").touch()
+    code, output = run(recipe, *TRAINED, "hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=2")
+    assert code == 1 and "5 trials: 5 diverged" in output and "the search ends here" not in output, output
+    (recipe / "all-diverge").unlink()
+    code, output = verb("resume", sweep)
+    assert "5 known, 0 to be chosen" in output and set(trained(sweep).values()) == {1}, output
 
 
 def test_an_objective_that_no_trial_reports_ends_the_search(recipe: Path, run):

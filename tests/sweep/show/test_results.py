@@ -12,6 +12,7 @@ from espnet3.rundir.records.attempt import AttemptResult, Begin, write_begin, wr
 from espnet3.rundir.records.outcome import TaskState, write_task_state
 from espnet3.rundir.records.record import Record, write_record
 from espnet3.status.snapshot import QueueSnapshot
+from espnet3.sweep.run import select_trials
 from espnet3.sweep.show.logs import find_first_failed, find_trial
 from espnet3.sweep.show.results import read_sweep, read_sweep_status
 from espnet3.sweep.show.table import sweep_table
@@ -23,7 +24,7 @@ from espnet3.sweep.trials.record import (
     read_sweep_record,
     write_sweep_record,
 )
-from espnet3.sweep.trials.trial import Trial, write_trial
+from espnet3.sweep.trials.trial import Trial, read_trial, write_trial
 
 GONE = asdict(ProcessName(ProcessName.own().host, 2**22 + 5, "boot-1"))
 
@@ -122,6 +123,40 @@ def test_the_table_has_a_line_for_each_trial_and_marks_the_best(sweep: Path):
     assert "older configuration" in lines[4]
     assert lines[6].split()[:3] == ["5", "5.0", "failed"] and "rank 1: ValueError: 1" in lines[6]
     assert lines[-1] == "best: b__22, valid/loss 2 at its best checkpoint"
+
+
+@pytest.fixture
+def diverged(sweep: Path) -> Path:
+    """The sweep, whose failed trial has diverged after two epochs."""
+    home = trial_dir(sweep, "bad__55")
+    attempt = attempt_dir(home, "train", 1)
+    reason = "diverged at epoch 3, batch 1: no batch of epoch 3 had a finite loss"
+    for rank in range(2):
+        write_task_state(attempt, TaskState(rank, GONE, "", 100.0, 120.0, "failed", reason, diverged=True))
+    write_result(attempt, AttemptResult("failed", reason, ended_at=130.0))
+    (home / "csv").mkdir()
+    (home / "csv" / "metrics.csv").write_text("step,epoch,valid/loss\n2,0,7.0\n4,1,0.25\n6,2,nan\n")
+    return sweep
+
+
+def test_a_trial_that_diverged_is_shown_with_its_last_finite_value(diverged: Path):
+    status = read_sweep_status(diverged, queue=QueueSnapshot())
+    line = "".join(text for text, _ in sweep_table(status)[6])
+    assert line.split()[:4] == ["5", "5.0", "DIVERGED", "(0.25)"] and "diverged at epoch 3, batch 1" in line
+    assert status.best is not None and status.best.name == "b__22"
+    trial = read_sweep(diverged, QueueSnapshot()).trials[4]
+    assert (trial.state, trial.objective, trial.last_finite) == ("diverged", None, 0.25)
+
+
+def test_a_trial_that_diverged_is_run_again_only_where_that_is_asked_for(diverged: Path):
+    record = read_sweep_record(diverged)
+    trials = [read_trial(diverged, name) for name in record.trials]
+    selection = select_trials(diverged, trials, record, force=False)
+    assert (selection.diverged, [trial.name for trial in selection.to_run]) == (["bad__55"], ["none__66"])
+    assert str(selection) == "6 trials: 1 to run, 4 done, 1 diverged, which only --force runs again"
+    for asked in ({"force": True}, {"force": False, "diverged_again": True}):
+        again = select_trials(diverged, trials, record, **asked)
+        assert "bad__55" in [trial.name for trial in again.to_run] and not again.diverged
 
 
 def test_a_trial_is_named_by_number_name_or_hash(sweep: Path):

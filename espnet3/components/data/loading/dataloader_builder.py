@@ -35,6 +35,7 @@ from espnet3.components.data.loading.collate import CommonCollateFn
 from espnet3.components.data.loading.epoch_batch_sampler import EpochBatchSampler
 from espnet3.components.data.loading.worker_processes import check_can_be_sent, worker_options
 from espnet3.components.data.seeding import derived_seed
+from espnet3.components.gpu import uses_gpu
 from espnet3.config.checks.dataloader import (
     LOADER_OPTIONS,
     SPLITS,
@@ -106,7 +107,7 @@ class DataLoaderBuilder:
         generator = torch.Generator()
         generator.manual_seed(derived_seed(self.seed, self.rank, split, "workers") % 2**63)
         given = {
-            "pin_memory": torch.cuda.is_initialized(),  # which a training on GPUs has done by now
+            "pin_memory": uses_gpu(),
             **_loader_options(options, f"dataloader.{split}"),
         }
         if given.get("num_workers") and "multiprocessing_context" not in given:

@@ -14,6 +14,7 @@ from espnet3.components.modeling.metrics.metric_sums import MetricSums, means_of
 from espnet3.components.modeling.metrics.monitored_metric import monitored_value
 from espnet3.components.modeling.metrics.ratio import Ratio, batch_values
 from espnet3.components.modeling.model_output import ModelOutput
+from espnet3.components.trainers.lightning_internals import attached_trainer, forget_callback_metrics
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,12 @@ class EpochMetrics:
     # --- training -----------------------------------------------------------------------------------------
 
     def begin_epoch(self) -> None:
-        """Forget what was validated and shown in the epoch before."""
+        """Forget what was validated and shown before: a metric is only shown with the epoch that made it."""
         self.validated = False
         self._shown = {}
+        trainer = attached_trainer(self._module)
+        if trainer is not None:
+            forget_callback_metrics(trainer, ("train/", "valid/"))
 
     def to_read(self, stats: Mapping[str, Tensor | Ratio]) -> dict[str, Tensor]:
         """What is shown of a batch with these statistics and is on a device yet."""
@@ -90,13 +94,16 @@ class EpochMetrics:
         """The batch was skipped: it is in no row and no mean."""
         self._shown = {}
 
-    def end_epoch(self, world_size: int, *, is_whole: bool) -> None:
+    def end_epoch(self, world_size: int, *, is_whole: bool, nonfinite: Mapping[str, int]) -> None:
         """Log the means over the epoch; a collective.
 
         Args:
             world_size: number of ranks.
             is_whole: false when max_steps has ended the epoch early; it may be continued, and has no row.
+            nonfinite: updates skipped for their gradients in the epoch, by key.
         """
+        for key, count in nonfinite.items() if is_whole else ():
+            self._log_mean(f"train/{key}", torch.tensor(float(count)))
         for key, mean in self._train.means(self._module.device, world_size).items():
             # Monitors and the screen get the mean under the key itself, where loggers have the batches.
             self._log_mean(f"train/{key}", mean, logger=False, prog_bar=True)
@@ -121,10 +128,20 @@ class EpochMetrics:
         self._valid.reset()
         self.validated = True
         skipped, batches = totals.pop(SKIPPED, torch.zeros(2)).tolist()
-        for key, mean in means_of(totals).items():
+        means = means_of(totals)
+        if batches and skipped == batches:  # no result, which is not the result of the validation before
+            means = dict.fromkeys(totals, torch.tensor(torch.nan))
+        for key, mean in means.items():
             self._log_mean(f"valid/{key}", mean, prog_bar=True)
         if skipped:
             self._log_mean(f"valid/{SKIPPED}", torch.tensor(skipped))
+        if skipped and skipped == batches:
+            log.warning(
+                "epoch %d: no validation batch (of %d) has a finite loss: the validation has no result",
+                self._module.current_epoch + 1,
+                batches,
+            )
+        elif skipped:
             log.warning(
                 "epoch %d: %d of %d validation batches have a loss of NaN or Inf; the metrics leave them out",
                 self._module.current_epoch + 1,
@@ -140,10 +157,11 @@ class EpochMetrics:
         Raises:
             NeverLogged: it should have been logged, and was not.
         """
-        value = monitored_value(self._module.trainer, key, monitor, validated=self.validated)
-        # The mean may be of an earlier epoch, where no batch of this one returned that loss.
+        # It may be of an earlier epoch, where no batch of this one returned that loss.
         epoch = self._module.current_epoch
-        return value if self._epoch_of_mean.get(monitor, epoch) == epoch else None
+        if self._epoch_of_mean.get(monitor, epoch) != epoch:
+            return None
+        return monitored_value(self._module.trainer, key, monitor, validated=self.validated)
 
     # --- checkpoints --------------------------------------------------------------------------------------
 

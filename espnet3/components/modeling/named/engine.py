@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn import Module
 
+from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.named.counters import Turn
-from espnet3.components.modeling.named.graph import shared_with_later
+from espnet3.components.modeling.named.graph import is_worth_looking, shared_with_later
 from espnet3.components.modeling.named.hooks import NO_HOOKS, Hooks
 from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.named_optimizer import NamedOptimizer
@@ -63,6 +64,7 @@ class NamedOptimizers:
         world_size: int = 1,
         loss_scaling: bool = False,
         bucket_bytes: int = 1 << 20,
+        checks_gradients: bool = True,
         hooks: Hooks = NO_HOOKS,
     ) -> None:
         """Prepare for training with these ranks; the parameters are on their device.
@@ -71,6 +73,7 @@ class NamedOptimizers:
             world_size: number of ranks of torch.distributed's default group.
             loss_scaling: whether losses are scaled, as float16 needs it.
             bucket_bytes: gradients are sent in buckets of about this size.
+            checks_gradients: whether gradients that are not finite make no update.
             hooks: called during `run`.
 
         Raises:
@@ -83,6 +86,7 @@ class NamedOptimizers:
         for named in self._named.values():
             self._follow(named)
             named.world_size = world_size
+            named.checks_gradients = checks_gradients
             if not loss_scaling:
                 named.loss_scale = None
             elif named.loss_scale is None:
@@ -109,14 +113,15 @@ class NamedOptimizers:
             assert reduction is not None
             reduction.agreed = True
 
-    def run(self, steps: Sequence[OptimizationStep]) -> list[str]:
+    def run(self, steps: Sequence[OptimizationStep]) -> dict[str, UpdateResult]:
         """Run an accepted batch: all backward passes in list order, then all updates in list order.
 
         Args:
             steps: names of this engine, each once, and the same on all ranks.
 
         Returns:
-            The names whose parameters were updated.
+            What became of the updates that were due, by name.
+
 
         Raises:
             UserError: an optimizer was given parameters that another one trains, or its loss does not reach
@@ -131,8 +136,11 @@ class NamedOptimizers:
             if turn is not Turn.IDLE:
                 contributing.append((named, step.loss, turn))
         # What a loss shares with a later one is kept for that; of other graphs activations are freed.
-        kept = shared_with_later([loss for _, loss, _ in contributing])
-        for (named, loss, turn), retain_graph in zip(contributing, kept, strict=True):
+        losses = [loss for _, loss, _ in contributing]
+        kept = [True] * (len(losses) - 1) + [False]
+        if is_worth_looking(losses):
+            kept = shared_with_later(losses)
+        for (named, loss, turn), retain_graph in zip(contributing, kept, strict=False):
             if hooks.on_before_backward is not None:
                 hooks.on_before_backward(loss)
             if turn is Turn.UPDATE and named.reduction is not None:
@@ -144,14 +152,13 @@ class NamedOptimizers:
                 if turn is Turn.UPDATE and named.reduction is not None:
                     named.reduction.wait()
                 hooks.on_after_backward()
-        updated = []
+        updates = {}
         for named, _, turn in contributing:
             if turn is Turn.UPDATE:
                 if named.reduction is not None and hooks.on_after_backward is None:
                     named.reduction.wait()
-                if named.update(hooks.on_before_optimizer_step):
-                    updated.append(named.name)
-        return updated
+                updates[named.name] = named.update(hooks.on_before_optimizer_step)
+        return updates
 
     def _follow(self, named: NamedOptimizer) -> None:
         """Train what the optimizer updates now: a callback may have added a group, or frozen some."""

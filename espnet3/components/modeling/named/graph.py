@@ -23,14 +23,20 @@ def nodes_of(loss: Tensor) -> set[Node]:
     return found
 
 
+def is_worth_looking(losses: Sequence[Tensor]) -> bool:
+    """Whether memory that a backward pass frees early is worth a look at the graphs of several losses.
+
+    On the CPU, where a training seldom lacks memory, the look would take a part of each batch.
+    """
+    return len(losses) > 1 and losses[0].device.type != "cpu"
+
+
 def shared_with_later(losses: Sequence[Tensor]) -> list[bool]:
     """Whether the graph of each loss has a part in common with that of a later one, apart from parameters.
 
     A backward pass may then not free what the graph holds.
     """
     shared = [False] * len(losses)
-    if len(losses) == 1:
-        return shared
     later: set[Node] = set()
     for index in reversed(range(len(losses))):
         inner = {node for node in nodes_of(losses[index]) if node.next_functions}

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from espnet3.components.modeling.divergence.finite import all_finite, nonfinite_names
+from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.named.clipping import clip_to_norm, clip_to_value, total_norm
 from espnet3.components.modeling.named.counters import Counters, Turn
 from espnet3.components.modeling.named.graph import check_reached
@@ -53,6 +55,8 @@ class NamedOptimizer:
         self.loss_scale: LossScale | None = None
         self.reduction: GradientReduction | None = None
         self.world_size = 1
+        self.checks_gradients = True
+        """Whether gradients that are not finite make no update; those under a loss scale never do."""
         self.grad_norm: Tensor | None = None
         """Norm of the gradients of the last update, before clipping by norm; None without that."""
         self._is_checked = False
@@ -97,29 +101,28 @@ class NamedOptimizer:
         if loss.requires_grad and self.parameters:
             torch.autograd.backward(loss, self._seed(loss), retain_graph=retain_graph, inputs=self.parameters)
 
-    def update(self, before_step: Callable[[Optimizer], None] | None = None) -> bool:
+    def update(self, before_step: Callable[[Optimizer], None] | None = None) -> UpdateResult:
         """Update the parameters from the gradients held, release these, and step the scheduler.
+
+        The gradients are equal on all ranks, and so is what is returned.
 
         Args:
             before_step: called with the optimizer, before its gradients are clipped; may change them.
-
-        Returns:
-            False when the gradients had overflowed under a loss scale: only that scale has changed.
         """
-        gradients = self._gradients()
-        self._unscale(gradients)
+        gradients = self.held_gradients()
+        self._unscale(list(gradients.values()))
         if before_step is not None:
             before_step(self.optimizer)
-            gradients = self._gradients()
-        updated = not gradients or self._clip(gradients)
-        if updated:
+            gradients = self.held_gradients()
+        result = self._clip(gradients) if gradients else UpdateResult()
+        if result.done:
             self.optimizer.step()
         for parameter in self.parameters:
             parameter.grad = None
-        self.counters.used(updated=updated)
-        if updated and self.schedule is not None:
+        self.counters.used(updated=result.done)
+        if result.done and self.schedule is not None:
             self.schedule.after_update()
-        return updated
+        return result
 
     def state_dict(self) -> dict[str, Any]:
         """Counters and loss scale; the optimizer and the scheduler have state dicts of their own."""
@@ -169,16 +172,14 @@ class NamedOptimizer:
             if parameter.requires_grad
         ]
 
-    def _gradients(self) -> list[Tensor]:
-        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-
     def _unscale(self, gradients: list[Tensor]) -> None:
         if self.loss_scale is not None and gradients:
             with torch.no_grad():
                 torch._foreach_mul_(gradients, 1.0 / self.loss_scale.scale)
 
-    def _clip(self, gradients: list[Tensor]) -> bool:
-        """Whether the gradients may be used."""
+    def _clip(self, named: Mapping[str, Tensor]) -> UpdateResult:
+        """Whether the gradients, by parameter, may be used."""
+        gradients = list(named.values())
         clip, by_norm = self.config.gradient_clip_val, self.config.gradient_clip_algorithm == "norm"
         norm = None
         if self.loss_scale is not None or (clip is not None and by_norm):
@@ -187,13 +188,17 @@ class NamedOptimizer:
             overflow = not bool(torch.isfinite(norm))
             self.loss_scale.update(overflow=overflow)
             if overflow:
-                return False
+                return UpdateResult(overflowed=True)
+        elif self.checks_gradients and not all_finite(gradients, norm):
+            nonfinite = nonfinite_names(named.items())
+            if nonfinite:
+                return UpdateResult(tuple(nonfinite))
         if clip is not None and by_norm and norm is not None:
             self.grad_norm = norm
             clip_to_norm(gradients, norm, clip)
         elif clip is not None:
             clip_to_value(gradients, clip)
-        return True
+        return UpdateResult()
 
     def _iterations(self, state: Mapping[str, Any]) -> int:
         """The iterations behind `accum_counter` and `update_step`, which other programs save alone."""

@@ -1,6 +1,7 @@
 """From the loss that a model returned to steps of named optimizers that all ranks agree on."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,7 +109,7 @@ class Router:
             mistake = error
         order = 0 if mistake else self._order_of(tuple(step.name for step in steps))
         values: dict[str, int | bool | Tensor] = dict(flags)
-        values["nonfinite"] = ~all_finite(steps) if steps else 0
+        values["nonfinite"] = _nonfinite(steps)
         if world_size > 1:
             values |= compared("order", order)
             values.update(dict.fromkeys(self._graphs.values(), 0))
@@ -147,6 +148,13 @@ def all_finite(steps: Sequence[OptimizationStep]) -> Tensor:
     device = next((device for device in devices if device.type != "cpu"), steps[0].loss.device)
     losses = [step.loss.detach().reshape(()).to(device, non_blocking=True) for step in steps]
     return torch.isfinite(losses[0] if len(losses) == 1 else torch.stack(losses)).all()
+
+
+def _nonfinite(steps: Sequence[OptimizationStep]) -> Tensor | bool:
+    """Whether a loss is NaN or Inf; on the CPU as plain Python, which is quicker there."""
+    if all(step.loss.device.type == "cpu" for step in steps):
+        return not all(math.isfinite(step.loss.item()) for step in steps)
+    return ~all_finite(steps)
 
 
 def _disagreement(

@@ -1,8 +1,9 @@
-"""Lightning's automatic optimization, in which a batch can be skipped without any effect on training.
+"""Lightning's automatic optimization, in which a batch or an update can be skipped without any effect.
 
 Lightning itself skips a batch when `training_step` returns None, but refuses that on several ranks, and
 drops the gradients of the batches accumulated before. Here a skipped batch has a forward pass only: no
-backward pass, no zeroing of gradients, no update and no step of the scheduler.
+backward pass, no zeroing of gradients, no update and no step of the scheduler. Gradients of NaN or Inf are
+dropped in place of an update.
 """
 
 import logging
@@ -11,10 +12,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn import Module, Parameter
 from torch.optim import Optimizer
 
+from espnet3.components.modeling.control import agree
+from espnet3.components.modeling.divergence.finite import all_finite, briefly, nonfinite_names
+from espnet3.components.modeling.divergence.skips import Place, Skips, UpdateResult
 from espnet3.components.modeling.kept_buffers import KeptBuffers
 from espnet3.components.modeling.named.reduction import (
     GradientReduction,
@@ -25,6 +30,7 @@ from espnet3.components.modeling.optimizers import step_scheduler
 from espnet3.components.modeling.single.update_window import UpdateWindow
 from espnet3.components.trainers.lightning_internals import accumulates, attached_trainer, forget_logged
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
+from espnet3.errors import Diverged
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +40,18 @@ class SkippableOptimization(LightningModule):
 
     A `training_step` calls `before_forward`, runs the model, and calls `skip_if`, the same way on all ranks.
     The gradients of the accepted batches of an accumulation survive a skipped one; when the batch that
-    would have closed the accumulation is skipped, they go on to the next update (see `UpdateWindow`).
+    would have closed the accumulation is skipped, they go on to the next update (see `UpdateWindow`). Those
+    that are not finite when an update is due are dropped instead.
     """
 
     def __init__(self, model: Module) -> None:
         super().__init__()
         self.model = model
         self.window = UpdateWindow()
+        self.skips = Skips()
+        """What was skipped because it was not finite."""
+        self.nonfinite_gradients = "skip"
+        """What to do about gradients of NaN or Inf: `trainer.nonfinite_gradients`."""
         self._buffers_before = KeptBuffers(model)
         self._skipping = False
         self._reduction: GradientReduction | None = None
@@ -94,23 +105,36 @@ class SkippableOptimization(LightningModule):
         """Skip or accept the batch whose forward pass was run; the same on every rank.
 
         Raises:
-            RuntimeError: too many batches in a row were skipped.
+            Diverged: too many batches in a row were skipped.
         """
         self._skipping = skip
+        place = Place(self.current_epoch + 1, batch_idx + 1)
+        is_first = self.skips.batch(place, skipped=skip)
         if skip:
             self._buffers_before.restore()
             trainer = attached_trainer(self)
             if trainer is not None:  # the loggers' next row must not repeat the batch before
                 forget_logged(trainer)
-            log.warning(
-                "epoch %d, batch %d: the loss is NaN or Inf; the batch is skipped on all ranks",
-                self.current_epoch + 1,
-                batch_idx + 1,
-            )
+            if is_first:
+                log.warning("%s: the loss is NaN or Inf; the batch is skipped on all ranks", place)
             self.window.skip()
-        else:
-            self.window.accept()
         return skip
+
+    def count_update(self, optimizer: str, batch_idx: int, result: UpdateResult) -> None:
+        """Count an update that was due; the name of a single optimizer is empty. The same on every rank.
+
+        Raises:
+            Diverged: too many in a row were skipped; or one was, and none may be.
+        """
+        place = Place(self.current_epoch + 1, batch_idx + 1)
+        is_first = self.skips.update(optimizer, place, result)
+        if not is_first:
+            return
+        whose = f" of {optimizer}" if optimizer else ""
+        problem = f"the gradients{whose} are NaN or Inf ({briefly(result.nonfinite)})"
+        if self.nonfinite_gradients == "error":
+            raise Diverged(f"diverged at {place}: {problem}, and trainer.nonfinite_gradients=error")
+        log.warning("%s: %s; the update is skipped on all ranks", place, problem)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Add the gradients of an accepted batch; a skipped one touches none."""
@@ -146,13 +170,45 @@ class SkippableOptimization(LightningModule):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Run the batch, then update the parameters unless it was skipped."""
+        """Run the batch, then update the parameters unless it was skipped or its gradients are not finite.
+
+        Raises:
+            Diverged: see `count_update`.
+        """
         assert optimizer_closure is not None
         loss = optimizer_closure()
-        if not self._skipping:
-            self._rescale(optimizer)
+        if self._skipping:
+            return
+        self._rescale(optimizer)
+        result = UpdateResult(self._nonfinite_gradients(optimizer))
+        if result.done:
             optimizer.step(closure=lambda: loss)
-            self.window.updated()
+        else:
+            optimizer.zero_grad()
+            self._skipping = True  # a scheduler that is stepped with every update must not be
+        self.window.updated()
+        self.count_update("", batch_idx, result)
+
+    def _nonfinite_gradients(self, optimizer: Optimizer) -> tuple[str, ...]:
+        """Parameters whose gradients are not finite; the same on all ranks, as their sums over ranks are.
+
+        A GradScaler does this, and more, by itself.
+        """
+        if self.nonfinite_gradients == "ignore" or self.trainer.precision == "16-mixed":
+            return ()
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        nonfinite: list[str] = []
+        if not all_finite([parameter.grad for parameter in trained if parameter.grad is not None]):
+            parameters = self.model.named_parameters()
+            named = [(name, parameter.grad) for name, parameter in parameters if parameter.grad is not None]
+            nonfinite = nonfinite_names(named)
+        if self.trainer.world_size > 1 and not isinstance(self.trainer.strategy, DDPStrategy):
+            # Each rank has a part of the gradients.
+            found = {"nonfinite": bool(nonfinite)}
+            agreed = agree(found, device=self.device, world_size=self.trainer.world_size)
+            if agreed["nonfinite"] and not nonfinite:
+                return ("on another rank",)
+        return tuple(nonfinite)
 
     def _rescale(self, optimizer: Optimizer) -> None:
         """Make the gradients the mean over the accepted batches, if some were skipped.
@@ -165,7 +221,7 @@ class SkippableOptimization(LightningModule):
             torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], scale)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
-        """Step the scheduler; on a skipped batch not one that is stepped with every update."""
+        """Step the scheduler; on a skipped batch or update not one that is stepped with every update."""
         if not (self._skipping and self._steps_with_updates(scheduler)):
             step_scheduler("scheduler", scheduler, *(() if metric is None else (metric,)))
 

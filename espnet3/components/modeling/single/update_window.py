@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-MOST_SKIPPED_IN_A_ROW = 100
-
 
 @dataclass
 class UpdateWindow:
@@ -19,26 +17,10 @@ class UpdateWindow:
     """Accepted batches whose gradients no update has used yet."""
     skipped: int = 0
     """Batches skipped since the last update."""
-    skipped_in_a_row: int = 0
-    """Batches skipped since the last accepted one."""
 
     def skip(self) -> None:
-        """Count a skipped batch.
-
-        Raises:
-            RuntimeError: when it is one too many in a row.
-        """
+        """Count a skipped batch."""
         self.skipped += 1
-        self.skipped_in_a_row += 1
-        if self.skipped_in_a_row > MOST_SKIPPED_IN_A_ROW:
-            raise RuntimeError(
-                f"{self.skipped_in_a_row} batches in a row had a loss of NaN or Inf: training has diverged"
-                " (lower the learning rate, clip gradients, or look at the data)"
-            )
-
-    def accept(self) -> None:
-        """Count an accepted batch."""
-        self.skipped_in_a_row = 0
 
     def hold(self) -> bool:
         """Count an accepted batch's gradients; returns whether earlier ones must be zeroed before it."""
@@ -54,7 +36,7 @@ class UpdateWindow:
         return accumulate / self.held if self.skipped and self.held != accumulate else None
 
     def updated(self) -> None:
-        """The gradients held have been used."""
+        """The gradients held have been used, or dropped because they were not finite."""
         self.held = 0
         self.skipped = 0
 

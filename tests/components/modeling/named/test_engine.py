@@ -116,14 +116,14 @@ def test_all_backward_passes_come_before_all_steps_both_in_list_order():
         named.optimizer.register_step_pre_hook(lambda *_, name=named.name: seen.append(f"step {name}"))
     for names in (["discriminator", "generator"], ["generator", "discriminator"]):
         seen.clear()
-        assert cases.run(engine, model, names, 0) == names
+        assert list(cases.run(engine, model, names, 0)) == names
         assert seen == [f"backward {name}" for name in names] + [f"step {name}" for name in names]
 
 
 def test_gradients_are_gone_after_an_update_and_held_before():
     model = cases.Gan()
     engine = cases.make_engine(model, {"accum_grad_steps": 2})
-    assert cases.run(engine, model, ["discriminator", "generator"], 0) == ["discriminator"]
+    assert list(cases.run(engine, model, ["discriminator", "generator"], 0)) == ["discriminator"]
     assert all(p.grad is None for p in model.discriminator.parameters())
     assert all(p.grad is not None for p in model.generator.parameters())
     assert list(engine.held_gradients()) == ["generator"]
@@ -137,7 +137,7 @@ def test_an_iteration_that_does_not_contribute_runs_no_backward_pass():
     engine = cases.make_engine(model, {"step_every_n_iters": 2})
     before = cases.state_of(engine["generator"])
     losses = model.losses(0)
-    assert engine.run([OptimizationStep(losses["generator"], "generator")]) == []
+    assert engine.run([OptimizationStep(losses["generator"], "generator")]) == {}
     losses["generator"].backward()  # its graph is still whole
     engine["generator"].optimizer.zero_grad()
     after = cases.state_of(engine["generator"])
@@ -244,7 +244,10 @@ class Saved:
 
 
 @pytest.mark.parametrize("apart", [True, False])
-def test_the_first_backward_pass_frees_what_later_ones_do_not_need(apart):
+def test_the_first_backward_pass_frees_what_later_ones_do_not_need_elsewhere_than_on_the_cpu(
+    apart, monkeypatch
+):
+    monkeypatch.setattr("espnet3.components.modeling.named.engine.is_worth_looking", lambda _: True)
     model = cases.Gan()
     engine = cases.make_engine(model)
     kept = []

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import engine_cases as cases
+from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.errors import UserError
 
@@ -34,7 +35,8 @@ def test_an_update_with_overflow_moves_only_the_scale_of_its_optimizer():
     cases.run(engine, model, ["discriminator", "generator"], 0)
     generator, discriminator = cases.state_of(engine["generator"]), cases.state_of(engine["discriminator"])
     losses = model.losses(1)
-    assert engine.run([OptimizationStep(losses["generator"] * 1e36, "generator")]) == []  # * 65536: Inf
+    updates = engine.run([OptimizationStep(losses["generator"] * 1e36, "generator")])  # * 65536: Inf
+    assert updates == {"generator": UpdateResult(overflowed=True)}
     after = cases.state_of(engine["generator"])
     assert after["own"].pop("loss_scale") == {"scale": 32768.0, "good_updates": 0}
     assert generator["own"].pop("loss_scale") == {"scale": 65536.0, "good_updates": 1}

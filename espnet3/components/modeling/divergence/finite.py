@@ -1,0 +1,53 @@
+"""Which gradients or weights hold NaN or Inf, by one pass over them."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+MOST_SHOWN = 2
+
+
+def all_finite(tensors: Sequence[Tensor], norm: Tensor | None = None) -> bool:
+    """Whether none holds NaN or Inf; one pass over them unless `norm` is known, and one read from the device.
+
+    False also where only a sum has overflowed: see `nonfinite_names`.
+
+    Args:
+        tensors: such as gradients.
+        norm: the 2-norm of all of them together: it is finite only if they are.
+    """
+    if not tensors:
+        return True
+    if norm is not None:
+        return bool(torch.isfinite(norm))
+    if all(tensor.device.type == "cpu" for tensor in tensors):  # no kernel to be launched for each
+        return math.isfinite(math.fsum(map(_sum, tensors)))
+    return bool(torch.isfinite(torch.nn.utils.get_total_norm(tensors, foreach=True)))
+
+
+def nonfinite_names(named: Iterable[tuple[str, Tensor]]) -> list[str]:
+    """The names of those that hold NaN or Inf; a read from the device for each."""
+    return [name for name, tensor in named if not bool(torch.isfinite(tensor).all())]
+
+
+@torch.no_grad()
+def nonfinite_weights(model: Module) -> list[str]:
+    """The names of the trained parameters that hold NaN or Inf; a frozen one may, such as a mask."""
+    named = [
+        (name, parameter.detach()) for name, parameter in model.named_parameters() if parameter.requires_grad
+    ]
+    return [] if all_finite([weight for _, weight in named]) else nonfinite_names(named)
+
+
+def briefly(names: Iterable[str]) -> str:
+    """The first of some names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    return ", ".join(names[:MOST_SHOWN]) + more
+
+
+def _sum(tensor: Tensor) -> float:
+    return tensor.sum().item()
