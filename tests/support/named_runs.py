@@ -16,6 +16,7 @@ from torch import nn
 
 import training_runs
 from espnet3.components.modeling.optimization_spec import OptimizationStep
+from espnet3.errors import UserError
 from espnet3.rundir.task import Task
 from training_runs import fit, sick
 
@@ -155,6 +156,36 @@ class Normless(Gan):
         self.generator[1] = nn.Identity()
 
 
+class Frozen(Normless):
+    """With a layer that is not trained at first."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator[0].requires_grad_(False)
+
+
+class Added(Callback):
+    """Adds the frozen layer to its optimizer before the third batch, and reads gradients in hooks."""
+
+    def __init__(self):
+        self.norms = []
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if batch_idx == 2:
+            layer = module.model.generator[0].requires_grad_(True)
+            module.named.engine["generator"].optimizer.add_param_group({"params": list(layer.parameters())})
+
+    def on_after_backward(self, trainer, module):
+        self._read(module)
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        self._read(module)
+
+    def _read(self, module):
+        gradients = [p.grad for p in module.model.discriminator.parameters() if p.grad is not None]
+        self.norms.append([float(gradient.norm()) for gradient in gradients])
+
+
 OPTIONS = config({"accum_grad_steps": 2, "gradient_clip_val": 0.05}, {"step_every_n_iters": 2})
 
 
@@ -205,6 +236,20 @@ def main(directory):
             "after": {name: [p.detach() for p in getattr(model, name).parameters()] for name in BOTH},
             "gradients": [name for name, p in model.named_parameters() if p.grad is not None],
         }
+
+    sparse = nn.Module()
+    sparse.generator = nn.Embedding(8, 4, sparse=True)
+    sparse.discriminator = nn.Linear(1, 1)
+    try:
+        train(good, directory, task=task, model=sparse)
+    except UserError as error:
+        answers["sparse"] = str(error)
+
+    adding = Added()
+    module, _ = train(
+        equal_weights(rank, world_size), directory, OPTIONS, model=Frozen(), task=task, callbacks=[adding]
+    )
+    answers["added"] = {"weights": dict(module.state_dict()), "hooks": adding.norms}
 
     counted = Collectives()
     train(good, directory, accumulating, callbacks=[counted], task=task)

@@ -264,6 +264,58 @@ def metrics(task, directory):
     return {key: float(value) for key, value in trainer.callback_metrics.items()}
 
 
+def mistaken(task, directory):
+    """Rank 1 breaks the contract, in what it returns or in its batch: what each rank's error says."""
+
+    class OnRankOne(Linear):
+        def forward(self, x, y, mistake, **_):
+            loss, stats, _ = super().forward(x, y)
+            assert mistake != "own", "the model's own"
+            return (loss.detach().tolist() if mistake == "loss" else loss), stats, None
+
+    errors = {}
+    for mistake in ("loss", "own", "batch"):
+        uids, batch = data(0)
+        given = batch | {"mistake": mistake if task.rank == 1 else None}
+        batches = [[uids] if mistake == "batch" and task.rank == 1 else (uids, given)]
+        try:
+            fit(batches, directory, model=OnRankOne(), task=task)
+        except AssertionError as error:
+            errors[mistake] = str(error)
+    return errors
+
+
+class Middle(Linear):
+    """With a layer that is frozen at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.first = torch.nn.Linear(3, 3)
+
+    def forward(self, x, y, **_):
+        return super().forward(self.first(x), y)
+
+
+class Release(Callback):
+    """Adds the first layer as a parameter group before the third batch, as BaseFinetuning does."""
+
+    def setup(self, trainer, module, stage):
+        module.model.first.requires_grad_(False)
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if batch_idx == 2:
+            module.model.first.requires_grad_(True)
+            trainer.optimizers[0].add_param_group({"params": list(module.model.first.parameters())})
+
+
+def releasing(task, directory):
+    """Weights after a training in which a group is added: ranks see different batches."""
+    batches = [data(2 * index + task.rank) for index in range(4)]
+    module, _ = fit(batches, directory, model=Middle(), task=task, callbacks=[Release()])
+    return dict(module.state_dict())
+
+
 def collectives(task, directory):
     """How many collectives of Python's run in a training epoch of six batches, by name."""
     names = ("all_reduce", "broadcast", "barrier", "all_gather", "all_gather_object", "broadcast_object_list")
@@ -371,7 +423,9 @@ def clocks(task, directory):
 
 SCENARIOS = {
     function.__name__: function
-    for function in (skipping, sick_on_one, metrics, diverging, collectives, stopping, clocks)
+    for function in (
+        *(skipping, sick_on_one, metrics, diverging, collectives, stopping, clocks, mistaken, releasing),
+    )
 }
 
 

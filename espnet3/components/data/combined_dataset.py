@@ -80,19 +80,23 @@ class _Step:
     role: str
     call: Transform
     takes_rng: bool
+    takes_uid: bool
+    """Called as `(uid, data)`, as ESPnet's preprocessors are."""
 
 
 class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
     """The entries of one split, one after another.
 
-    An item's key is an index or `(epoch, index)`; an index alone means epoch 0. The item is `(uid, data)`:
-    `uid` is the sample's own or `<name>-<index within its entry>`, and `data` the sample dict without it.
+    An item's key is an index, a uid or `(epoch, index)`; without an epoch it is epoch 0. The item is
+    `(uid, data)`: `uid` is the sample's own or `<name>-<index within its entry>`, and `data` the sample dict
+    without it.
 
-    The entry's transform and then the preprocessor get the sample dict (with `uid`) and return a dict.
-    One that takes an `rng` keyword gets a `numpy.random.Generator` seeded by (seed, epoch, uid), and the
-    global generators of Python, NumPy and torch are seeded by the same around the calls and put back
-    afterwards: what they draw depends neither on the worker nor on the order of reading. While a dataset
-    reads, the global generators are seeded by (seed, epoch, name, index), its uid being unknown yet.
+    The entry's transform and then the preprocessor get the sample dict (with `uid`) and return a dict; one
+    whose first argument is called `uid` gets `(uid, data)`, as ESPnet's preprocessors do. One that
+    takes an `rng` keyword gets a `numpy.random.Generator` seeded by (seed, epoch, uid), and the global
+    generators of Python, NumPy and torch are seeded by the same around the calls and put back afterwards:
+    what they draw depends neither on the worker nor on the order of reading. While a dataset reads, the
+    global generators are seeded by (seed, epoch, name, index), its uid being unknown yet.
 
     Args:
         entries: the entries, with different names.
@@ -118,6 +122,7 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
         self._left_out_by: Path | None = None
         self._steps = [_steps(entry.transform, preprocessor) for entry in self._entries]
         self._uids: list[str] | None = None
+        self._index: dict[str, int] | None = None
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -131,7 +136,7 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
         one, entry = copy.copy(self), self.entries[name]
         one.entries, one._entries = {name: entry}, [entry]
         one._steps = [self._steps[list(self.entries).index(name)]]
-        one._uids = None
+        one._uids = one._index = None
         one._keep([self._kept[list(self.entries).index(name)]])
         return one
 
@@ -146,7 +151,7 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
             UserError: the list is of other data.
         """
         rest = copy.copy(self)
-        rest._left_out_by, rest._uids = listed_in, None
+        rest._left_out_by, rest._uids, rest._index = listed_in, None, None
         kept: list[Sequence[int]] = []
         for entry in self._entries:
             without = left_out.get(entry.name, {})
@@ -171,7 +176,9 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
         seeded.seed = seed
         return seeded
 
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[str, Sample]:
+    def __getitem__(self, key: int | str | tuple[int, int]) -> tuple[str, Sample]:
+        if isinstance(key, str):
+            key = self.index(key)
         epoch, index = key if isinstance(key, tuple) else (0, key)
         number, local = self._locate(index)
         entry, steps = self._entries[number], self._steps[number]
@@ -205,6 +212,16 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
                     uids.append(uid)
             self._uids = uids
         return self._uids
+
+    def index(self, uid: str) -> int:
+        """The index of the sample with this uid.
+
+        Raises:
+            KeyError: there is none.
+        """
+        if self._index is None:
+            self._index = {known: index for index, known in enumerate(self.uids())}
+        return self._index[uid]
 
     def files(self) -> list[Path]:
         """The files that the datasets say they read, and the list of what is left out."""
@@ -242,7 +259,11 @@ class CombinedDataset(torch.utils.data.Dataset[tuple[str, Sample]]):
 
 def _steps(transform: Transform | None, preprocessor: Transform | None) -> list[_Step]:
     named = (("transform", transform), ("preprocessor", preprocessor))
-    return [_Step(role, call, _takes_rng(call)) for role, call in named if call is not None]
+    return [
+        _Step(role, call, "rng" in _parameters(call), _parameters(call)[:1] == ["uid"])
+        for role, call in named
+        if call is not None
+    ]
 
 
 def _read(entry: DatasetEntry, index: int) -> Sample:
@@ -255,7 +276,12 @@ def _apply(
     step: _Step, sample: Sample, rng: np.random.Generator, entry: DatasetEntry, uid: str, index: int
 ) -> Sample:
     with _naming_errors(entry, index, lambda: f"uid {uid!r}", f"in the {step.role}: "):
-        result = step.call(sample, rng=rng) if step.takes_rng else step.call(sample)
+        more = {"rng": rng} if step.takes_rng else {}
+        if step.takes_uid:
+            data = {key: value for key, value in sample.items() if key != "uid"}
+            result = step.call(uid, data, **more)
+        else:
+            result = step.call(sample, **more)
     return _checked(result, entry, lambda: f"uid {uid!r}", f"the {step.role}")
 
 
@@ -302,8 +328,8 @@ def _uid_of(sample: Sample, entry: DatasetEntry, index: int) -> str:
     return text
 
 
-def _takes_rng(call: Transform) -> bool:
+def _parameters(call: Transform) -> list[str]:
     try:
-        return "rng" in inspect.signature(call).parameters
+        return list(inspect.signature(call).parameters)
     except (TypeError, ValueError):  # some built-ins have no signature
-        return False
+        return []

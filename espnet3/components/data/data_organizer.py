@@ -28,6 +28,34 @@ from espnet3.rundir.records.data_check import ON_BAD
 ENTRY_KEYS = ("name", "dataset", "transform")
 
 
+class KeyedDataset:
+    """A dataset whose samples are found by uid, as ESPnet's are, read by position.
+
+    Args:
+        dataset: with `keys()`, the uids, and `[uid]`, which gives a dict; perhaps `files()`.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self._uids = [str(key) for key in list(dataset.keys())]
+
+    def __len__(self) -> int:
+        return len(self._uids)
+
+    def __getitem__(self, index: int) -> Any:
+        uid = self._uids[index]
+        sample = self._dataset[uid]
+        return {"uid": uid, **sample} if isinstance(sample, Mapping) else sample
+
+    def uids(self) -> list[str]:
+        """The keys, in their order."""
+        return self._uids
+
+    def files(self) -> list[Any]:
+        """The files that the dataset says it reads."""
+        return list(self._dataset.files()) if hasattr(self._dataset, "files") else []
+
+
 class DataOrganizer:
     """`train`, `valid` and `test`, each one `CombinedDataset`; a list that is absent makes an empty one.
 
@@ -115,6 +143,8 @@ def _entry(node: Any, where: str) -> DatasetEntry:
     where = f"{where} ({name!r})"
     dataset: Any
     dataset, transform = node.get("dataset"), node.get("transform")
+    if callable(getattr(dataset, "keys", None)) and not isinstance(dataset, dict | DictConfig):
+        dataset = KeyedDataset(dataset)
     if isinstance(dataset, ListConfig):
         dataset = OmegaConf.to_container(dataset)  # a list of samples, which Hydra has wrapped
     if dataset is None:

@@ -1,6 +1,7 @@
 """Agreement of all ranks on values of one training batch: one collective, one read from the device."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed
@@ -78,3 +79,15 @@ def _read(
     host = (bits if packed is None else torch.cat([packed, bits])).cpu()
     count = len(host) - len(readings)
     return host[:count].tolist(), dict(zip(readings, from_bits(host[count:], device.type), strict=True))
+
+
+def mistakes_of_ranks(own: AssertionError | None, world_size: int) -> list[str]:
+    """`rank 1: message` of every rank that has made a mistake; a collective, for the end of a training.
+
+    Args:
+        own: this rank's.
+        world_size: number of ranks.
+    """
+    told: list[Any] = [None] * world_size
+    torch.distributed.all_gather_object(told, None if own is None else str(own) or repr(own))
+    return [f"rank {rank}: {mistake}" for rank, mistake in enumerate(told) if mistake is not None]

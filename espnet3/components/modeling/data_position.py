@@ -9,8 +9,8 @@ from espnet3.components.data.loading.batching import Deal
 class DataPosition:
     """Epoch and batch that training continues with, and how earlier batches were dealt to ranks."""
 
-    def __init__(self) -> None:
-        self.epoch = 0
+    def __init__(self, epoch: int = 0) -> None:
+        self.epoch = epoch
         self.batch = 0
         """The next batch of that epoch, on each rank."""
         self.dealt_before: tuple[Deal, ...] = ()

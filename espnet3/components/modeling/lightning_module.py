@@ -26,6 +26,7 @@ from espnet3.components.trainers.lightning_internals import (
     ask_for_training_data_again,
     attached_trainer,
     begin_with_whole_epoch,
+    given_training_data,
     is_last_batch,
     leave_samplers_alone,
 )
@@ -55,6 +56,9 @@ class ESPnetLightningModule(SkippableOptimization):
     `train/nonfinite_gradients` or `train/<name>/nonfinite_gradients` of the epoch. More than 100 in a row, a
     whole epoch, or weights that are not finite at the end of an epoch end the training with Diverged.
 
+    Each `fit` begins afresh, apart from the weights, unless it has a `ckpt_path`. A subclass that overrides a
+    hook that this class has calls `super()`; it need not for those around backward passes and updates.
+
     Args:
         model: any `torch.nn.Module` as above; with `collect_feats(**data)` for `collect_stats()`.
         config: `dataset`, `dataloader`, `optimizer`, `scheduler`, `scheduler_interval` (step or epoch),
@@ -65,10 +69,10 @@ class ESPnetLightningModule(SkippableOptimization):
     def __init__(self, model: torch.nn.Module, config: Any) -> None:
         super().__init__(model)
         self.config = config
-        self.stop_requested: Callable[[], bool] = lambda: False
+        self.stop_requested: Callable[[], bool] = _never
         """Called once per training batch; true on any rank sets `stop_agreed` on all."""
         self.stop_agreed = False
-        self.save_requested: Callable[[], bool] = lambda: False
+        self.save_requested: Callable[[], bool] = _never
         """Called with it: whether a checkpoint is due; true on any rank sets `save_agreed` on all."""
         self.save_agreed = False
         self.data = RankData(config)
@@ -91,11 +95,20 @@ class ESPnetLightningModule(SkippableOptimization):
         """Whether a validation was done in this epoch."""
         return self.metrics.validated
 
-    # --- data and statistics ------------------------------------------------------------------------------
-
     def setup(self, stage: str) -> None:
-        """Keep Lightning from putting a sampler of its own into loaders that deal the data over the ranks."""
-        leave_samplers_alone(self.trainer)
+        """Begin a training afresh: an earlier one, a validation or `load_from_checkpoint` leaves it nothing.
+
+        What the checkpoint of `fit(ckpt_path=…)` holds is restored after this.
+        """
+        if stage != TrainerFn.FITTING:
+            return
+        self.reset_window()
+        self.stop_agreed = self.save_agreed = False
+        self.place = DataPosition(self.trainer.current_epoch)  # a Trainer's second fit counts on
+        self.metrics = EpochMetrics(self)
+        self.optimization.reset()
+
+    # --- data and statistics ------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[Any] | list[Any]:
         """The training data of this rank; on a resumed run it begins where the run had stopped."""
@@ -116,6 +129,8 @@ class ESPnetLightningModule(SkippableOptimization):
     def _loader(self, split: str, **begin: Any) -> DataLoader[Any] | list[Any]:
         trainer = attached_trainer(self)
         rank = trainer.global_rank if trainer is not None else 0
+        if trainer is not None:  # these loaders deal the data over the ranks themselves
+            leave_samplers_alone(trainer)
         return self.data.loader(split, rank=rank, world_size=self._world_size, **begin)
 
     def collect_stats(self) -> None:
@@ -190,17 +205,18 @@ class ESPnetLightningModule(SkippableOptimization):
         return list(self.named.config.optimizers) if self.named else []
 
     def _length(self) -> TrainingLength:
-        return training_length(self.trainer, len(self._loader("train")))
+        given = given_training_data(self.trainer)
+        return training_length(self.trainer, len(self._loader("train") if given is None else given))
 
     # --- training ---------------------------------------------------------------------------------------
 
-    def on_fit_start(self) -> None:
-        """Prepare for training with this Trainer; the parameters are on their device."""
-        super().on_fit_start()
-        self.optimization.connect(self.trainer)
-
     def on_train_start(self) -> None:
-        """Log what is trained, once."""
+        """Prepare for training with this Trainer, and log what is trained, once.
+
+        Not before: Lightning's search for a learning rate trains before `on_fit_start`.
+        """
+        super().on_train_start()
+        self.optimization.connect(self.trainer)
         self.optimization.begin()
         if self.trainer.is_global_zero:
             log.info("%s", training_summary(self.model, self.trainer, self.optimizer_names))
@@ -219,8 +235,12 @@ class ESPnetLightningModule(SkippableOptimization):
             Diverged: too many batches, or updates of an optimizer, in a row were skipped.
         """
         self.before_forward()
-        uids, data = read_batch(batch)
-        returned = self.model(**data)
+        returned: Any
+        try:
+            uids, data = read_batch(batch)
+            returned = self.model(**data)
+        except AssertionError as error:  # agreed upon below: the other ranks would wait for this one
+            uids, returned = [], error
         flags = {"stop": self.stop_requested(), "save": self.save_requested()}
         output, verdict, read = self.optimization.agree(
             returned, len(uids), flags, self.device, attached_trainer(self), self.metrics.to_read
@@ -306,3 +326,8 @@ class ESPnetLightningModule(SkippableOptimization):
     def _world_size(self) -> int:
         trainer = attached_trainer(self)
         return trainer.world_size if trainer is not None else 1
+
+
+def _never() -> bool:
+    """A function and no lambda: `strategy="ddp_spawn"` pickles the module."""
+    return False

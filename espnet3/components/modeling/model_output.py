@@ -53,8 +53,11 @@ def read_output_with(read_loss: Callable[[Any], Loss], output: Any, utterances: 
     """As `read_output`, with the loss checked by `read_loss`.
 
     Raises:
-        AssertionError: see `read_output`; and what `read_loss` raises.
+        AssertionError: see `read_output`; what `read_loss` raises; and `output` itself, where the batch or
+            the model has failed in place of returning something.
     """
+    if isinstance(output, AssertionError):
+        raise output
     if not isinstance(output, tuple | list) or len(output) != 3:
         raise AssertionError(f"a model must return (loss, stats, weight), given: {_describe(output)}")
     loss, stats, weight = output

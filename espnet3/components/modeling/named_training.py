@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -14,21 +15,26 @@ from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.metrics.epoch_metrics import ToRead, nothing_to_read
 from espnet3.components.modeling.model_output import ModelOutput, read_output_with
 from espnet3.components.modeling.named.engine import NamedOptimizers, check_names
+from espnet3.components.modeling.named.hooks import Hooks
 from espnet3.components.modeling.named.reduction import default_bucket_bytes
 from espnet3.components.modeling.named.routing import Router, all_finite, read_steps
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.components.modeling.training_length import TrainingLength
-from espnet3.components.trainers.lightning_internals import count_step
+from espnet3.components.trainers.lightning_internals import count_step, overridden_hook
 from espnet3.components.trainers.named_optimizers import check_trainer
 from espnet3.config.checks.named_optimizers import NamedConfig, read_named_config
 from espnet3.config.checks.trainer_keys import nonfinite_gradients
+from espnet3.errors import UserError
 
 log = logging.getLogger(__name__)
 
 NamedOutput = ModelOutput[list[OptimizationStep]]
 
 KEY = "named"
+LOGGED = ("loss", "lr", "update_step", "grad_norm")
+"""What is logged about each optimizer, as `train/<name>/<key>`."""
+HOOKS = tuple(field.name for field in fields(Hooks))
 
 
 class NamedTraining:
@@ -41,6 +47,8 @@ class NamedTraining:
     def __init__(self, config: Any) -> None:
         self._given = config
         self._config: NamedConfig | None = None
+        self._reserved: frozenset[str] = frozenset()
+        """Keys of statistics that would hide what is logged about an optimizer."""
         self._router: Router | None = None
         self._engine: NamedOptimizers | None = None
         self._restored: Mapping[str, Mapping[str, Any]] | None = None
@@ -52,6 +60,7 @@ class NamedTraining:
         """The configuration, checked; see `read_named_config`."""
         if self._config is None:
             self._config = read_named_config(self._given)
+            self._reserved = frozenset(f"{name}/{key}" for name in self._config.optimizers for key in LOGGED)
         return self._config
 
     @property
@@ -64,6 +73,12 @@ class NamedTraining:
         return self._engine
 
     # --- before training --------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """A training begins: forget the one before, which may have ended anywhere."""
+        if self._engine is not None:
+            self._engine.disconnect()
+        self._engine = self._restored = None
 
     def configure(
         self, model: Module, trainer: Trainer | None, length: Callable[[], TrainingLength]
@@ -99,25 +114,37 @@ class NamedTraining:
         ]
 
     def connect(self, trainer: Trainer) -> None:
-        """Prepare for training with this Trainer; the parameters are on their device."""
+        """Prepare for training with this Trainer; the parameters are on their device.
+
+        Raises:
+            UserError: a scheduler is not ours: Lightning's search for a learning rate replaces it.
+        """
+        schedules = {id(n.schedule.scheduler): n.schedule for n in self.engine.values() if n.schedule}
+        if any(id(config.scheduler) not in schedules for config in trainer.lr_scheduler_configs):
+            raise UserError(
+                "Lightning's search for a learning rate cannot run with named optimizers: sweep"
+                " optimizers.<name>.optimizer.lr, or give a single `optimizer`"
+            )
         self.engine.connect(
             world_size=trainer.world_size,
             loss_scaling=trainer.precision == "16-mixed",
             bucket_bytes=default_bucket_bytes(),
             checks_gradients=nonfinite_gradients(self._given) != "ignore",
+            hooks=Hooks(**{name: overridden_hook(trainer, name) for name in HOOKS}),
         )
         for config in trainer.lr_scheduler_configs:  # read by the summary of the training
-            schedule = next(
-                n.schedule
-                for n in self.engine.values()
-                if n.schedule is not None and n.schedule.scheduler is config.scheduler
-            )
+            schedule = schedules[id(config.scheduler)]
             config.interval, config.monitor = schedule.config.interval, schedule.config.monitor
 
     def begin(self) -> None:
-        """The first batch comes next; drop contributions whose gradients the checkpoint did not hold."""
+        """The first batch comes next; drop gradients that are no contribution, and the converse.
+
+        A training that ended inside an accumulation has left gradients; a checkpoint of Lightning's has none.
+        """
         for named in self.engine.values():
-            if named.counters.accum_counter and not named.held_gradients():
+            if not named.counters.accum_counter:
+                named.set_held_gradients({})
+            elif not named.held_gradients():
                 log.warning(
                     "optimizer %s: %d contributions to its next update are lost",
                     named.name,
@@ -135,10 +162,15 @@ class NamedTraining:
         """What the model returned for a batch of `utterances`; each loss is one of its statistics too.
 
         Raises:
-            AssertionError: see `read_output` and `read_steps`.
+            AssertionError: see `read_output` and `read_steps`; or a statistic is named as one of ours.
         """
         names = tuple(self.config.optimizers)
         output = read_output_with(lambda loss: read_steps(loss, names), returned, utterances)
+        reserved = self._reserved & output.stats.keys()
+        if reserved:
+            raise AssertionError(
+                f"stats[{min(reserved)!r}] is what is logged about an optimizer: give it another name"
+            )
         for step in output.loss:
             output.stats[f"{step.name}/loss"] = step.loss.detach().reshape(())
         return output
@@ -222,7 +254,7 @@ class NamedTraining:
             checkpoint[KEY] = self._engine.state_dict()
 
     def load(self, checkpoint: dict[str, Any], lightning_checkpoint: dict[str, Any]) -> None:
-        """Take the counters; they wait for `configure`, which comes later.
+        """Take the counters; before `configure` they wait for it, as in Lightning's fit.
 
         Lightning's states are in the order of the configuration that was saved: they are put into this one's.
 
@@ -232,7 +264,10 @@ class NamedTraining:
         state = checkpoint.get(KEY, {})
         configured = list(self.config.optimizers)
         check_names(list(state), configured)
-        self._restored = state
+        if self._engine is None:
+            self._restored = state
+        else:
+            self._engine.load_state_dict(state)
         for key in ("optimizer_states", "lr_schedulers"):
             states = dict(zip(state, lightning_checkpoint.get(key, ()), strict=False))
             if len(states) == len(configured):

@@ -17,6 +17,9 @@ from espnet3.components.modeling.training_length import TrainingLength
 class Optimization(Protocol):
     """The methods in the order in which they are called; `SingleTraining` and `NamedTraining` have them."""
 
+    def reset(self) -> None:
+        """A training begins: forget the one before."""
+
     def load(self, checkpoint: dict[str, Any], lightning_checkpoint: dict[str, Any]) -> None:
         """Continue from the module's part of a checkpoint; Lightning is about to restore the rest."""
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -35,6 +37,9 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
     """
     quieten_lightning()
     arguments = trainer_arguments(config)
+    for key, value in arguments.items():
+        if isinstance(value, dict):
+            arguments[key] = _made(key, value)
     arguments["accelerator"] = _accelerator(arguments.get("accelerator", "auto"), config)
     _check_ranks(arguments, task)
     set_rank(task.rank)  # decides who logs
@@ -85,7 +90,16 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
     return [instantiate(node) for node in (config.get("callbacks") or {}).values() if node is not None]
 
 
-def _accelerator(given: str, config: DictConfig) -> str:
+def _made(key: str, node: dict[str, Any]) -> Any:
+    """The object that `trainer.<key>` describes by its `_target_`."""
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(f"trainer.{key}: {reason}") from error
+
+
+def _accelerator(given: Any, config: DictConfig) -> Any:
     """`auto` follows the resources: the CPU where the job has no GPU, even if the machine has one."""
     if given != "auto":
         return given
@@ -104,8 +118,6 @@ def _check_ranks(arguments: dict[str, Any], task: Task) -> None:
 
 def _strategy(arguments: dict[str, Any], task: Task) -> Any:
     given, accelerator = arguments.get("strategy", "auto"), arguments["accelerator"]
-    if isinstance(given, dict):
-        return instantiate(given)
     if given != "auto" or task.world_size == 1:
         return given
     return DDPWithoutReducer(
@@ -113,6 +125,7 @@ def _strategy(arguments: dict[str, Any], task: Task) -> Any:
         broadcast_buffers=False,
         find_unused_parameters=False,
         process_group_backend="nccl"
-        if accelerator in ("gpu", "cuda") and torch.cuda.is_available()
+        if (accelerator in ("gpu", "cuda") or isinstance(accelerator, CUDAAccelerator))
+        and torch.cuda.is_available()
         else "gloo",
     )

@@ -4,7 +4,7 @@ Any release may rename them. So `pyproject.toml` bounds Lightning's version from
 `test_lightning_internals.py` names what an upgrade took away, and no other file uses a private name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning
@@ -15,6 +15,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.overrides.distributed import _sync_module_states
+from lightning.pytorch.trainer.call import _call_callback_hooks, _call_lightning_module_hook
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.nn import Module
 
@@ -89,6 +91,12 @@ def forget_cut_validation(trainer: Trainer) -> int:
     return total.completed
 
 
+def given_training_data(trainer: Trainer) -> Any | None:
+    """The loader of `fit(train_dataloaders=…)` or of a datamodule; None where the module's own is used."""
+    source = trainer.fit_loop._data_source
+    return None if source.instance is trainer.lightning_module else source.dataloader()
+
+
 def ask_for_training_data_again(trainer: Trainer) -> None:
     """Make the fit loop call `train_dataloader` in the next epoch; the public option does so in every one."""
     _replace(trainer.fit_loop, "_combined_loader", None)
@@ -114,6 +122,22 @@ def state_before_validation(loops: dict[str, Any], batches_before: int | None) -
     validation["total"] = {"ready": done + 1, "started": done + 1, "processed": done, "completed": done}
     validation["current"] = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
     validation["is_last_batch"] = False
+
+
+# --- hooks ------------------------------------------------------------------------------------------------
+
+
+def overridden_hook(trainer: Trainer, name: str) -> Callable[..., None] | None:
+    """Calls the hook `name` of all callbacks and of the module; None where nobody overrides it."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    if not any(is_overridden(name, owner) for owner in (trainer.lightning_module, *callbacks)):
+        return None
+
+    def call(*args: Any) -> None:
+        _call_callback_hooks(trainer, name, *args)
+        _call_lightning_module_hook(trainer, name, *args)
+
+    return call
 
 
 # --- metrics and loggers ------------------------------------------------------------------------------------

@@ -102,7 +102,8 @@ def check_config(config: DictConfig) -> None:
         guess = nearest(key, known, cutoff=_LOOKS_MISTYPED)
         if key not in known and guess:
             raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess}?")
-    check_trainer_keys(map(str, config.trainer))
+    trainer: Any = OmegaConf.to_container(config.trainer)
+    check_trainer_keys(trainer)
     matmul_precision(config.trainer)
     check_dataloader_config(config.get("dataloader"))
     if any(config.get(key) is not None for key in OPTIMIZER_KEYS):  # a new recipe may have none yet

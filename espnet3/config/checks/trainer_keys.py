@@ -1,6 +1,6 @@
 """Checks the keys of `trainer:` without importing Lightning."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from espnet3.config.config_value import config_value
@@ -43,18 +43,30 @@ UNUSED = ("num_device",)
 """Keys of published configurations that are accepted and ignored: the world size follows from `resources`."""
 
 
-def check_trainer_keys(keys: Iterable[str]) -> None:
-    """Check the names under `trainer:`.
+STARTS_PROCESSES = ("spawn", "fork", "notebook")
+"""In the names of strategies that start the ranks themselves."""
+
+
+def check_trainer_keys(options: Mapping[str, Any]) -> None:
+    """Check the names under `trainer:`, and those values that need no Lightning.
 
     Raises:
         UserError: naming the key and the nearest valid one, or what to use instead.
     """
-    for key in keys:
+    for key, value in options.items():
+        if isinstance(value, Mapping) and "_target_" not in value:
+            raise UserError(f"trainer.{key} is no value of Lightning's Trainer: its _target_ is missing")
         if key in SET_ELSEWHERE:
             raise UserError(f"trainer.{key} cannot be given here: use {SET_ELSEWHERE[key]}")
         if key not in (*ARGUMENTS, *OURS, *UNUSED):
             hint = suggestion(key, (*ARGUMENTS, *OURS), prefix="trainer.")
             raise UserError(f"trainer.{key} is no argument of Lightning's Trainer; {hint}")
+    strategy = options.get("strategy")
+    where, start = "trainer.strategy", strategy
+    if isinstance(strategy, Mapping):
+        where, start = "trainer.strategy.start_method", strategy.get("start_method")
+    if any(word in str(start) for word in STARTS_PROCESSES):
+        raise UserError(f"{where}={start} starts ranks itself, but the launcher does: give auto or ddp")
 
 
 def matmul_precision(trainer: Mapping[str, Any]) -> str | None:

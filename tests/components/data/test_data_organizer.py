@@ -88,3 +88,40 @@ def test_a_users_mistake_inside_the_block_is_told_as_one_line_with_its_key(tmp_p
 def test_a_block_that_makes_something_else_is_refused():
     with pytest.raises(UserError, match=r"dataset\._target_ makes a Counter"):
         build_organizer(OmegaConf.create({"_target_": "collections.Counter"}))
+
+
+def espnet_preprocessor(uid: str, data: dict) -> dict:
+    assert "uid" not in data
+    return {"n": data["n"] + 1, "of": uid}
+
+
+def test_espnets_preprocessors_and_transforms_get_uid_and_data():
+    entry = {"name": "a", "dataset": [{"n": 1, "uid": "x"}]}
+    assert DataOrganizer([entry], preprocessor=espnet_preprocessor).train[0] == ("x", {"n": 2, "of": "x"})
+    with_both = {**entry, "transform": espnet_preprocessor}
+    made = DataOrganizer([with_both], preprocessor=lambda sample: {**sample, "more": 1})
+    assert made.train[0] == ("x", {"n": 2, "of": "x", "more": 1})
+
+
+class Keyed:
+    """Samples by uid, as ESPnet's datasets have them."""
+
+    samples = {"b": {"n": 1}, "a": {"n": 2}}
+
+    def keys(self):
+        return self.samples.keys()
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, uid):
+        return self.samples[uid]
+
+
+def test_a_dataset_whose_keys_are_uids_is_read_by_position_and_by_uid():
+    data = DataOrganizer([{"name": "k", "dataset": Keyed()}, {"name": "l", "dataset": [{"n": 3}]}]).train
+    assert [data[index] for index in range(3)] == [("b", {"n": 1}), ("a", {"n": 2}), ("l-0", {"n": 3})]
+    assert data["a"] == ("a", {"n": 2})
+    assert data.uids() == ["b", "a", "l-0"]
+    with pytest.raises(KeyError, match="c"):
+        data["c"]

@@ -55,3 +55,24 @@ def test_a_batch_costs_one_collective_and_an_update_its_gradients_besides(two):
     for answer in two:
         assert [batch["all_reduce"] for batch in answer["collectives"]] == [2, 3, 2, 3]
         assert all(set(batch) == {"all_reduce"} for batch in answer["collectives"])
+
+
+def test_sparse_gradients_are_refused_by_the_name_of_their_module(two):
+    for answer in two:
+        assert answer["sparse"].startswith("generator: sparse=True gives sparse gradients")
+
+
+def test_a_group_that_is_added_midway_is_summed_over_ranks_too(two, tmp_path):
+    module, _ = runs.train(
+        runs.equal_weights(0, 1), tmp_path, runs.OPTIONS, model=runs.Frozen(), callbacks=[runs.Added()]
+    )
+    one, other = (answer["added"]["weights"] for answer in two)
+    assert same(one, other)
+    for key, value in module.state_dict().items():
+        torch.testing.assert_close(one[key], value, rtol=1e-5, atol=1e-5)
+    assert not same(one["generator.0.weight"], runs.Frozen().generator[0].weight.data)
+
+
+def test_hooks_see_gradients_that_are_reduced_over_ranks(two):
+    """Those of the discriminator, which updates in each batch that has a backward pass of it."""
+    assert two[0]["added"]["hooks"] == two[1]["added"]["hooks"] != []

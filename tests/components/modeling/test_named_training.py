@@ -278,6 +278,34 @@ def test_counters_are_kept_in_checkpoints_and_configuring_does_not_reset_them(tm
     assert saved["espnet3"]["named"] == state
 
 
+def test_counters_that_are_restored_after_configuring_continue_too():
+    module = ESPnetLightningModule(
+        runs.Gan(), runs.config({"accum_grad_steps": 2}, {"step_every_n_iters": 3})
+    )
+    module.configure_optimizers()
+    two_keys = {"accum_counter": 1, "update_step": 4}
+    module.on_load_checkpoint({"espnet3": {"named": dict.fromkeys(BOTH, two_keys)}})
+    saved = {}
+    module.on_save_checkpoint(saved)
+    assert saved["espnet3"]["named"] == {
+        "generator": {"iterations": 9, **two_keys},
+        "discriminator": {"iterations": 15, **two_keys},
+    }
+
+
+@pytest.mark.parametrize("key", ["generator/loss", "discriminator/lr", "generator/update_step"])
+def test_a_statistic_with_the_name_of_a_loss_is_refused(key):
+    class Colliding(runs.Gan):
+        def forward(self, **batch):
+            steps, stats, weight = super().forward(**batch)
+            return steps, {**stats, key: 1.0}, weight
+
+    module = ESPnetLightningModule(Colliding(), runs.config())
+    for step in (module.training_step, module.validation_step):
+        with pytest.raises(AssertionError, match=rf"stats\['{key}'\] is what is logged about an optimizer"):
+            step(runs.batch(0), 0)
+
+
 @pytest.mark.parametrize("schedule", [None, "step", "epoch"])
 def test_a_continued_training_is_the_undisturbed_one_also_with_the_names_in_another_order(tmp_path, schedule):
     def options(order):

@@ -121,3 +121,32 @@ def test_more_than_a_hundred_in_a_row_end_the_training(tmp_path):
     runs.fit(([runs.data(0, bad=True)] * 60 + [runs.data(0)]) * 2, tmp_path)  # not in a row
     with pytest.raises(RuntimeError, match="101 batches in a row"):
         run(bad=101, good=1)
+
+
+class Lazy(runs.Linear):
+    """Buffers that a forward pass fills, grows or replaces."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("filled", torch.empty(0))
+        self.register_buffer("none", None)
+        self.register_buffer("cache", torch.zeros(1), persistent=False)
+
+    def forward(self, x, y, **_):
+        self.filled = x.mean(0).detach() if not self.filled.numel() else self.filled
+        self.none = self.none if self.none is not None else x.sum().detach()
+        self.cache = torch.zeros(self.cache.numel() + 1)
+        return super().forward(x, y)
+
+
+def test_buffers_that_a_skipped_batch_has_filled_are_empty_again_and_caches_stay(tmp_path):
+    seen = []
+
+    class Look(lightning.Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            model = module.model
+            seen.append((model.filled.tolist(), model.none, model.cache.numel()))
+
+    runs.fit([runs.data(0, bad=True), runs.data(1)], tmp_path, model=Lazy(), callbacks=[Look()])
+    x = runs.data(1)[1]["x"]
+    assert seen == [([], None, 2), (x.mean(0).tolist(), x.sum(), 3)]

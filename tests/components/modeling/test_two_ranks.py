@@ -110,3 +110,16 @@ def test_rank_0s_clock_decides_for_all_when_a_checkpoint_is_due(two_ranks):
     names += ["epoch=1-step=10", "epoch=2-step=20"]
     for answer in two_ranks:
         assert answer["clocks"] == sorted(f"{name}.ckpt" for name in names)
+
+
+def test_a_mistake_of_one_rank_is_told_on_all(two_ranks):
+    for answer in two_ranks:
+        assert answer["mistaken"]["loss"].startswith("rank 1: loss must be a scalar tensor")
+        assert answer["mistaken"]["own"].startswith("rank 1: the model's own")
+        assert answer["mistaken"]["batch"].startswith("rank 1: a batch must be (uids, dict of data)")
+
+
+def test_a_group_that_is_added_midway_is_averaged_over_ranks_too(two_ranks):
+    one, other = (answer["releasing"] for answer in two_ranks)
+    assert runs.same(one, other)
+    assert not runs.same(one["first.weight"], runs.Middle().first.weight.data)

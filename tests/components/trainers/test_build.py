@@ -111,3 +111,37 @@ def test_the_precision_of_matrix_products_is_set_where_it_is_given(tmp_path):
         torch.set_float32_matmul_precision(before)
     with pytest.raises(UserError, match="float32_matmul_precision=tf32: takes one of highest, high, medium"):
         build_trainer(config(tmp_path, float32_matmul_precision="tf32"), ALONE)
+
+
+def test_a_profiler_an_accelerator_and_a_strategy_may_be_given_by_target(tmp_path):
+    given = config(
+        tmp_path,
+        profiler={"_target_": "lightning.pytorch.profilers.SimpleProfiler"},
+        accelerator={"_target_": "lightning.pytorch.accelerators.CPUAccelerator"},
+        strategy={"_target_": "lightning.pytorch.strategies.SingleDeviceStrategy"},
+    )
+    trainer = build_trainer(given, ALONE)
+    assert type(trainer.profiler).__name__ == "SimpleProfiler"
+    assert trainer.strategy.root_device.type == "cpu"
+
+
+def test_what_cannot_be_made_is_told_with_its_key(tmp_path):
+    wrong = {"_target_": "lightning.pytorch.profilers.SimpleProfiler", "file": "x"}
+    with pytest.raises(UserError, match=r"^trainer\.profiler: .*file"):
+        build_trainer(config(tmp_path, profiler=wrong), ALONE)
+    with pytest.raises(UserError, match=r"^trainer\.profiler .*its _target_ is missing"):
+        build_trainer(config(tmp_path, profiler={"file": "x"}), ALONE)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "ddp_spawn",
+        "ddp_notebook",
+        "ddp_fork_find_unused_parameters_true",
+        {"_target_": "lightning.pytorch.strategies.DDPStrategy", "start_method": "spawn"},
+    ],
+)
+def test_strategies_that_start_ranks_themselves_are_refused(tmp_path, strategy):
+    with pytest.raises(UserError, match=r"starts ranks itself, but the launcher does: give auto or ddp"):
+        build_trainer(config(tmp_path, strategy=strategy), ALONE)

@@ -158,11 +158,17 @@ class DataLoaderBuilder:
                 len(dataset), size, drop_last=drop_last, shuffle=is_shuffled, seed=self.seed, epoch=epoch
             )
         where = f"dataloader.{split}.iter_factory"
-        factory = _instantiate(options.iter_factory, where)
+        factory = _instantiate(options.iter_factory, where, iterable=True)
+        if hasattr(factory, "build_iter"):
+            raise UserError(
+                f"{where} makes a {type(factory).__name__}, which makes loaders of its own; give its"
+                " `batches` in its place, such as espnet2.samplers.build_batch_sampler.build_batch_sampler"
+            )
         shuffle = getattr(factory, "shuffle", None)
         if shuffle and not train:
             raise UserError(f"{where}.shuffle: validation is never shuffled")
-        batches = [tuple(batch) for batch in factory(dataset.uids())]
+        made = factory(dataset.uids()) if callable(factory) else factory
+        batches = [_indexes(batch, dataset, where) for batch in made]
         if sorted(index for batch in batches for index in batch) != list(range(len(dataset))):
             raise UserError(f"{where}: its batches do not hold each of {len(dataset)} utterances once")
         if train and shuffle is not False:
@@ -179,6 +185,14 @@ def build_collate_fn(config: Block) -> Callable[[Any], Any]:
     return collate_fn
 
 
+def _indexes(batch: Any, dataset: CombinedDataset, where: str) -> Batch:
+    """The indexes of a batch of indexes or, as ESPnet's samplers make them, of uids."""
+    try:
+        return tuple(dataset.index(key) if isinstance(key, str) else key for key in batch)
+    except KeyError as error:
+        raise UserError(f"{where}: a batch has uid {error}, which is not in the data") from None
+
+
 def _loader_options(options: DictConfig, where: str) -> dict[str, Any]:
     """The options passed on to DataLoader; those for workers only if there are any."""
     given = {key: options[key] for key in LOADER_OPTIONS if options.get(key) is not None}
@@ -189,8 +203,8 @@ def _loader_options(options: DictConfig, where: str) -> dict[str, Any]:
     return given
 
 
-def _instantiate(node: Any, where: str) -> Any:
-    """Instantiate a node; anything else is returned as it is."""
+def _instantiate(node: Any, where: str, *, iterable: bool = False) -> Any:
+    """Instantiate a node; anything else is returned as it is. It can be called, or perhaps iterated over."""
     instance = node
     if isinstance(node, DictConfig):
         if "_target_" not in node:
@@ -199,6 +213,6 @@ def _instantiate(node: Any, where: str) -> Any:
             instance = instantiate_node(node)
         except InstantiationException as error:
             raise UserError(f"{where}: {error.__cause__ or error}") from error
-    if not callable(instance):
+    if not callable(instance) and not (iterable and hasattr(instance, "__iter__")):
         raise UserError(f"{where} makes a {type(instance).__name__}, which cannot be called")
     return instance

@@ -11,6 +11,7 @@ from espnet3.components.data.collect_stats import collect_stats
 from espnet3.components.data.data_organizer import DataOrganizer
 from espnet3.components.data.loading.dataloader_builder import DataLoaderBuilder, build_collate_fn
 from espnet3.config.config_value import config_value
+from espnet3.errors import UserError
 
 
 class RankData:
@@ -25,7 +26,13 @@ class RankData:
 
     @cached_property
     def organizer(self) -> DataOrganizer:
-        """The DataOrganizer of `dataset`, without test sets."""
+        """The DataOrganizer of `dataset`, without test sets.
+
+        Raises:
+            UserError: `dataset` is not given.
+        """
+        if config_value(self._config, "dataset") is None:
+            raise UserError("dataset is not given: configure it, or call fit(module, train_dataloaders=…)")
         return build_usable(self._config, test=False)
 
     def loader(self, split: str, *, rank: int, world_size: int, **begin: Any) -> DataLoader[Any] | list[Any]:
@@ -37,7 +44,7 @@ class RankData:
             world_size: number of ranks that the batches are dealt to.
             begin: where it starts; see `DataLoaderBuilder.build`.
         """
-        if split == "valid" and not len(self.organizer.valid):
+        if split == "valid" and (self._has_no_dataset() or not len(self.organizer.valid)):
             return []
         builder = DataLoaderBuilder(
             self.organizer,
@@ -48,6 +55,10 @@ class RankData:
         )
         loader: DataLoader[Any] = builder.build(split, **begin)
         return loader
+
+    def _has_no_dataset(self) -> bool:
+        """Whether the data is that of `fit(train_dataloaders=…)`, and `organizer` not set either."""
+        return "organizer" not in vars(self) and config_value(self._config, "dataset") is None
 
     def collect_stats(self, model: Module) -> None:
         """Collect the statistics of the training and validation data into `stats_dir`.

@@ -9,9 +9,10 @@ from torch.nn import Module
 from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.named.counters import Turn
 from espnet3.components.modeling.named.graph import is_worth_looking, shared_with_later
+from espnet3.components.modeling.named.hooks import NO_HOOKS, Hooks
 from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.named_optimizer import NamedOptimizer
-from espnet3.components.modeling.named.reduction import GradientReduction
+from espnet3.components.modeling.named.reduction import GradientReduction, refuse_sparse
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.named.selection import parameters_by_optimizer
 from espnet3.components.modeling.optimization_spec import OptimizationStep
@@ -35,6 +36,9 @@ class NamedOptimizers:
     """
 
     def __init__(self, model: Module, config: NamedConfig) -> None:
+        self._model = model
+        self._hooks = NO_HOOKS
+        self._bucket_bytes = 1 << 20
         selectors = {name: entry.params for name, entry in config.optimizers.items()}
         parameters = parameters_by_optimizer(model, selectors)
         self._named = {
@@ -61,6 +65,7 @@ class NamedOptimizers:
         loss_scaling: bool = False,
         bucket_bytes: int = 1 << 20,
         checks_gradients: bool = True,
+        hooks: Hooks = NO_HOOKS,
     ) -> None:
         """Prepare for training with these ranks; the parameters are on their device.
 
@@ -69,9 +74,17 @@ class NamedOptimizers:
             loss_scaling: whether losses are scaled, as float16 needs it.
             bucket_bytes: gradients are sent in buckets of about this size.
             checks_gradients: whether gradients that are not finite make no update.
+            hooks: called during `run`.
+
+        Raises:
+            UserError: gradients are sparse, which several ranks cannot sum; or see `run`.
         """
         self.disconnect()
+        self._hooks, self._bucket_bytes = hooks, bucket_bytes
+        if world_size > 1:
+            refuse_sparse(self._model)
         for named in self._named.values():
+            self._follow(named)
             named.world_size = world_size
             named.checks_gradients = checks_gradients
             if not loss_scaling:
@@ -108,10 +121,16 @@ class NamedOptimizers:
 
         Returns:
             What became of the updates that were due, by name.
+
+        Raises:
+            UserError: an optimizer was given parameters that another one trains, or its loss does not reach
+                its parameters (see `check_reached`).
         """
+        hooks = self._hooks
         contributing = []
         for step in steps:
             named = self._named[step.name]
+            self._follow(named)
             turn = named.take_turn()
             if turn is not Turn.IDLE:
                 contributing.append((named, step.loss, turn))
@@ -121,18 +140,39 @@ class NamedOptimizers:
         if is_worth_looking(losses):
             kept = shared_with_later(losses)
         for (named, loss, turn), retain_graph in zip(contributing, kept, strict=False):
+            if hooks.on_before_backward is not None:
+                hooks.on_before_backward(loss)
             if turn is Turn.UPDATE and named.reduction is not None:
                 with named.reduction.during_backward():
                     named.backward(loss, retain_graph=retain_graph)
             else:
                 named.backward(loss, retain_graph=retain_graph)
+            if hooks.on_after_backward is not None:
+                if turn is Turn.UPDATE and named.reduction is not None:
+                    named.reduction.wait()
+                hooks.on_after_backward()
         updates = {}
         for named, _, turn in contributing:
             if turn is Turn.UPDATE:
-                if named.reduction is not None:
+                if named.reduction is not None and hooks.on_after_backward is None:
                     named.reduction.wait()
-                updates[named.name] = named.update()
+                updates[named.name] = named.update(hooks.on_before_optimizer_step)
         return updates
+
+    def _follow(self, named: NamedOptimizer) -> None:
+        """Train what the optimizer updates now: a callback may have added a group, or frozen some."""
+        if not named.has_changed():
+            return
+        names = {parameter: name for name, parameter in self._model.named_parameters()}
+        named.follow(names)
+        for other in self._named.values():
+            both = [names.get(p, "?") for p in set(named.parameters).intersection(other.parameters)]
+            if other is not named and both:
+                given = ", ".join(sorted(both))
+                raise UserError(f"optimizer {named.name!r} was given {given}, which {other.name!r} trains")
+        if named.reduction is not None:
+            named.reduction.remove()
+            named.reduction = GradientReduction(named.parameters, bucket_bytes=self._bucket_bytes)
 
     def end_epoch(self, new_value: NewValue) -> None:
         """Step the epoch-interval schedulers; the metrics of the epoch are aggregated."""
@@ -174,6 +214,8 @@ class NamedOptimizers:
         Raises:
             KeyError: a name is not that of an optimizer, or of a parameter of that optimizer.
         """
+        for named in self._named.values():
+            self._follow(named)
         unknown = [name for name in held if name not in self._named]
         if unknown:
             raise KeyError(f"there is no optimizer {', '.join(unknown)}; known are {', '.join(self._named)}")

@@ -1,10 +1,14 @@
 """What the graph of a loss reaches; nothing is computed and nothing is read from a device."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.nn import Parameter
+
+from espnet3.errors import UserError
+
+MOST_SHOWN = 5
 
 
 def nodes_of(loss: Tensor) -> set[Node]:
@@ -48,3 +52,27 @@ def reached(loss: Tensor, parameters: Sequence[Parameter]) -> list[bool]:
     """
     found = {id(getattr(node, "variable", None)) for node in nodes_of(loss)} | {id(loss)}
     return [id(parameter) in found for parameter in parameters]
+
+
+def check_reached(optimizer: str, loss: Tensor, parameters: Mapping[str, Parameter]) -> str | None:
+    """Check that a loss trains the parameters of the optimizer that it names.
+
+    Returns:
+        A warning, where some of them have no influence on the loss.
+
+    Raises:
+        UserError: a reentrant checkpoint may hold some: they would get no gradient.
+    """
+    comes_to = reached(loss, list(parameters.values()))
+    names = [name for name, comes in zip(parameters, comes_to, strict=True) if not comes]
+    if not names:
+        return None
+    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    shown = ", ".join(names[:MOST_SHOWN]) + more
+    if any("CheckpointFunction" in type(node).__name__ for node in nodes_of(loss)):
+        raise UserError(
+            f"optimizer {optimizer!r} would not train {shown}: reentrant activation checkpointing hides them"
+            " from a backward pass for one optimizer; give torch.utils.checkpoint use_reentrant=False"
+        )
+    which = "none of its parameters has any" if len(names) == len(parameters) else f"{shown} have no"
+    return f"optimizer {optimizer}: {which} influence on its first loss"

@@ -1,21 +1,27 @@
 """One named optimizer: its parameters, counters, clipping, scheduler and loss scale, and its update."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from operator import is_
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.optim import Optimizer
 
 from espnet3.components.modeling.divergence.finite import all_finite, nonfinite_names
 from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.named.clipping import clip_to_norm, clip_to_value, total_norm
 from espnet3.components.modeling.named.counters import Counters, Turn
+from espnet3.components.modeling.named.graph import check_reached
 from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.reduction import GradientReduction
 from espnet3.components.modeling.named.schedules import Schedule
 from espnet3.components.modeling.optimizers import make_optimizer
 from espnet3.config.checks.named_optimizers import NamedOptimizerConfig, NamedSchedulerConfig
+
+log = logging.getLogger(__name__)
 
 
 class NamedOptimizer:
@@ -43,6 +49,7 @@ class NamedOptimizer:
         self.optimizer = make_optimizer(
             f"optimizers.{config.name}.optimizer", config.optimizer, self.parameters
         )
+        self._followed = self._trainable()
         self.schedule = None if scheduler is None else Schedule(scheduler, self.optimizer)
         self.counters = Counters()
         self.loss_scale: LossScale | None = None
@@ -52,7 +59,26 @@ class NamedOptimizer:
         """Whether gradients that are not finite make no update; those under a loss scale never do."""
         self.grad_norm: Tensor | None = None
         """Norm of the gradients of the last update, before clipping by norm; None without that."""
+        self._is_checked = False
         self._seeds: dict[tuple[torch.dtype, torch.device, float], Tensor] = {}
+
+    def has_changed(self) -> bool:
+        """Whether the optimizer got or lost parameters, or some were frozen or released, since `follow`."""
+        now = self._trainable()
+        return len(now) != len(self._followed) or not all(map(is_, now, self._followed))
+
+    def follow(self, names: Mapping[Parameter, str]) -> None:
+        """Train what the optimizer updates now; a contribution of other parameters is dropped.
+
+        Args:
+            names: of all parameters of the model.
+        """
+        now = self._trainable()
+        for parameter in set(self.parameters).difference(now):
+            parameter.grad = None
+        self._followed, self.parameters = now, tuple(now)
+        self.parameter_names = tuple(names.get(parameter, "a parameter of no module") for parameter in now)
+        self._is_checked = False
 
     def take_turn(self) -> Turn:
         """Count an accepted batch that names this optimizer; returns what to do with it."""
@@ -62,17 +88,33 @@ class NamedOptimizer:
         """Add the loss's gradients to those held, for this optimizer's parameters only.
 
         They are scaled so that their sum over contributions and ranks is the mean.
+
+        Raises:
+            UserError: at the first, see `check_reached`.
         """
-        if loss.requires_grad:
+        if loss.requires_grad and not self._is_checked:
+            named = dict(zip(self.parameter_names, self.parameters, strict=True))
+            warning = check_reached(self.name, loss, named)
+            if warning is not None:
+                log.warning("%s", warning)
+            self._is_checked = True
+        if loss.requires_grad and self.parameters:
             torch.autograd.backward(loss, self._seed(loss), retain_graph=retain_graph, inputs=self.parameters)
 
-    def update(self) -> UpdateResult:
+    def update(self, before_step: Callable[[Optimizer], None] | None = None) -> UpdateResult:
         """Update the parameters from the gradients held, release these, and step the scheduler.
 
         The gradients are equal on all ranks, and so is what is returned.
+
+        Args:
+            before_step: called with the optimizer, before its gradients are clipped; may change them.
         """
         gradients = self.held_gradients()
-        result = self._unscale_and_clip(gradients) if gradients else UpdateResult()
+        self._unscale(list(gradients.values()))
+        if before_step is not None:
+            before_step(self.optimizer)
+            gradients = self.held_gradients()
+        result = self._clip(gradients) if gradients else UpdateResult()
         if result.done:
             self.optimizer.step()
         for parameter in self.parameters:
@@ -91,7 +133,7 @@ class NamedOptimizer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
-        self.counters.load_state_dict(state)
+        self.counters.load_state_dict({"iterations": self._iterations(state), **state})
         if "loss_scale" in state:
             self.loss_scale = LossScale()
             self.loss_scale.load_state_dict(state["loss_scale"])
@@ -121,13 +163,24 @@ class NamedOptimizer:
             if gradient is not None:
                 parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
-    def _unscale_and_clip(self, named: Mapping[str, Tensor]) -> UpdateResult:
+    def _trainable(self) -> list[Parameter]:
+        """The parameters that the optimizer updates now: of all its groups, those that are not frozen."""
+        return [
+            parameter
+            for group in self.optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.requires_grad
+        ]
+
+    def _unscale(self, gradients: list[Tensor]) -> None:
+        if self.loss_scale is not None and gradients:
+            with torch.no_grad():
+                torch._foreach_mul_(gradients, 1.0 / self.loss_scale.scale)
+
+    def _clip(self, named: Mapping[str, Tensor]) -> UpdateResult:
         """Whether the gradients, by parameter, may be used."""
         gradients = list(named.values())
         clip, by_norm = self.config.gradient_clip_val, self.config.gradient_clip_algorithm == "norm"
-        if self.loss_scale is not None:
-            with torch.no_grad():
-                torch._foreach_mul_(gradients, 1.0 / self.loss_scale.scale)
         norm = None
         if self.loss_scale is not None or (clip is not None and by_norm):
             norm = total_norm(gradients)
@@ -146,6 +199,11 @@ class NamedOptimizer:
         elif clip is not None:
             clip_to_value(gradients, clip)
         return UpdateResult()
+
+    def _iterations(self, state: Mapping[str, Any]) -> int:
+        """The iterations behind `accum_counter` and `update_step`, which other programs save alone."""
+        contributions = state["update_step"] * self.config.accum_grad_steps + state["accum_counter"]
+        return int(contributions * self.config.step_every_n_iters)
 
     def _seed(self, loss: Tensor) -> Tensor:
         """The gradient of the loss by itself: 1 / (contributions * ranks), times the loss scale."""

@@ -3,14 +3,16 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import is_
 from typing import Any
 
 import torch
 import torch.distributed
 from torch import Tensor
-from torch.nn import Parameter
+from torch.nn import Module, Parameter
 
 from espnet3.components.modeling.named.graph import reached
+from espnet3.errors import UserError
 
 BUCKET_BYTES = {"gloo": 4 << 20, "nccl": 25 << 20}
 """Smaller buckets are sent earlier, larger ones have less overhead; with gloo the computing cores also send.
@@ -43,7 +45,7 @@ class GradientReduction:
     def __init__(
         self, parameters: Sequence[Parameter], *, bucket_bytes: int, process_group: Any = None
     ) -> None:
-        self._parameters = list(parameters)
+        self._parameters = tuple(parameters)
         self._buckets = [_Bucket(chunk, process_group) for chunk in _chunks(parameters, bucket_bytes)]
         self._is_open = False
         self._next = 0
@@ -77,6 +79,10 @@ class GradientReduction:
         indexes = ",".join(str(index) for index, _ in unreached)
         digest = hashlib.blake2b(indexes.encode(), digest_size=7).digest()
         return 1 + int.from_bytes(digest, "big") if unreached else 0
+
+    def is_of(self, parameters: Sequence[Parameter]) -> bool:
+        """Whether it sums the gradients of these, in this order."""
+        return len(parameters) == len(self._parameters) and all(map(is_, parameters, self._parameters))
 
     @contextmanager
     def during_backward(self) -> Iterator[None]:
@@ -145,6 +151,24 @@ class GradientReduction:
         while self._next < len(self._buckets) and not self._buckets[self._next].pending:
             self._buckets[self._next].send()
             self._next += 1
+
+
+def refuse_sparse(model: Module) -> None:
+    """Refuse modules whose gradients are sparse.
+
+    Raises:
+        UserError: naming them.
+    """
+    sparse = [
+        name
+        for name, module in model.named_modules()
+        if getattr(module, "sparse", None) is True and any(p.requires_grad for p in module.parameters(False))
+    ]
+    if sparse:
+        raise UserError(
+            f"{', '.join(sparse)}: sparse=True gives sparse gradients, which are not summed over ranks;"
+            " leave it out, or train on one rank"
+        )
 
 
 def default_bucket_bytes() -> int:

@@ -10,7 +10,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
-from espnet3.components.modeling.control import agree_and_read, compared, is_equal
+from espnet3.components.modeling.control import agree_and_read, compared, is_equal, mistakes_of_ranks
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 
 
@@ -121,7 +121,7 @@ class Router:
         wanted = {} if mistake else readings()
         agreed, brought = agree_and_read(values, wanted, device=device, world_size=world_size)
         if world_size > 1 and (not is_equal("order", agreed) or mistake is not None):
-            raise _disagreement(steps, mistake, world_size)
+            raise _disagreement(steps, mistake, world_size) from mistake
         for step in steps:
             if not agreed[self._graphs[step.name]]:
                 raise AssertionError(
@@ -161,13 +161,12 @@ def _disagreement(
     steps: Sequence[OptimizationStep], mistake: AssertionError | None, world_size: int
 ) -> AssertionError:
     """The error that all ranks raise; a collective."""
-    own = {"names": [step.name for step in steps], "mistake": None if mistake is None else str(mistake)}
-    ranks: list[Any] = [None] * world_size
-    torch.distributed.all_gather_object(ranks, own)
-    mistakes = [f"rank {rank}: {entry['mistake']}" for rank, entry in enumerate(ranks) if entry["mistake"]]
+    mistakes = mistakes_of_ranks(mistake, world_size)
     if mistakes:
         return AssertionError("; ".join(mistakes))
-    lists = "; ".join(f"rank {rank}: [{', '.join(entry['names'])}]" for rank, entry in enumerate(ranks))
+    ranks: list[Any] = [None] * world_size
+    torch.distributed.all_gather_object(ranks, [step.name for step in steps])
+    lists = "; ".join(f"rank {rank}: [{', '.join(names)}]" for rank, names in enumerate(ranks))
     return AssertionError(f"ranks name different optimizers, or another order, in one batch: {lists}")
 
 

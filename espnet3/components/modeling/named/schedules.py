@@ -7,7 +7,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from espnet3.components.modeling.optimizers import make_scheduler
+from espnet3.components.modeling.optimizers import make_scheduler, step_scheduler
 from espnet3.config.checks.named_optimizers import NamedSchedulerConfig, check_gets_metric
 from espnet3.errors import ConfigurationError
 
@@ -40,18 +40,21 @@ class Schedule:
     def after_update(self) -> None:
         """Its optimizer has updated its parameters."""
         if self.config.interval == "step":
-            self.scheduler.step()
+            self._step()
 
     def after_epoch(self, new_value: NewValue) -> None:
         """An epoch has ended, with its metrics aggregated."""
         if self.config.interval != "epoch":
             return
         if self.config.monitor is None:
-            self.scheduler.step()
+            self._step()
             return
         value = new_value(f"schedulers.{self.config.name}.monitor", self.config.monitor)
         if value is not None:
-            self.scheduler.step(value)
+            self._step(value)
+
+    def _step(self, *metric: Any) -> None:
+        step_scheduler(f"schedulers.{self.config.name}.scheduler", self.scheduler, *metric)
 
 
 def _takes_metric(scheduler: Any) -> str:

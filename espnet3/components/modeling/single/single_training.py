@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from espnet3.components.modeling.control import agree_and_read, compared, is_equal
+from espnet3.components.modeling.control import agree_and_read, compared, is_equal, mistakes_of_ranks
 from espnet3.components.modeling.metrics.epoch_metrics import ToRead, nothing_to_read
 from espnet3.components.modeling.model_output import ModelOutput, read_output
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.named_training import refuse_named
-from espnet3.components.modeling.optimizers import make_optimizer, make_scheduler
+from espnet3.components.modeling.optimizers import make_optimizer, make_scheduler, step_scheduler
 from espnet3.components.modeling.single.skippable_optimization import SkippableOptimization
 from espnet3.components.modeling.training_length import TrainingLength
 from espnet3.config.checks.optimizers import check_plateau, read_single_config
@@ -69,6 +69,10 @@ class SingleTraining:
             "lr_scheduler": {"scheduler": scheduler, "interval": config.interval, **monitor},
         }
 
+    def reset(self) -> None:
+        """Nothing: the optimizer is made for each training."""
+        self._trainer = None
+
     def connect(self, trainer: Trainer) -> None:
         """Keep Lightning from stepping a monitored epoch-interval scheduler: see `end_epoch`."""
         self._trainer = trainer
@@ -110,16 +114,30 @@ class SingleTraining:
         One collective, the control collective, and one read from the device.
 
         Raises:
-            AssertionError: see `read_output`.
+            AssertionError: on all ranks, see `read_output`; what this rank's was is its cause.
         """
-        output = self.read(returned, utterances)
-        values: dict[str, int | bool | Tensor] = {"nonfinite": ~self.is_finite(output.loss), **flags}
         world_size = 1 if trainer is None else trainer.world_size
+        output: SingleOutput | None = None
+        mistake: AssertionError | None = None
+        try:
+            output = self.read(returned, utterances)
+        except AssertionError as error:
+            if world_size == 1:
+                raise
+            mistake = error
+        values: dict[str, int | bool | Tensor] = dict(flags)
+        values["nonfinite"] = 0 if output is None else ~self.is_finite(output.loss)
         module = None if trainer is None else trainer.lightning_module
         reduction = module.reduction if isinstance(module, SkippableOptimization) else None
         if world_size > 1:
-            values |= compared("unreached", 0 if reduction is None else reduction.expect(output.loss))
-        agreed, read = agree_and_read(values, to_read(output.stats), device=device, world_size=world_size)
+            values["mistake"] = mistake is not None
+            expected = 0 if reduction is None or output is None else reduction.expect(output.loss)
+            values |= compared("unreached", expected)
+        wanted = {} if output is None else to_read(output.stats)
+        agreed, read = agree_and_read(values, wanted, device=device, world_size=world_size)
+        if agreed.pop("mistake", False):
+            raise AssertionError("; ".join(mistakes_of_ranks(mistake, world_size))) from mistake
+        assert output is not None
         if reduction is not None:
             reduction.agreed = bool(agreed["unreached"]) and is_equal("unreached", agreed)
         return output, agreed, read
@@ -136,7 +154,7 @@ class SingleTraining:
         for config in self._monitored():
             value = new_value("scheduler_monitor", str(config.monitor))
             if value is not None:
-                config.scheduler.step(value)
+                step_scheduler("scheduler", config.scheduler, value)
 
     def _monitored(self) -> list[Any]:
         assert self._trainer is not None, "connect was not called"

@@ -14,14 +14,19 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Module, Parameter
 from torch.optim import Optimizer
 
 from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.divergence.finite import all_finite, briefly, nonfinite_names
 from espnet3.components.modeling.divergence.skips import Place, Skips, UpdateResult
 from espnet3.components.modeling.kept_buffers import KeptBuffers
-from espnet3.components.modeling.named.reduction import GradientReduction, default_bucket_bytes
+from espnet3.components.modeling.named.reduction import (
+    GradientReduction,
+    default_bucket_bytes,
+    refuse_sparse,
+)
+from espnet3.components.modeling.optimizers import step_scheduler
 from espnet3.components.modeling.single.update_window import UpdateWindow
 from espnet3.components.trainers.lightning_internals import accumulates, attached_trainer, forget_logged
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
@@ -51,15 +56,21 @@ class SkippableOptimization(LightningModule):
         self._skipping = False
         self._reduction: GradientReduction | None = None
 
-    def on_fit_start(self) -> None:
+    def reset_window(self) -> None:
+        """A training begins: forget the one before, which may have ended anywhere."""
+        self.window = UpdateWindow()
+        self._skipping = False
+        self._remove_reduction()
+
+    def on_train_start(self) -> None:
         """Average gradients over ranks here, once per update, where the strategy does not.
 
         The buckets of torch's DDP change their order after the first backward pass of a process: with three
         and more ranks a resumed run would add up in another order.
         """
         if self.automatic_optimization and isinstance(self.trainer.strategy, DDPWithoutReducer):
-            parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-            self._reduction = GradientReduction(parameters, bucket_bytes=default_bucket_bytes())
+            refuse_sparse(self.model)
+            self._reduce(self._trained())
 
     @property
     def reduction(self) -> GradientReduction | None:
@@ -68,6 +79,20 @@ class SkippableOptimization(LightningModule):
 
     def on_fit_end(self) -> None:
         """Remove all hooks from the parameters."""
+        self._remove_reduction()
+
+    def _trained(self) -> list[Parameter]:
+        """What is updated now: the parameters of all groups that are not frozen."""
+        groups = (group for optimizer in self.trainer.optimizers for group in optimizer.param_groups)
+        return [parameter for group in groups for parameter in group["params"] if parameter.requires_grad]
+
+    def _reduce(self, parameters: list[Parameter]) -> GradientReduction:
+        """Average the gradients of these over ranks from now on."""
+        self._remove_reduction()
+        self._reduction = GradientReduction(parameters, bucket_bytes=default_bucket_bytes())
+        return self._reduction
+
+    def _remove_reduction(self) -> None:
         if self._reduction is not None:
             self._reduction.remove()
             self._reduction = None
@@ -121,10 +146,13 @@ class SkippableOptimization(LightningModule):
         if self._reduction is None or accumulates(self.trainer):
             super().backward(loss, *args, **kwargs)
             return
-        with self._reduction.during_backward():
+        parameters, reduction = self._trained(), self._reduction
+        if not reduction.is_of(parameters):  # a callback has added a group, or frozen some
+            reduction = self._reduce(parameters)
+        with reduction.during_backward():
             super().backward(loss, *args, **kwargs)
-        self._reduction.wait()
-        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        reduction.wait()
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         torch._foreach_mul_(gradients, 1 / self.trainer.world_size)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
@@ -151,6 +179,7 @@ class SkippableOptimization(LightningModule):
         loss = optimizer_closure()
         if self._skipping:
             return
+        self._rescale(optimizer)
         result = UpdateResult(self._nonfinite_gradients(optimizer))
         if result.done:
             optimizer.step(closure=lambda: loss)
@@ -181,8 +210,11 @@ class SkippableOptimization(LightningModule):
                 return ("on another rank",)
         return tuple(nonfinite)
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Make the gradients the mean over the accepted batches, if some were skipped; clipping follows."""
+    def _rescale(self, optimizer: Optimizer) -> None:
+        """Make the gradients the mean over the accepted batches, if some were skipped.
+
+        Before `on_before_optimizer_step`, which is the user's to override, and before clipping.
+        """
         scale = self.window.scale(self.trainer.accumulate_grad_batches)
         if scale is not None:
             parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
@@ -191,7 +223,7 @@ class SkippableOptimization(LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """Step the scheduler; on a skipped batch or update not one that is stepped with every update."""
         if not (self._skipping and self._steps_with_updates(scheduler)):
-            super().lr_scheduler_step(scheduler, metric)
+            step_scheduler("scheduler", scheduler, *(() if metric is None else (metric,)))
 
     def _steps_with_updates(self, scheduler: Any) -> bool:
         configs = self.trainer.lr_scheduler_configs

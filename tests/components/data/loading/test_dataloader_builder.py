@@ -280,3 +280,41 @@ def test_validation_on_more_ranks_than_utterances_leaves_some_without(organizer)
     assert sorted(chain.from_iterable(chain.from_iterable(map(uids, loaders)))) == sorted(
         organizer.valid.uids()
     )
+
+
+class UidBatches:
+    """As ESPnet's batch samplers: iterates over tuples of uids."""
+
+    def __init__(self, uids, size):
+        self.batches = [tuple(uids[start : start + size]) for start in range(0, len(uids), size)]
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def test_batches_of_uids_are_taken_as_espnets_samplers_make_them(organizer):
+    def build(train):
+        block = OmegaConf.create({}, flags={"allow_objects": True})
+        block.train = {"iter_factory": train}
+        block.valid = {"iter_factory": UidBatches(organizer.valid.uids(), 3)}
+        return DataLoaderBuilder(organizer, block).build("train")
+
+    made = UidBatches(organizer.train.uids(), 4)
+    assert sorted(tuple(uids) for uids, _ in build(made)) == sorted(made.batches)
+    made.batches[0] = ("nobody", *made.batches[0][1:])
+    with pytest.raises(UserError, match=r"iter_factory: a batch has uid 'nobody', which is not in the data"):
+        build(made)
+
+
+def test_a_factory_of_loaders_is_refused_and_says_what_to_give(organizer):
+    class SequenceIterFactory:
+        def __iter__(self):
+            return iter(())
+
+        def build_iter(self, epoch):
+            return None
+
+    block = OmegaConf.create({}, flags={"allow_objects": True})
+    block.train = block.valid = {"iter_factory": SequenceIterFactory()}
+    with pytest.raises(UserError, match=r"makes a SequenceIterFactory, .*; give its `batches`"):
+        DataLoaderBuilder(organizer, block).build("train")

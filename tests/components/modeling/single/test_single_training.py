@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 
 import training_runs as runs
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
+from espnet3.components.modeling.optimizers import make_scheduler
 from espnet3.errors import UserError
 
 ADAM = {"_target_": "torch.optim.Adam", "lr": 0.1, "betas": [0.5, 0.9]}
@@ -90,3 +91,74 @@ def test_a_scheduler_that_takes_length_gets_that_of_this_training(tmp_path, monk
     )
     assert trainer.global_step == updates, "which is where it reaches zero"
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+
+
+LINEAR = {"_target_": "torch.optim.lr_scheduler.LinearLR", "start_factor": 0.5, "total_iters": 2}
+EXPONENTIAL = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 0.9}
+SEQUENTIAL = {
+    "_target_": "torch.optim.lr_scheduler.SequentialLR",
+    "schedulers": [LINEAR, EXPONENTIAL],
+    "milestones": [2],
+}
+CHAINED = {"_target_": "torch.optim.lr_scheduler.ChainedScheduler", "schedulers": [LINEAR, EXPONENTIAL]}
+
+
+@pytest.mark.parametrize("node", [SEQUENTIAL, CHAINED])
+@pytest.mark.parametrize("kind", [dict, OmegaConf.create])
+def test_schedulers_inside_of_a_scheduler_get_the_optimizer_too(node, kind):
+    def rates(optimizer, scheduler):
+        seen = []
+        for _ in range(5):
+            seen.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return seen
+
+    parameter = torch.nn.Parameter(torch.ones(()))
+    plain = torch.optim.SGD([parameter], lr=1.0)
+    inner = [
+        torch.optim.lr_scheduler.LinearLR(plain, start_factor=0.5, total_iters=2),
+        torch.optim.lr_scheduler.ExponentialLR(plain, gamma=0.9),
+    ]
+    by_hand = (
+        torch.optim.lr_scheduler.SequentialLR(plain, inner, milestones=[2])
+        if node is SEQUENTIAL
+        else torch.optim.lr_scheduler.ChainedScheduler(inner)
+    )
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    assert rates(optimizer, make_scheduler("scheduler", kind(node), optimizer)) == rates(plain, by_hand)
+
+
+def test_a_mistake_in_a_scheduler_inside_of_a_scheduler_is_told_with_its_key():
+    wrong = {**SEQUENTIAL, "schedulers": [LINEAR, {**EXPONENTIAL, "gama": 1}]}
+    with pytest.raises(UserError, match=r"^scheduler\.schedulers\[1\]: .*gama"):
+        configured(optimizer=ADAM, scheduler=wrong)
+
+
+class Failing(torch.optim.lr_scheduler.LRScheduler):
+    """Fails when it is stepped for the second time, or at once without a message."""
+
+    def __init__(self, optimizer, at_once=False):
+        super().__init__(optimizer)
+        if at_once:
+            raise TypeError
+
+    def get_lr(self):
+        return [1.0] if self._step_count < 2 else [None + 1]
+
+
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+def test_an_error_of_a_schedulers_own_names_it(tmp_path, monkeypatch, interval):
+    monkeypatch.setattr(runs, "Failing", Failing, raising=False)
+    config = {"scheduler": {"_target_": "training_runs.Failing"}, "scheduler_interval": interval}
+    with pytest.raises(RuntimeError, match=r"^scheduler: Failing\.step\(\): TypeError: unsupported operand"):
+        runs.fit([runs.data(0)], tmp_path, config=config)
+    named = {"optimizers": {"a": {"optimizer": ADAM, "params": "*"}}}
+    named["schedulers"] = {"a": {"scheduler": config["scheduler"], "interval": interval}}
+    module = ESPnetLightningModule(torch.nn.Linear(2, 2), named)
+    module.configure_optimizers()
+    schedule = module.named.engine["a"].schedule
+    with pytest.raises(RuntimeError, match=r"^schedulers\.a\.scheduler: Failing\.step\(\): TypeError"):
+        schedule.after_update() if interval == "step" else schedule.after_epoch(lambda *_: None)
+    with pytest.raises(UserError, match=r"^scheduler: TypeError$"):
+        configured(optimizer=ADAM, scheduler={**config["scheduler"], "at_once": True})
