@@ -169,7 +169,11 @@ def settle(config: DictConfig, recipe: Recipe) -> DictConfig:
             config.stats_dir = "@stats"  # the model may name files below it, which must not change the hash
             config.stats_dir = f"{config.recipe_dir}/exp/stats/{stats_hash(config)}"
         with secrets_named(config):
-            OmegaConf.resolve(config)
+            try:
+                OmegaConf.resolve(config)
+            except OmegaConfBaseException:
+                OmegaConf.missing_keys(config)  # fails as well, with the key in the error
+                raise
     refuse_secrets(config)
     check_secrets_set(config, os.environ)
     check_config(config)
