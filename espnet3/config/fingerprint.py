@@ -101,14 +101,14 @@ def _results_only(part: Flat, recipe_dir: str) -> Part:
 
 def _relative(part: Part, recipe_dir: str) -> Part:
     return {
-        key: portable(value, recipe_dir) if isinstance(value, str) else value
-        for key, value in part.items()
+        key: portable(value, recipe_dir) if isinstance(value, str) else value for key, value in part.items()
     }
 
 
 def portable(value: str, recipe_dir: str) -> str:
     """A value as a part has it: paths relative to the recipe, "@stats" for the automatic `stats_dir`."""
     return _AUTOMATIC.sub("@stats", value.replace(f"{recipe_dir}/", "./"))
+
 
 def data_hash(config: Any, key: str) -> str:
     """A name for what the configuration says under `key`, such as dataset.train, with relative paths."""

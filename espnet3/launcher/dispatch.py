@@ -82,6 +82,7 @@ def check_command(jobs: Sequence[Job], config: DictConfig, *, force: bool, detac
         )
     check_before(jobs, config, force=force)
 
+
 def check_early(jobs: Sequence[Job], config: DictConfig, *, force: bool, screen: Screen) -> None:
     """Check, within seconds, what would end a later stage: before jobs are queued, and before stage 0.
 

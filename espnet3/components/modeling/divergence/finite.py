@@ -10,22 +10,23 @@ from torch.nn import Module
 MOST_SHOWN = 2
 
 
-def all_finite(tensors: Sequence[Tensor], norm: Tensor | None = None) -> bool:
-    """Whether none holds NaN or Inf; one pass over them unless `norm` is known, and one read from the device.
+def all_finite(tensors: Sequence[Tensor]) -> bool:
+    """Whether none holds NaN or Inf; one pass over them, and one read from the device.
 
     False also where only a sum has overflowed: see `nonfinite_names`.
-
-    Args:
-        tensors: such as gradients.
-        norm: the 2-norm of all of them together: it is finite only if they are.
     """
-    if not tensors:
-        return True
-    if norm is not None:
-        return bool(torch.isfinite(norm))
+    return math.isfinite(total(tensors))
+
+
+def total(tensors: Sequence[Tensor]) -> Tensor | float:
+    """A number that is finite only if all elements of all tensors are; nothing is read but from the CPU.
+
+    Returns:
+        Their 2-norm, shape (), or on the CPU a sum.
+    """
     if all(tensor.device.type == "cpu" for tensor in tensors):  # no kernel to be launched for each
-        return math.isfinite(math.fsum(map(_sum, tensors)))
-    return bool(torch.isfinite(torch.nn.utils.get_total_norm(tensors, foreach=True)))
+        return math.fsum(map(_sum, tensors))
+    return torch.nn.utils.get_total_norm(tensors, foreach=True)
 
 
 def nonfinite_names(named: Iterable[tuple[str, Tensor]]) -> list[str]:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from espnet3.components.modeling.divergence.skips import UpdateResult
+from espnet3.components.modeling.metrics.host_values import on_host
 from espnet3.components.modeling.named.counters import Turn
 from espnet3.components.modeling.named.graph import is_worth_looking, shared_with_later
 from espnet3.components.modeling.named.hooks import NO_HOOKS, Hooks
@@ -151,13 +152,21 @@ class NamedOptimizers:
                 if turn is Turn.UPDATE and named.reduction is not None:
                     named.reduction.wait()
                 hooks.on_after_backward()
-        updates = {}
-        for named, _, turn in contributing:
-            if turn is Turn.UPDATE:
-                if named.reduction is not None and hooks.on_after_backward is None:
+        due = [named for named, _, turn in contributing if turn is Turn.UPDATE]
+        if hooks.on_after_backward is None:
+            for named in due:
+                if named.reduction is not None:
                     named.reduction.wait()
-                updates[named.name] = named.update(hooks.on_before_optimizer_step)
-        return updates
+        if hooks.on_before_optimizer_step is None:
+            return self._update(due)
+        # A hook sees the updates of the optimizers before it.
+        return {name: result for named in due for name, result in self._update([named]).items()}
+
+    def _update(self, due: Sequence[NamedOptimizer]) -> dict[str, UpdateResult]:
+        """Update in order, after one read from the device for all."""
+        checks = {named.name: named.prepare_update(self._hooks.on_before_optimizer_step) for named in due}
+        checks |= on_host({name: check for name, check in checks.items() if isinstance(check, Tensor)})
+        return {named.name: named.update(checks[named.name]) for named in due}
 
     def _follow(self, named: NamedOptimizer) -> None:
         """Train what the optimizer updates now: a callback may have added a group, or frozen some."""

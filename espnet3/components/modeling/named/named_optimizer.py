@@ -1,6 +1,7 @@
 """One named optimizer: its parameters, counters, clipping, scheduler and loss scale, and its update."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from operator import is_
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from espnet3.components.modeling.divergence.finite import all_finite, nonfinite_names
+from espnet3.components.modeling.divergence.finite import nonfinite_names, total
 from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.named.clipping import clip_to_norm, clip_to_value, total_norm
 from espnet3.components.modeling.named.counters import Counters, Turn
@@ -59,6 +60,8 @@ class NamedOptimizer:
         """Whether gradients that are not finite make no update; those under a loss scale never do."""
         self.grad_norm: Tensor | None = None
         """Norm of the gradients of the last update, before clipping by norm; None without that."""
+        self._norm: Tensor | None = None
+        """Of the gradients of the update that is being made, where it is needed."""
         self._is_checked = False
         self._seeds: dict[tuple[torch.dtype, torch.device, float], Tensor] = {}
 
@@ -101,21 +104,36 @@ class NamedOptimizer:
         if loss.requires_grad and self.parameters:
             torch.autograd.backward(loss, self._seed(loss), retain_graph=retain_graph, inputs=self.parameters)
 
-    def update(self, before_step: Callable[[Optimizer], None] | None = None) -> UpdateResult:
-        """Update the parameters from the gradients held, release these, and step the scheduler.
-
-        The gradients are equal on all ranks, and so is what is returned.
+    def prepare_update(self, before_step: Callable[[Optimizer], None] | None = None) -> Tensor | float | None:
+        """Unscale the gradients held, and call `before_step`; `update` comes next.
 
         Args:
             before_step: called with the optimizer, before its gradients are clipped; may change them.
+
+        Returns:
+            A number that is finite only if all gradients are, shape () where it is a tensor, equal on all
+            ranks; None where they are not to be checked.
         """
-        gradients = self.held_gradients()
-        self._unscale(list(gradients.values()))
+        self._unscale(list(self.held_gradients().values()))
         if before_step is not None:
             before_step(self.optimizer)
-            gradients = self.held_gradients()
-        result = self._clip(gradients) if gradients else UpdateResult()
+        gradients = list(self.held_gradients().values())
+        self._norm = None
+        if gradients and (self.loss_scale is not None or self._clips_by_norm):
+            self._norm = total_norm(gradients)
+        if not gradients or not (self.checks_gradients or self.loss_scale is not None):
+            return None
+        return total(gradients) if self._norm is None else self._norm
+
+    def update(self, checked: Tensor | float | None) -> UpdateResult:
+        """Update the parameters from the gradients held, release these, and step the scheduler.
+
+        Args:
+            checked: what `prepare_update` returned, on the CPU.
+        """
+        result = self._verdict(checked)
         if result.done:
+            self._clip(checked)
             self.optimizer.step()
         for parameter in self.parameters:
             parameter.grad = None
@@ -177,28 +195,33 @@ class NamedOptimizer:
             with torch.no_grad():
                 torch._foreach_mul_(gradients, 1.0 / self.loss_scale.scale)
 
-    def _clip(self, named: Mapping[str, Tensor]) -> UpdateResult:
-        """Whether the gradients, by parameter, may be used."""
-        gradients = list(named.values())
-        clip, by_norm = self.config.gradient_clip_val, self.config.gradient_clip_algorithm == "norm"
-        norm = None
-        if self.loss_scale is not None or (clip is not None and by_norm):
-            norm = total_norm(gradients)
-        if self.loss_scale is not None and norm is not None:
-            overflow = not bool(torch.isfinite(norm))
-            self.loss_scale.update(overflow=overflow)
-            if overflow:
-                return UpdateResult(overflowed=True)
-        elif self.checks_gradients and not all_finite(gradients, norm):
-            nonfinite = nonfinite_names(named.items())
-            if nonfinite:
-                return UpdateResult(tuple(nonfinite))
-        if clip is not None and by_norm and norm is not None:
-            self.grad_norm = norm
-            clip_to_norm(gradients, norm, clip)
-        elif clip is not None:
+    def _verdict(self, checked: Tensor | float | None) -> UpdateResult:
+        """Whether the gradients may be used."""
+        is_finite = checked is None or math.isfinite(checked)
+        if self.loss_scale is not None and checked is not None:
+            self.loss_scale.update(overflow=not is_finite)
+            return UpdateResult(overflowed=not is_finite)
+        # Where only a sum has overflowed there are no names.
+        return (
+            UpdateResult()
+            if is_finite
+            else UpdateResult(tuple(nonfinite_names(self.held_gradients().items())))
+        )
+
+    @property
+    def _clips_by_norm(self) -> bool:
+        return self.config.gradient_clip_val is not None and self.config.gradient_clip_algorithm == "norm"
+
+    def _clip(self, checked: Tensor | float | None) -> None:
+        gradients, clip = list(self.held_gradients().values()), self.config.gradient_clip_val
+        if clip is None or not gradients:
+            return
+        if self._norm is not None and self._clips_by_norm:
+            # Its value is on the CPU already, where it was checked: a log need not read it again.
+            self.grad_norm = checked if isinstance(checked, Tensor) else self._norm
+            clip_to_norm(gradients, self._norm, clip)
+        else:
             clip_to_value(gradients, clip)
-        return UpdateResult()
 
     def _iterations(self, state: Mapping[str, Any]) -> int:
         """The iterations behind `accum_counter` and `update_step`, which other programs save alone."""
