@@ -51,5 +51,5 @@ def check_limits(resources: Resources, partitions: Sequence[Partition], where: s
     most = max(part.nodes if part.max_nodes is None else part.max_nodes for part in possible)
     if resources.nodes > most:
         raise UserError(
-            f"{where}.nodes={resources.nodes}: partition {names} takes at most {counted(most, 'node')} a job"
+            f"{where}.nodes={resources.nodes}: partition {names} takes jobs of at most {counted(most, 'node')}"
         )
