@@ -21,9 +21,9 @@ SHORT = (
 HERE = "${recipe_dir}/model.py"
 UNPREPARED = (
     *("--stage", "2", "--stop-stage", "3", "--detach", "model.stats_file=x"),
-    f"manifests={{train: {HERE}, valid: {HERE}, test: {HERE}}}",
+    *(f"manifests={{train: {HERE}, valid: {HERE}, test: {HERE}}}", "check_data=off"),
 )
-"""For trials that are only queued: what they would read is there."""
+"""For trials that are only queued: what they would read is there, and no corpus."""
 
 
 @pytest.fixture

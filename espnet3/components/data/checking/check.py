@@ -90,7 +90,7 @@ def check_data(
         if entries and not found.utterances[split]:
             found.problems.append(Problem(split, entries[0].name, None, "", None, 0, "has no utterances"))
     manifests = {sample.listed.manifest: sample for sample in samples if sample.listed}
-    for one in broken:
+    for one in dict.fromkeys(broken):  # a manifest may be read for several splits
         owner = manifests.get(one.manifest)
         split, entry = (owner.split, owner.entry.name) if owner else (SPLITS[0], "")
         uid = "" if one.text.startswith("uid ") else one.uid
