@@ -118,11 +118,11 @@ def data_hash(config: Any, key: str) -> str:
     return hashlib.sha256(json.dumps(part, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
-def data_code(config: DictConfig) -> dict[str, str]:
-    """The recipe's own Python files that its data are made by -> SHA-256."""
+def own_code(config: DictConfig, key: str = "") -> dict[str, str]:
+    """The recipe's own Python files that make what is under `key`, by default everything -> SHA-256."""
     root = Path(config.recipe_dir)
-    node = OmegaConf.to_container(config.dataset, resolve=True)
-    return hash_code(code_files(flatten(node, "dataset"), (root, root.parent)), root)
+    node = OmegaConf.to_container(OmegaConf.select(config, key) if key else config, resolve=True)
+    return hash_code(code_files(flatten(node, key), (root, root.parent)), root)
 
 
 def stats_hash(config: DictConfig) -> str:

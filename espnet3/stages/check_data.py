@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.checks.target_keys import target_nodes
-from espnet3.config.fingerprint import data_code, data_hash
+from espnet3.config.fingerprint import data_hash, own_code
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.records.data_check import (
@@ -28,7 +28,9 @@ from espnet3.rundir.records.data_check import (
     DataCheckResult,
     check_dir,
     data_check_path,
+    imported_path,
     write_data_check,
+    write_imported,
 )
 
 if TYPE_CHECKING:
@@ -78,6 +80,9 @@ def run(config: DictConfig, level: str, report: Path, progress: "Progress") -> D
         UserError: what is configured can't be imported or made.
     """
     import_targets(config)
+    with suppress(OSError):  # data that may only be read: it is tried each time
+        check_dir(config).mkdir(parents=True, exist_ok=True)
+        write_imported(imported_path(config), own_code(config))
     if level == "imports":
         return DataCheckResult()
     from hydra.errors import InstantiationException
@@ -179,7 +184,7 @@ def _write_record(config: DictConfig, level: str, summary: str, files: Sequence[
     path = data_check_path(config, data_hash(config, "dataset"))
     with suppress(OSError):  # data that may only be read: they are checked each time
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_data_check(path, DataCheck(level, summary, data_code(config), states))
+        write_data_check(path, DataCheck(level, summary, own_code(config, "dataset"), states))
 
 
 def _stop(number: int, frame: object) -> NoReturn:

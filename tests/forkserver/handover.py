@@ -22,14 +22,17 @@ PASSED_ON = (
 
 
 def is_rank(arguments: list[str]) -> bool:
-    """Whether Python's arguments start a rank: the launcher's entry, submitit's, or a script of the tests."""
+    """Whether Python's arguments start a rank, by the launcher's entry, submitit's, or a script of the tests.
+
+    The check of the data imports the same.
+    """
     while arguments and arguments[0] in ("-u", "-B"):
         arguments = arguments[1:]
     if not arguments or not _has_this_package():
         return False
     if arguments[0] == "-m":
         module = arguments[1]
-        return module == "submitit.core._submit" or (
+        return module in ("submitit.core._submit", "espnet3.stages.check_data") or (
             module.startswith("espnet3.") and module.endswith(".entry")
         )
     return arguments[0].startswith(f"{TESTS}{os.sep}")

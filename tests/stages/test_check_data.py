@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from espnet3.config.fingerprint import data_code, data_hash
+from espnet3.config.fingerprint import data_hash, own_code
 from espnet3.errors import UserError
+from espnet3.launcher.attempt import data_check
 from espnet3.rundir.records.data_check import DataCheckResult, data_check_path, read_data_check
 from espnet3.stages.check_data import SHOWN, import_targets, run
+from espnet3.terminal.screen import Screen
 from tests.components.data.conftest import write_corpus
 
 
@@ -35,6 +37,25 @@ def config(tmp_path: Path) -> Any:
     )
 
 
+def test_what_could_be_imported_is_imported_again_only_when_its_code_has_changed(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    recipe = tmp_path / "recipe"
+    recipe.mkdir()
+    (recipe / "once.py").write_text("class Model: ...\n")
+    monkeypatch.syspath_prepend(str(recipe))
+    config.model = {"_target_": "once.Model"}
+    asked = []
+    monkeypatch.setattr(data_check, "_check_briefly", lambda config, level, screen: asked.append(level))
+    data_check.check_imports(config, Screen())
+    check(config, "imports")
+    data_check.check_imports(config, Screen())
+    assert asked == ["imports"]
+    (recipe / "once.py").write_text("import nowhere\n\nclass Model: ...\n")
+    data_check.check_imports(config, Screen())
+    assert asked == ["imports", "imports"]
+
+
 def check(config: Any, level: str = "full") -> DataCheckResult:
     report = Path(config.data_dir).parent / "exp" / "data_check.txt"
     return run(config, level, report, lambda done, total: None)
@@ -42,7 +63,7 @@ def check(config: Any, level: str = "full") -> DataCheckResult:
 
 def is_recorded(config: Any, level: str) -> bool:
     record = read_data_check(data_check_path(config, data_hash(config, "dataset")))
-    return record is not None and record.covers(level, data_code(config))
+    return record is not None and record.covers(level, own_code(config, "dataset"))
 
 
 def test_problems_stop_the_stages_and_are_all_in_the_report(config: Any, tmp_path: Path):

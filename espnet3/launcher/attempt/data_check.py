@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from espnet3.config.fingerprint import data_code, data_hash
+from espnet3.config.fingerprint import data_hash, own_code
 from espnet3.config.secrets import saved_text
 from espnet3.errors import UserError
 from espnet3.launcher.planning.claims import hold_directory
@@ -25,7 +25,14 @@ from espnet3.parent_death import signal_on_parent_death
 from espnet3.rundir.files.json_file import from_plain
 from espnet3.rundir.layout import data_report
 from espnet3.rundir.records.attempt import AttemptResult
-from espnet3.rundir.records.data_check import DataCheckResult, check_dir, data_check_path, read_data_check
+from espnet3.rundir.records.data_check import (
+    DataCheckResult,
+    check_dir,
+    data_check_path,
+    imported_path,
+    read_data_check,
+    read_imported,
+)
 from espnet3.rundir.stop import StopFlag
 from espnet3.stage_table import STAGES
 from espnet3.terminal.screen import ProgressBar, Screen
@@ -79,11 +86,13 @@ def check_before_queueing(config: DictConfig, screen: Screen) -> None:
     Raises:
         UserError: something is wrong.
     """
-    level = str(OmegaConf.select(config, "check_data") or "full")
-    if level == "off" or not OmegaConf.select(config, "dataset._target_") or _is_checked(config, "quick"):
+    if OmegaConf.select(config, "check_data") == "off" or not OmegaConf.select(config, "dataset._target_"):
         return
     exist = all(Path(path).is_file() for path in config.manifests.values())
-    _check_briefly(config, "manifests" if exist else "imports", screen)
+    if exist and not _is_checked(config, "quick"):
+        _check_briefly(config, "manifests", screen)
+    else:
+        check_imports(config, screen)
 
 
 def check_imports(config: DictConfig, screen: Screen) -> None:
@@ -92,7 +101,9 @@ def check_imports(config: DictConfig, screen: Screen) -> None:
     Raises:
         UserError: something can't be imported.
     """
-    if OmegaConf.select(config, "check_data") != "off":
+    if OmegaConf.select(config, "check_data") == "off":
+        return
+    if read_imported(imported_path(config)) != own_code(config):
         _check_briefly(config, "imports", screen)
 
 
@@ -117,7 +128,7 @@ def _show(result: DataCheckResult, screen: Screen) -> None:
 
 def _is_checked(config: DictConfig, level: str) -> bool:
     record = read_data_check(data_check_path(config, data_hash(config, "dataset")))
-    return record is not None and record.covers(level, data_code(config))
+    return record is not None and record.covers(level, own_code(config, "dataset"))
 
 
 @contextmanager

@@ -51,5 +51,6 @@ def check_limits(resources: Resources, partitions: Sequence[Partition], where: s
     most = max(part.nodes if part.max_nodes is None else part.max_nodes for part in possible)
     if resources.nodes > most:
         raise UserError(
-            f"{where}.nodes={resources.nodes}: partition {names} takes jobs of at most {counted(most, 'node')}"
+            f"{where}.nodes={resources.nodes}: partition {names} takes jobs of at most"
+            f" {counted(most, 'node')}"
         )

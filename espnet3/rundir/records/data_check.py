@@ -32,6 +32,13 @@ class DataCheck:
         return all(_state(name) == state for name, state in self.files.items())
 
 
+@dataclass(frozen=True)
+class Imported:
+    """Code that could be imported: it is not tried again before it changes."""
+
+    code: dict[str, str]
+
+
 def check_dir(config: Any) -> Path:
     """The folder of records, lists and the cache, beside the data: trainings of one corpus share it."""
     return Path(config["data_dir"]) / "check"
@@ -40,6 +47,22 @@ def check_dir(config: Any) -> Path:
 def data_check_path(config: Any, name: str) -> Path:
     """The record of the check of one configuration of the data, whose hash is `name`."""
     return check_dir(config) / f"{name}.json"
+
+
+def imported_path(config: Any) -> Path:
+    """The record of the code that could be imported last."""
+    return check_dir(config) / "imported.json"
+
+
+def read_imported(path: Path) -> dict[str, str]:
+    """The recipe's own Python files that could be imported -> SHA-256; empty if that is not known."""
+    record = read_dataclass(Imported, path)
+    return record.code if record else {}
+
+
+def write_imported(path: Path, code: dict[str, str]) -> None:
+    """Write it; the folder must exist."""
+    write_dataclass(path, Imported(code))
 
 
 def read_data_check(path: Path) -> DataCheck | None:
