@@ -76,7 +76,8 @@ class Shell:
         """Id, stage and dependency of every job in Slurm's queue, by id."""
         lines = self.cluster("squeue", "--me", "--noheader", "--format=%i %j %E").splitlines()
         jobs = [line.split(maxsplit=2) for line in lines]
-        return sorted((job, name.rpartition(".")[2], after) for job, name, after in jobs)
+        jobs.sort(key=lambda job: int(job[0]))  # 99 comes before 100
+        return [(job, name.rpartition(".")[2], after) for job, name, after in jobs]
 
     def job_id(self, name: str) -> str | None:
         return read_job_id(self.exp_dir / "jobs" / name)
