@@ -39,7 +39,7 @@ def gather_run_state(
         "progress": module.progress_state(),
         "metrics": {
             key: value.detach().cpu() if isinstance(value, Tensor) else value
-            for key, value in trainer.callback_metrics.items()
+            for key, value in sorted(trainer.callback_metrics.items())
         },
     }
     if trainer.world_size == 1:
