@@ -5,11 +5,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from espnet3.launcher.attempt.data_check import check_due, reads_data
 from espnet3.launcher.planning.decide import decide_all
 from espnet3.launcher.planning.plan import Job, on_slurm
 from espnet3.launcher.submit.chain import stage_request
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.records.job import SCRIPT, new_job_name
+from espnet3.stage_table import label
 
 
 def describe(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> list[str]:
@@ -28,6 +30,8 @@ def describe(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> list[st
             action = "skip, unless a stage before it makes other files"
         upstream_runs |= decision.action != "skip"
         reason = f" ({decision.reason})" if decision.reason else ""
+        if decision.action != "skip" and reads_data(job.stage) and (level := check_due(config)):
+            lines += [f"check of the data: {level}, before {label(job.stage)}"]
         lines += [str(job), f"    directory: {job.directory}", f"    would {action}{reason}"]
         if on_slurm(job) and (decision.action != "skip" or upstream_runs):
             exp_dir = Path(config.exp_dir)

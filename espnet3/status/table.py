@@ -41,8 +41,7 @@ def table(statuses: Sequence[StageStatus], width: int | None) -> list[Line]:
     """
     runs = [run for run, _ in groupby(status.run for status in statuses)]
     head = [*([("run", lambda status: status.run.name)] if len(runs) > 1 else []), *_HEAD]
-    wide = [*head, *_TAIL]
-    for columns in (wide, head):
+    for columns in ([*head, *_TAIL], [*head, _METRIC], head):
         cells = _cells(columns, statuses)
         sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
         too_wide = sum(sizes) + len(_GAP) * (len(sizes) - 1) - (width or math.inf)
@@ -58,8 +57,8 @@ def table(statuses: Sequence[StageStatus], width: int | None) -> list[Line]:
             heading = where
             lines.insert(0, [(where, "bold")]) if len(lines) == 1 else lines.append([(where, "bold")])
         lines.append(_line(row, sizes, STYLES.get(status.state, "")))
-        if columns is head:
-            lines += [[(f"{_GAP}{text}", "dim")] for text in _flow(status, width or 0)]
+        hidden = [column for column in _TAIL if column not in columns]
+        lines += [[(f"{_GAP}{text}", "dim")] for text in _flow(status, hidden, width or 0)]
         if len(status.reason) > _SHORT:
             lines += below(status.reason, width, STYLES.get(status.state, ""))
     return lines
@@ -133,12 +132,13 @@ _HEAD: list[Column] = [
     ("elapsed", lambda status: duration(status.elapsed_s)),
     ("beat", lambda status: duration(status.heartbeat_age_s)),
 ]
+_METRIC: Column = ("metric", lambda status: " ".join(last_metric(status.metrics)).strip())
 _TAIL: list[Column] = [
     ("nodes", lambda status: node_list(status.nodes)),
     ("epoch", _epoch),
     ("progress", _progress),
     ("utt/s", _speed),
-    ("metric", lambda status: " ".join(last_metric(status.metrics)).strip()),
+    _METRIC,
     ("ETA", lambda status: duration(status.eta_s)),
 ]
 
@@ -167,18 +167,18 @@ def _heading(status: StageStatus, width: int | None, *, several: bool) -> str:
     return path + os.sep if several else path
 
 
-def _flow(status: StageStatus, width: int) -> list[str]:
-    """The lines that a narrow terminal shows below the row: the columns of `_TAIL`, some with names."""
+def _flow(status: StageStatus, hidden: Sequence[Column], width: int) -> list[str]:
+    """The lines that a narrow terminal shows below the row: the columns that it hides, some with names."""
     if status.state not in (*AT_WORK, *OVER_NOT_DONE):
         return []
-    values = {name: value(status) for name, value in _TAIL}
+    values = {name: value(status) for name, value in hidden}
     names = {"epoch": "epoch {}", "utt/s": "{} utt/s", "ETA": "ETA {}"}
     items = [names.get(name, "{}").format(value) for name, value in values.items() if value]
-    if values["epoch"] and values["progress"]:
+    if values.get("epoch") and values.get("progress"):
         at = items.index(values["progress"])
         items[at - 1 : at + 1] = [f"{items[at - 1]} {items[at]}"]
     if len(_GAP.join(items)) + len(_GAP) > width:
-        items = [item.rpartition("/")[2] if item == values["metric"] else item for item in items]
+        items = [item.rpartition("/")[2] if item == values.get("metric") else item for item in items]
     lines: list[str] = []
     for item in items:
         if lines and len(lines[-1]) + len(item) + 2 * len(_GAP) <= width:

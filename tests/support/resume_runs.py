@@ -27,7 +27,10 @@ def train(case, corpus, home, task=None, stop_after=0, **checkpoint):
 
 
 class StopAfter(Callback):
-    """Asks to stop in the n-th batch of this attempt, of training or validation; notes what it trains on."""
+    """Asks to stop in the n-th batch of this attempt, of training or validation; notes what it trains on.
+
+    The batch of validation that is tried before the first epoch does not count.
+    """
 
     task = None
     seen = None
@@ -38,7 +41,7 @@ class StopAfter(Callback):
     def on_train_batch_start(self, trainer, module, batch, *_):
         if self.seen is not None and not trainer.validating:
             self.seen.append([trainer.current_epoch, batch[0]])
-        self.left -= 1
+        self.left -= not trainer.sanity_checking
         if not self.left:
             self.task.stop.set("SIGTERM")
 

@@ -150,7 +150,9 @@ def _entry(line: bytes) -> tuple[dict[str, Any], str]:
     if not isinstance(entry, dict):
         return {}, f"a {type(entry).__name__}, not an object {{...}}"
     for key in ("uid", "audio"):
-        if not isinstance(entry.get(key), str) or not entry[key]:
+        if key not in entry:
+            return entry, f"has no {key!r}"
+        if not isinstance(entry[key], str) or not entry[key]:
             return entry, f"{key!r} must be a string, given: {entry.get(key)!r}"
     if "speech" in entry:
         return entry, "the key 'speech' is reserved for the audio that is loaded"

@@ -62,8 +62,8 @@ def check_data(
     Raises:
         UserError: they can't be used; the lines that say why are on the screen.
     """
-    level = str(OmegaConf.select(config, "check_data") or "full")
-    if level == "off" or not OmegaConf.select(config, "dataset._target_") or _is_checked(config, level):
+    level = check_due(config)
+    if not level:
         return AttemptResult("done")
     with interrupts() as signals, _alone(check_dir(config), screen):
         if _is_checked(config, level):  # another trial has, meanwhile
@@ -78,6 +78,14 @@ def check_data(
     _show(result, screen)
     screen.line(f"data: {result.summary}; {level} check, {time.monotonic() - began:.1f} s")
     return AttemptResult("done")
+
+
+def check_due(config: DictConfig) -> str:
+    """The level of the check that the data need before a stage reads them; empty if none is needed."""
+    level = str(OmegaConf.select(config, "check_data") or "full")
+    if level == "off" or not OmegaConf.select(config, "dataset._target_") or _is_checked(config, level):
+        return ""
+    return level
 
 
 def check_before_queueing(config: DictConfig, screen: Screen) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from espnet3.rundir.files.atomic import write_text
@@ -33,6 +34,8 @@ def file_states(paths: Iterable[Path], root: Path) -> FileStates:
         try:
             stat = path.stat()
         except OSError:
+            continue
+        if not S_ISREG(stat.st_mode):
             continue
         if (folder := name_of_folder.get(path.parent)) is None:
             folder = name_of_folder[path.parent] = recorded_name(path.parent, root)

@@ -58,7 +58,7 @@ def test_audio_of_another_rate_or_format_is_named(tmp_path):
     [
         ('{"uid": "b", "audio": ', r"m\.jsonl:3: not a line of JSON"),
         ("[1]", r"m\.jsonl:3: a list, not an object"),
-        ('{"audio": "b.wav"}', r"m\.jsonl:3: 'uid' must be a string, given: None"),
+        ('{"audio": "b.wav"}', r"m\.jsonl:3: has no 'uid'"),
         ('{"uid": "b", "audio": 3}', r"m\.jsonl:3: 'audio' must be a string, given: 3"),
         ('{"uid": "a", "audio": "b.wav"}', r"m\.jsonl:3: uid 'a' is already used in line 1"),
         ('{"uid": "b", "audio": "b.wav", "speech": 1}', r"m\.jsonl:3: the key 'speech' is reserved"),

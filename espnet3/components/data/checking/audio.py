@@ -34,6 +34,8 @@ class AudioFacts:
 def examine(path: Path, *, decode: bool) -> AudioFacts:
     """Read a file's header and, with `decode`, all its samples; never raises for what is wrong with it."""
     try:
+        if path.is_dir():
+            return AudioFacts("is a folder", decoded=decode)
         if path.stat().st_size == 0:
             return AudioFacts("is an empty file (0 bytes)", decoded=decode)
         with soundfile.SoundFile(path) as file:

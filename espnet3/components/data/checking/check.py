@@ -106,7 +106,7 @@ def check_data(
         elif not texts or utterance.samples is not None:
             texts = [*texts, *(text for text in requires(utterance) if text not in texts)]
         found.problems += [sample.problem(text) for text in texts]
-        if utterance.samples and utterance.sample_rate:
+        if utterance.samples and utterance.sample_rate and not texts:
             seconds.append((utterance.samples / utterance.sample_rate, sample))
         if number % 64 == 0 or number == len(samples):
             progress(number, len(samples))
@@ -126,14 +126,15 @@ def _samples(split: str, entry: DatasetEntry) -> Iterator[_Sample]:
 
 
 def _repeated_uids(samples: Iterable[_Sample], remarks: list[str]) -> list[Problem]:
-    """Uids that occur twice in a split, or in two; of a test set and others, the test set keeps it.
+    """Uids that occur twice in a split, or in two.
 
-    Test sets are scored apart: two of them may have the same uid.
+    The earlier split keeps them: training data are the same with any test set. Test sets are scored apart:
+    two of them may have the same uid.
     """
     first: dict[str, _Sample] = {}
     problems: list[Problem] = []
     shared: dict[Path, set[str]] = {}
-    for sample in sorted(samples, key=lambda one: -SPLITS.index(one.split)):
+    for sample in sorted(samples, key=lambda one: SPLITS.index(one.split)):
         other = first.setdefault(sample.uid, sample)
         if other is sample or (sample.split == other.split == "test" and sample.entry != other.entry):
             continue

@@ -45,8 +45,10 @@ def build_usable(config: Any, *, test: bool = True) -> DataOrganizer:
 
 
 def left_out_path(config: Any, split: str) -> Path:
-    """The list of a split."""
-    return check_dir(config) / f"left_out-{split}-{data_hash(config, f'dataset.{split}')}.json"
+    """The list of a split, named after what it follows from: of two splits the earlier keeps a uid."""
+    before = SPLITS[: SPLITS.index(split) + 1]
+    names = "-".join(data_hash(config, f"dataset.{one}") for one in before)
+    return check_dir(config) / f"left_out-{split}-{names}.json"
 
 
 def write_left_out(path: Path, left_out: LeftOut) -> None:

@@ -72,7 +72,11 @@ class Requirements:
 
     def _text_problems(self, text: object, samples: int | None) -> Iterator[str]:
         if not isinstance(text, str):
-            yield f"{self.text!r} must be a string, given: {text!r}"
+            yield (
+                f"has no {self.text!r}"
+                if text is None
+                else f"{self.text!r} must be a string, given: {text!r}"
+            )
             return
         tokens = text.split() if self.unit == "word" else list(text)
         unknown = list(dict.fromkeys(token for token in tokens if token not in self.tokens))
