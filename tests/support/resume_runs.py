@@ -41,7 +41,9 @@ class StopAfter(Callback):
     def on_train_batch_start(self, trainer, module, batch, *_):
         if self.seen is not None and not trainer.validating:
             self.seen.append([trainer.current_epoch, batch[0]])
-        self.left -= not trainer.sanity_checking
+        if trainer.sanity_checking:
+            return
+        self.left -= 1
         if not self.left:
             self.task.stop.set("SIGTERM")
 

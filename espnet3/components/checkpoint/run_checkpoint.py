@@ -279,7 +279,7 @@ class RunCheckpoint(Checkpoint):
             NeverLogged: the metric was not logged where it must have been.
         """
         due = module.validated or not self.monitor.startswith("valid/")
-        if due and is_known_not_logged(trainer, self.monitor):
+        if due and is_known_not_logged(trainer, self.monitor) and not module.metrics.was_logged(self.monitor):
             logged = sorted(trainer.callback_metrics)
             raise NeverLogged(
                 f"checkpoint.monitor={self.monitor} was not logged; logged are: {', '.join(logged)};"

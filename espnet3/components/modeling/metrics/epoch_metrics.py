@@ -163,6 +163,10 @@ class EpochMetrics:
             return None
         return monitored_value(self._module.trainer, key, monitor, validated=self.validated)
 
+    def was_logged(self, name: str) -> bool:
+        """Whether a metric was logged in any epoch, be it an earlier one."""
+        return name in self._epoch_of_mean
+
     # --- checkpoints --------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
