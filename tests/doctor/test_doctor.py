@@ -120,7 +120,7 @@ def test_a_cluster_is_told_line_by_line():
         " jobs may be preempted (CANCEL, GraceTime 0 s); accounts: speech, vision"
     )
     assert only(findings, "partition gpu").endswith("QOS: long: it is DOWN")
-    assert "gpu:a100:4, features a100,ib; 1 nodes of" in only(findings, "partition gpu")
+    assert "gpu:a100:4, features a100,ib; 1 node of" in only(findings, "partition gpu")
     assert "speech (default) with QOS normal, long; vision in gpu with QOS normal" in only(
         findings, "your accounts"
     )
@@ -256,7 +256,7 @@ def test_a_site_file_sets_what_jobs_need_and_offers_the_rest(
     assert (train.partition, prepare.additional_parameters) == ("gpu", {"wckey": "asr"})
     for told in (
         "cluster kelvin",
-        "#   gpu: 1 nodes of 64 CPUs, 500 GB, gpu:a100:4",
+        "#   gpu: 1 node of 64 CPUs, 500 GB, gpu:a100:4",
         "a100, ib, v100",
         "2026-01-01",
     ):
