@@ -111,7 +111,7 @@ class Warm:
         write_begin(directory, Begin("prepare", 1, "local", 1, own, environment={"OMP_NUM_THREADS": "2"}))
         write_record(home, "prepare", Record({}, {}))
         made = f"prepare: {{_target_: telling.tell, data_dir: {home}, mode: {mode}}}"
-        config = f"exp_dir: {home}\nrecipe_dir: {self.recipe}\ndata_dir: {home}\n{made}\n"
+        config = f"exp_dir: {home}\nrecipe_dir: {self.recipe}\ndata_dir: {home}\nstats_dir: {home}\n{made}\n"
         (directory / "config.yaml").write_text(config)
         return directory
 
