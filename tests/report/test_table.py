@@ -146,12 +146,12 @@ def test_failures_are_folded_with_their_tracebacks(open_report):
     view = views.vocoder()
     page = open_report(view).page
     failures = page.locator("#failures details")
-    assert failures.count() == 1 and page.locator("#failures pre").count() == 0
-    failures.locator("summary").click()
+    assert failures.count() == 2 and page.locator("#failures pre").count() == 0
+    failures.first.locator("summary").click()
     traceback = next(trial.traceback for trial in view.trials if trial.traceback)
     assert page.locator("#failures pre").inner_text().strip() == traceback.strip()
     failed = {trial.name for trial in view.trials if trial.state == "failed"}
-    assert set(page.locator("#failures .of a").all_inner_texts()) == failed
+    assert set(failures.first.locator(".of a").all_inner_texts()) == failed
 
 
 def test_failures_that_differ_by_the_name_of_their_trial_are_told_once(open_report):
