@@ -150,7 +150,7 @@ def test_edited_code_of_the_recipe_makes_another_trial(recipe):
         code.write("BETTER = True\n")
     after = expand(recipe, ["seed=1,2"]).candidates
     assert not {c.digest for c in before} & {c.digest for c in after}
-    assert before[0].code.keys() == after[0].code.keys() == {"making.py"}
+    assert before[0].code.keys() == after[0].code.keys() == {"making.py", "nothing.py"}
 
 
 def test_files_are_chosen_once_for_each_choice(recipe):
