@@ -39,10 +39,10 @@ class StopAfter(Callback):
         self.left = batches
 
     def on_train_batch_start(self, trainer, module, batch, *_):
-        if self.seen is not None and not trainer.validating:
-            self.seen.append([trainer.current_epoch, batch[0]])
         if trainer.sanity_checking:
             return
+        if self.seen is not None and not trainer.validating:
+            self.seen.append([trainer.current_epoch, batch[0]])
         self.left -= 1
         if not self.left:
             self.task.stop.set("SIGTERM")
