@@ -13,8 +13,8 @@ case ${1:-} in
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
 esac
 python=$(tools/python.sh)
-export PYTHONPATH=$PWD:$PWD/tests/support${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH=$PWD:$PWD/tools:$PWD/tests/support${PYTHONPATH:+:$PYTHONPATH}
 code=0
-timeout --kill-after=10 480 "$python" tools/gpu_check.py "$@" || code=$?
+timeout --kill-after=10 480 "$python" -m gpu_checks "$@" || code=$?
 if [ "$code" = 124 ]; then echo "gpu_check.sh: not done after 8 minutes" >&2; fi
 exit "$code"

@@ -1,4 +1,4 @@
-"""Gives the tests of components the answers of real ranks; those of two to `training_runs`, run once."""
+"""Gives the tests of components the answers of real ranks; those of two to `training_ranks`, run once."""
 
 import os
 import subprocess
@@ -7,13 +7,13 @@ import sys
 import pytest
 import torch
 
-import training_runs
+import training_ranks
 
 
 @pytest.fixture(scope="session")
 def two_ranks(tmp_path_factory, answers_of_ranks):
     """What two gloo ranks answered to every scenario, by rank."""
-    return answers_of_ranks(training_runs.__file__, tmp_path_factory.mktemp("two_ranks"), 2)
+    return answers_of_ranks(training_ranks.__file__, tmp_path_factory.mktemp("two_ranks"), 2)
 
 
 @pytest.fixture(scope="session")

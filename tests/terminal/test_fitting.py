@@ -32,11 +32,11 @@ def test_lines_are_folded_between_words_and_never_inside_paths_and_commands(text
 
 @pytest.mark.parametrize(
     ("width", "shown"),
-    [(80, "/work/recipes/egs/digits/asr/exp/default"), (30, "/…/egs/digits/asr/exp/default"),
+    [(80, "/data/recipes/egs/digits/asr/exp/default"), (30, "/…/egs/digits/asr/exp/default"),
      (20, "/…/asr/exp/default"), (5, "/…/default")],
 )  # fmt: skip
 def test_a_long_path_loses_folders_in_its_middle(width: int, shown: str):
-    assert path_within("/work/recipes/egs/digits/asr/exp/default", width) == shown
+    assert path_within("/data/recipes/egs/digits/asr/exp/default", width) == shown
 
 
 def test_a_relative_path_keeps_its_first_folder_and_a_name_both_ends():

@@ -1,5 +1,6 @@
 import pytest
 
+import training_ranks
 import training_runs as runs
 
 SKIPPED = 3
@@ -122,4 +123,4 @@ def test_a_mistake_of_one_rank_is_told_on_all(two_ranks):
 def test_a_group_that_is_added_midway_is_averaged_over_ranks_too(two_ranks):
     one, other = (answer["releasing"] for answer in two_ranks)
     assert runs.same(one, other)
-    assert not runs.same(one["first.weight"], runs.Middle().first.weight.data)
+    assert not runs.same(one["first.weight"], training_ranks.Middle().first.weight.data)
