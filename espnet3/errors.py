@@ -44,6 +44,13 @@ def cannot_write(error: OSError, path: str | Path) -> UserError:
     return UserError(f"can't write {error.filename or path}: {error.strerror}")
 
 
+def first_of(names: Iterable[str], most: int) -> str:
+    """The first names, and how many more there are: "a, b and 3 more"."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def nearest(word: str, choices: Iterable[str], cutoff: float = 0.6) -> str:
     """The choice most similar to `word`; empty if none is similar."""
     return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=cutoff)), "")

@@ -28,6 +28,7 @@ from espnet3.rundir.records.data_check import (
     DataCheckResult,
     check_dir,
     data_check_path,
+    file_state,
     imported_path,
     write_data_check,
     write_imported,
@@ -178,8 +179,6 @@ def write_report(path: Path, lines: Sequence[str], summary: str) -> None:
 
 
 def _write_record(config: DictConfig, level: str, summary: str, files: Sequence[Path]) -> None:
-    from espnet3.components.data.checking.audio_cache import file_state
-
     states = {str(file.absolute()): file_state(file) for file in files}
     path = data_check_path(config, data_hash(config, "dataset"))
     with suppress(OSError):  # data that may only be read: they are checked each time

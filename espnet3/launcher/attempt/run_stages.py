@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from espnet3.config.checks.targets_exist import check_targets_exist
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, first_of, short_path
 from espnet3.launcher.attempt.data_check import reads_data
 from espnet3.launcher.attempt.run_stage import RunOptions, run_stage
 from espnet3.launcher.planning.claims import hold_directory
@@ -41,9 +41,9 @@ def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> Non
 def _check_not_foreign(exp_dir: Path) -> None:
     found = foreign_entries(exp_dir)
     if found:
-        shown = f"{', '.join(found[:3])}{', …' if len(found) > 3 else ''}"
         raise UserError(
-            f"exp_dir={exp_dir} is not empty, and no run directory (it holds {shown}): give a new folder"
+            f"exp_dir={exp_dir} is not empty, and no run directory (it holds {first_of(found, 3)}):"
+            " give a new folder"
         )
 
 

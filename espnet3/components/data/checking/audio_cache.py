@@ -11,6 +11,7 @@ from typing import Any
 
 from espnet3.components.data.checking.audio import AudioFacts, examine
 from espnet3.rundir.files.atomic import write_text
+from espnet3.rundir.records.data_check import file_state
 
 SAVED_EVERY_S = 60.0
 FORMAT = 1
@@ -63,15 +64,6 @@ class AudioCache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.path, json.dumps({"format": FORMAT, "files": self._known}))
             self._changed = False
-
-
-def file_state(path: Path) -> list[int] | None:
-    """Size in bytes and time of change in ns; None for a file that is missing."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _read(path: Path) -> dict[str, list[Any]]:

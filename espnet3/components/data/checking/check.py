@@ -15,13 +15,13 @@ from espnet3.components.data.checking.utterance import Problem, Utterance
 from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry
 from espnet3.components.data.data_organizer import DataOrganizer
 from espnet3.components.data.manifest import BrokenLine, ListedAudio
+from espnet3.config.checks.scored_splits import SPLITS
 from espnet3.errors import short_path
 
 Level = Literal["manifests", "quick", "full"]
 """What is read: manifests; headers of audio, too; all samples, too."""
 Progress = Callable[[int, int], None]
 """Called with (utterances done, utterances in all); may raise to stop."""
-SPLITS = ("train", "valid", "test")
 MOST_THREADS = 32
 _CHUNK = 512
 _LONG_S, _LONG_FACTOR = 30.0, 20

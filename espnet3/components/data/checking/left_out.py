@@ -11,13 +11,12 @@ from typing import Any
 
 from espnet3.components.data.data_organizer import DataOrganizer, build_organizer
 from espnet3.components.data.manifest import broken_lines_left_out
+from espnet3.config.checks.scored_splits import SPLITS
 from espnet3.config.config_value import config_value
 from espnet3.config.fingerprint import data_hash
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.records.data_check import check_dir
-
-SPLITS = ("train", "valid", "test")
 
 LeftOut = Mapping[str, Mapping[int, str]]
 """Dataset of a split -> index in it -> uid."""

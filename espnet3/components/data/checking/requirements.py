@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from espnet3.components.data.checking.utterance import Utterance
-from espnet3.errors import UserError
+from espnet3.errors import UserError, first_of
 
 
 class Requirements:
@@ -81,8 +81,7 @@ class Requirements:
         tokens = text.split() if self.unit == "word" else list(text)
         unknown = list(dict.fromkeys(token for token in tokens if token not in self.tokens))
         if unknown:
-            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-            yield f"its text has the unknown {self.unit} {', '.join(map(repr, unknown[:5]))}{more}"
+            yield f"its text has the unknown {self.unit} {first_of(map(repr, unknown), 5)}"
         if self.ctc_stride and samples is not None:
             outputs = -(-samples // self.ctc_stride)
             needed = len(tokens) + sum(a == b for a, b in pairwise(tokens))

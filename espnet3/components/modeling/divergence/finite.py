@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from espnet3.errors import first_of
+
 MOST_SHOWN = 2
 
 
@@ -45,9 +47,7 @@ def nonfinite_weights(model: Module) -> list[str]:
 
 def briefly(names: Iterable[str]) -> str:
     """The first of some names, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
-    return ", ".join(names[:MOST_SHOWN]) + more
+    return first_of(names, MOST_SHOWN)
 
 
 def _sum(tensor: Tensor) -> float:

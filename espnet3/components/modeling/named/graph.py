@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 from torch.nn import Parameter
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, first_of
 
 MOST_SHOWN = 5
 
@@ -67,8 +67,7 @@ def check_reached(optimizer: str, loss: Tensor, parameters: Mapping[str, Paramet
     names = [name for name, comes in zip(parameters, comes_to, strict=True) if not comes]
     if not names:
         return None
-    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
-    shown = ", ".join(names[:MOST_SHOWN]) + more
+    shown = first_of(names, MOST_SHOWN)
     if any("CheckpointFunction" in type(node).__name__ for node in nodes_of(loss)):
         raise UserError(
             f"optimizer {optimizer!r} would not train {shown}: reentrant activation checkpointing hides them"

@@ -114,11 +114,11 @@ class NamedOptimizer:
             A number that is finite only if all gradients are, shape () where it is a tensor, equal on all
             ranks; None where they are not to be checked.
         """
-        self._unscale(list(self.held_gradients().values()))
+        if self.loss_scale is not None:
+            self._unscale(self._gradients(), self.loss_scale)
         if before_step is not None:
             before_step(self.optimizer)
-        gradients = list(self.held_gradients().values())
-        self._norm = None
+        self._norm, gradients = None, self._gradients()
         if gradients and (self.loss_scale is not None or self._clips_by_norm):
             self._norm = total_norm(gradients)
         if not gradients or not (self.checks_gradients or self.loss_scale is not None):
@@ -190,10 +190,14 @@ class NamedOptimizer:
             if parameter.requires_grad
         ]
 
-    def _unscale(self, gradients: list[Tensor]) -> None:
-        if self.loss_scale is not None and gradients:
-            with torch.no_grad():
-                torch._foreach_mul_(gradients, 1.0 / self.loss_scale.scale)
+    def _gradients(self) -> list[Tensor]:
+        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+
+    @staticmethod
+    @torch.no_grad()
+    def _unscale(gradients: list[Tensor], loss_scale: LossScale) -> None:
+        if gradients:
+            torch._foreach_mul_(gradients, 1.0 / loss_scale.scale)
 
     def _verdict(self, checked: Tensor | float | None) -> UpdateResult:
         """Whether the gradients may be used."""
@@ -213,7 +217,8 @@ class NamedOptimizer:
         return self.config.gradient_clip_val is not None and self.config.gradient_clip_algorithm == "norm"
 
     def _clip(self, checked: Tensor | float | None) -> None:
-        gradients, clip = list(self.held_gradients().values()), self.config.gradient_clip_val
+        clip = self.config.gradient_clip_val
+        gradients = [] if clip is None else self._gradients()
         if clip is None or not gradients:
             return
         if self._norm is not None and self._clips_by_norm:
