@@ -185,15 +185,23 @@ def recipe(cluster, shared: Path, prepared: Path, start_on_slurm, until: Until) 
     return recipe
 
 
-def test_a_rank_that_is_killed_ends_all_ranks_and_the_job_starts_again(recipe: Recipe):
-    command = recipe.train("killed")
-    recipe.begun("killed")
-    os.kill(recipe.rank("killed", 2)["process"]["pid"], signal.SIGKILL)
+def test_killed_ranks_end_all_ranks_and_the_training_goes_on_with_the_nodes_it_has(recipe: Recipe):
+    command = recipe.train("killed", WAITING.replace("1", "2"), "resources.train.max_restarts=1")
+    for attempt, rank in ((1, 2), (2, 0)):
+        recipe.begun("killed", attempt)
+        os.kill(recipe.rank("killed", rank, attempt)["process"]["pid"], signal.SIGKILL)
     code, output = command.finish()
     assert code == 0, output
-    first = recipe.attempts("killed")[0]
-    assert first["outcome"] == "killed" and first["restarts"], first
+    first, second, last = recipe.attempts("killed")
+    assert [(one["outcome"], one["restarts"]) for one in (first, second)] == [("killed", True)] * 2
     assert first["reason"].startswith("rank 2 was killed on node")
+    assert last["outcome"] == "done"
+    assert output.count("starts again on the same nodes: rank") == 2
+    job = recipe.job("killed")
+    begun = [json.loads(path.read_text()) for path in recipe.exp("killed").glob("attempts/train-*/begin.json")]
+    assert {one["launched_by"]["slurm_job"] for one in begun} == {f"{job}.0"}
+    assert len({tuple(one["nodes"]) for one in begun}) == 1
+    recipe.until(lambda: recipe.cluster.accounted(job) == ["COMPLETED"], "sacct")
     recipe.same_as_undisturbed("killed")
 
 
