@@ -19,8 +19,8 @@ class RestartDecision:
     result: AttemptResult | None
     """None: a duplicate of another job in Slurm, which runs the stages."""
     after: After = "exit"
-    """exit: with the outcome's exit code; restart: at once, on its nodes; requeue: Slurm queues the job again;
-    wait: Slurm is about to end the job and decides whether it restarts."""
+    """exit: with the outcome's exit code; restart: at once, on its nodes; requeue: Slurm queues the job
+    again; wait: Slurm is about to end the job and decides whether it restarts."""
     reason: str = ""
     """Why it restarts, or why not."""
 
@@ -42,7 +42,7 @@ def decide_restart(
 
     Args:
         result: of the attempt.
-        all_began: whether each of its ranks had begun; otherwise a node may be broken, and Slurm chooses others.
+        all_began: whether each of its ranks had begun; if not, a node may be broken, and Slurm shall choose.
         without_progress: how many attempts in a row, this one included, left no newer checkpoint.
         max_restarts: how many such attempts are allowed.
     """

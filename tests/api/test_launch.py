@@ -106,7 +106,7 @@ def test_cancel_asks_it_to_stop_and_its_directory_is_in_use_until_then(small_rec
     assert (small_recipe / "data" / "saved").exists()
     with pytest.raises(JobFailed, match="stage 0 prepare stopped"):
         run.result()
-    with pytest.raises(UserError, match="without jobs of its own in Slurm; this continues it: .*--stage 0"):
+    with pytest.raises(UserError, match=r"without jobs of its own in Slurm; this continues it: .*--stage 0"):
         run.resume()
 
 

@@ -198,7 +198,8 @@ def test_killed_ranks_end_all_ranks_and_the_training_goes_on_with_the_nodes_it_h
     assert last["outcome"] == "done"
     assert output.count("starts again on the same nodes: rank") == 2
     job = recipe.job("killed")
-    begun = [json.loads(path.read_text()) for path in recipe.exp("killed").glob("attempts/train-*/begin.json")]
+    files = recipe.exp("killed").glob("attempts/train-*/begin.json")
+    begun = [json.loads(path.read_text()) for path in files]
     assert {one["launched_by"]["slurm_job"] for one in begun} == {f"{job}.0"}
     assert len({tuple(one["nodes"]) for one in begun}) == 1
     recipe.until(lambda: recipe.cluster.accounted(job) == ["COMPLETED"], "sacct")

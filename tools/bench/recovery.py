@@ -78,7 +78,7 @@ def wait_for_checkpoint(run: Path) -> None:
 
     def written() -> bool:
         newest = max((path.stat().st_mtime for path in run.glob("checkpoints/*.ckpt")), default=0.0)
-        return newest > began
+        return bool(newest > began)
 
     wait_until(written, "a checkpoint")
 
