@@ -92,8 +92,10 @@ def judge(case: Case, ended: Ended) -> list[Finding]:
     if ended.code < 0:
         return [Finding(f"killed by signal {-ended.code}", ended.errors[-3000:])]
     if "Traceback (most recent call last)" in ended.errors:
-        last = ended.errors.rstrip().rsplit("\n", 1)[-1]
-        return [Finding(f"traceback: {last.split(':')[0]} at {_frame(ended.errors)}", ended.errors[-3000:])]
+        error = (_RAISED.findall(ended.errors) or ["?"])[-1]
+        if error == Wrong.__module__ + ".Wrong":
+            return [Finding(f"wrong: {ended.errors.rstrip().rpartition('Wrong: ')[2]}", ended.errors[-3000:])]
+        return [Finding(f"traceback: {error} at {_frame(ended.errors)}", ended.errors[-3000:])]
     found = []
     if ended.code not in case.codes:
         found.append(Finding(f"exit code {ended.code}", ended.errors[-1000:]))
@@ -156,6 +158,8 @@ def _has_control_characters(text: str) -> bool:
     return any(unicodedata.category(character) == "Cc" and character not in "\n\t" for character in text)
 
 
+_RAISED = re.compile(r"^([A-Za-z_][\w.]*)(?::|$)", re.MULTILINE)
+"""The name of an exception, at the end of its traceback."""
 _FRAMES = re.compile(r'File "[^"]*/(espnet3/[^"]+)", line (\d+),? in (\w+)')
 
 

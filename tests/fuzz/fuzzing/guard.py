@@ -3,6 +3,7 @@
 Python's audit events tell of each file that is opened, renamed or removed before it happens.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -21,9 +22,12 @@ _ALTERING = {
 
 
 def install(sandbox: Path, *, read_only: bool) -> None:
-    """From now on, end this process before it alters a file outside of `sandbox`, or any with `read_only`."""
+    """From now on, end this process before it alters a file outside of `sandbox`; with `read_only` outside of its `tmp`.
+
+    New files outside can't be made: a user may ask for them, but has no permission.
+    """
     inside = os.path.realpath(sandbox)
-    commands = os.path.join(inside, "bin")
+    commands, temporary = os.path.join(inside, "bin"), os.path.join(inside, "tmp")
 
     def is_inside(path: str, folder: str) -> bool:
         return path == folder or path.startswith(folder + os.sep)
@@ -36,7 +40,9 @@ def install(sandbox: Path, *, read_only: bool) -> None:
         where = os.path.join(parent, os.path.basename(text))
         if event == "open":
             where = os.path.realpath(where)
-        if where != os.devnull and (read_only or not is_inside(where, inside)):
+        if where != os.devnull and not is_inside(where, temporary if read_only else inside):
+            if not read_only and event in ("open", "os.mkdir") and not os.path.lexists(where):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), where)  # as where one may not write
             _end(f"{event} {where}")
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -50,7 +56,7 @@ def install(sandbox: Path, *, read_only: bool) -> None:
         elif event in ("os.kill", "os.killpg") and arguments[1] and arguments[0] != os.getpid():
             _end(f"{event} {arguments[0]} {arguments[1]}")
         elif event in ("subprocess.Popen", "os.posix_spawn", "os.exec"):
-            program = os.path.realpath(_found(os.fsdecode(arguments[0])))
+            program = os.path.abspath(_found(os.fsdecode(arguments[0])))
             if os.path.exists(program) and not is_inside(program, commands):
                 _end(f"{event} {program} {arguments[1]}")
         elif event in ("socket.connect", "os.system"):

@@ -35,11 +35,14 @@ class Sandbox:
         self._kept = self.now()
 
     def now(self) -> dict[str, Entry]:
-        """Everything, by path below the folder."""
+        """Everything but temporary files, by path below the folder."""
         entries: dict[str, Entry] = {}
+        temporary = os.fsencode(self.folder / "tmp")
         for parent, folders, files in os.walk(os.fsencode(self.folder)):
             for name in (*folders, *files):
                 path = os.path.join(parent, name)
+                if parent == temporary:
+                    continue
                 entries[os.fsdecode(os.path.relpath(path, os.fsencode(self.folder)))] = _entry(path)
         return entries
 

@@ -27,6 +27,7 @@ class Data(Area):
         import espnet3.components.data.loading.length_buckets
         import espnet3.components.modeling.global_mvn
         import espnet3.stages.check_data  # noqa: F401
+        import matplotlib.font_manager  # noqa: F401
 
         self.config = train_small(sandbox, stages=("prepare", "collect_stats"))
         self.data, self.stats = Path(self.config.data_dir), Path(self.config.stats_dir)
