@@ -16,13 +16,15 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
 from fuzzing.areas.area import Area, quiet_environment
 from fuzzing.areas.registry import AREAS
 from fuzzing.case import Finding, run_case
-from fuzzing.sandbox import Sandbox
+from fuzzing.sandbox import PERSONAL, Sandbox
 
 REPORT_EVERY_S = 60.0
 
@@ -91,35 +93,30 @@ def random_of(area: Area, seed: int, number: int) -> Random:
     return Random(f"{area.name}:{seed}:{number}")
 
 
-class prepared:  # noqa: N801
-    """A sandbox for an area, as long as the block lasts."""
-
-    def __init__(self, area: Area) -> None:
-        self.area = area
-
-    def __enter__(self) -> Sandbox:
-        self._before = dict(os.environ), Path.cwd()
+@contextmanager
+def prepared(area: Area) -> Iterator[Sandbox]:
+    """A sandbox for an area, as long as the block lasts; its `home` is the working directory, unless the area says."""
+    warnings.simplefilter("ignore")
+    environment, before = dict(os.environ), Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="espnet3-fuzz-") as folder:
+        sandbox = Sandbox(Path(folder))
         quiet_environment()
-        warnings.simplefilter("ignore")
-        self._folder = tempfile.TemporaryDirectory(prefix="espnet3-fuzz-")
-        sandbox = Sandbox(Path(self._folder.name))
-        os.chdir(sandbox.folder)
-        self.area.prepare(sandbox)
-        sandbox.keep()
-        return sandbox
-
-    def __exit__(self, *_: object) -> None:
-        environment, folder = self._before
-        os.environ.clear()
-        os.environ.update(environment)
-        os.chdir(folder)
-        self._folder.cleanup()
+        os.environ.update({name: str(sandbox.folder / where) for name, where in PERSONAL.items()})
+        os.chdir(sandbox.folder / "home")
+        try:
+            area.prepare(sandbox)
+            sandbox.keep()
+            yield sandbox
+        finally:
+            os.chdir(before)
+            os.environ.clear()
+            os.environ.update(environment)
 
 
 def _show(finding: Finding, text: str, where: str) -> None:
-    lines = finding.detail.strip().splitlines()
+    lines = finding.detail.strip().splitlines()[-8:]
     print(f"\nFOUND {_shown(finding.kind)}\n    tools/fuzz --replay {where}\n    {_shown(text)[:600]}")
-    print("".join(f"    | {_shown(line)[:300]}\n" for line in lines[-8:]), flush=True)
+    print("".join(f"    | {_shown(line)[:300]}\n" for line in lines), flush=True)
 
 
 def _shown(text: str) -> str:

@@ -141,7 +141,7 @@ def damaged_json(random: Random, text: bytes, others: Sequence[bytes] = ()) -> b
 
 def _nested(random: Random) -> Any:
     data: Any = 1
-    for _ in range(random.choice((20, 200, 900))):
+    for _ in range(random.choice((20, 100, 250))):
         data = [data] if random.random() < 0.5 else {"a": data}
     return data
 

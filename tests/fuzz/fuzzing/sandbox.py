@@ -8,6 +8,8 @@ from pathlib import Path
 
 Entry = tuple[str, int, bytes]
 """Kind (`file`, `folder`, `link`), permissions, and content or target."""
+PERSONAL = {"HOME": "home", "TMPDIR": "tmp", "XDG_CONFIG_HOME": "home/.config"}
+"""Variable -> the folder in the sandbox that it names."""
 FOREIGN = "foreign"
 """In the name of every file that no run of ours has made."""
 
@@ -18,9 +20,8 @@ class Sandbox:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self._kept: dict[str, Entry] = {}
-        for name, where in (("home", "HOME"), ("tmp", "TMPDIR"), ("home/.config", "XDG_CONFIG_HOME")):
+        for name in PERSONAL.values():
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-            os.environ[where] = str(self.folder / name)
 
     def add_foreign(self, *folders: str | Path) -> None:
         """Put files of others into `folders`, by name below the sandbox."""
