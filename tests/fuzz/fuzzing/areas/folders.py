@@ -55,7 +55,9 @@ class Folders(Area):
     def prepare(self, sandbox: Sandbox) -> None:
         """A recipe whose stage 0 writes one file and whose training fails; its import, and that of torch."""
         import espnet3.stages.prepare
+        import espnet3.components.trainers.build
         import espnet3.stages.train  # noqa: F401
+        import torch._dynamo
         from espnet3.__main__ import main
 
         self.main = main

@@ -49,6 +49,17 @@ class SlurmAnswers(Area):
 
     def make(self, random: Random, sandbox: Sandbox) -> Case:
         """Answers of all commands, some of them odd, and one command of ours."""
+        submitted, sweep = self.recipe / "exp" / "submitted", self.recipe / "exp" / "sweeps" / "default"
+        run = ["run", "--recipe", str(self.recipe), "launcher=slurm", "--detach", "--stage", "2", "check_data=off"]
+        line = random.choice(
+            (
+                ["status", str(submitted)], ["status", "--json", str(submitted)], ["status", str(sweep)],
+                ["cancel", str(submitted)], ["cancel", str(sweep)], ["resume", "--detach", str(submitted)],
+                ["resume", "--detach", str(sweep)], [*run, f"tag={random.choice(('new', 'submitted'))}"],
+                [*run, "--multirun", "seed=1,2,3"], ["logs", str(submitted)],
+                ["doctor", "--no-job", "--recipe", str(self.recipe)],
+            )
+        )  # fmt: skip
         answers = {
             "squeue": self._queue(random),
             "sacct": self._accounting(random),
@@ -62,21 +73,12 @@ class SlurmAnswers(Area):
             raw = answers[name].encode("utf-8", "surrogateescape")
             raw = damaged_bytes(random, raw) if random.random() < 0.6 else typo(random, word(random)).encode("utf-8", "replace")
             answers[name] = raw.decode("utf-8", "surrogateescape")
+        if line[0] == "resume":  # it waits for a job that is completing
+            answers = {name: text.replace("COMPLETING", "COMPLETED") for name, text in answers.items()}
         for name, text in answers.items():
             code = random.choices((0, 1, 127), (90, 8, 2))[0]
             answer(sandbox, name, text.encode("utf-8", "surrogateescape"), code)
             said.append(f"{name} ({code}): {text!r}")
-        submitted, sweep = self.recipe / "exp" / "submitted", self.recipe / "exp" / "sweeps" / "default"
-        run = ["run", "--recipe", str(self.recipe), "launcher=slurm", "--detach", "--stage", "2", "check_data=off"]
-        line = random.choice(
-            (
-                ["status", str(submitted)], ["status", "--json", str(submitted)], ["status", str(sweep)],
-                ["cancel", str(submitted)], ["cancel", str(sweep)], ["resume", "--detach", str(submitted)],
-                ["resume", "--detach", str(sweep)], [*run, f"tag={random.choice(('new', 'submitted'))}"],
-                [*run, "--multirun", "seed=1,2,3"], ["logs", str(submitted)],
-                ["doctor", "--no-job", "--recipe", str(self.recipe)],
-            )
-        )  # fmt: skip
         return Case(f"{shlex.join(line)}\n    " + "\n    ".join(said), lambda: self.main(line), writes=True)
 
     def _queue(self, random: Random) -> str:
