@@ -42,8 +42,14 @@ def one_line(text: object) -> str:
 def printable(text: object) -> str:
     """`text` with control characters, which could do anything to a terminal, escaped; it keeps its lines."""
     return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in str(text)
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in str(text)
     )
+
+
+def message_line(error: BaseException) -> str:
+    """The message of `error` as the one line that a command prints: line ends, as in a value that was given, escaped."""
+    return f"espnet3: {printable(error)}".replace("\n", "\\n")
 
 
 def short_path(path: str | Path) -> str:

@@ -87,5 +87,7 @@ def _sums(content: bytes) -> tuple[Array, Array, Array]:
         if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
             raise ValueError(f"{name} holds what is no finite number")
     if count.shape or total.shape != squares.shape:
-        raise ValueError(f"count, sum and sum_square have shapes {count.shape}, {total.shape}, {squares.shape}")
+        raise ValueError(
+            f"count, sum and sum_square have shapes {count.shape}, {total.shape}, {squares.shape}"
+        )
     return count, total, squares

@@ -70,7 +70,16 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path):
     whole = path.read_bytes()
     flipped = bytearray(whole)
     flipped[whole.index(np.ones(4).tobytes())] ^= 1
-    for content in (b"", whole[:100], whole[:-10], bytes(flipped), b"PK\x03\x04" + whole[60:], whole[:40] + whole[44:]):
+    for content in (
+        b"",
+        whole[:100],
+        whole[:-10],
+        bytes(flipped),
+        b"PK\x03\x04" + whole[60:],
+        whole[:40] + whole[44:],
+    ):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"^.*feats_stats\.npz is not a file of collect_stats: .*stage 1.*$"):
+        with pytest.raises(
+            UserError, match=r"^.*feats_stats\.npz is not a file of collect_stats: .*stage 1.*$"
+        ):
             load_stats(path)

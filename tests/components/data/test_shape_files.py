@@ -13,7 +13,9 @@ def test_shapes_are_read_as_written_in_their_order(tmp_path):
     assert list(read_shape_file(tmp_path / "feats_shape").items()) == list(shapes.items())
 
 
-@pytest.mark.parametrize("line", ["123,40", "a 12,x", "a", "a 12,", "a -1,40", "a 1_0", "a \u0661", f"a {'9' * 5000}", ""])
+@pytest.mark.parametrize(
+    "line", ["123,40", "a 12,x", "a", "a 12,", "a -1,40", "a 1_0", "a \u0661", f"a {'9' * 5000}", ""]
+)
 def test_a_broken_line_is_named(tmp_path, line):
     (tmp_path / "feats_shape").write_text(f"b 1,2\n{line}\n")
     with pytest.raises(UserError, match=r"feats_shape:2: .* is not `uid 123,40`; run stage 1"):

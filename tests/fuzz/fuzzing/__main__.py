@@ -59,7 +59,9 @@ def replay(area: Area, seed: int, number: int) -> int:
     with prepared(area) as sandbox:
         case = area.make(random_of(area, seed, number), sandbox)
         ended, findings = run_case(case, sandbox)
-        print(f"{case.text}\n--- output\n{_shown(ended.output)}\n--- errors\n{_shown(ended.errors)}\n--- code {ended.code}")
+        print(
+            f"{case.text}\n--- output\n{_shown(ended.output)}\n--- errors\n{_shown(ended.errors)}\n--- code {ended.code}"
+        )
         for finding in findings:
             print(f"FOUND {finding.kind}\n{_shown(finding.detail)}")
     return 1 if findings else 0
@@ -101,6 +103,7 @@ def prepared(area: Area) -> Iterator[Sandbox]:
     with tempfile.TemporaryDirectory(prefix="espnet3-fuzz-") as folder:
         sandbox = Sandbox(Path(folder))
         quiet_environment()
+        tempfile.tempdir = None  # it follows TMPDIR again
         os.environ.update({name: str(sandbox.folder / where) for name, where in PERSONAL.items()})
         os.chdir(sandbox.folder / "home")
         try:
@@ -111,6 +114,7 @@ def prepared(area: Area) -> Iterator[Sandbox]:
             os.chdir(before)
             os.environ.clear()
             os.environ.update(environment)
+            tempfile.tempdir = None
 
 
 def _show(finding: Finding, text: str, where: str) -> None:

@@ -102,13 +102,17 @@ def judge(case: Case, ended: Ended) -> list[Finding]:
     if ended.code == 2 and not _is_one_line(ended.errors):
         found.append(Finding("a message that is not one line", repr(ended.errors[-1500:])))
     if found_in := [name for name in ("output", "errors") if _has_control_characters(getattr(ended, name))]:
-        found.append(Finding(f"control characters in {found_in[0]}", repr(getattr(ended, found_in[0])[-1500:])))
+        found.append(
+            Finding(f"control characters in {found_in[0]}", repr(getattr(ended, found_in[0])[-1500:]))
+        )
     if any(line.startswith(INJECTED) for line in ended.output.splitlines()):
         found.append(Finding("a line was injected into a script", ended.output[-3000:]))
     return found
 
 
-def _be_child(case: Case, sandbox: Sandbox, output: IO[bytes], errors: IO[bytes], time_limit_s: float) -> None:
+def _be_child(
+    case: Case, sandbox: Sandbox, output: IO[bytes], errors: IO[bytes], time_limit_s: float
+) -> None:
     code = 1
     try:
         os.setsid()

@@ -42,7 +42,9 @@ def install(sandbox: Path, *, read_only: bool) -> None:
             where = os.path.realpath(where)
         if where != os.devnull and not is_inside(where, temporary if read_only else inside):
             if not read_only and event in ("open", "os.mkdir") and not os.path.lexists(where):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), where)  # as where one may not write
+                raise PermissionError(
+                    errno.EACCES, os.strerror(errno.EACCES), where
+                )  # as where one may not write
             _end(f"{event} {where}")
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -83,7 +85,9 @@ def _found(program: str) -> str:
     if os.sep in program:
         return program
     folders = os.environ.get("PATH", "").split(os.pathsep)
-    return next((path for path in (f"{one}/{program}" for one in folders) if os.access(path, os.X_OK)), program)
+    return next(
+        (path for path in (f"{one}/{program}" for one in folders) if os.access(path, os.X_OK)), program
+    )
 
 
 def _end(what: str) -> NoReturn:

@@ -66,7 +66,9 @@ def value(random: Random, like: Any = None) -> Any:
         lambda: random.choice((None, True, False, 0, -1, 1, 2**31, 2**63, 10**400, 0.5, -0.5, 1e308)),
         lambda: random.choice((float("nan"), float("inf"), float("-inf"))),
         lambda: word(random),
-        lambda: random.choice(([], {}, [None], [[]], {"": None}, {"a": {"b": 1}}, [1, "a", {}], {"format": 99})),
+        lambda: random.choice(
+            ([], {}, [None], [[]], {"": None}, {"a": {"b": 1}}, [1, "a", {}], {"format": 99})
+        ),
         lambda: _nested(random),
     )
     return random.choices(choices, (30, 5, 40, 20, 2))[0]()
@@ -118,7 +120,9 @@ def damaged_bytes(random: Random, content: bytes, times: int = 1) -> bytes:
             odd = (b"\0", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"\r\n", b"\n\n", b"\t", b"\x1b[2J", b"\x80")
             content = content[:start] + random.choice(odd) + content[start:]
         else:
-            content = random.choice((b"", content[stop:], content[::-1], content + content, b"\0" * min(size, 4096)))
+            content = random.choice(
+                (b"", content[stop:], content[::-1], content + content, b"\0" * min(size, 4096))
+            )
     return content
 
 

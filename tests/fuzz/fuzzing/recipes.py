@@ -39,7 +39,9 @@ def add_runs(sandbox: Sandbox) -> None:
     for private in recipe.glob("exp/sweeps/*/configs"):
         private.chmod(0o700)
     run = f"{RUN}/exp/default"
-    sandbox.add_foreign(f"{RUN}/exp", run, f"{run}/checkpoints", f"{RUN}/data", f"{RUN}/exp/sweeps/default/trials")
+    sandbox.add_foreign(
+        f"{RUN}/exp", run, f"{run}/checkpoints", f"{RUN}/data", f"{RUN}/exp/sweeps/default/trials"
+    )
 
 
 def add_slurm(sandbox: Sandbox) -> None:

@@ -36,7 +36,9 @@ class Checkpoints(Area):
             content = torch.load(path, weights_only=True)
             part = self.folder / part_name(path.name, 1)
             AtomicCheckpointIO().save_checkpoint({KEY: {"": {"x": torch.ones(3)}}}, part)
-            content[KEY]["parts"] = [{"file": part.name, "bytes": part.stat().st_size, "crc32": checksum(part)}]
+            content[KEY]["parts"] = [
+                {"file": part.name, "bytes": part.stat().st_size, "crc32": checksum(part)}
+            ]
             path.unlink()
             AtomicCheckpointIO().save_checkpoint(content, path)
         last = self.folder / "last.ckpt"
@@ -77,7 +79,9 @@ class Checkpoints(Area):
             path.symlink_to(path.name)
             return "a link to itself"
         if kind < 0.1:
-            name = random.choice(("epoch=99999999999999999999999-step=1.ckpt", "epoch=2-batch=9-step=7.ckpt", "x.ckpt"))
+            name = random.choice(
+                ("epoch=99999999999999999999999-step=1.ckpt", "epoch=2-batch=9-step=7.ckpt", "x.ckpt")
+            )
             path.rename(path.with_name(name))
             return f"renamed to {name}"
         if kind < 0.2:
@@ -90,7 +94,9 @@ class Checkpoints(Area):
             return f"rebuilt: {how}"
         damaged_content = damaged_bytes(random, content, random.choice((1, 1, 1, 3)))
         path.write_bytes(damaged_content)
-        places = [at for at, (old, new) in enumerate(zip(content, damaged_content, strict=False)) if old != new]
+        places = [
+            at for at, (old, new) in enumerate(zip(content, damaged_content, strict=False)) if old != new
+        ]
         return f"{len(content)} bytes, now {len(damaged_content)}; first difference at {places[:1]}"
 
     def _rebuilt(self, random: Random, name: str) -> tuple[bytes, str]:
@@ -104,7 +110,9 @@ class Checkpoints(Area):
         file = io.BytesIO()
         kind = random.random()
         if kind < 0.3:
-            content: Any = random.choice((None, [], {}, 5, "a", torch.ones(2), {"state_dict": {}}, {"state_dict": 1}, Evil()))
+            content: Any = random.choice(
+                (None, [], {}, 5, "a", torch.ones(2), {"state_dict": {}}, {"state_dict": 1}, Evil())
+            )
         elif kind < 0.4:
             content = {"state_dict": self.intact[name].get("state_dict"), "espnet3": value(random)}
         else:
@@ -136,7 +144,11 @@ class Checkpoints(Area):
         problems = []
         for name in self.names:
             if (self.folder / name).exists():
-                problems += [self._weights(name, rebuilt, before, lambda path: load_initial_weights(self.module.model, path))]
+                problems += [
+                    self._weights(
+                        name, rebuilt, before, lambda path: load_initial_weights(self.module.model, path)
+                    )
+                ]
         _raise_first(problems)
 
     def _score(self, rebuilt: set[str]) -> None:
@@ -145,9 +157,13 @@ class Checkpoints(Area):
 
         before = {name: tensor.clone() for name, tensor in self.module.model.state_dict().items()}
         path = find_checkpoint(self.config)
-        _raise_first([self._weights(path.name, rebuilt, before, lambda path: _load_model(self.module.model, path))])
+        _raise_first(
+            [self._weights(path.name, rebuilt, before, lambda path: _load_model(self.module.model, path))]
+        )
 
-    def _weights(self, name: str, rebuilt: set[str], before: dict[str, Any], load: Callable[[Path], Any]) -> Exception | None:
+    def _weights(
+        self, name: str, rebuilt: set[str], before: dict[str, Any], load: Callable[[Path], Any]
+    ) -> Exception | None:
         """Load weights; they must be those that were written."""
         from espnet3.errors import UserError
 

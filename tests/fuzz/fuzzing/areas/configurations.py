@@ -55,8 +55,12 @@ class Configurations(Area):
                 path.mkdir()
             else:
                 path.write_bytes(content)
-            said.append(f"{path.relative_to(sandbox.folder)}: {content[:1500] if content is not None else 'a folder'!r}")
-        words = random.choice((["--dry-run"], ["--dry-run"], ["--cfg", "job"], ["--dry-run", "--multirun", "seed=1,2"]))
+            said.append(
+                f"{path.relative_to(sandbox.folder)}: {content[:1500] if content is not None else 'a folder'!r}"
+            )
+        words = random.choice(
+            (["--dry-run"], ["--dry-run"], ["--cfg", "job"], ["--dry-run", "--multirun", "seed=1,2"])
+        )
         line = ["run", "--recipe", str(recipe), *words]
         line += random.choice(([], [], ["launcher=slurm"], ["+experiment=small"]))
         return Case(f"{' '.join(line)}\n    " + "\n    ".join(said), lambda: self.main(line), codes=(0, 2))

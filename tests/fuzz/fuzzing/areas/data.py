@@ -126,7 +126,9 @@ class Data(Area):
 
         for split in ("train", "valid"):
             uids = ManifestDataset(self.config.manifests[split]).uids()
-            buckets = LengthBuckets(sorted((self.stats / split).glob("*_shape")), batch_size=3, batch_bins=10_000)
+            buckets = LengthBuckets(
+                sorted((self.stats / split).glob("*_shape")), batch_size=3, batch_bins=10_000
+            )
             if sorted(index for batch in buckets(uids) for index in batch) != list(range(len(uids))):
                 raise Wrong("an utterance is not in exactly one batch")
 
@@ -160,7 +162,18 @@ def _damaged_arrays(random: Random) -> bytes:
     arrays: dict[str, Any] = {"count": 100, "sum": np.ones(4), "sum_square": np.full(4, 2.0)}
     key = random.choice(sorted(arrays))
     odd = (
-        *(np.nan, np.inf, -1, 0, "text", np.ones(3), np.ones((2, 2)), np.full(4, np.nan), np.zeros(0), np.array(["a"])),
+        *(
+            np.nan,
+            np.inf,
+            -1,
+            0,
+            "text",
+            np.ones(3),
+            np.ones((2, 2)),
+            np.full(4, np.nan),
+            np.zeros(0),
+            np.array(["a"]),
+        ),
         *(np.full(4, -1e300), np.ones(4, dtype=complex), np.array([None, 1], dtype=object), value(random)),
     )
     if random.random() < 0.2:

@@ -68,7 +68,9 @@ class Folders(Area):
         (self.tiny / "conf").mkdir(parents=True)
         (self.tiny / "conf" / "config.yaml").write_text(CONFIG)
         (self.tiny / "making.py").write_text(CODE)
-        sandbox.add_foreign("egs/tiny", "egs/tiny/exp/default/checkpoints", "egs/tiny/exp/default", "egs/tiny/data")
+        sandbox.add_foreign(
+            "egs/tiny", "egs/tiny/exp/default/checkpoints", "egs/tiny/exp/default", "egs/tiny/data"
+        )
         os.chdir(sandbox.folder / "work")
 
     def make(self, random: Random, sandbox: Sandbox) -> Case:

@@ -11,13 +11,32 @@ from fuzzing.mutation import damaged_bytes, typo, word
 from fuzzing.recipes import RUN, add_recipes, add_runs, add_slurm, answer
 from fuzzing.sandbox import Sandbox
 
-STATES = ("RUNNING", "PENDING", "COMPLETING", "COMPLETED", "FAILED", "CANCELLED by 0", "TIMEOUT", "NODE_FAIL", "REQUEUED", "")
+STATES = (
+    "RUNNING",
+    "PENDING",
+    "COMPLETING",
+    "COMPLETED",
+    "FAILED",
+    "CANCELLED by 0",
+    "TIMEOUT",
+    "NODE_FAIL",
+    "REQUEUED",
+    "",
+)
 PARTITIONS = (
     "PartitionName=normal AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL Default=YES MaxNodes=4 MaxTime=1-00:00:00"
     " State=UP TotalCPUs=32 TotalNodes=4 TRES=cpu=32,mem=4G,node=4,gres/gpu=16 GraceTime=0 PreemptMode=OFF\n"
     "PartitionName=long Default=NO MaxNodes=UNLIMITED MaxTime=UNLIMITED State=UP TotalNodes=2\n"
 )
-BANNERS = ("", "", "", "Welcome to the cluster\n", "sbatch: info: 3 jobs in queue\n", "\x1b[1mNEWS\x1b[0m\n", "\udcff\udc80 maintenance\n")
+BANNERS = (
+    "",
+    "",
+    "",
+    "Welcome to the cluster\n",
+    "sbatch: info: 3 jobs in queue\n",
+    "\x1b[1mNEWS\x1b[0m\n",
+    "\udcff\udc80 maintenance\n",
+)
 
 
 class SlurmAnswers(Area):
@@ -50,7 +69,16 @@ class SlurmAnswers(Area):
     def make(self, random: Random, sandbox: Sandbox) -> Case:
         """Answers of all commands, some of them odd, and one command of ours."""
         submitted, sweep = self.recipe / "exp" / "submitted", self.recipe / "exp" / "sweeps" / "default"
-        run = ["run", "--recipe", str(self.recipe), "launcher=slurm", "--detach", "--stage", "2", "check_data=off"]
+        run = [
+            "run",
+            "--recipe",
+            str(self.recipe),
+            "launcher=slurm",
+            "--detach",
+            "--stage",
+            "2",
+            "check_data=off",
+        ]
         line = random.choice(
             (
                 ["status", str(submitted)], ["status", "--json", str(submitted)], ["status", str(sweep)],
@@ -71,7 +99,11 @@ class SlurmAnswers(Area):
         said = []
         for name in random.sample(sorted(answers), random.choice((0, 1, 1, 2))):
             raw = answers[name].encode("utf-8", "surrogateescape")
-            raw = damaged_bytes(random, raw) if random.random() < 0.6 else typo(random, word(random)).encode("utf-8", "replace")
+            raw = (
+                damaged_bytes(random, raw)
+                if random.random() < 0.6
+                else typo(random, word(random)).encode("utf-8", "replace")
+            )
             answers[name] = raw.decode("utf-8", "surrogateescape")
         if line[0] == "resume":  # it waits for a job that is completing
             answers = {name: text.replace("COMPLETING", "COMPLETED") for name, text in answers.items()}
@@ -85,8 +117,16 @@ class SlurmAnswers(Area):
         lines = [random.choice(BANNERS)]
         for job in (*self.jobs, "103_0|espnet3:def", "103_[1-2%1]|espnet3:def", "99|of a colleague"):
             job_id, token = job.split("|")
-            fields = [job_id, random.choice(STATES), random.choice(("None", "Resources", "Dependency", word(random)))]
-            fields += [random.choice(("node1", "node[1-3]", "(null)")), random.choice(("N/A", "2026-12-01T10:00:00")), token]
+            fields = [
+                job_id,
+                random.choice(STATES),
+                random.choice(("None", "Resources", "Dependency", word(random))),
+            ]
+            fields += [
+                random.choice(("node1", "node[1-3]", "(null)")),
+                random.choice(("N/A", "2026-12-01T10:00:00")),
+                token,
+            ]
             if random.random() < 0.7:
                 lines.append("|".join(fields) + "\n")
         return "".join(lines)
