@@ -48,7 +48,7 @@ def printable(text: object) -> str:
 
 
 def message_line(error: BaseException) -> str:
-    """The message of `error` as the one line that a command prints: line ends, as in a value that was given, escaped."""
+    """The message of `error` as the one line that a command prints; line ends in it are escaped."""
     return f"espnet3: {printable(error)}".replace("\n", "\\n")
 
 

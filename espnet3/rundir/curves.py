@@ -12,7 +12,7 @@ Curve = list[tuple[float, float]]
 
 
 def read_curves(file: Path, *, by: str = "step") -> dict[str, Curve]:
-    """The metrics `train/<key>` and `valid/<key>` of a CSV file; empty without one. What is damaged is left out.
+    """The metrics `train/<key>` and `valid/<key>` of a CSV file, without damaged rows; empty without a file.
 
     Args:
         file: of rows with the columns `step` and `epoch`.

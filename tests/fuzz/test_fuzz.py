@@ -15,8 +15,14 @@ from fuzzing.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = {
-    "commands": 20, "configurations": 15, "state": 50, "folders": 15, "slurm": 15, "data": 40, "checkpoints": 40
-}  # fmt: skip
+    "commands": 20,
+    "configurations": 15,
+    "state": 50,
+    "folders": 15,
+    "slurm": 15,
+    "data": 40,
+    "checkpoints": 40,
+}
 """So many take a few seconds of CPU time, imports included."""
 
 
@@ -93,7 +99,7 @@ def test_a_case_can_write_only_in_the_sandbox_and_never_over_files_of_others(tmp
     foreign, own = sandbox.folder / "home" / "foreign.txt", sandbox.folder / "home" / "own.txt"
 
     def kinds(*, writes: bool, path: Path, act: Callable[[Path], object]) -> list[str]:
-        _, findings = run_case(Case("", lambda: act(path) and 0 or 0, writes=writes), sandbox)
+        _, findings = run_case(Case("", lambda: bool(act(path)) * 0, writes=writes), sandbox)
         return [finding.kind.partition(", at")[0].partition(" at ")[0] for finding in findings]
 
     def write(path: Path) -> object:

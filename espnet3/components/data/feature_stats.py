@@ -55,7 +55,7 @@ def load_stats(path: str | Path) -> tuple[Array, Array]:
     A feature that is constant gets the deviation 1, so that normalizing by it makes zeros.
 
     Raises:
-        UserError: the file is missing, can't be read, is damaged or holds something else, or counts no frames.
+        UserError: the file is missing, can't be read, is damaged, holds something else, or counts no frames.
     """
     path = Path(path)
     if not path.is_file():

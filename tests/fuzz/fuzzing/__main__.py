@@ -3,9 +3,10 @@
     tools/fuzz [--seconds S | --cases N] [--seed N] [AREA ...]
     tools/fuzz --replay AREA:SEED:NUMBER
 
-A finding is a traceback, a case that does not end, a message of more than one line, an exit code that is not
-documented, a file of others that is touched, or damaged content that is taken for good. Findings with the same
-cause are shown once. Exit codes: 0 nothing found; 1 something found; 2 a mistake in the command.
+A finding is a traceback, a case that does not end, a message of more than one line or with control
+characters, an exit code that is not documented, a file of others that is touched, or damaged content that is
+taken for good. Findings with the same cause are shown once.
+Exit codes: 0 nothing found; 1 something found; 2 a mistake in the command.
 """
 
 import argparse
@@ -59,9 +60,9 @@ def replay(area: Area, seed: int, number: int) -> int:
     with prepared(area) as sandbox:
         case = area.make(random_of(area, seed, number), sandbox)
         ended, findings = run_case(case, sandbox)
-        print(
-            f"{case.text}\n--- output\n{_shown(ended.output)}\n--- errors\n{_shown(ended.errors)}\n--- code {ended.code}"
-        )
+        for title, text in (("case", case.text), ("output", ended.output), ("errors", ended.errors)):
+            print(f"--- {title}\n{_shown(text)}")
+        print(f"--- exit code {ended.code}")
         for finding in findings:
             print(f"FOUND {finding.kind}\n{_shown(finding.detail)}")
     return 1 if findings else 0
@@ -97,7 +98,7 @@ def random_of(area: Area, seed: int, number: int) -> Random:
 
 @contextmanager
 def prepared(area: Area) -> Iterator[Sandbox]:
-    """A sandbox for an area, as long as the block lasts; its `home` is the working directory, unless the area says."""
+    """A sandbox for an area, as long as the block lasts; its `home` is the working directory at first."""
     warnings.simplefilter("ignore")
     environment, before = dict(os.environ), Path.cwd()
     with tempfile.TemporaryDirectory(prefix="espnet3-fuzz-") as folder:

@@ -24,8 +24,8 @@ class Checkpoints(Area):
         import torch
 
         from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
-        from espnet3.components.checkpoint.held_gradients import KEY, checksum
         from espnet3.components.checkpoint.folder import part_name
+        from espnet3.components.checkpoint.held_gradients import KEY, checksum
         from espnet3.components.data.instantiation import instantiate_node
         from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 

@@ -11,20 +11,30 @@ from fuzzing.recipes import RECIPES, add_recipes, add_slurm
 from fuzzing.sandbox import Sandbox
 
 FLAGS = (
-    *(["--multirun"], ["--force"], ["--detach"], ["--stage", "2"], ["--stop-stage", "train"], ["--stage", "validate"]),
+    *(["--multirun"], ["--force"], ["--detach"], ["--stage", "2"], ["--stop-stage", "train"]),
+    *(["--stage", "validate"],),
     *(["--check", "quick"], ["--stage=0"], ["--stop_stage", "1"], ["-m"], ["--cfg", "job"]),
 )  # fmt: skip
 OVERRIDES = (
-    *("launcher=slurm", "launcher=slurm", "launcher=debug", "launcher=local", "tag=mine", "seed=1,2", "seed=range(1,4)"),
-    *("optimizer.lr=1e-3,2e-3", "optimizer.lr=choice(0.1,0.2)", "optimizer.lr=interval(1e-5,1e-2)", "model.channels=4,8"),
+    *("launcher=slurm", "launcher=slurm", "launcher=debug", "launcher=local", "tag=mine", "seed=1,2"),
+    *("seed=range(1,4)",),
+    *("optimizer.lr=1e-3,2e-3", "optimizer.lr=choice(0.1,0.2)", "optimizer.lr=interval(1e-5,1e-2)"),
+    *("model.channels=4,8",),
     *("optimizer.lr=tag(log,interval(1e-5,1e-2))", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3"),
-    *("+experiment=small", "~logger.tensorboard", "logger=wandb", "+trainer.profiler=simple", "+note=1", "init_from=x.ckpt"),
-    *("resources.train.nodes=2", "resources.train.gpus_per_node=4", "resources.train.timeout_min=60", "exp_dir=work/empty"),
-    *("resources.train.setup=['module load cuda']", "+resources.train.additional_parameters.reservation=a", "data_dir=work"),
-    *("validate.splits=[valid]", "validate.checkpoint=last", "dataset.on_bad=skip", "checkpoint.monitor=valid/loss"),
-    *("sweep.max_parallel=2", "sweep.trials_per_job=2", "sweep.objective=valid/loss", "sweep.direction=maximize"),
-    *("+callbacks.mine={_target_: lightning.pytorch.callbacks.Timer, duration: '00:01:00:00'}", "trainer.precision=16-mixed"),
-    *("+resources.train.srun_args=[--cpu-bind=cores]", "exp_dir=../../work/full", "exp_dir=", "stats_dir=/", "recipe_dir=."),
+    *("+experiment=small", "~logger.tensorboard", "logger=wandb", "+trainer.profiler=simple", "+note=1"),
+    *("init_from=x.ckpt",),
+    *("resources.train.nodes=2", "resources.train.gpus_per_node=4", "resources.train.timeout_min=60"),
+    *("exp_dir=work/empty",),
+    *("resources.train.setup=['module load cuda']", "+resources.train.additional_parameters.reservation=a"),
+    *("data_dir=work",),
+    *("validate.splits=[valid]", "validate.checkpoint=last", "dataset.on_bad=skip"),
+    *("checkpoint.monitor=valid/loss",),
+    *("sweep.max_parallel=2", "sweep.trials_per_job=2", "sweep.objective=valid/loss"),
+    *("sweep.direction=maximize",),
+    *("+callbacks.mine={_target_: lightning.pytorch.callbacks.Timer, duration: '00:01:00:00'}",),
+    *("trainer.precision=16-mixed",),
+    *("+resources.train.srun_args=[--cpu-bind=cores]", "exp_dir=../../work/full", "exp_dir="),
+    *("stats_dir=/", "recipe_dir=."),
 )  # fmt: skip
 
 

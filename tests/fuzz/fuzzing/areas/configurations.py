@@ -1,4 +1,4 @@
-"""Files of a recipe's configuration, and site files: broken, mistyped, in other encodings, with wrong values."""
+"""Files of a recipe's configuration, and site files: broken, mistyped, with wrong values."""
 
 import os
 from collections.abc import Callable
@@ -14,13 +14,22 @@ from fuzzing.mutation import damaged, damaged_bytes, typo, value, word
 from fuzzing.recipes import RECIPES, add_recipes, add_slurm
 from fuzzing.sandbox import Sandbox
 
-SITE = b"launcher: slurm\nresources:\n  all: {partition: gpu, timeout_min: 60, setup: [module load cuda]}\n  train: {mem_gb: 8}\n"
+SITE = b"""launcher: slurm
+resources:
+  all: {partition: gpu, timeout_min: 60, setup: [module load cuda]}
+  train: {mem_gb: 8}
+"""
 ODD_FILES = (
-    *(b"", b"\n", b"null", b"[]", b"5", b"a: b: c", b"\t", b"---\n---\n", b"%YAML 1.2\n", b"defaults:", b"defaults: base"),
-    *(b"defaults: [nothing]", b"defaults: [base, base]", b"defaults: [_self_]", b"defaults: [{trainer: null}]", b"defaults: 1"),
-    *(b"defaults: [{trainer: [a]}, base]", b"defaults: [base, {override trainer: nothing}]", b"defaults: [base, _self_]\ntrainer:"),
-    *(b"!!python/object/apply:os.system [id]", b"a: !x 1", b"a: &a [*a]", b"a: &a {b: *a}", b"<<: 1", b"? [a]\n: b", b"1: 2"),
-    *(b"a: " + b"[" * 3000, b"a: " + b"{a: " * 400 + b"1" + b"}" * 400, b"x" * 100_000, b"\xff\xfe\x00", "é: ü".encode("latin-1")),
+    *(b"", b"\n", b"null", b"[]", b"5", b"a: b: c", b"\t", b"---\n---\n", b"%YAML 1.2\n", b"defaults:"),
+    *(b"defaults: base",),
+    *(b"defaults: [nothing]", b"defaults: [base, base]", b"defaults: [_self_]"),
+    *(b"defaults: [{trainer: null}]", b"defaults: 1"),
+    *(b"defaults: [{trainer: [a]}, base]", b"defaults: [base, {override trainer: nothing}]"),
+    *(b"defaults: [base, _self_]\ntrainer:",),
+    *(b"!!python/object/apply:os.system [id]", b"a: !x 1", b"a: &a [*a]", b"a: &a {b: *a}", b"<<: 1"),
+    *(b"? [a]\n: b", b"1: 2"),
+    *(b"a: " + b"[" * 3000, b"a: " + b"{a: " * 400 + b"1" + b"}" * 400, b"x" * 100_000, b"\xff\xfe\x00"),
+    *("é: ü".encode("latin-1"),),
     b"a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c]",
 )  # fmt: skip
 
@@ -55,9 +64,8 @@ class Configurations(Area):
                 path.mkdir()
             else:
                 path.write_bytes(content)
-            said.append(
-                f"{path.relative_to(sandbox.folder)}: {content[:1500] if content is not None else 'a folder'!r}"
-            )
+            now = "a folder" if content is None else repr(content[:1500])
+            said.append(f"{path.relative_to(sandbox.folder)}: {now}")
         words = random.choice(
             (["--dry-run"], ["--dry-run"], ["--cfg", "job"], ["--dry-run", "--multirun", "seed=1,2"])
         )
@@ -106,7 +114,8 @@ def _lines(random: Random, text: str) -> bytes:
         line = lines[at]
         changed = (
             *([], [line, line], [line.lstrip()], ["  " + line], ["\t" + line], [typo(random, line)]),
-            *([line.split(":")[0] + ":\n"], [line.rstrip() + f" {word(random)}\n"], [f"{line.split(':')[0]}: {word(random)}\n"]),
+            *([line.split(":")[0] + ":\n"], [line.rstrip() + f" {word(random)}\n"]),
+            *([f"{line.split(':')[0]}: {word(random)}\n"],),
         )  # fmt: skip
         lines[at : at + 1] = random.choice(changed)
     return "".join(lines).encode("utf-8", "surrogateescape")

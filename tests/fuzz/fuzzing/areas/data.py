@@ -23,11 +23,12 @@ class Data(Area):
 
     def prepare(self, sandbox: Sandbox) -> None:
         """Make data and statistics."""
+        import matplotlib.font_manager  # noqa: F401
+
         import espnet3.components.data.checking.check
         import espnet3.components.data.loading.length_buckets
         import espnet3.components.modeling.global_mvn
         import espnet3.stages.check_data  # noqa: F401
-        import matplotlib.font_manager  # noqa: F401
 
         self.config = train_small(sandbox, stages=("prepare", "collect_stats"))
         self.data, self.stats = Path(self.config.data_dir), Path(self.config.stats_dir)
@@ -44,8 +45,8 @@ class Data(Area):
         kind, reader = random.choice(
             (
                 ("*.jsonl", self._check), ("*.jsonl", self._check), ("*.jsonl", self._read_manifests),
-                ("*.wav", self._check), ("*_stats.npz", self._read_statistics), ("*_shape", self._read_shapes),
-                ("metrics.csv", self._read_metrics),
+                ("*.wav", self._check), ("*_stats.npz", self._read_statistics),
+                ("*_shape", self._read_shapes), ("metrics.csv", self._read_metrics),
             )
         )  # fmt: skip
         files = [path for path in (*self.files, self.curves) if path.match(kind)]

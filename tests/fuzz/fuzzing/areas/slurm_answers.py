@@ -23,8 +23,9 @@ STATES = (
     "REQUEUED",
     "",
 )
+IDS = ("4711", "4712", "4711 on cluster a")
 PARTITIONS = (
-    "PartitionName=normal AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL Default=YES MaxNodes=4 MaxTime=1-00:00:00"
+    "PartitionName=normal AllowAccounts=ALL AllowQos=ALL Default=YES MaxNodes=4 MaxTime=1-00:00:00"
     " State=UP TotalCPUs=32 TotalNodes=4 TRES=cpu=32,mem=4G,node=4,gres/gpu=16 GraceTime=0 PreemptMode=OFF\n"
     "PartitionName=long Default=NO MaxNodes=UNLIMITED MaxTime=UNLIMITED State=UP TotalNodes=2\n"
 )
@@ -91,7 +92,7 @@ class SlurmAnswers(Area):
         answers = {
             "squeue": self._queue(random),
             "sacct": self._accounting(random),
-            "sbatch": f"{random.choice(BANNERS)}Submitted batch job {random.choice(('4711', '4712', '4711 on cluster a'))}\n",
+            "sbatch": f"{random.choice(BANNERS)}Submitted batch job {random.choice(IDS)}\n",
             "scontrol": PARTITIONS,
             "scancel": "",
             "sinfo": "",
@@ -134,7 +135,7 @@ class SlurmAnswers(Area):
     @staticmethod
     def _accounting(random: Random) -> str:
         ids = ("101", "101.batch", "101.0", "102", "103_0", "103_[1-2]")
+        nodes = ("node1", "None assigned", word(random))
         return "".join(
-            f"{job}|{random.choice(STATES)}|{random.choice(('node1', 'None assigned', word(random)))}|2026-12-01T10:00:00\n"
-            for job in ids
+            f"{job}|{random.choice(STATES)}|{random.choice(nodes)}|2026-12-01T10:00:00\n" for job in ids
         )

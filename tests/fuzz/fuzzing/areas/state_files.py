@@ -13,6 +13,7 @@ from fuzzing.recipes import RUN, add_recipes, add_runs, add_slurm
 from fuzzing.sandbox import FOREIGN, Sandbox
 
 RUNS = ("exp/default", "exp/submitted")
+LOGS: tuple[list[str], ...] = ([], ["--stage", "train"], ["--rank", "1"], ["--attempt", "1"])
 SWEEPS = ("exp/sweeps/default", "exp/sweeps/search")
 
 
@@ -66,7 +67,7 @@ class StateFiles(Area):
             (either, ["status", str(either)], False),
             (either, ["status", "--json", str(either)], False),
             (self.recipe, ["status", str(self.recipe / "exp")], False),
-            (run, ["logs", str(run), *random.choice(([], ["--stage", "train"], ["--rank", "1"], ["--attempt", "1"]))], False),
+            (run, ["logs", str(run), *random.choice(LOGS)], False),
             (sweep, ["logs", str(sweep), *random.choice(([], ["--trial", "1"]))], False),
             (sweep, ["report", str(sweep), "--output", str(self.recipe / "report")], True),
             (either, ["cancel", str(either)], True),
@@ -75,8 +76,8 @@ class StateFiles(Area):
             (trial, ["status", str(trial)], False),
             (self.recipe, dry, False),
             (run, [*dry, f"tag={run.name}", *random.choice(([], ["--force"], ["launcher=slurm"]))], False),
-            (self.recipe / SWEEPS[0], [*dry, "--stage", "2", "--multirun", "seed=1,2"], False),
-            (self.recipe / SWEEPS[0], [*dry, "--stage", "2", "--multirun", "seed=1,2,3", "launcher=slurm"], False),
+            (self.recipe / SWEEPS[0], [*dry, "--stage=2", "--multirun", "seed=1,2"], False),
+            (self.recipe / SWEEPS[0], [*dry, "--stage=2", "-m", "seed=1,2,3", "launcher=slurm"], False),
         )  # fmt: skip
         return random.choice(commands)
 

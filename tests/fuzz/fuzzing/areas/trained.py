@@ -9,9 +9,12 @@ from fuzzing.recipes import ROOT
 from fuzzing.sandbox import Sandbox
 
 SMALL = (
-    *("prepare.sizes={train: 8, valid: 4, test: 4}", "dataloader.train.batch_size=2", "dataloader.valid.batch_size=4"),
-    *("trainer.max_epochs=2", "trainer.accumulate_grad_batches=2", "checkpoint.every_n_batches=3", "logger.tensorboard=null"),
-    *("checkpoint.keep_last=4", "trainer.accelerator=cpu", "+trainer.enable_progress_bar=false", "model.channels=4"),
+    *("prepare.sizes={train: 8, valid: 4, test: 4}", "dataloader.train.batch_size=2"),
+    *("dataloader.valid.batch_size=4",),
+    *("trainer.max_epochs=2", "trainer.accumulate_grad_batches=2", "checkpoint.every_n_batches=3"),
+    *("logger.tensorboard=null",),
+    *("checkpoint.keep_last=4", "trainer.accelerator=cpu", "+trainer.enable_progress_bar=false"),
+    *("model.channels=4",),
 )  # fmt: skip
 
 
