@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from espnet3 import __version__
 from espnet3.commands import cancel, doctor, logs, report, resume, run, status
 from espnet3.commands.parser import Parser
-from espnet3.errors import UserError
+from espnet3.errors import UserError, message_line
 
 VERBS = (run, status, logs, cancel, resume, report, doctor)
 
@@ -23,7 +23,7 @@ def exiting(command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
-        print(f"espnet3: {error}", file=sys.stderr)
+        print(message_line(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -34,6 +34,24 @@ class ConfigurationError(UserError, AssertionError):
     """A configuration that contradicts itself or the model."""
 
 
+def one_line(text: object) -> str:
+    """`text`, such as another library's exception, in one line."""
+    return printable(" ".join(str(text).split()))
+
+
+def printable(text: object) -> str:
+    """`text` with control characters, which could do anything to a terminal, escaped; it keeps its lines."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in str(text)
+    )
+
+
+def message_line(error: BaseException) -> str:
+    """The message of `error` as the one line that a command prints; line ends in it are escaped."""
+    return f"espnet3: {printable(error)}".replace("\n", "\\n")
+
+
 def short_path(path: str | Path) -> str:
     """`path` for a message: relative to the working directory when that is shorter."""
     return min(os.path.relpath(path), str(path), key=len)

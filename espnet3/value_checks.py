@@ -1,17 +1,51 @@
 """Checks of configuration values: a predicate, and a description of valid values."""
 
+import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
 Check = tuple[Callable[[Any], bool], str]
+LARGEST = 2**31 - 1
+"""The largest whole number that Slurm and others take for a count."""
 
 
 def is_int(value: Any) -> bool:
     """Whether it is a whole number; true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number and finite; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def whole(least: int, most: int = LARGEST) -> Check:
+    """Takes a whole number from `least` to `most`."""
+    upper = "or more" if most == LARGEST else f"to {most}"
+    return lambda value: is_int(value) and least <= value <= most, f"a whole number, {least} {upper}"
+
+
+def or_null(check: Check) -> Check:
+    """Takes what `check` takes, and null."""
+    return lambda value: value is None or check[0](value), f"{check[1]}, or null"
+
+
+def either(*checks: Check) -> Check:
+    """Takes what any of `checks` takes."""
+    return lambda value: any(takes(value) for takes, _ in checks), ", or ".join(text for _, text in checks)
+
+
+def one_of(values: Iterable[Any]) -> Check:
+    """Takes one of `values`, of the same type."""
+    known = list(values)
+
+    def takes(value: Any) -> bool:
+        return any(type(value) is type(one) and value == one for one in known)
+
+    return takes, "one of " + ", ".join(map(str, known))
 
 
 def _is_command(value: Any) -> bool:
@@ -23,12 +57,10 @@ def _is_command(value: Any) -> bool:
         return False
 
 
-AT_LEAST_0: Check = (lambda value: is_int(value) and value >= 0, "a whole number, 0 or more")
-AT_LEAST_1: Check = (lambda value: is_int(value) and value >= 1, "a whole number, 1 or more")
-GIGABYTES: Check = (
-    lambda v: v is None or (isinstance(v, int | float) and not isinstance(v, bool) and v > 0),
-    "GB, more than 0, or null",
-)
+AT_LEAST_0 = whole(0)
+AT_LEAST_1 = whole(1)
+BOOLEAN: Check = (lambda value: isinstance(value, bool), "true or false")
+GIGABYTES = or_null((lambda value: is_number(value) and 0 < value <= LARGEST, "GB, more than 0"))
 NAME: Check = (
     lambda value: (
         value is None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet3.commands.parser import EXIT_CODES, refuse_extra_arguments
-from espnet3.errors import UserError
+from espnet3.errors import UserError, message_line
 
 if TYPE_CHECKING:
     from espnet3.terminal.screen import Screen
@@ -63,7 +63,7 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
         except UserError as error:
             if len(runs) == 1:
                 raise
-            print(f"espnet3: {error}", file=sys.stderr)
+            print(message_line(error), file=sys.stderr)
             code = 2
             continue
         if under_way and len(runs) == 1 and not options.detach:

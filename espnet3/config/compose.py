@@ -14,13 +14,15 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from espnet3.config.allocation import allocated_resources
+from espnet3.config.checks.blocks import check_blocks
+from espnet3.config.checks.known_keys import check_depends_on
 from espnet3.config.checks.schema import check_config
 from espnet3.config.fingerprint import stats_hash
 from espnet3.config.flat import flatten
 from espnet3.config.overrides import apply_values, check_choice, parse_overrides, split_overrides
 from espnet3.config.secrets import check_secrets_set, refuse_secrets, secrets_named
 from espnet3.config.site import Site, read_site
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, one_line, short_path
 from espnet3.slurm.allocation import Allocation
 
 OmegaConf.register_new_resolver("max", lambda *numbers: max(numbers), replace=True)
@@ -124,16 +126,19 @@ def open_with_sweeper(
     sweeper: Any = OmegaConf.to_container(base.hydra.sweeper, resolve=True)
     with open_dict(base):
         base.pop("hydra")
-    base.recipe_dir = str(recipe.directory)
+        base.recipe_dir = str(recipe.directory)
+    check_blocks(base, recipe.primary)
     base = site.over(base)
     if in_allocation:
         for resources in base.resources.values():
             resources.launcher = "${launcher.name}"
     config = apply_values(base, values, recipe.primary)
     if allocation is not None:
+        check_blocks(config, recipe.primary)
         with resolving(recipe.primary, site):
             base = _with_allocated_resources(allocation, base, config)
         config = apply_values(base, values, recipe.primary)
+    check_blocks(config, recipe.primary)
     with resolving(recipe.primary, site):
         _complete_test_sets(config)
     return config, dict(sweeper)
@@ -165,6 +170,8 @@ def settle(config: DictConfig, recipe: Recipe) -> DictConfig:
     """
     with resolving(recipe.primary, read_site(os.environ)):
         _check_given(config, recipe.primary)
+        check_blocks(config, recipe.primary)
+        check_depends_on(config)
         if config.stats_dir == "auto":
             config.stats_dir = "@stats"  # the model may name files below it, which must not change the hash
             config.stats_dir = f"{config.recipe_dir}/exp/stats/{stats_hash(config)}"
@@ -210,7 +217,7 @@ def resolving(where: str, site: Site) -> Iterator[None]:
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or where
         file = f"{short_path(site.path)}: " if site.sets(key) else ""
-        raise UserError(f"{file}{key}: {_first_line(error)}") from error
+        raise UserError(f"{file}{key}: {_reason(error)}") from error
 
 
 def _with_allocated_resources(allocation: Allocation, base: DictConfig, config: DictConfig) -> DictConfig:
@@ -237,10 +244,26 @@ def _compose_files(recipe: Recipe, overrides: list[str]) -> DictConfig:
                 overrides=[f"hydra.searchpath=[{searched}]", *overrides],
                 return_hydra_config=True,
             )
-    except yaml.YAMLError as error:
-        raise UserError(f"{short_path(recipe.conf)}: broken YAML: {' '.join(str(error).split())}") from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_composition_message(error, recipe)) from error
+    except Exception as error:  # Hydra raises whatever a strange file or override makes it do
+        raise UserError(_broken_file(recipe) or _composition_message(error, recipe)) from error
+
+
+def _broken_file(recipe: Recipe) -> str:
+    """What is wrong with the first of a recipe's files that is not YAML of keys and values; else empty."""
+    for path in [path for folder in recipe.folders for path in sorted(folder.rglob("*.yaml"))]:
+        try:
+            content = OmegaConf.load(path)
+        except yaml.YAMLError as error:
+            return f"{short_path(path)}: broken YAML: {one_line(error)}"
+        except UnicodeError as error:
+            return f"{short_path(path)}: no UTF-8 text ({one_line(error)}): save it as UTF-8"
+        except OSError as error:
+            return f"can't read {short_path(path)}: {error.strerror or one_line(error)}"
+        except (OmegaConfBaseException, ValueError, TypeError) as error:
+            return f"{short_path(path)}: {_reason(error)}"
+        if not isinstance(content, DictConfig):
+            return f"{short_path(path)} holds a list, and must hold keys and values"
+    return ""
 
 
 @contextmanager
@@ -257,15 +280,17 @@ def _without_global_hydra() -> Iterator[None]:
 
 
 def _composition_message(error: Exception, recipe: Recipe) -> str:
-    """Hydra's message in one line, with the choices if it lists them."""
+    """Hydra's message in one line, with the choices if it lists them, and its cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     choices = [line for line in lines[1:] if not line.startswith(("Config search path", "provider=", "set "))]
     shown = " ".join([lines[0], *choices]) if lines else type(error).__name__
-    return f"{short_path(recipe.conf)}: {shown}"
+    cause = _reason(error.__cause__) if error.__cause__ else ""
+    return f"{short_path(recipe.conf)}: {one_line(shown)}{f': {cause}' if cause and cause not in shown else ''}"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _reason(error: BaseException) -> str:
+    """An exception's message in one line, without OmegaConf's account of its own objects."""
+    return one_line(str(error).partition("\n    full_key:")[0] or type(error).__name__)
 
 
 def to_plain(config: Any) -> Any:

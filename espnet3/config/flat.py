@@ -1,5 +1,6 @@
 """Flattens nested values to dotted keys."""
 
+from collections.abc import Iterable
 from typing import Any
 
 Flat = dict[str, Any]
@@ -18,3 +19,18 @@ def flatten(value: Any, prefix: str = "") -> Flat:
     for name, inner in items:
         flat |= flatten(inner, f"{prefix}.{name}" if prefix else name)
     return flat
+
+
+def flat_keys(node: Any, prefix: str = "") -> list[str]:
+    """All dotted keys below the plain value `node`, at every level."""
+    if isinstance(node, dict):
+        children: Iterable[tuple[Any, Any]] = node.items()
+    elif isinstance(node, list):
+        children = enumerate(node)
+    else:
+        return []
+    keys = []
+    for name, child in children:
+        dotted = f"{prefix}{name}"
+        keys += [dotted, *flat_keys(child, f"{dotted}.")]
+    return keys

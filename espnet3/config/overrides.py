@@ -10,7 +10,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from espnet3.errors import UserError, nearest, short_path, suggestion
+from espnet3.config.checks.known_keys import taker
+from espnet3.config.flat import flat_keys
+from espnet3.errors import UserError, nearest, one_line, short_path, suggestion
 
 _MOST_NAMED = 3
 """So many keys that a short name may mean are listed."""
@@ -32,8 +34,10 @@ def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[
         try:
             override = OverridesParser.create().parse_override(text)
         except HydraException as error:
-            reason = str(error).splitlines()[0]
+            reason = one_line(error).partition(" See https")[0]
             raise UserError(f"{text!r} is no override (key=value, +key=value, ~key): {reason}") from error
+        if not override.key_or_group:
+            raise UserError(f"{text!r} is no override (key=value, +key=value, ~key): the key is missing")
         if override.is_sweep_override() and not several:
             raise UserError(
                 f"{text!r} holds several values: a list is written {override.key_or_group}=[…], and"
@@ -65,13 +69,26 @@ def check_choice(override: Override, *conf: Path) -> None:
     if group.startswith("hydra/"):
         return  # Hydra and its plugins have further choices, which Hydra lists
     folders = [folder / group for folder in conf if (folder / group).is_dir()]
-    if override.is_delete() or not isinstance(choice, str) or not (folders or group == "experiment"):
-        return
+    if override.is_delete() or not (folders or group == "experiment"):
+        return _check_package(override)
     choices = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    if choice not in choices:
-        hint = suggestion(choice, choices, otherwise=f"there are: {', '.join(choices) or 'none'}")
+    unknown = [name for name in (choice if isinstance(choice, list) else [choice]) if name not in choices]
+    if unknown:
+        hint = suggestion(str(unknown[0]), choices, otherwise=f"there are: {', '.join(choices) or 'none'}")
+        if not isinstance(unknown[0], str):
+            given = "null" if unknown[0] is None else unknown[0]
+            raise UserError(
+                f"{override.input_line}: {group} takes the name of a file in {group}/, not {given}; {hint}"
+            )
         raise UserError(
-            f"{override.input_line}: no file {group}/{choice}.yaml in {short_path(conf[0])}; {hint}"
+            f"{override.input_line}: no file {group}/{unknown[0]}.yaml in {short_path(conf[0])}; {hint}"
+        )
+
+
+def _check_package(override: Override) -> None:
+    if override.package is not None:
+        raise UserError(
+            f"{override.input_line}: {override.key_or_group} is no group of files, and only one is followed by @"
         )
 
 
@@ -97,9 +114,14 @@ def check_key(config: DictConfig, override: Override, where: str) -> None:
     Raises:
         UserError: naming the nearest keys.
     """
-    hint = _unknown_key(config, override.key_or_group)
-    if hint:
-        raise UserError(f"{override.input_line}: {where} has no key {override.key_or_group}; {hint}")
+    _check_package(override)
+    key, value = override.key_or_group, override.value()
+    old = OmegaConf.select(config, key, throw_on_missing=False)
+    inner = flat_keys(value) if isinstance(old, DictConfig) and len(old) and isinstance(value, dict) else []
+    for name in (key, *(f"{key}.{part}" for part in inner)):
+        hint = _unknown_key(config, name)
+        if hint:
+            raise UserError(f"{override.input_line}: {where} has no key {name}; {hint}")
 
 
 def check_value(base: DictConfig, override: Override, where: str) -> None:
@@ -123,28 +145,13 @@ def set_value(config: DictConfig, override: Override, *, force_add: bool = False
     try:
         OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=force_add)
     except OmegaConfBaseException as error:
-        raise UserError(f"{override.input_line}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{override.input_line}: {one_line(error)}") from error
 
 
 def is_empty_group(config: DictConfig, key: str) -> bool:
     """Whether `key` is a group without keys, such as additional options: it takes any key."""
     old = OmegaConf.select(config, key, throw_on_missing=False)
     return isinstance(old, DictConfig) and len(old) == 0
-
-
-def flat_keys(node: Any, prefix: str = "") -> list[str]:
-    """All dotted keys below the plain value `node`, at every level."""
-    if isinstance(node, dict):
-        children: Iterable[tuple[Any, Any]] = node.items()
-    elif isinstance(node, list):
-        children = enumerate(node)
-    else:
-        return []
-    keys = []
-    for name, child in children:
-        dotted = f"{prefix}{name}"
-        keys += [dotted, *flat_keys(child, f"{dotted}.")]
-    return keys
 
 
 def _unknown_key(config: DictConfig, key: str) -> str | None:
@@ -157,6 +164,9 @@ def _unknown_key(config: DictConfig, key: str) -> str | None:
     if key in known:
         return None
     new = f"a new key is written +{key}=…"
+    by = taker(config, key)
+    if by:
+        return f"{by} takes it: {new}"
     full_names = [name for name in known if _abbreviates(key, name)]
     if 0 < len(full_names) <= _MOST_NAMED:
         return f"did you mean {' or '.join(full_names)}?"

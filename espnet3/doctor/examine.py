@@ -13,6 +13,7 @@ from espnet3.doctor.checklist import about_cluster, about_environment, about_fil
 from espnet3.doctor.finding import Finding, note, right
 from espnet3.doctor.probe import run_probe
 from espnet3.doctor.requests import about_requests
+from espnet3.errors import printable
 from espnet3.resources import Resources
 from espnet3.slurm.site.cluster import ask_cluster
 from espnet3.slurm.site.partitions import eligible_partitions
@@ -46,7 +47,7 @@ def examine(
         nonlocal failed
         for finding in findings:
             failed |= finding.kind == "wrong"
-            print(finding, flush=True)
+            print(printable(finding), flush=True)
 
     show(_about_this_machine(exp_dir))
     show(about_environment(os.environ))
@@ -66,11 +67,11 @@ def examine(
     size = nodes or max(train.nodes, min(DEFAULT_NODES, available))
     folder = next(path for path in (exp_dir, *exp_dir.parents) if path.is_dir())
     resources = replace(train, nodes=size)
-    show(
-        run_probe(
-            resources, folder, files=files, wait_s=wait_s, say=lambda text: print(f"  {text}", flush=True)
-        )
-    )
+
+    def say(text: str) -> None:
+        print(f"  {printable(text)}", flush=True)
+
+    show(run_probe(resources, folder, files=files, wait_s=wait_s, say=say))
     return not failed
 
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from espnet3.errors import printable
 from espnet3.number_text import number_text
 from espnet3.terminal.fitting import folded
 
@@ -33,7 +34,8 @@ class Screen:
         return self.console.width if self.is_terminal else None
 
     def line(self, text: str) -> None:
-        """Print one line; a line with a time stamp gets no second one."""
+        """Print one line; a line with a time stamp gets no second one. Control characters are escaped."""
+        text = printable(text)
         if self.is_terminal:
             self.console.print(folded(STAMPED.sub("", text), self.console.width), markup=False)
             return
@@ -42,6 +44,7 @@ class Screen:
 
     def styled(self, pieces: Sequence[tuple[str, str]]) -> None:
         """Print one line of pieces of text, each with a rich style for terminals; without time stamp."""
+        pieces = [(printable(text), style) for text, style in pieces]
         if self.is_terminal:
             self.console.print(Text.assemble(*pieces))
         else:
@@ -66,7 +69,7 @@ class Screen:
                 if len(lines) > room + 1:
                     lines = [*lines[:room], [(f"… and {len(lines) - room} more lines", "dim")]]
                 shown = Text("\n", overflow="fold", no_wrap=False).join(
-                    Text.assemble(*line) for line in lines
+                    Text.assemble(*((printable(text), style) for text, style in line)) for line in lines
                 )
                 live.update(shown, refresh=True)
 
@@ -80,7 +83,7 @@ class Screen:
             return
         table = Table(title=title, title_justify="left", show_header=False)
         for name, value in metrics.items():
-            table.add_row(name, show(value))
+            table.add_row(Text(printable(name)), Text(printable(show(value))))
         self.console.print(table)
 
 
@@ -94,9 +97,9 @@ class ProgressBar:
 
     def __init__(self, screen: Screen, title: str) -> None:
         self._progress = Progress(
-            TextColumn(title),
+            TextColumn(title, markup=False),
             BarColumn(bar_width=16),
-            TextColumn("{task.fields[position]}"),
+            TextColumn("{task.fields[position]}", markup=False),
             TimeElapsedColumn(),
             console=screen.console,
             disable=not screen.is_terminal,
@@ -115,12 +118,12 @@ class ProgressBar:
 
     def say(self, text: str) -> None:
         """Show `text`, such as what the job waits for, in place of a position."""
-        self._progress.update(self._bar, position=text[:40])
+        self._progress.update(self._bar, position=printable(text[:40]))
 
     def show(self, heartbeat: dict[str, Any]) -> None:
         """Move the bar to the position in `heartbeat` (fields of rundir.heartbeat)."""
         done, total = heartbeat.get("done", 0), heartbeat.get("total")
-        self._progress.update(self._bar, completed=done, total=total, position=position(heartbeat))
+        self._progress.update(self._bar, completed=done, total=total, position=printable(position(heartbeat)))
 
 
 def position(heartbeat: dict[str, Any]) -> str:

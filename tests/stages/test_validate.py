@@ -263,6 +263,15 @@ def test_of_an_update_that_was_logged_twice_the_newer_value_counts(tmp_path: Pat
     assert curves == {"train/loss": [(1, 3.0), (2, 2.5)], "valid/loss": [(2, 1.5)]}
 
 
+@pytest.mark.parametrize(
+    "damage", [b"\xff\xfe\n", b'1,1,"' + b"x" * 200_000 + b'"\n', b"\0\n", b",,,,,,,,,\n", b"1\n"]
+)
+def test_of_damaged_metrics_the_others_count(damage: bytes, tmp_path: Path):
+    file = tmp_path / "metrics.csv"
+    file.write_bytes(b"epoch,step,train/loss\n0,1,3.0\n" + damage + b"0,2,2.0\n")
+    assert read_curves(file) == {"train/loss": [(1, 3.0), (2, 2.0)]}
+
+
 def test_the_picture_has_a_panel_for_each_validation_metric(tmp_path: Path):
     curve = [(1, 2.0), (2, 1.0)]
     one = {"train/loss": curve, "valid/loss": curve}

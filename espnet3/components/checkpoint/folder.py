@@ -9,7 +9,7 @@ from pathlib import Path
 
 from espnet3.components.checkpoint.ranking import LAST
 from espnet3.rundir.files.atomic import replace_file, temporary_beside
-from espnet3.rundir.files.reading import files_in
+from espnet3.rundir.files.reading import cannot_read, files_in
 
 REJECTED = ".rejected"
 """Suffix of a checkpoint that training could not continue from."""
@@ -45,15 +45,30 @@ def newest_first(directory: Path) -> list[Path]:
     """The checkpoints in `directory`, each file once; last.ckpt only where it is no hard link to another.
 
     It is none where a person copied it, or the file system has no hard links: the modification time decides.
+
+    Raises:
+        UserError: the folder, or a file in it, can't be read.
     """
     named = {path: position_of(path.name) for path in files_in(directory, "*.ckpt")}
     known = {path: position for path, position in named.items() if position is not None}
     paths = sorted(known, key=lambda path: known[path], reverse=True)
     last = directory / LAST
-    if last.is_file() and not any(path.samefile(last) for path in paths):
-        is_newer = not paths or last.stat().st_mtime_ns >= paths[0].stat().st_mtime_ns
+    states = {path: state for path in paths if (state := _state(path)) is not None}
+    state = _state(last)
+    if state is not None and not any(os.path.samestat(state, other) for other in states.values()):
+        is_newer = not paths or paths[0] not in states or state.st_mtime_ns >= states[paths[0]].st_mtime_ns
         paths.insert(0 if is_newer else 1, last)
     return paths
+
+
+def _state(path: Path) -> os.stat_result | None:
+    """What the file system says of `path`; None if it is gone."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise cannot_read(error, path) from error
 
 
 def superfluous(names: Iterable[str], *, keep_last: int, best: Iterable[str]) -> list[str]:

@@ -21,11 +21,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from espnet3.components.data.checking.utterance import Utterance
 from espnet3.components.data.combined_dataset import CombinedDataset, DatasetEntry, Transform
 from espnet3.components.data.instantiation import instantiate_node
+from espnet3.config.checks.blocks import ENTRY_KEYS
 from espnet3.config.checks.scored_splits import check_test_set_name
 from espnet3.errors import UserError, suggestion
 from espnet3.rundir.records.data_check import ON_BAD
-
-ENTRY_KEYS = ("name", "dataset", "transform")
 
 
 class KeyedDataset:

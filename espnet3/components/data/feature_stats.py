@@ -1,5 +1,6 @@
 """Count, sum and sum of squares of features, and the mean and standard deviation that follow."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from espnet3.errors import UserError
 from espnet3.rundir.files.atomic import replace_file
+from espnet3.rundir.files.reading import cannot_read
 
 Array = NDArray[np.float64]
 # A variance below this fraction of the mean square is rounding: the feature is constant.
@@ -53,18 +55,39 @@ def load_stats(path: str | Path) -> tuple[Array, Array]:
     A feature that is constant gets the deviation 1, so that normalizing by it makes zeros.
 
     Raises:
-        UserError: the file is missing, holds something else, or counts no frames.
+        UserError: the file is missing, can't be read, is damaged, holds something else, or counts no frames.
     """
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.is_file():
         raise UserError(f"no statistics at {path}; stage 1 (collect_stats) makes them")
     try:
-        with np.load(path) as stats:
-            count, total, squares = (stats[key] for key in ("count", "sum", "sum_square"))
-    except (KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path} is not a file of collect_stats: {error}") from error
+        content = path.read_bytes()
+    except OSError as error:
+        raise cannot_read(error, path) from error
+    try:
+        count, total, squares = _sums(content)
+    except Exception as error:  # a damaged file may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path} is not a file of collect_stats: {reason}; run stage 1 (collect_stats) again"
+        ) from error
     if count <= 0:
         raise UserError(f"{path} counts no frames; run stage 1 (collect_stats) again")
     mean, mean_square = total / count, squares / count
     variance = mean_square - np.square(mean)
     varies = variance > CONSTANT * mean_square
     return mean, np.sqrt(np.where(varies, variance, 1.0))
+
+
+def _sums(content: bytes) -> tuple[Array, Array, Array]:
+    """Count, sum and sum of squares in the content of a file; raises anything where it is damaged."""
+    with np.load(BytesIO(content)) as stats:
+        count, total, squares = (stats[key] for key in ("count", "sum", "sum_square"))
+    for name, array in (("count", count), ("sum", total), ("sum_square", squares)):
+        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+            raise ValueError(f"{name} holds what is no finite number")
+    if count.shape or total.shape != squares.shape:
+        raise ValueError(
+            f"count, sum and sum_square have shapes {count.shape}, {total.shape}, {squares.shape}"
+        )
+    return count, total, squares

@@ -18,7 +18,7 @@ from espnet3.components.trainers.cluster_environment import TaskEnvironment
 from espnet3.components.trainers.lightning_internals import leave_signals_alone, set_rank
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
 from espnet3.components.trainers.quiet import quieten_lightning
-from espnet3.config.checks.trainer_keys import OURS, UNUSED, check_trainer_keys, matmul_precision
+from espnet3.config.checks.trainer_keys import OURS, UNUSED, check_trainer_keys
 from espnet3.errors import UserError
 from espnet3.rundir.task import Task
 
@@ -43,7 +43,7 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
     arguments["accelerator"] = _accelerator(arguments.get("accelerator", "auto"), config)
     _check_ranks(arguments, task)
     set_rank(task.rank)  # decides who logs
-    precision = matmul_precision(config.trainer)
+    precision = config.trainer.get("float32_matmul_precision")
     if precision is not None:
         torch.set_float32_matmul_precision(precision)
     everything = [*callbacks, *build_callbacks(config)]

@@ -5,53 +5,42 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from espnet3.config.checks.blocks import check_entries, check_manifests
 from espnet3.config.checks.dataloader import check_dataloader_config
 from espnet3.config.checks.folders import check_folders
+from espnet3.config.checks.known_keys import TOP, has_key
 from espnet3.config.checks.optimizers import check_optimizers
 from espnet3.config.checks.scored_splits import check_scored_splits
 from espnet3.config.checks.target_keys import check_target_keys
-from espnet3.config.checks.trainer_keys import NONFINITE_GRADIENTS, check_trainer_keys, matmul_precision
+from espnet3.config.checks.target_values import check_target_values
+from espnet3.config.checks.trainer_keys import check_trainer_keys
 from espnet3.errors import UserError, nearest, suggestion
 from espnet3.resources import RESOURCES
 from espnet3.rundir.records.data_check import LEVELS, ON_BAD
 from espnet3.slurm.sbatch_options import check_sbatch_options
-from espnet3.stage_table import STAGES
-from espnet3.value_checks import AT_LEAST_0, AT_LEAST_1, GIGABYTES, NAME, Check, is_int
+from espnet3.value_checks import AT_LEAST_0, AT_LEAST_1, GIGABYTES, NAME, Check, is_number, or_null, whole
 
-LIMIT: Check = (lambda value: value is None or (is_int(value) and value >= -1), "a whole number, or -1")
 FOLDER_NAME: Check = (
     lambda value: str(value) not in ("", ".", "..", "stats") and not set(str(value)) & set("/\\\n\0"),
-    "a folder name (not 'stats', which holds the statistics)",
+    "a folder name, tag=NAME (not 'stats', which holds the statistics)",
 )
 LAUNCHERS = ("local", "slurm", "allocation", "debug")
 LAUNCHER: Check = (lambda value: value in LAUNCHERS, "one of " + ", ".join(LAUNCHERS))
 
 KEYS: dict[str, Check] = {
     "tag": FOLDER_NAME,
-    "seed": AT_LEAST_0,
+    "seed": whole(0, 2**32 - 1),
     "check_data": (lambda value: value in LEVELS, " or ".join(LEVELS)),
     "dataset.on_bad": (lambda value: value in ON_BAD, " or ".join(ON_BAD)),
-    "trainer.max_epochs": LIMIT,
-    "trainer.max_steps": LIMIT,
-    "trainer.accumulate_grad_batches": AT_LEAST_1,
-    "trainer.check_val_every_n_epoch": (lambda v: v is None or (is_int(v) and v >= 1), AT_LEAST_1[1]),
-    "trainer.log_every_n_steps": AT_LEAST_1,
-    "trainer.nonfinite_gradients": (
-        lambda v: v is None or v in NONFINITE_GRADIENTS,
-        f"one of {', '.join(NONFINITE_GRADIENTS)}",
+    "checkpoint.monitor": (
+        lambda value: isinstance(value, str) and value.strip() != "",
+        "the name of a logged metric, such as valid/loss",
     ),
-    "checkpoint.monitor": (lambda value: isinstance(value, str), "the name of a logged metric"),
     "checkpoint.mode": (lambda value: value in ("min", "max"), "min or max"),
     "checkpoint.save_top_k": AT_LEAST_1,
     "checkpoint.keep_last": AT_LEAST_1,
-    "checkpoint.every_minutes": (
-        lambda v: v is None or (isinstance(v, int | float) and not isinstance(v, bool) and v > 0),
-        "minutes, more than 0, or null",
-    ),
-    "checkpoint.every_n_batches": (
-        lambda v: v is None or (is_int(v) and v >= 1),
-        AT_LEAST_1[1] + ", or null",
-    ),
+    "checkpoint.every_minutes": or_null((lambda v: is_number(v) and v > 0, "minutes, more than 0")),
+    "checkpoint.every_n_batches": or_null(AT_LEAST_1),
     "collect_stats.batch_size": AT_LEAST_1,
     "collect_stats.num_workers": AT_LEAST_0,
     "launcher.name": LAUNCHER,
@@ -60,25 +49,15 @@ KEYS: dict[str, Check] = {
         "a metric of the valid split (valid/…), or null: trials are never chosen by test",
     ),
     "sweep.direction": (lambda v: v in (None, "minimize", "maximize"), "minimize, maximize, or null"),
-    "sweep.max_parallel": (lambda v: v is None or (is_int(v) and v >= 1), AT_LEAST_1[1] + ", or null"),
+    "sweep.max_parallel": or_null(AT_LEAST_1),
     "sweep.trials_per_job": AT_LEAST_1,
     "sweep.searcher.mem_gb": GIGABYTES,
-    "sweep.searcher.timeout_min": (
-        lambda v: v is None or (is_int(v) and v >= 1),
-        AT_LEAST_1[1] + ", or null",
-    ),
+    "sweep.searcher.timeout_min": or_null(AT_LEAST_1),
     "sweep.searcher.partition": NAME,
     "sweep.searcher.qos": NAME,
 }
 
 
-KNOWN = (
-    *("recipe_dir", "tag", "data_dir", "exp_dir", "stats_dir", "manifests", "collect_stats"),
-    *("seed", "init_from", "checkpoint", "callbacks", "dataset", "dataloader", "model", "trainer"),
-    *("optimizer", "scheduler", "scheduler_interval", "scheduler_monitor", "optimizers", "schedulers"),
-    *("logger", "resources", "launcher", "sweep", "num_device", "check_data"),
-)
-"""Keys at the top level that have a meaning, besides settings of stages; a recipe may add others."""
 GROUPS = {
     "checkpoint": ("monitor", "mode", "save_top_k", "keep_last", "every_minutes", "every_n_batches"),
     "collect_stats": ("depends_on", "batch_size", "num_workers"),
@@ -97,31 +76,37 @@ def check_config(config: DictConfig) -> None:
         UserError: naming the first key that has an invalid value, is unknown under a checked block, or looks
             mistyped.
     """
-    known = (*KNOWN, *(key for stage in STAGES.values() for key in stage.settings))
     for key in map(str, config):
-        guess = nearest(key, known, cutoff=_LOOKS_MISTYPED)
-        if key not in known and guess:
+        guess = nearest(key, TOP, cutoff=_LOOKS_MISTYPED)
+        if key not in TOP and guess:
             raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess}?")
+    check_resources(config)
     trainer: Any = OmegaConf.to_container(config.trainer)
     check_trainer_keys(trainer)
-    matmul_precision(config.trainer)
     check_dataloader_config(config.get("dataloader"))
     if any(config.get(key) is not None for key in OPTIMIZER_KEYS):  # a new recipe may have none yet
         check_optimizers(config)
     check_target_keys(config)
+    check_target_values(config)
     check_folders(config)
+    check_entries(config)
+    check_manifests(config)
     check_scored_splits(
         *(OmegaConf.to_container(config[key]) if config.get(key) else None for key in ("dataset", "validate"))
     )
+    if config.tag == "":
+        raise UserError("tag is empty (a shell variable that is not set?): give a folder name, tag=NAME")
     for key, check in KEYS.items():
+        if not has_key(config, key) and not check[0](None):
+            raise UserError(f"{key} is missing, and takes {check[1]}: every recipe has it, from `base`")
         _check(key, OmegaConf.select(config, key), check)
     for group, keys in GROUPS.items():
         for key in map(str, OmegaConf.select(config, group)):
             if key not in keys:
                 raise UserError(f"{group}.{key} is no key of {group}; {suggestion(key, keys)}")
-    check_resources(config)
-    if config.init_from is not None and not Path(config.init_from).is_file():
-        raise UserError(f"init_from={config.init_from}: there is no such file; give a checkpoint (*.ckpt)")
+    init_from = config.get("init_from")
+    if init_from is not None and not (isinstance(init_from, str) and Path(init_from).is_file()):
+        raise UserError(f"init_from={init_from}: there is no such file; give a checkpoint (*.ckpt), or null")
 
 
 def resource_checks() -> dict[str, Check]:
@@ -149,4 +134,5 @@ def check_resources(config: DictConfig) -> None:
 def _check(key: str, value: Any, check: Check) -> None:
     is_right, expected = check
     if not is_right(value):
-        raise UserError(f"{key}={value}: takes {expected}")
+        given = "null" if value is None else value
+        raise UserError(f"{key}={given}: takes {expected}")

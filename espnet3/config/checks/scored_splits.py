@@ -1,13 +1,16 @@
-"""Checks what stage 3 scores: the names of the test sets, and `validate.splits`."""
+"""Checks what stage 3 scores, and by what: names of test sets, `validate.splits` and `validate.checkpoint`."""
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from espnet3.errors import UserError, suggestion
+from espnet3.errors import UserError, nearest, suggestion
 
 SPLITS = ("train", "valid", "test")
 """What `validate.splits` may name besides test sets; `test` means all test sets."""
+CHECKPOINTS = ("best", "last")
+"""What `validate.checkpoint` takes besides a file."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
@@ -15,7 +18,8 @@ def check_scored_splits(dataset: Any, validate: Any) -> None:
     """Check the plain `dataset` and `validate` blocks of a configuration.
 
     Raises:
-        UserError: a test set has no valid name, or `validate.splits` names something else.
+        UserError: a test set has no valid name, `validate.splits` names something else, or
+            `validate.checkpoint` no checkpoint.
     """
     entries = dataset.get("test") if isinstance(dataset, Mapping) else None
     names = []
@@ -24,9 +28,30 @@ def check_scored_splits(dataset: Any, validate: Any) -> None:
         if isinstance(name, str):
             check_test_set_name(name, f"dataset.test[{position}].name")
             names.append(name)
-    splits = validate.get("splits") if isinstance(validate, Mapping) else None
+    if not isinstance(validate, Mapping):
+        return
+    splits = validate.get("splits")
+    if splits is not None and (not isinstance(splits, list) or not splits):
+        raise UserError(f"validate.splits={splits}: takes a list of splits and test sets, such as [valid, test]")
     for split in splits or ():
         check_split(split, names)
+    check_choice_of_checkpoint(validate.get("checkpoint"))
+
+
+def check_choice_of_checkpoint(choice: Any) -> None:
+    """Check `validate.checkpoint`, as far as is known before there is a checkpoint.
+
+    Raises:
+        UserError: it is neither `best`, `last`, nor a name of a file.
+    """
+    if choice in (None, *CHECKPOINTS):
+        return
+    if not isinstance(choice, str) or not (choice.endswith(".ckpt") or "/" in choice or Path(choice).is_file()):
+        hint = nearest(str(choice), CHECKPOINTS)
+        raise UserError(
+            f"validate.checkpoint={choice}: takes best, last or a file (*.ckpt)"
+            f"{f'; did you mean {hint}?' if hint else ''}"
+        )
 
 
 def check_test_set_name(name: str, where: str) -> None:

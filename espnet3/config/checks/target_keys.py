@@ -7,6 +7,7 @@ created elsewhere, a missing module), nothing is reported: instantiating the obj
 import ast
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -29,10 +30,11 @@ def check_target_keys(config: DictConfig) -> None:
     Raises:
         UserError: naming the first invalid key, and the nearest valid one.
     """
-    recipe = Path(config.recipe_dir)
-    roots = (str(recipe), str(recipe.parent))
+    roots = search_roots(config)
     for where, node in target_nodes(config):
-        target: str = node["_target_"]
+        target = node["_target_"]
+        if not isinstance(target, str) or not target.strip():
+            raise UserError(f"{where}._target_={target}: takes a class or function, package.module.Class")
         accepted = keywords(target, roots)
         known = (*HYDRA, *VALIDATE_KEYS) if where == "validate" else HYDRA
         for key in map(str, node):
@@ -43,9 +45,25 @@ def check_target_keys(config: DictConfig) -> None:
             raise UserError(f"{where}.{key}: {target} takes no {key}; {hint}")
 
 
+@dataclass(frozen=True)
+class Parameter:
+    """An argument of a class or function, as its source has it."""
+
+    name: str
+    annotation: ast.expr | None
+    default: ast.expr | None
+    """None: it must be given."""
+
+
+def search_roots(config: DictConfig) -> tuple[str, str]:
+    """The folders in which modules of a recipe are looked for before sys.path."""
+    recipe = Path(config.recipe_dir)
+    return str(recipe), str(recipe.parent)
+
+
 @lru_cache
-def keywords(target: str, roots: tuple[str, ...] = ()) -> tuple[str, ...] | None:
-    """Names of the arguments of `target` (package.module.Class); None if they can't be determined.
+def parameters(target: str, roots: tuple[str, ...] = ()) -> tuple[Parameter, ...] | None:
+    """The arguments of `target` (package.module.Class); None if they can't be determined.
 
     Args:
         target: a class or function.
@@ -54,7 +72,18 @@ def keywords(target: str, roots: tuple[str, ...] = ()) -> tuple[str, ...] | None
     module, _, name = target.rpartition(".")
     search_path = (*roots, *sys.path)
     located = _find(module, name, search_path) if module else None
-    return None if located is None else _arguments(*located, search_path)
+    return None if located is None else _parameters(*located, search_path)
+
+
+def keywords(target: str, roots: tuple[str, ...] = ()) -> tuple[str, ...] | None:
+    """Names of the arguments of `target`; None if they can't be determined."""
+    found = parameters(target, roots)
+    return None if found is None else tuple(parameter.name for parameter in found)
+
+
+def required_keywords(target: str, roots: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Names of the arguments of `target` that have no default, as far as they can be determined."""
+    return tuple(one.name for one in parameters(target, roots) or () if one.default is None)
 
 
 def target_nodes(node: Any, where: str = "") -> Iterator[tuple[str, DictConfig]]:
@@ -71,41 +100,30 @@ def target_nodes(node: Any, where: str = "") -> Iterator[tuple[str, DictConfig]]
         yield from target_nodes(child, name)
 
 
-def required_keywords(target: str, roots: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Names of the arguments of `target` that have no default, as far as they can be determined."""
-    module, _, name = target.rpartition(".")
-    search_path = (*roots, *sys.path)
-    located = _find(module, name, search_path) if module else None
-    arguments = None if located is None else _arguments(*located, search_path, required=True)
-    return arguments or ()
-
-
-def _arguments(
-    module: str, definition: Definition, search_path: Sequence[str], *, required: bool = False
-) -> tuple[str, ...] | None:
+def _parameters(
+    module: str, definition: Definition, search_path: Sequence[str]
+) -> tuple[Parameter, ...] | None:
     if definition.decorator_list:
         return None
     if isinstance(definition, ast.FunctionDef):
         arguments = definition.args
-        if arguments.kwarg:
+        if arguments.kwarg or arguments.posonlyargs:
             return None
+        defaults = [None] * (len(arguments.args) - len(arguments.defaults)) + list(arguments.defaults)
+        by_position = zip(arguments.args, defaults, strict=True)
         by_name = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        first = (
-            arguments.args[: len(arguments.args) - len(arguments.defaults)] if required else arguments.args
-        )
-        last = [argument for argument, default in by_name if not (required and default is not None)]
-        return tuple(argument.arg for argument in (*first, *last))
+        return tuple(Parameter(one.arg, one.annotation, default) for one, default in (*by_position, *by_name))
     methods = {node.name: node for node in definition.body if isinstance(node, ast.FunctionDef)}
     if "__init__" in methods and "__new__" not in methods:
-        arguments_of_init = _arguments(module, methods["__init__"], search_path, required=required)
-        return None if arguments_of_init is None else arguments_of_init[1:]  # without self
+        of_init = _parameters(module, methods["__init__"], search_path)
+        return None if of_init is None else of_init[1:]  # without self
     if "__new__" in methods or len(definition.bases) > 1 or definition.keywords:
         return None
     if not definition.bases:
         return ()
     base = definition.bases[0]
     inherited = _find(module, base.id, search_path) if isinstance(base, ast.Name) else None
-    return None if inherited is None else _arguments(*inherited, search_path, required=required)
+    return None if inherited is None else _parameters(*inherited, search_path)
 
 
 def _find(

@@ -1,22 +1,83 @@
 """Checks the keys of `trainer:` without importing Lightning."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from espnet3.config.config_value import config_value
-from espnet3.errors import ConfigurationError, UserError, suggestion
+from espnet3.errors import ConfigurationError, UserError, nearest, suggestion
+from espnet3.value_checks import BOOLEAN, LARGEST, Check, either, is_int, one_of, or_null, whole
 
-ARGUMENTS = (
-    *("accelerator", "strategy", "devices", "num_nodes", "precision", "sync_batchnorm"),
-    *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time"),
-    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
-    *("overfit_batches", "val_check_interval", "check_val_every_n_epoch", "num_sanity_val_steps"),
-    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "log_every_n_steps"),
-    *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams", "model_registry"),
-    *("deterministic", "benchmark", "inference_mode", "profiler", "detect_anomaly"),
-    "reload_dataloaders_every_n_epochs",
+STRATEGIES = (
+    *("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true"),
+    *("deepspeed", "deepspeed_stage_1", "deepspeed_stage_2", "deepspeed_stage_2_offload"),
+    *("deepspeed_stage_3", "deepspeed_stage_3_offload", "deepspeed_stage_3_offload_nvme"),
+    *("fsdp", "fsdp_cpu_offload", "single_device", "single_xla", "xla", "xla_debug"),
 )
-"""Arguments of lightning.pytorch.Trainer that are given under `trainer:`."""
+"""Names of Lightning's strategies, but for those that start the ranks themselves."""
+
+PRECISIONS = (
+    *("32-true", "bf16-mixed", "16-mixed", "64-true", "16-true", "bf16-true"),
+    *("transformer-engine", "transformer-engine-float16", "64", "32", "16", "bf16", 64, 32, 16),
+)
+"""What Lightning takes as `precision`."""
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+
+_SHARE: Check = (
+    lambda v: is_int(v) and 1 <= v <= LARGEST or isinstance(v, float) and 0 < v <= 1,
+    "a number of batches, 1 or more, or a share of them as a decimal, above 0.0 to 1.0",
+)
+_SHARE_OR_NONE: Check = (
+    lambda v: v == 0 and not isinstance(v, bool) or _SHARE[0](v),
+    "a number of batches, 0 or more, or a share of them as a decimal, 0.0 to 1.0",
+)
+_DURATION: Check = (
+    lambda v: isinstance(v, str) and re.fullmatch(r"\d{1,4}(:\d{1,2}){3}", v) is not None,
+    "a time in quotation marks, 'DD:HH:MM:SS'",
+)
+_NAME: Check = (lambda v: isinstance(v, str) and v.strip() != "", "a name")
+_LIMIT = or_null((whole(-1)[0], "a whole number, or -1"))
+
+ARGUMENTS: dict[str, Check] = {
+    "accelerator": one_of(ACCELERATORS),
+    "strategy": (one_of(STRATEGIES)[0], "auto, ddp, or another of Lightning's strategies"),
+    "devices": or_null(either(whole(1), one_of(["auto"]))),
+    "num_nodes": or_null(whole(1)),
+    "precision": or_null((one_of(PRECISIONS)[0], "32-true, bf16-mixed, 16-mixed, or another of Lightning's")),
+    "sync_batchnorm": BOOLEAN,
+    "max_epochs": _LIMIT,
+    "min_epochs": or_null(whole(0)),
+    "max_steps": _LIMIT,
+    "min_steps": or_null(whole(0)),
+    "max_time": or_null(_DURATION),
+    "limit_train_batches": or_null(_SHARE),
+    "limit_val_batches": or_null(_SHARE_OR_NONE),
+    "limit_test_batches": or_null(_SHARE_OR_NONE),
+    "limit_predict_batches": or_null(_SHARE_OR_NONE),
+    "overfit_batches": _SHARE_OR_NONE,
+    "val_check_interval": or_null(either(_SHARE, _DURATION)),
+    "check_val_every_n_epoch": or_null(whole(1)),
+    "num_sanity_val_steps": (whole(-1)[0], "a whole number, or -1 for all"),
+    "accumulate_grad_batches": whole(1),
+    "gradient_clip_val": or_null(
+        (lambda v: isinstance(v, int | float) and not isinstance(v, bool) and v >= 0, "a number, 0 or more")
+    ),
+    "gradient_clip_algorithm": or_null(one_of(("norm", "value"))),
+    "log_every_n_steps": whole(1),
+    "enable_progress_bar": or_null(BOOLEAN),
+    "enable_model_summary": or_null(BOOLEAN),
+    "enable_autolog_hparams": BOOLEAN,
+    "model_registry": or_null(_NAME),
+    "deterministic": or_null(either(BOOLEAN, one_of(["warn"]))),
+    "benchmark": or_null(BOOLEAN),
+    "inference_mode": BOOLEAN,
+    "profiler": or_null(one_of(("simple", "advanced", "pytorch", "xla"))),
+    "detect_anomaly": BOOLEAN,
+    "reload_dataloaders_every_n_epochs": whole(0),
+}
+"""Arguments of lightning.pytorch.Trainer that are given under `trainer:`, and what each takes besides a
+`_target_`; what Lightning itself refuses later, and what trains nothing, is not among it."""
 
 SET_ELSEWHERE = {
     "logger": "the configuration group `logger`",
@@ -30,14 +91,17 @@ SET_ELSEWHERE = {
 }
 """Arguments of the Trainer that are refused under `trainer:`, and what to use instead."""
 
-OURS = ("float32_matmul_precision", "nonfinite_gradients")
-"""Keys under `trainer:` that are no arguments of Lightning's Trainer."""
-
 MATMUL_PRECISIONS = ("highest", "high", "medium")
 """What `trainer.float32_matmul_precision` may say, as in torch."""
 
 NONFINITE_GRADIENTS = ("skip", "error", "ignore")
 """What `trainer.nonfinite_gradients` may say; the first is the default."""
+
+OURS: dict[str, Check] = {
+    "float32_matmul_precision": or_null(one_of(MATMUL_PRECISIONS)),
+    "nonfinite_gradients": or_null(one_of(NONFINITE_GRADIENTS)),
+}
+"""Keys under `trainer:` that are no arguments of Lightning's Trainer, and what each takes."""
 
 UNUSED = ("num_device",)
 """Keys of published configurations that are accepted and ignored: the world size follows from `resources`."""
@@ -58,8 +122,9 @@ def check_trainer_keys(options: Mapping[str, Any]) -> None:
             raise UserError(f"trainer.{key} is no value of Lightning's Trainer: its _target_ is missing")
         if key in SET_ELSEWHERE:
             raise UserError(f"trainer.{key} cannot be given here: use {SET_ELSEWHERE[key]}")
-        if key not in (*ARGUMENTS, *OURS, *UNUSED):
-            hint = suggestion(key, (*ARGUMENTS, *OURS), prefix="trainer.")
+        known = ARGUMENTS | OURS
+        if key not in (*known, *UNUSED):
+            hint = suggestion(key, known, prefix="trainer.")
             raise UserError(f"trainer.{key} is no argument of Lightning's Trainer; {hint}")
     strategy = options.get("strategy")
     where, start = "trainer.strategy", strategy
@@ -69,18 +134,26 @@ def check_trainer_keys(options: Mapping[str, Any]) -> None:
         raise UserError(f"{where}={start} starts ranks itself, but the launcher does: give auto or ddp")
 
 
-def matmul_precision(trainer: Mapping[str, Any]) -> str | None:
-    """`trainer.float32_matmul_precision`, if it is given.
-
-    Raises:
-        UserError: it is none of MATMUL_PRECISIONS.
-    """
-    given = trainer.get("float32_matmul_precision")
-    if given is not None and given not in MATMUL_PRECISIONS:
+    for key, value in options.items():
+        if key in UNUSED or isinstance(value, Mapping):
+            continue
+        takes, expected = (ARGUMENTS | OURS)[key]
+        if not takes(value):
+            raise UserError(f"trainer.{key}={value}: takes {expected}{_hint(key, value)}")
+    if options.get("check_val_every_n_epoch", 1) is None and isinstance(
+        options.get("val_check_interval"), float
+    ):
         raise UserError(
-            f"trainer.float32_matmul_precision={given}: takes one of {', '.join(MATMUL_PRECISIONS)}, or null"
+            "trainer.check_val_every_n_epoch=null counts batches over epochs: give trainer.val_check_interval as a"
+            f" whole number of them, given: {options['val_check_interval']}"
         )
-    return None if given is None else str(given)
+
+
+def _hint(key: str, value: Any) -> str:
+    """The name that was meant, where it is near."""
+    names = {"precision": PRECISIONS, "strategy": STRATEGIES, "accelerator": ACCELERATORS}.get(key, ())
+    guess = nearest(str(value), map(str, names))
+    return f"; did you mean {guess}?" if guess else ""
 
 
 def nonfinite_gradients(config: Any) -> str:

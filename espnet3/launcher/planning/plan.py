@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, nearest
 from espnet3.number_text import counted
 from espnet3.resources import Resources
 from espnet3.slurm.allocation import Allocation
@@ -155,6 +155,8 @@ def find_stage(text: str, flag: str) -> Stage:
         UserError: no such stage; names the command-line option `flag` and the known stages.
     """
     for stage in STAGES.values():
-        if text == stage.name or (text.isdigit() and int(text) == stage.number):
+        if text in (stage.name, str(stage.number)):
             return stage
-    raise UserError(f"{flag} {text}: there is no such stage; known are {numbered()}")
+    guess = nearest(text, STAGES)
+    hint = f"did you mean {guess}?" if guess else f"known are {numbered()}"
+    raise UserError(f"{flag} {text or repr(text)}: there is no such stage; {hint}")

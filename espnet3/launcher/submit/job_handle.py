@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from submitit import SlurmJob
 from submitit.core.utils import FailedJobError, JobPaths
 from submitit.slurm.slurm import SlurmInfoWatcher
 
+from espnet3.config.saved import read_config
 from espnet3.errors import UserError, short_path
 from espnet3.outcomes.attempt import first_failure
 from espnet3.rundir.layout import job_log, jobs_dir, log_path, stage_home
@@ -249,7 +249,7 @@ class JobHandle(SlurmJob[dict[str, Any]]):
         error = self.exception()
         if error is not None:
             raise error
-        stage, config = self.submitted.stages[-1], OmegaConf.load(self.folder / CONFIG)
+        stage, config = self.submitted.stages[-1], read_config(self.folder / CONFIG)
         record = read_record(stage_home(config, stage), stage)
         return dict(record.metrics) if record else {}
 

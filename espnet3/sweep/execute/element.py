@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from espnet3.config.secrets import saved_text
-from espnet3.errors import UserError
+from espnet3.errors import UserError, message_line
 from espnet3.launcher.attempt.run_stage import StartStep
 from espnet3.launcher.batch import run_job as batch
 from espnet3.launcher.planning.plan import main_job, plan
@@ -44,7 +44,7 @@ def main(folder: str) -> int:
     try:
         return _run(Path(folder))
     except UserError as error:
-        print(f"espnet3: {error}", file=sys.stderr)
+        print(message_line(error), file=sys.stderr)
         return 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from subprocess import DEVNULL, STDOUT, Popen
 from typing import Any
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, message_line
 from espnet3.launcher.rank.interrupts import StopSignals, block
 from espnet3.parent_death import signal_on_parent_death
 from espnet3.sweep.trials.folder import trial_dir
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
         with StopSignals(second_ctrl_c_raises=False):
             return _run(options)
     except UserError as error:
-        print(f"espnet3: {error}", file=sys.stderr)
+        print(message_line(error), file=sys.stderr)
         return 2
 
 

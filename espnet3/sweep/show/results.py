@@ -169,7 +169,7 @@ def _curves(directory: Path) -> dict[str, Curve]:
     """The metrics of a training by epoch; empty if they can't be read."""
     try:
         return read_curves(directory / "csv" / "metrics.csv", by="epoch")
-    except OSError:
+    except UserError:
         return {}
 
 

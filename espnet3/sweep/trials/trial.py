@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from espnet3.config.saved import read_config
 from espnet3.config.secrets import secrets_named
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
@@ -110,6 +111,10 @@ def write_base(sweep: Path, base: Base) -> None:
 
 @cache
 def read_base(sweep: Path, name: str) -> Base:
-    """Read a base configuration. The result is cached: callers must not change it."""
-    base: Any = OmegaConf.to_container(OmegaConf.load(config_file(sweep, name)), resolve=False)
+    """Read a base configuration. The result is cached: callers must not change it.
+
+    Raises:
+        UserError: see `read_config`.
+    """
+    base: Any = OmegaConf.to_container(read_config(config_file(sweep, name)), resolve=False)
     return dict(base)

@@ -11,6 +11,7 @@ from espnet3.components.checkpoint.folder import (
     position_of,
     superfluous,
 )
+from espnet3.errors import UserError
 
 
 @pytest.mark.parametrize("position", [Position(0, 3), Position(3, 0), Position(12, 345)])
@@ -69,3 +70,14 @@ def test_neither_the_newest_nor_the_best_may_go_and_parts_go_with_theirs():
     expected = ["epoch=0-step=1", "epoch=2-step=1", "epoch=2-batch=1-step=1"]
     assert kept == {f"{stem}{end}" for stem in expected for end in (".ckpt", ".rank-1.part", ".rank-2.part")}
     assert not set(gone) & set(others)
+
+
+def test_a_checkpoint_that_can_t_be_looked_at_stops_and_one_that_is_gone_does_not(tmp_path):
+    last, first = tmp_path / "last.ckpt", tmp_path / "epoch=1-step=1.ckpt"
+    last.touch()
+    first.symlink_to(tmp_path / "nowhere")
+    assert newest_first(tmp_path) == [last, first]
+    first.unlink()
+    first.symlink_to(first.name)
+    with pytest.raises(UserError, match=r"can't read .*epoch=1-step=1\.ckpt: Too many levels"):
+        newest_first(tmp_path)

@@ -40,3 +40,46 @@ def test_a_file_without_statistics_is_named(tmp_path):
     FeatureStats().write(path)
     with pytest.raises(UserError, match="counts no frames"):
         load_stats(path)
+
+
+ARRAYS = {"count": 2, "sum": np.ones(4), "sum_square": np.ones(4)}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sum": np.ones(3)},
+        {"sum": np.full(4, np.nan)},
+        {"sum_square": np.full(4, np.inf)},
+        {"count": "text"},
+        {"count": np.ones(2)},
+        {"sum": np.ones(4, dtype=complex)},
+        {"sum": np.array([None] * 4)},
+    ],
+)
+def test_arrays_that_are_no_statistics_are_refused_in_one_line(wrong, tmp_path):
+    path = tmp_path / "feats_stats.npz"
+    np.savez(path, **{**ARRAYS, **wrong})
+    with pytest.raises(UserError, match=r"^.*feats_stats\.npz is not a file of collect_stats: .*stage 1.*$"):
+        load_stats(path)
+
+
+def test_a_damaged_file_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "feats_stats.npz"
+    np.savez(path, **ARRAYS)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[whole.index(np.ones(4).tobytes())] ^= 1
+    for content in (
+        b"",
+        whole[:100],
+        whole[:-10],
+        bytes(flipped),
+        b"PK\x03\x04" + whole[60:],
+        whole[:40] + whole[44:],
+    ):
+        path.write_bytes(content)
+        with pytest.raises(
+            UserError, match=r"^.*feats_stats\.npz is not a file of collect_stats: .*stage 1.*$"
+        ):
+            load_stats(path)

@@ -1,0 +1,29 @@
+"""What each kind of input has: things made once, and a case for each seed."""
+
+import os
+from random import Random
+from typing import ClassVar
+
+from fuzzing.case import Case
+from fuzzing.sandbox import Sandbox
+
+
+class Area:
+    """A kind of input."""
+
+    name: ClassVar[str]
+    """On command lines."""
+
+    def prepare(self, sandbox: Sandbox) -> None:
+        """Fill the sandbox, and import what cases need, once."""
+
+    def make(self, random: Random, sandbox: Sandbox) -> Case:
+        """A case; it may damage files of the sandbox, and draws everything from `random`."""
+        raise NotImplementedError
+
+
+def quiet_environment() -> None:
+    """Nothing of the person who runs the fuzzers decides a case."""
+    os.environ["ESPNET3_SITE"] = os.devnull
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["COLUMNS"] = "100"
