@@ -28,6 +28,8 @@ dataset: {}
 dataloader: {}
 model: {_target_: nothing.Here, stats: "${stats_dir}/x"}
 optimizer: {_target_: torch.optim.Adam, lr: 1e-3}
+trainer: {max_epochs: 1}
+validate: {_target_: nothing.Here}
 """
 
 SMALL_PREPARE = '''
