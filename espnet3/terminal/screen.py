@@ -1,5 +1,6 @@
 """Output of a command: lines, a progress bar on a terminal, a table of metrics."""
 
+import os
 import re
 import sys
 import time
@@ -29,8 +30,9 @@ class Screen:
 
     @property
     def width(self) -> int | None:
-        """Columns of the terminal; None elsewhere, where a line may have any length."""
-        return self.console.width if self.is_terminal else None
+        """Columns of the terminal, or those that COLUMNS asks for; None elsewhere: a line may have any length."""
+        asked_for = os.environ.get("COLUMNS", "").isdigit()  # then rich knows it
+        return self.console.width if self.is_terminal or asked_for else None
 
     def line(self, text: str) -> None:
         """Print one line; a line with a time stamp gets no second one."""

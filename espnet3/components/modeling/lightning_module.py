@@ -277,7 +277,7 @@ class ESPnetLightningModule(SkippableOptimization):
         for line in self.skips.summary(epoch):
             log.warning("%s", line)
         holding = {"": self.window.held > 0} if self.named is None else self.named.holding()
-        self.skips.end_epoch(epoch, holding)
+        self.skips.end_epoch(holding)
         self.check_weights()
 
     def check_weights(self) -> None:
