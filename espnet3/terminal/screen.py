@@ -30,7 +30,7 @@ class Screen:
 
     @property
     def width(self) -> int | None:
-        """Columns of the terminal, or those that COLUMNS asks for; None elsewhere: a line may have any length."""
+        """Columns of the terminal, or those of COLUMNS; None elsewhere, where a line may have any length."""
         asked_for = os.environ.get("COLUMNS", "").isdigit()  # then rich knows it
         return self.console.width if self.is_terminal or asked_for else None
 

@@ -78,7 +78,7 @@ class NamedOptimizers:
             hooks: called during `run`.
 
         Raises:
-            UserError: an optimizer takes only sparse gradients, whose sums over ranks are dense; or see `run`.
+            UserError: an optimizer takes sparse gradients only, and sums over ranks are dense; or see `run`.
         """
         self.disconnect()
         self._hooks, self._bucket_bytes = hooks, bucket_bytes
