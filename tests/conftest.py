@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from espnet3.config import compose
 from clones import copy_of_tree
+from espnet3.config import compose
 from forked_ranks import forked_ranks
 from shared_compositions import shared
 

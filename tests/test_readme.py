@@ -1,7 +1,7 @@
 """The commands of the READMEs, run as they stand, in a copy of the tree that every worker of pytest shares.
 
-Its corpus is smaller and its training shorter than the recipe's own. Commands that build on one another are one
-test; the corpus and its statistics are made once for all.
+Its corpus is smaller and its training shorter than the recipe's own. Commands that build on one another are
+one test; the corpus and its statistics are made once for all.
 """
 
 import os
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = Path("egs", "mini_digits", "asr")
 FIRST = f"{RECIPE}/run.sh"
+REPORT = "sweeps/small/report"
 SMALLER = {
     "egs/mini_digits/conf/corpus.yaml": {
         "train: 1500, valid: 200, test: 300": "train: 800, valid: 40, test: 60"

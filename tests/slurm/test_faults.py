@@ -187,7 +187,7 @@ def test_five_time_limits_in_a_row_are_no_failure_with_one_restart_allowed(recip
     )  # fmt: skip
     job = recipe.job("limits")
     for number in range(1, 6):
-        # Once it trains the limit comes so near that Slurm's signal is due at once: however slow the machine is.
+        # Once it trains the limit comes so near that Slurm's signal is due: however slow the machine is.
         recipe.begun("limits", number)
         recipe.limit(job, rest_s=65)
         end = recipe.exp("limits") / "attempts" / f"train-{number}" / "end.json"
