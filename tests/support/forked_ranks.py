@@ -25,7 +25,7 @@ def forked_ranks(tree: Path) -> Iterator[dict[str, str]]:
         server = subprocess.Popen(
             [sys.executable, "-u", "-c", "import serving; serving.main()"],
             cwd=tree,
-            # Libraries read these as they are loaded: a fork has them from here, and not from what started it.
+            # Libraries read these as they are loaded: a fork has them from here, not from what started it.
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
             stdin=listener,
             start_new_session=True,

@@ -1,7 +1,7 @@
 """Hydra's compositions of unchanged files, made once for all tests of a process: half of what one costs."""
 
+import pickle
 from collections.abc import Callable
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ def shared(compose_files: Callable[[Recipe, list[str]], DictConfig]) -> Callable
     What is shared comes before the values of a command line, the site file and all checks, and before the
     recipe's folder is set in it.
     """
-    found: dict[Any, DictConfig] = {}
+    found: dict[Any, bytes] = {}
+    """Pickled: a copy in a third of the time of `deepcopy`."""
 
     def composed(recipe: Recipe, overrides: list[str]) -> DictConfig:
         files = (
@@ -27,8 +28,8 @@ def shared(compose_files: Callable[[Recipe, list[str]], DictConfig]) -> Callable
         )
         key = (tuple(overrides), tuple(files))
         if key not in found:
-            found[key] = compose_files(recipe, overrides)
-        return deepcopy(found[key])
+            found[key] = pickle.dumps(compose_files(recipe, overrides))
+        return pickle.loads(found[key])
 
     return composed
 
