@@ -34,6 +34,8 @@ def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[
         except HydraException as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{text!r} is no override (key=value, +key=value, ~key): {reason}") from error
+        if not override.key_or_group:
+            raise UserError(f"{text!r} names no key: an override is key=value, +key=value, or ~key")
         if override.is_sweep_override() and not several:
             raise UserError(
                 f"{text!r} holds several values: a list is written {override.key_or_group}=[…], and"
@@ -65,10 +67,15 @@ def check_choice(override: Override, *conf: Path) -> None:
     if group.startswith("hydra/"):
         return  # Hydra and its plugins have further choices, which Hydra lists
     folders = [folder / group for folder in conf if (folder / group).is_dir()]
-    if override.is_delete() or not isinstance(choice, str) or not (folders or group == "experiment"):
+    if override.is_delete() or not (folders or group == "experiment"):
         return
     choices = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    if choice not in choices:
+    if not isinstance(choice, str | list):
+        raise UserError(
+            f"{override.input_line}: {group} takes the name of a file {group}/*.yaml; there are:"
+            f" {', '.join(choices) or 'none'}"
+        )
+    if isinstance(choice, str) and choice not in choices:
         hint = suggestion(choice, choices, otherwise=f"there are: {', '.join(choices) or 'none'}")
         raise UserError(
             f"{override.input_line}: no file {group}/{choice}.yaml in {short_path(conf[0])}; {hint}"

@@ -60,6 +60,7 @@ KEYS: dict[str, Check] = {
         "a metric of the valid split (valid/…), or null: trials are never chosen by test",
     ),
     "sweep.direction": (lambda v: v in (None, "minimize", "maximize"), "minimize, maximize, or null"),
+    "sweep.max_trials": AT_LEAST_1,
     "sweep.max_parallel": (lambda v: v is None or (is_int(v) and v >= 1), AT_LEAST_1[1] + ", or null"),
     "sweep.trials_per_job": AT_LEAST_1,
     "sweep.searcher.mem_gb": GIGABYTES,
@@ -82,7 +83,7 @@ KNOWN = (
 GROUPS = {
     "checkpoint": ("monitor", "mode", "save_top_k", "keep_last", "every_minutes", "every_n_batches"),
     "collect_stats": ("depends_on", "batch_size", "num_workers"),
-    "sweep": ("dir", "objective", "direction", "max_parallel", "trials_per_job", "searcher"),
+    "sweep": ("dir", "objective", "direction", "max_trials", "max_parallel", "trials_per_job", "searcher"),
     "sweep.searcher": ("mem_gb", "timeout_min", "partition", "qos"),
 }
 """Blocks of which all keys are known."""
@@ -113,8 +114,8 @@ def check_config(config: DictConfig) -> None:
     check_scored_splits(
         *(OmegaConf.to_container(config[key]) if config.get(key) else None for key in ("dataset", "validate"))
     )
-    for key, check in KEYS.items():
-        _check(key, OmegaConf.select(config, key), check)
+    for key in KEYS:
+        check_key(key, OmegaConf.select(config, key))
     for group, keys in GROUPS.items():
         for key in map(str, OmegaConf.select(config, group)):
             if key not in keys:
@@ -144,6 +145,15 @@ def check_resources(config: DictConfig) -> None:
             _check(key, value, checks[name])
         further = resources.get("additional_parameters") or {}
         check_sbatch_options(f"resources.{stage}.additional_parameters", further)
+
+
+def check_key(key: str, value: Any) -> None:
+    """Check the value of a key of KEYS.
+
+    Raises:
+        UserError: naming the key and what it takes.
+    """
+    _check(key, value, KEYS[key])
 
 
 def _check(key: str, value: Any, check: Check) -> None:
