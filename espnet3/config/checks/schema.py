@@ -19,9 +19,28 @@ from espnet3.stage_table import STAGES
 from espnet3.value_checks import AT_LEAST_0, AT_LEAST_1, GIGABYTES, NAME, Check, is_int
 
 LIMIT: Check = (lambda value: value is None or (is_int(value) and value >= -1), "a whole number, or -1")
+RESERVED = ("stats", "sweeps")
+"""Folders beside run directories, which a run directory can't be called."""
+MAX_NAME_BYTES = 200
+"""File systems take 255; folders of trials, and those moved aside, have longer names."""
+
+
+def _is_folder_name(value: Any) -> bool:
+    text = str(value)
+    return (
+        isinstance(value, str | int | float)
+        and not isinstance(value, bool)
+        and text.strip() not in ("", ".", "..", *RESERVED)
+        and text.isprintable()
+        and not set(text) & set("/\\%")  # Slurm replaces %j in names of logs
+        and "${" not in text
+        and len(text.encode()) <= MAX_NAME_BYTES
+    )
+
+
 FOLDER_NAME: Check = (
-    lambda value: str(value) not in ("", ".", "..", "stats") and not set(str(value)) & set("/\\\n\0"),
-    "a folder name (not 'stats', which holds the statistics)",
+    _is_folder_name,
+    f"a folder name, not {' or '.join(RESERVED)}, of at most {MAX_NAME_BYTES} bytes without / \\ % ${{",
 )
 LAUNCHERS = ("local", "slurm", "allocation", "debug")
 LAUNCHER: Check = (lambda value: value in LAUNCHERS, "one of " + ", ".join(LAUNCHERS))
@@ -110,6 +129,7 @@ def check_config(config: DictConfig) -> None:
     if any(config.get(key) is not None for key in OPTIMIZER_KEYS):  # a new recipe may have none yet
         check_optimizers(config)
     check_target_keys(config)
+    check_key("tag", config.tag)  # before the folders that are called by it
     check_folders(config)
     check_scored_splits(
         *(OmegaConf.to_container(config[key]) if config.get(key) else None for key in ("dataset", "validate"))
