@@ -5,11 +5,11 @@ import sys
 from collections.abc import Callable, Sequence
 
 from espnet3 import __version__
-from espnet3.commands import cancel, doctor, logs, report, resume, run, status
+from espnet3.commands import cancel, doctor, logs, release, report, resume, run, status
 from espnet3.commands.parser import Parser
 from espnet3.errors import UserError, message_line
 
-VERBS = (run, status, logs, cancel, resume, report, doctor)
+VERBS = (run, status, logs, cancel, resume, release, report, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

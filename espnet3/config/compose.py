@@ -190,9 +190,9 @@ def settle(config: DictConfig, recipe: Recipe) -> DictConfig:
             except OmegaConfBaseException:
                 OmegaConf.missing_keys(config)  # fails as well, with the key in the error
                 raise
-    refuse_secrets(config)
-    check_secrets_set(config, os.environ)
-    check_config(config)
+        refuse_secrets(config)
+        check_secrets_set(config, os.environ)
+        check_config(config)  # a value may still hold ${…}: it was escaped, or is the name of a folder
     return config
 
 

@@ -33,6 +33,11 @@ class ProcessName:
         """Whether it belongs to this host."""
         return self.host == socket.gethostname()
 
+    @property
+    def can_be_checked(self) -> bool:
+        """Whether `is_alive` knows: it is of this host, or of a Slurm job, which can't outlive that job."""
+        return self.is_here or bool(self.slurm_job)
+
     def is_alive(self) -> bool:
         """Whether it runs; one of another host counts as alive unless its Slurm job has ended."""
         if self.is_here:

@@ -4,6 +4,7 @@ from typing import Any
 
 from espnet3.errors import UserError
 from espnet3.resources import RESOURCES
+from espnet3.value_checks import is_one_line
 
 _OUTPUT = "nothing: what jobs and tasks print is in logs/<stage> of the run directory"
 _CALL = "nothing: espnet3 calls sbatch itself"
@@ -52,7 +53,7 @@ def check_sbatch_options(where: str, options: dict[str, Any]) -> None:
         instead = _replacement(option_name(name), stage)
         if instead:
             raise UserError(f"{where}.{name} can't be given: use {instead}")
-        if not isinstance(value, str | int | float | None) or "\n" in str(value):
+        if not isinstance(value, str | int | float | None) or not is_one_line(str(value)):
             raise UserError(
                 f"{where}.{name}={value}: takes one text or number, or true for an option without a value;"
                 " several are one text: 'a,b'"

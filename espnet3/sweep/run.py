@@ -14,6 +14,7 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs
 from espnet3.number_text import counted
 from espnet3.outcomes.exit_code import exit_code_of_all
+from espnet3.rundir.records.outcome import EXIT_CODES
 from espnet3.rundir.records.record import read_record
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.site.limits import read_limits
@@ -22,7 +23,7 @@ from espnet3.sweep.execute.local_trials import LocalTrial, run_local_trials
 from espnet3.sweep.jobs.plan import Batch, plan_batches
 from espnet3.sweep.jobs.queueing import SubmissionResult, WaitingArray, submit_some
 from espnet3.sweep.jobs.settled import settled_states
-from espnet3.sweep.jobs.shared import run_shared
+from espnet3.sweep.jobs.shared import each_by_itself, run_shared
 from espnet3.sweep.jobs.submit import ArrayRequest, array_name, array_requests, check_parts
 from espnet3.sweep.show.length import lags_behind, trained_length
 from espnet3.sweep.show.results import read_sweep_status
@@ -177,7 +178,8 @@ def start(
         UserError: Slurm refuses, or does not answer; jobs queued before that stay queued.
     """
     waiting: list[WaitingArray] = []
-    for batch in batches:
+    batches = list(batches)
+    for number, batch in enumerate(batches):
         after: list[str] = []
         if batch.shared is not None:
             base = bases[batch.shared.trial.config]
@@ -186,7 +188,10 @@ def start(
                 sweep, batch.shared, base, force=options.force, command=command, screen=screen
             )
             if code:
-                return StartResult(code)
+                alone = each_by_itself(sweep, batch, base, screen) if code == EXIT_CODES["failed"] else None
+                if alone is None:
+                    return StartResult(code)
+                batches[number] = alone
         if batch.on_slurm:
             name = array_name(bases[batch.trials[0].config])
             waiting += [WaitingArray(array, name, after) for array in _arrays(batch, bases)]
