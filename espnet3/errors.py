@@ -34,6 +34,11 @@ class ConfigurationError(UserError, AssertionError):
     """A configuration that contradicts itself or the model."""
 
 
+def one_line(text: object) -> str:
+    """`text`, such as another library's exception, in one line."""
+    return " ".join(str(text).split()) or type(text).__name__
+
+
 def short_path(path: str | Path) -> str:
     """`path` for a message: relative to the working directory when that is shorter."""
     return min(os.path.relpath(path), str(path), key=len)

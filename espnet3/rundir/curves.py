@@ -9,7 +9,7 @@ Curve = list[tuple[float, float]]
 
 
 def read_curves(file: Path, *, by: str = "step") -> dict[str, Curve]:
-    """The metrics `train/<key>` and `valid/<key>` of a CSV file; empty without one.
+    """The metrics `train/<key>` and `valid/<key>` of a CSV file, as far as it is one; empty without one.
 
     Args:
         file: of rows with the columns `step` and `epoch`.
@@ -31,6 +31,8 @@ def read_curves(file: Path, *, by: str = "step") -> dict[str, Curve]:
                         points.setdefault(str(name), {})[position] = value
     except FileNotFoundError:
         return {}
+    except (csv.Error, UnicodeDecodeError):  # damaged: what was read before it
+        pass
     return {name: sorted(values.items()) for name, values in points.items()}
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, one_line
 from espnet3.rundir.files.atomic import replace_file
+from espnet3.rundir.files.reading import cannot_read
 
 Array = NDArray[np.float64]
 # A variance below this fraction of the mean square is rounding: the feature is constant.
@@ -57,13 +58,23 @@ def load_stats(path: str | Path) -> tuple[Array, Array]:
     """
     if not Path(path).is_file():
         raise UserError(f"no statistics at {path}; stage 1 (collect_stats) makes them")
+    again = "run stage 1 (collect_stats) again"
     try:
         with np.load(path) as stats:
-            count, total, squares = (stats[key] for key in ("count", "sum", "sum_square"))
-    except (KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path} is not a file of collect_stats: {error}") from error
+            count, total, squares = (stats[key].astype(np.float64) for key in ("count", "sum", "sum_square"))
+    except OSError as error:
+        if error.errno is not None:
+            raise cannot_read(error, Path(path)) from error
+        raise UserError(f"{path} is not a file of collect_stats: {one_line(error)}; {again}") from error
+    except Exception as error:  # a damaged file may raise anything
+        raise UserError(f"{path} is not a file of collect_stats: {one_line(error)}; {again}") from error
+    if count.shape or total.shape != squares.shape:
+        shapes = ", ".join(str(array.shape) for array in (count, total, squares))
+        raise UserError(f"{path} is not a file of collect_stats: shapes {shapes}; {again}")
+    if not all(np.isfinite(array).all() for array in (count, total, squares)) or (squares < 0).any():
+        raise UserError(f"{path} has sums that are NaN, infinite or below 0; {again}")
     if count <= 0:
-        raise UserError(f"{path} counts no frames; run stage 1 (collect_stats) again")
+        raise UserError(f"{path} counts no frames; {again}")
     mean, mean_square = total / count, squares / count
     variance = mean_square - np.square(mean)
     varies = variance > CONSTANT * mean_square

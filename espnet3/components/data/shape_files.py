@@ -5,6 +5,7 @@ from pathlib import Path
 
 from espnet3.errors import UserError
 from espnet3.rundir.files.atomic import write_text
+from espnet3.rundir.files.reading import read_text
 
 Shape = tuple[int, ...]
 
@@ -23,13 +24,17 @@ def read_shape_file(path: Path) -> dict[str, Shape]:
     if not path.is_file():
         raise UserError(f"no shape file at {path}; stage 1 (collect_stats) makes it")
     shapes: dict[str, Shape] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = read_text(path).splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no shape file: {error}; run stage 1 (collect_stats) again") from error
+    for number, line in enumerate(lines, start=1):
         uid, _, numbers = line.rpartition(" ")
         try:
             shape = tuple(int(axis) for axis in numbers.split(","))
         except ValueError:
             shape = ()
-        if not uid or not shape:
+        if not uid or min(shape, default=-1) < 0:
             raise UserError(
                 f"{path}:{number}: {line!r} is not `uid 123,40`; run stage 1 (collect_stats) again"
             )
