@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, one_line
 from espnet3.rundir.files.atomic import replace_file
 from espnet3.rundir.files.reading import cannot_read
 
@@ -60,6 +60,7 @@ def load_stats(path: str | Path) -> tuple[Array, Array]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no statistics at {path}; stage 1 (collect_stats) makes them")
+    again = "run stage 1 (collect_stats) again"
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -67,12 +68,9 @@ def load_stats(path: str | Path) -> tuple[Array, Array]:
     try:
         count, total, squares = _sums(content)
     except Exception as error:  # a damaged file may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{path} is not a file of collect_stats: {reason}; run stage 1 (collect_stats) again"
-        ) from error
+        raise UserError(f"{path} is not a file of collect_stats: {one_line(error)}; {again}") from error
     if count <= 0:
-        raise UserError(f"{path} counts no frames; run stage 1 (collect_stats) again")
+        raise UserError(f"{path} counts no frames; {again}")
     mean, mean_square = total / count, squares / count
     variance = mean_square - np.square(mean)
     varies = variance > CONSTANT * mean_square
