@@ -1,6 +1,5 @@
 """The command line: `espnet3 VERB`, of which every recipe's run.sh calls `run`."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -8,12 +7,15 @@ from espnet3 import __version__
 from espnet3.commands import cancel, doctor, logs, report, resume, run, status
 from espnet3.commands.parser import Parser
 from espnet3.errors import UserError
+from espnet3.terminal.output import READER_GONE, ReaderGone, keep_output, lost_output
 
 VERBS = (run, status, logs, cancel, resume, report, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; a user's mistake is one line and 2."""
+    if arguments is None:
+        keep_output()
     words = list(sys.argv[1:] if arguments is None else arguments)
     return exiting(lambda: _run(words))
 
@@ -21,15 +23,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def exiting(command: Callable[[], int]) -> int:
     """The exit code of a command; what it raises for the user is said."""
     try:
-        return command()
+        code = command()
+        problem = lost_output()
     except UserError as error:
         print(f"espnet3: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `espnet3 logs DIR | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except ReaderGone:  # `espnet3 logs -f DIR | head`
+        return READER_GONE
+    if problem is not None:
+        print(f"espnet3: can't write what it prints: {problem.strerror}", file=sys.stderr)
+        return code or 1
+    return code
 
 
 def _run(words: list[str]) -> int:

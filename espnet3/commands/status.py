@@ -33,7 +33,7 @@ columns:
   utt/s         utterances per second, of all ranks together
   metric        the last loss, or the result of the last stage
 exit codes: 0; 1 one of several runs was written by a newer espnet3 and is not
-shown; 2 a mistake in the command"""
+shown; 2 a mistake in the command; with --watch 141 when it is no longer read"""
 
 
 def add(verbs: Any) -> None:
@@ -60,12 +60,15 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
         raise UserError("--watch and --json don't go together: call --json repeatedly")
     from espnet3.status.show import status, watch_status
     from espnet3.sweep.trials.folder import split_sweeps
+    from espnet3.terminal.output import closing_ends
     from espnet3.terminal.screen import Screen
 
     sweeps, runs = split_sweeps(options.dirs)
     if sweeps and runs and (options.watch or options.json):
         raise UserError(f"{runs[0]} is a run and {sweeps[0]} a sweep: give runs and sweeps separately")
     screen = Screen()
+    if options.watch:
+        closing_ends()
     if sweeps:
         from espnet3.sweep.show.status import print_document, show_sweeps, watch_sweeps
 

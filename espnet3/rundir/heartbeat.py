@@ -36,7 +36,7 @@ class Heartbeat:
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         # Not fsynced: losing a heartbeat in a power cut does no harm, and every batch may write one.
         try:
-            temporary.write_text(json.dumps({"at": time.time(), **self._fields}))
+            temporary.write_text(json.dumps({"at": time.time(), **self._fields}), encoding="utf-8")
             temporary.replace(self.path)
         except OSError:
             temporary.unlink(missing_ok=True)  # a full disk must not end a training that can go on
@@ -45,7 +45,7 @@ class Heartbeat:
 def read_heartbeat(path: Path) -> dict[str, Any] | None:
     """The fields last written to `path` and `at` (seconds since the epoch), or None without a file."""
     try:
-        fields: dict[str, Any] = json.loads(path.read_text())
+        fields: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None
     return fields

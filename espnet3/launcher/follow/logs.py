@@ -130,7 +130,7 @@ def log_lines(exp_dir: Path, attempt: Attempt, rank: int, *, is_over: bool) -> I
             job_log(exp_dir, begin.stage, begin.slurm_job_id),
         ]
     for path in paths:
-        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        lines = path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []
         if lines or path is paths[0]:
             yield f"==> {short_path(path)} <=="
             yield from lines or ["(nothing)"]

@@ -1,5 +1,6 @@
 """What runs on the node: one process (rank) of a job, from its signals to its outcome and exit code."""
 
+import io
 import logging
 import os
 import signal
@@ -190,7 +191,10 @@ def install_stop_signals(stop: StopFlag, *, second_signal_raises: bool = False) 
 
 
 def redirect_output(path: Path) -> None:
-    """Redirect this process's standard output and error to `path`, including those of C libraries."""
+    """Redirect this process's standard output and error to `path`, including those of C libraries.
+
+    The log is UTF-8 whatever the locale: what a recipe prints must not end its training.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
@@ -198,6 +202,9 @@ def redirect_output(path: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 class _HideSecrets(logging.Formatter):

@@ -55,7 +55,7 @@ def try_out(requests: Sequence[JobRequest]) -> None:
     with tempfile.TemporaryDirectory(prefix="espnet3-") as temporary:
         scripts = [Path(temporary) / f"{number}.sh" for number in range(len(requests))]
         for request, script in zip(requests, scripts, strict=True):
-            script.write_text(request.script)
+            script.write_text(request.script, encoding="utf-8")
         try:
             partitions = retry.until_answered(read_partitions)
             for request, script in zip(requests, scripts, strict=True):

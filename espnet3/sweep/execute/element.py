@@ -33,6 +33,7 @@ from espnet3.slurm.own_job import own_array_element, own_slurm_job_id, stop_at
 from espnet3.sweep.jobs.array import own_job, read_array
 from espnet3.sweep.trials.folder import trial_dir
 from espnet3.sweep.trials.trial import Trial, read_trial, trial_config
+from espnet3.terminal.output import keep_output
 from espnet3.terminal.screen import Screen
 
 ElementTrial = tuple[Trial, SubmittedJob]
@@ -128,4 +129,5 @@ def _job_folder(sweep: Path, trial: Trial, job: SubmittedJob) -> Path:
 
 
 if __name__ == "__main__":
+    keep_output()
     sys.exit(main(sys.argv[1]))
