@@ -5,7 +5,7 @@ from pathlib import Path
 
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.cancel import CHECK_EVERY_S, ask_to_stop
-from espnet3.launcher.submit.queued import find_queued
+from espnet3.launcher.submit.queued import find_queued, unfinished_ids
 from espnet3.number_text import counted
 from espnet3.rundir import claim
 from espnet3.rundir.records.background import process_at_work
@@ -80,8 +80,8 @@ def _queued(sweep: Path) -> list[SlurmJob]:
     folders = [array_dir(sweep, number) for number in array_numbers(sweep)]
     if not shared and not folders:
         return []
-    jobs = own_jobs()
     ids = {read_job_id(folder) for folder in folders}
+    jobs = own_jobs([*filter(None, ids), *(i for path in shared for i in unfinished_ids(path))])
     tokens = {array.token for folder in folders if (array := read_array(folder))}
     array_jobs = [
         job

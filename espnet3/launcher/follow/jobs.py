@@ -6,17 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet3.errors import UserError, short_path
+from espnet3.errors import short_path
 from espnet3.outcomes.job import job_result, may_come_back
 from espnet3.rundir.files.log_tail import LogTail, without_log_only
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir, log_path
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, attempt_dirs, read_attempt
 from espnet3.rundir.records.job import read_job_result
-from espnet3.slurm.accounting import past_jobs
-from espnet3.slurm.command import SlurmAway
-from espnet3.slurm.queue import SlurmJob, own_jobs
+from espnet3.slurm.queue import SlurmJob
 from espnet3.stage_table import label
+from espnet3.status.snapshot import query_queue
 from espnet3.terminal.screen import ProgressBar, Screen
 
 if TYPE_CHECKING:
@@ -143,13 +142,11 @@ class QueuePoller:
         if now < self._next_at and not (at_once and now > self._next_at - later + first):
             return self._last
         self._next_at = now + (first if now - self._began < 60 else later)
-        try:
-            jobs = {job.job_id: job for job in own_jobs()}
-        except (SlurmAway, UserError) as error:
-            if self._last is not None:
-                self._last = replace(self._last, reason=f"Slurm is away: {error}")
-            return self._last
-        self._last = jobs.get(self._job_id) or past_jobs([self._job_id]).get(self._job_id)
+        queue = query_queue([(self._job_id, "")])
+        if not queue.problem:
+            self._last = queue.find(self._job_id)
+        elif self._last is not None:
+            self._last = replace(self._last, reason=f"Slurm is away: {queue.problem}")
         return self._last
 
 
