@@ -31,11 +31,6 @@ def start_in_background(directory: Path, command: Command, homes: Mapping[str, P
     _start(directory, words, homes or {}, is_sweep=command.multirun)
 
 
-def start_resuming(sweep: Path) -> None:
-    """Start `espnet3 resume` of a sweep, which submits the trials that wait for room in Slurm's queue."""
-    _start(sweep, ["resume", str(sweep)], {}, is_sweep=True)
-
-
 def _start(directory: Path, words: Sequence[str], homes: Mapping[str, Path], *, is_sweep: bool) -> None:
     _started[:] = [process for process in _started if process.poll() is None]
     running = read_background(directory)

@@ -27,6 +27,7 @@ SHOWN_AFTER_S = 2.0
 TOKEN = "espnet3:"
 """Prefix of the tokens that our jobs carry as their comment."""
 _FORMAT = "%i|%T|%r|%N|%S|%k"
+_HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 _UNKNOWN_JOB = ("Invalid job id", "not found")
 _NOTHING = ("(null)", "N/A", "None", "Unknown")
 
@@ -49,6 +50,17 @@ class SlurmJob:
     def in_queue(self) -> bool:
         """Whether it is pending, running or completing."""
         return self.state in IN_QUEUE
+
+    @property
+    def hold(self) -> str:
+        """Why it is held or suspended, and the command that ends that; empty where it is neither."""
+        why = self.reason or self.state.lower()
+        if self.state in ("SUSPENDED", "STOPPED"):
+            return f"{why}: `scontrol resume {self.job_id}`, by an administrator"
+        if self.state in _HELD or "held" in self.reason.lower():
+            by = ", by an administrator" if self.reason == "JobHeldAdmin" else ""
+            return f"{why}: `scontrol release {self.job_id}`{by}"
+        return ""
 
 
 def own_jobs(noted: Iterable[str] = ()) -> list[SlurmJob]:

@@ -63,16 +63,16 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
     rank_logs: dict[int, LogTail] = {}
     attempts = JobAttempts(exp_dir, job.name, stage)
     queue = QueuePoller(job_id)
-    shown_before = ""
+    shown_before: set[str] = set()
     with ProgressBar(screen, label(stage)) as bar:
         while True:
             shown_attempts, last = attempts.read(), attempts.last
             state = queue.poll(at_once=bool(last and last.result and not last.result.restarts))
-            shown = state.state if state else "unknown to Slurm"
-            if shown != shown_before and (state is None or state.in_queue) and shown != "COMPLETING":
-                shown_before = shown
-                why = f" ({state.reason})" if state and state.reason and state.state == "PENDING" else ""
-                screen.line(f"{label(stage)}: job {job_id} {shown}{why}")
+            shown = queue_state(state)
+            if shown != "COMPLETING" and shown not in shown_before and (state is None or state.in_queue):
+                # Each reason once, as often as they change: Priority and Resources take turns for days.
+                shown_before = {shown} | (shown_before if state and state.state == "PENDING" else set())
+                screen.line(f"{label(stage)}: job {job_id} {shown}")
             for attempt in shown_attempts:
                 number = attempt.begin.number
                 tail = rank_logs.setdefault(number, LogTail(log_path(exp_dir, stage, number, rank)))
@@ -80,7 +80,9 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
                     screen.line(line)
             for line in batch_log.lines():
                 screen.line(line)
-            is_over = state is None or not state.in_queue
+            own = read_job_result(jobs_dir(exp_dir) / job.name) if state and state.in_queue else None
+            # A job with its result written is over for us, however long its epilog takes.
+            is_over = state is None or not state.in_queue or (state.state == "COMPLETING" and own is not None)
             if is_over and not may_come_back(last.result if last else None, state, time.time()):
                 break
             if state is not None:
@@ -98,6 +100,15 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
     if result.outcome != "done":
         screen.line(f"{label(stage)}: job {job_id} {result.reason or result.outcome}")
     return result
+
+
+def queue_state(state: SlurmJob | None) -> str:
+    """Slurm's word for a job, and why it waits."""
+    if state is None:
+        return "unknown to Slurm"
+    if state.hold:
+        return f"held ({state.hold})"
+    return f"PENDING ({state.reason})" if state.state == "PENDING" and state.reason else state.state
 
 
 class JobAttempts:

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +27,7 @@ from espnet3.launcher.rank.watchdogs import (
     stop_without_launcher,
 )
 from espnet3.outcomes.rank import rank_state
+from espnet3.resources import Resources
 from espnet3.rundir import claim
 from espnet3.rundir.files.log_tail import log_only
 from espnet3.rundir.files.private import check_private
@@ -38,6 +40,7 @@ from espnet3.rundir.records.record import finish, read_record, write_record
 from espnet3.rundir.stop import StopFlag
 from espnet3.rundir.task import StageResult, Task
 from espnet3.slurm.environment import forget_ranks
+from espnet3.slurm.own_job import stop_at
 from espnet3.stages import stage_function
 
 SRUN_SIGNAL_GRACE_S = 5.0
@@ -111,7 +114,8 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
     if described.launcher.is_here:
         stop_without_launcher(described.launcher, stop, SRUN_SIGNAL_GRACE_S if begin.slurm_job_id else 0.0)
     if begin.stop_at is not None:
-        stop_at_time(begin.stop_at, stop)
+        delay_s = Resources.of(config, begin.stage).signal_delay_s
+        stop_at_time(begin.stop_at, stop, partial(stop_at, delay_s))
     if begin.stop_within_s:
         exit_if_stop_is_slow(begin.stop_within_s, stop, directory, state)
     state = run_stage(config, task, state)

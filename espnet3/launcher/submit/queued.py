@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> "list[JobHandle]":
     """The jobs of a run directory that are in Slurm's queue, including those whose id was never noted.
 
+    Not one that has written its result, and whose node Slurm cleans up.
+
     Args:
         exp_dir: the run directory.
         jobs: the result of `own_jobs` for its `unfinished_ids`, if the caller has it.
@@ -29,7 +31,8 @@ def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> "list[
     known = read_jobs(exp_dir)
     if not known:
         return []
-    in_slurm = [job for job in (own_jobs(unfinished_ids(exp_dir)) if jobs is None else jobs) if job.in_queue]
+    unfinished = unfinished_ids(exp_dir)
+    in_slurm = [job for job in (own_jobs(unfinished) if jobs is None else jobs) if job.in_queue]
     from espnet3.launcher.submit.job_handle import JobHandle
 
     handles = []
@@ -39,7 +42,7 @@ def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> "list[
             continue  # the array element in the queue runs its other trials
         job_id = read_job_id(folder) or ""
         slurm = find_job(in_slurm, job_id, job.token)
-        if slurm is not None:
+        if slurm is not None and not (slurm.state == "COMPLETING" and job_id and job_id not in unfinished):
             if not job_id:
                 with suppress(OSError):
                     write_submission(folder, slurm.job_id)
