@@ -12,6 +12,7 @@ from espnet3.rundir.files.private import check_private
 from espnet3.rundir.records.job import duplicate_of
 from espnet3.slurm.own_job import own_slurm_job_id
 from espnet3.slurm.step import allocated_nodes, node_address
+from espnet3.terminal.output import keep_output
 
 
 def main(folder: str) -> int:
@@ -34,4 +35,5 @@ def main(folder: str) -> int:
 
 
 if __name__ == "__main__":
+    keep_output()
     sys.exit(main(sys.argv[1]))

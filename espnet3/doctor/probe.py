@@ -133,7 +133,7 @@ def _wait(probe: Probe, deadline: float, say: Callable[[str], None]) -> None:
         if time.monotonic() >= next_poll:
             next_poll = time.monotonic() + QUEUE_EVERY_S
             with suppress(SlurmAway):
-                jobs = {job.job_id: job for job in own_jobs()}
+                jobs = {job.job_id: job for job in own_jobs([probe.job_id])}
                 probe.state = jobs.get(probe.job_id) or past_jobs([probe.job_id]).get(probe.job_id)
                 if probe.state is None or not probe.state.in_queue:
                     _read(probe)
@@ -202,7 +202,7 @@ def _end(probe: Probe) -> None:
         if len(probe.results.answers) == probe.resources.nodes:
             ends_by = time.monotonic() + ENDS_WITHIN_S
             while time.monotonic() < ends_by and any(
-                job.job_id == probe.job_id and job.in_queue for job in own_jobs()
+                job.job_id == probe.job_id and job.in_queue for job in own_jobs([probe.job_id])
             ):
                 time.sleep(FILES_EVERY_S)
         # by name: a Ctrl-C may have come between the submission and its id

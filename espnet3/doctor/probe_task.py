@@ -29,6 +29,7 @@ from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.files.private import check_private
 from espnet3.rundir.provenance import installed_versions
 from espnet3.slurm.step import allocated_gpus, own_task
+from espnet3.terminal.output import keep_output
 
 VISIBLE_WITHIN_S = 90.0
 """How long in s a file that another machine wrote may take to become visible here."""
@@ -75,7 +76,7 @@ def _poll(read: Callable[[], T | None]) -> T | None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text("utf-8")
     except OSError:
         return ""
 
@@ -134,4 +135,5 @@ def _torch_gpus() -> int | None:
 
 
 if __name__ == "__main__":
+    keep_output()
     main(sys.argv[1])

@@ -46,6 +46,6 @@ def _test(resources: Resources, partitions: tuple[Partition, ...], where: str) -
             resources, folder, name="espnet3.doctor", token=new_token(), output=folder / "job.log"
         )
         script = folder / SCRIPT
-        script.write_text(request.script)
+        script.write_text(request.script, encoding="utf-8")
         check_script(script, resources, where)
         test_script(script)

@@ -58,8 +58,8 @@ class ProcessName:
 def _start_time(pid: int) -> str | None:
     """Boot id of the machine and start of the process in clock ticks; None if it is gone or a zombie."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()  # the name in parentheses may contain blanks

@@ -42,6 +42,7 @@ from espnet3.rundir.records.job import (
 )
 from espnet3.slurm.accounting import states_by_start
 from espnet3.slurm.own_job import is_ended_by_slurm, own_slurm_job_id, requeue, stop_at, wait_for_slurm
+from espnet3.terminal.output import keep_output
 from espnet3.terminal.screen import Screen
 
 STOP_MARGIN_S = 15.0
@@ -220,4 +221,5 @@ def _preempted(job_id: str, attempts: list[Attempt]) -> list[int]:
 
 
 if __name__ == "__main__":
+    keep_output()
     sys.exit(main(sys.argv[1]))

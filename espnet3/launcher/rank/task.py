@@ -1,5 +1,6 @@
 """What runs on the node: one process (rank) of a job, from its signals to its outcome and exit code."""
 
+import io
 import logging
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +27,7 @@ from espnet3.launcher.rank.watchdogs import (
     stop_without_launcher,
 )
 from espnet3.outcomes.rank import rank_state
+from espnet3.resources import Resources
 from espnet3.rundir import claim
 from espnet3.rundir.files.log_tail import log_only
 from espnet3.rundir.files.private import check_private
@@ -37,6 +40,7 @@ from espnet3.rundir.records.record import finish, read_record, write_record
 from espnet3.rundir.stop import StopFlag
 from espnet3.rundir.task import StageResult, Task
 from espnet3.slurm.environment import forget_ranks
+from espnet3.slurm.own_job import stop_at
 from espnet3.stages import stage_function
 
 SRUN_SIGNAL_GRACE_S = 5.0
@@ -110,7 +114,8 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
     if described.launcher.is_here:
         stop_without_launcher(described.launcher, stop, SRUN_SIGNAL_GRACE_S if begin.slurm_job_id else 0.0)
     if begin.stop_at is not None:
-        stop_at_time(begin.stop_at, stop)
+        delay_s = Resources.of(config, begin.stage).signal_delay_s
+        stop_at_time(begin.stop_at, stop, partial(stop_at, delay_s))
     if begin.stop_within_s:
         exit_if_stop_is_slow(begin.stop_within_s, stop, directory, state)
     state = run_stage(config, task, state)
@@ -190,7 +195,10 @@ def install_stop_signals(stop: StopFlag, *, second_signal_raises: bool = False) 
 
 
 def redirect_output(path: Path) -> None:
-    """Redirect this process's standard output and error to `path`, including those of C libraries."""
+    """Redirect this process's standard output and error to `path`, including those of C libraries.
+
+    The log is UTF-8 whatever the locale: what a recipe prints must not end its training.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
@@ -198,6 +206,9 @@ def redirect_output(path: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 class _HideSecrets(logging.Formatter):

@@ -31,8 +31,10 @@ from espnet3.rundir.records.job import (
 from espnet3.rundir.stop import TIME_LIMIT
 from espnet3.slurm.own_job import own_array_element, own_slurm_job_id, stop_at
 from espnet3.sweep.jobs.array import own_job, read_array
+from espnet3.sweep.jobs.waiting import submit_next
 from espnet3.sweep.trials.folder import trial_dir
 from espnet3.sweep.trials.trial import Trial, read_trial, trial_config
+from espnet3.terminal.output import keep_output
 from espnet3.terminal.screen import Screen
 
 ElementTrial = tuple[Trial, SubmittedJob]
@@ -40,12 +42,18 @@ ElementTrial = tuple[Trial, SubmittedJob]
 
 
 def main(folder: str) -> int:
-    """Run the element that Slurm started of the array in `folder`; returns the exit code."""
+    """Run the element that Slurm started of the array in `folder`, then submit trials that wait for room.
+
+    Returns:
+        The exit code.
+    """
     try:
-        return _run(Path(folder))
+        code = _run(Path(folder))
     except UserError as error:
         print(message_line(error), file=sys.stderr)
-        return 1
+        code = 1
+    submit_next(Path(folder).parent.parent, own_slurm_job_id(), Screen())
+    return code
 
 
 def _run(folder: Path) -> int:
@@ -85,6 +93,8 @@ def _run_sequentially(sweep: Path, log: Path, trials: Sequence[ElementTrial]) ->
     try:
         with StopSignals(second_ctrl_c_raises=False) as interrupts:
             for number, (trial, job) in enumerate(unfinished):
+                if number and stops_at is not None and time.time() >= stops_at:
+                    stops_at = stop_at(resources.signal_delay_s) or stops_at  # the limit may have been raised
                 if number and stops_at is not None and time.time() >= stops_at:
                     interrupts.stop.set(TIME_LIMIT)
                 if interrupts.stop.is_set():  # between two trials
@@ -128,4 +138,5 @@ def _job_folder(sweep: Path, trial: Trial, job: SubmittedJob) -> Path:
 
 
 if __name__ == "__main__":
+    keep_output()
     sys.exit(main(sys.argv[1]))

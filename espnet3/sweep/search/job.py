@@ -35,6 +35,7 @@ from espnet3.sweep.trials.search_record import (
     search_dir,
     write_search,
 )
+from espnet3.terminal.output import keep_output
 from espnet3.terminal.screen import Screen
 
 _ENDS_BEFORE_S = 60
@@ -176,4 +177,5 @@ def _search(request: SearchRequest, screen: Screen, job_id: str, *, again: bool)
 
 
 if __name__ == "__main__":
+    keep_output()
     sys.exit(main(sys.argv[1]))
