@@ -95,7 +95,7 @@ def test_slurm_knows_which_attempts_it_has_preempted():
     perhaps = perhaps_preempted(attempts)
     assert [one.begin.number for one in perhaps] == [1, 4]
     assert preempted_attempts(perhaps, {}) == [1, 4], "Slurm does not say"
-    assert preempted_attempts(perhaps, {0: "PREEMPTED", 1: "PREEMPTED", 3: "NODE_FAIL"}) == [1]
+    assert preempted_attempts(perhaps, {"12.0": "PREEMPTED", "12.1": "PREEMPTED", "12.3": "NODE_FAIL"}) == [1]
 
 
 def test_attempts_count_only_while_no_newer_checkpoint_appears():

@@ -3,7 +3,9 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job, main_job, plan
 from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.start.step import start_step
+from espnet3.launcher.submit.follow_up import submit_follow_up
 from espnet3.outcomes.attempt import aborted_result
 from espnet3.outcomes.job import NO_RESULT, failed_result
 from espnet3.outcomes.restart import (
@@ -34,6 +37,7 @@ from espnet3.rundir.layout import stage_home
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, progress_mark, read_attempts
 from espnet3.rundir.records.job import (
     CONFIG,
+    SCRIPT,
     SubmittedJob,
     duplicate_of,
     read_job,
@@ -52,8 +56,9 @@ LATE_FILES_S = 90.0
 
 def main(folder: str) -> int:
     """Run the job described in `folder`; returns its exit code, or never returns when it is requeued."""
-    screen = Screen()
-    return leave(Path(folder), run_job(Path(folder), screen), screen)
+    screen, job_id = Screen(), own_slurm_job_id()
+    follow_up = partial(submit_follow_up, [Path(folder)], job_id, script=Path(folder) / SCRIPT)
+    return leave(Path(folder), run_job(Path(folder), screen), screen, follow_up)
 
 
 def run_job(folder: Path, screen: Screen, start_step: StartStep = start_step) -> RestartDecision:
@@ -69,8 +74,13 @@ def run_job(folder: Path, screen: Screen, start_step: StartStep = start_step) ->
     return decision
 
 
-def leave(folder: Path, decision: RestartDecision, screen: Screen) -> int:
-    """Exit, wait or requeue the job in `folder`; returns this process's exit code unless Slurm ends it."""
+def leave(
+    folder: Path, decision: RestartDecision, screen: Screen, submit_follow_up: Callable[[], str]
+) -> int:
+    """Exit, wait or requeue the job in `folder`; returns this process's exit code unless Slurm ends it.
+
+    Where Slurm refuses to requeue it, `submit_follow_up` submits a job that continues it; it returns the id.
+    """
     job_id = own_slurm_job_id()
     if decision.after == "wait":
         # Slurm knows whether the job was cancelled or preempted: no result is written.
@@ -87,9 +97,23 @@ def leave(folder: Path, decision: RestartDecision, screen: Screen) -> int:
         try:
             requeue(job_id)
         except UserError as error:
-            screen.line(str(error))
-            write_job_result(folder, failed_result(error))
-            return 1
+            screen.line(f"Slurm does not requeue this job: {error}")
+            return _continue_by(submit_follow_up, folder, decision, screen)
+    return decision.exit_code
+
+
+def _continue_by(
+    submit_follow_up: Callable[[], str], folder: Path, decision: RestartDecision, screen: Screen
+) -> int:
+    """Submit the job that continues this one, or write why there is none; returns the exit code."""
+    assert decision.result is not None
+    try:
+        screen.line(f"continues as job {submit_follow_up()}")
+    except (UserError, OSError) as error:
+        reason = f"Slurm neither requeues the job nor takes one that continues it: {error}"
+        screen.line(reason)
+        with suppress(OSError):
+            write_job_result(folder, with_reason(replace(decision.result, restarts=False), reason))
     return decision.exit_code
 
 
@@ -114,9 +138,7 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
     jobs = plan(config, submitted.stages)
     main = main_job(jobs)
     earlier = _earlier(config, submitted)
-    without_progress = attempts_without_progress(
-        earlier, _progress(config, earlier), _preempted(job_id, earlier)
-    )
+    without_progress = attempts_without_progress(earlier, _progress(config, earlier), _preempted(earlier))
     final_result = result_without_progress(
         main.stage, without_progress=without_progress, max_restarts=submitted.max_restarts
     )
@@ -174,8 +196,7 @@ def _restarts(
     earlier = _earlier(config, submitted)[:-1]
     without_progress = 0
     if progress == progress_before:
-        job_id = own_slurm_job_id()
-        without_progress = 1 + attempts_without_progress(earlier, progress, _preempted(job_id, earlier))
+        without_progress = 1 + attempts_without_progress(earlier, progress, _preempted(earlier))
     decision = decide_restart(result, without_progress=without_progress, max_restarts=submitted.max_restarts)
     decisions.append(decision)
     if decision.after == "requeue":
@@ -195,10 +216,13 @@ def _progress(config: DictConfig, attempts: list[Attempt]) -> str:
     return progress_mark(stage_home(config, attempts[-1].begin.stage)) if attempts else ""
 
 
-def _preempted(job_id: str, attempts: list[Attempt]) -> list[int]:
+def _preempted(attempts: list[Attempt]) -> list[int]:
     """Numbers of the attempts that Slurm preempted, as far as known; asks Slurm only if needed."""
     candidates = perhaps_preempted(attempts)
-    return preempted_attempts(candidates, states_by_start(job_id)) if candidates else []
+    if not candidates:
+        return []
+    ids = {attempt.launcher.slurm_job.rpartition(".")[0] for attempt in candidates}
+    return preempted_attempts(candidates, states_by_start(ids))
 
 
 if __name__ == "__main__":

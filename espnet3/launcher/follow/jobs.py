@@ -12,7 +12,7 @@ from espnet3.rundir.files.log_tail import LogTail, without_log_only
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir, log_path
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, attempt_dirs, read_attempt
-from espnet3.rundir.records.job import read_job_result
+from espnet3.rundir.records.job import read_job_id, read_job_result
 from espnet3.slurm.accounting import past_jobs
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.queue import SlurmJob, own_jobs
@@ -82,7 +82,15 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
             for line in batch_log.lines():
                 screen.line(line)
             is_over = state is None or not state.in_queue
-            if is_over and not may_come_back(last.result if last else None, state, time.time()):
+            folder = jobs_dir(exp_dir) / job.name
+            if is_over and (new_id := read_job_id(folder)) not in (None, job_id):
+                job_id, queue = str(new_id), QueuePoller(str(new_id))
+                for line in batch_log.rest():
+                    screen.line(line)
+                batch_log = LogTail(job_log(exp_dir, stage, job_id))
+                continue
+            attempt_result = last.result if last and read_job_result(folder) is None else None
+            if is_over and not may_come_back(attempt_result, state, time.time()):
                 break
             if state is not None:
                 _show_progress(bar, screen, state, last)

@@ -22,6 +22,20 @@ from espnet3.slurm.queue import own_jobs
 from espnet3.slurm.retry import SlurmRetry
 
 
+_RESTARTED = """\
+for start in 1 2 3; do
+    {command}
+    code=$?
+    case $code in
+        13[45679]) echo "the batch process was killed, exit code $code" ;;
+        *) break ;;
+    esac
+done
+exit $code"""
+"""The command in a batch script: it runs again after SIGABRT, SIGBUS, SIGFPE, SIGKILL and SIGSEGV, which may hit
+the batch process only (memory). Slurm ends a whole job, this shell with it."""
+
+
 class BatchExecutor(SlurmExecutor):
     """submitit's Slurm executor, whose jobs run a given command instead of a pickled function.
 
@@ -71,7 +85,7 @@ class BatchExecutor(SlurmExecutor):
 
     @property
     def _submitit_command_str(self) -> str:
-        return shlex.join(self.command)
+        return _RESTARTED.format(command=shlex.join(self.command))
 
     def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Job]:
         raise TypeError("BatchExecutor runs its command: call submit_command, which pickles nothing")
@@ -94,6 +108,24 @@ class BatchExecutor(SlurmExecutor):
         except FailedSubmissionError:
             raise SlurmAway(f"sbatch answered without a job id: {answer.strip()!r}") from None
         return job_id
+
+    def submit_again(self, script: Path, *, after: str, array: str = "") -> str:
+        """Submit a script that was submitted before, as another job, with this executor's comment.
+
+        Args:
+            script: as submitted; sbatch's options override those in it.
+            after: id of the job that must have ended, in any way, before the new one starts.
+            array: indices of the elements, if it is an array.
+
+        Returns:
+            The new job's id; that of the array if it is one.
+
+        Raises:
+            SlurmAway, UserError: as `submit_command`.
+        """
+        options = [f"--comment={self.parameters['comment']}", f"--dependency=afterany:{after}"]
+        command = ["sbatch", *options, *([f"--array={array}"] if array else []), str(script)]
+        return SlurmRetry().until_answered(partial(self._sbatch, command), self._id_in_queue)
 
     def _id_in_queue(self) -> str | None:
         """The id of the job in the queue, if Slurm accepted it although its answer was lost."""

@@ -1,5 +1,6 @@
 """The request of one job to sbatch, as plain data, and its batch script."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,8 +82,26 @@ def sbatch_parameters(request: JobRequest) -> dict[str, Any]:
         "job_name": request.name,
         "comment": request.token,
         **dependency,
-        "setup": ["trap : TERM", *resources.setup],
+        "setup": ["trap : TERM", *guarded_setup(request)],
         "stderr_to_stdout": True,
         "wckey": None,  # submitit's own, which some sites refuse
         "additional_parameters": additional,
     }
+
+
+def guarded_setup(request: JobRequest) -> list[str]:
+    """The user's `setup` lines, of which one that fails, or that ends the script, fails the job by its name.
+
+    A command inside a sourced file may fail; what counts is the code of `source`.
+    """
+    if not request.resources.setup:
+        return []
+    note = [sys.executable, "-m", "espnet3.launcher.batch.setup_failure", str(request.folder)]
+    failed = f'trap - ERR EXIT; {shlex.join([*note, f"{request.where}.setup"])} "$@"; exit $(($1 ? $1 : 1))'
+    return [
+        f"setup_failed() {{ {failed}; }}",
+        "trap 'code=$?; [ ${#BASH_SOURCE[@]} -gt 1 ] || setup_failed $code \"$BASH_COMMAND\"' ERR",
+        "trap 'setup_failed $? \"$BASH_COMMAND\"' EXIT",
+        *request.resources.setup,
+        "trap - ERR EXIT",
+    ]

@@ -65,7 +65,8 @@ def own_job(sweep: Path, name: str, array: SubmittedArray, element: int) -> Subm
     """The job of a trial in this element; None if a later job runs the trial."""
     jobs = read_jobs(trial_dir(sweep, name))
     newest = jobs[-1] if jobs else None
-    return newest if newest and newest.token == element_token(array.token, element) else None
+    is_own = newest is not None and (newest.chain, newest.element) == (array.token, element)
+    return newest if is_own else None
 
 
 def chunks(items: Sequence[Item], size: int) -> list[list[Item]]:
