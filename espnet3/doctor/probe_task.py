@@ -4,10 +4,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from platform import python_version
-from typing import TypeVar
 
 from espnet3.doctor.report import (
     BATCH,
@@ -27,13 +25,11 @@ from espnet3.errors import UserError
 from espnet3.launcher.start.tasks import free_port
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.files.private import check_private
+from espnet3.rundir.files.reading import read_late
 from espnet3.rundir.provenance import installed_versions
 from espnet3.slurm.step import allocated_gpus, own_task
 
-VISIBLE_WITHIN_S = 90.0
-"""How long in s a file that another machine wrote may take to become visible here."""
 CONNECT_S = 10.0
-T = TypeVar("T")
 
 
 def main(folder: str) -> None:
@@ -41,7 +37,7 @@ def main(folder: str) -> None:
     directory = Path(folder)
     task = own_task()
     rank, node = task.rank, task.node or socket.gethostname()
-    batch = _poll(lambda: read_dataclass(Batch, directory / BATCH)) or Batch([], {})
+    batch = read_late(lambda: read_dataclass(Batch, directory / BATCH), directory) or Batch([], {})
     token = _read(directory / TOKEN)
     request = read_dataclass(ProbeRequest, directory / PROBE) or ProbeRequest([])
     local_files = states(request.files)
@@ -62,15 +58,8 @@ def main(folder: str) -> None:
         torch_gpus=_torch_gpus() if gpus else None,
     )
     write_dataclass(directory / f"report-{rank}.json", report)
-    if _poll(lambda: read_dataclass(Ping, directory / PING)):
+    if read_late(lambda: read_dataclass(Ping, directory / PING), directory):
         write_dataclass(directory / f"answer-{rank}.json", Answer(rank, time.time()))
-
-
-def _poll(read: Callable[[], T | None]) -> T | None:
-    deadline = time.monotonic() + VISIBLE_WITHIN_S
-    while (content := read()) is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return content
 
 
 def _read(path: Path) -> str:
@@ -112,7 +101,7 @@ def _serve_token(folder: Path, node: str, token: str) -> None:
 
 def _connection_problem(folder: Path, batch: Batch, token: str) -> str:
     """Connect to the first node as the ranks of a training do; the error, or "" on success."""
-    listener = _poll(lambda: read_dataclass(Listener, folder / LISTENER))
+    listener = read_late(lambda: read_dataclass(Listener, folder / LISTENER), folder)
     if listener is None:
         return "it wrote nothing that can be seen here"
     host = listener.node if _resolves(listener.node) else batch.addresses.get(listener.node, listener.node)

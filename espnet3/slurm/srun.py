@@ -1,5 +1,6 @@
 """The srun command lines that start the tasks of a step; pure functions of a stage's resources."""
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,17 @@ def warm_command(resources: Resources, name: str, nodes: Sequence[str], program:
         *resources.srun_args,
         *_python(resources, *program),
     ]
+
+
+def killed_tasks(messages: str) -> set[int]:
+    """The tasks of which srun has printed that a signal has ended them: "srun: error: n1: tasks 1,3-4: Killed"."""
+    tasks: set[int] = set()
+    for ranges, how in re.findall(r"^srun: error: \S+: tasks? ([\d,-]+): (.+)$", messages, re.MULTILINE):
+        if how.startswith(("Exited with", "unknown")):
+            continue
+        for first, _, last in (numbers.partition("-") for numbers in ranges.split(",")):
+            tasks |= set(range(int(first), int(last or first) + 1))
+    return tasks
 
 
 def _srun(resources: Resources, name: str, nodes: Sequence[str]) -> list[str]:

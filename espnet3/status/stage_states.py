@@ -15,7 +15,7 @@ from espnet3.status.snapshot import QueueSnapshot
 from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, SAVED, UNDER_WAY, StageStatus, State
 
 _HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "SUSPENDED", "STOPPED")
-_CLOCKS_DIFFER_S = 3.0
+_CLOCKS_DIFFER_S = 10.0
 _NEVER_STARTED = "DependencyNeverSatisfied"
 
 

@@ -2,8 +2,7 @@
 
 import os
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -32,7 +31,9 @@ from espnet3.outcomes.restart import (
     result_without_progress,
     with_reason,
 )
+from espnet3.rundir import claim
 from espnet3.rundir.files.private import check_private
+from espnet3.rundir.files.reading import read_late
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, progress_mark, read_attempts
 from espnet3.rundir.records.job import (
@@ -45,13 +46,19 @@ from espnet3.rundir.records.job import (
     write_job_result,
 )
 from espnet3.slurm.accounting import states_by_start
-from espnet3.slurm.own_job import is_ended_by_slurm, own_slurm_job_id, requeue, stop_at, wait_for_slurm
+from espnet3.slurm.own_job import (
+    is_ended_by_slurm,
+    own_slurm_job,
+    own_slurm_job_id,
+    requeue,
+    stop_at,
+    wait_for_slurm,
+)
+from espnet3.slurm.step import end_own_steps
 from espnet3.terminal.screen import Screen
 
 STOP_MARGIN_S = 15.0
 """How long before the time limit a task that was asked to stop exits, saved or not."""
-LATE_FILES_S = 90.0
-"""How long a file may take to be seen on another node (attribute caches of NFS)."""
 
 
 def main(folder: str) -> int:
@@ -124,7 +131,7 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         UserError: the folder can't be trusted, or the stage can't run.
     """
     check_private(folder)
-    submitted = read_job(folder)
+    submitted = read_late(partial(read_job, folder), folder)
     assert submitted is not None, f"{folder} describes no job"
     config = read_config(folder / CONFIG)
     job_id = own_slurm_job_id()
@@ -158,10 +165,25 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         stop_within_s=max(5.0, main.resources.signal_delay_s - STOP_MARGIN_S),
         show_log=False,
     )
+    _end_left_tasks({Path(config.exp_dir), *(stage_home(config, job.stage) for job in jobs)}, run_options)
     with hold_directory(Path(config.exp_dir), screen, wait=True):
         result = run_in_turn(jobs, config, run_options) or aborted_result()
     last = decisions[-1] if decisions else RestartDecision(result)
     return RestartDecision(with_reason(result, last.reason), last.after)
+
+
+def _end_left_tasks(homes: Iterable[Path], run_options: RunOptions) -> None:
+    """End the tasks of a batch process that was killed in this start of the job; they save first.
+
+    Claims of tasks on other nodes are released: nobody here can see whether those live, but their steps are over.
+    """
+    own = own_slurm_job()
+    left = [home for home in homes if (owner := claim.owner(home)) and owner.slurm_job == own]
+    if left:
+        run_options.screen.line("waiting for the tasks of the batch process that was killed")
+        end_own_steps(own_slurm_job_id(), save_within_s=run_options.stop_within_s)
+    for home in left:
+        claim.release_tasks(home, own)
 
 
 def check_before_is_done(folder: Path) -> None:
@@ -174,9 +196,7 @@ def check_before_is_done(folder: Path) -> None:
     """
     if not folder.is_dir():
         return
-    deadline = time.monotonic() + LATE_FILES_S
-    while (result := read_job_result(folder)) is None and time.monotonic() < deadline:
-        time.sleep(1.0)
+    result = read_late(partial(read_job_result, folder), folder)
     if result is None or result.outcome != "done":
         how = NO_RESULT if result is None else f"ended as {result.outcome}: {result.reason}"
         raise UserError(f"{folder.name}, which this job waited for, {how}")

@@ -6,10 +6,19 @@ it for missing would do work again, or submit a job a second time.
 
 import errno
 import fnmatch
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from espnet3.errors import UserError, short_path
 
+T = TypeVar("T")
+LATE_FILES_S = 90.0
+"""How long in s what another host has written may take to be seen: attribute caches of NFS hold for 60 s."""
+_LOOK_EVERY_S = 0.2
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -44,6 +53,22 @@ def files_in(folder: Path, pattern: str = "*") -> list[Path]:
             return []
         raise cannot_read(error, folder) from error
     return sorted(path for path in paths if fnmatch.fnmatchcase(path.name, pattern))
+
+
+def read_late(read: Callable[[], T], folder: Path, *, within_s: float | None = None) -> T:
+    """The result of `read`, which is repeated while it is None, False or empty: files may be seen late.
+
+    Args:
+        read: reads files that must be there, or soon will be.
+        folder: where they are; it is listed before each further try, which renews what NFS knows of it.
+        within_s: seconds after which the last result is returned; by default LATE_FILES_S.
+    """
+    deadline = time.monotonic() + (LATE_FILES_S if within_s is None else within_s)
+    while not (found := read()) and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
+        with suppress(OSError):
+            os.listdir(folder)
+    return found
 
 
 def cannot_read(error: OSError, path: Path) -> UserError:

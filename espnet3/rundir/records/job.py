@@ -17,7 +17,7 @@ from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.files.private import make_private
 from espnet3.rundir.files.reading import files_in
 from espnet3.rundir.layout import jobs_dir
-from espnet3.rundir.records.attempt import END, AttemptResult
+from espnet3.rundir.records.attempt import END, AttemptResult, read_attempts
 
 JOB, SUBMISSION, CONFIG, SCRIPT = "job.json", "submission.json", "config.yaml", "job.sh"
 
@@ -91,6 +91,16 @@ def read_jobs(exp_dir: Path) -> list[SubmittedJob]:
     """Every job of a run directory, in the order they were submitted."""
     found = (read_job(path) for path in files_in(jobs_dir(exp_dir)) if re.fullmatch(r".+-\d+", path.name))
     return sorted((job for job in found if job), key=lambda job: (job.written_at, job.position))
+
+
+def next_time(exp_dir: Path) -> float:
+    """The time of a new record: now, or just after the newest record of the run directory.
+
+    Their order decides what is newest, and hosts write them, whose clocks may differ.
+    """
+    times = [job.written_at for job in read_jobs(exp_dir)]
+    times += [attempt.begin.started_at for attempt in read_attempts(exp_dir)]
+    return max([time.time(), *(at + 0.001 for at in times)])
 
 
 def write_submission(folder: Path, job_id: str) -> None:

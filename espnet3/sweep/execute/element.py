@@ -21,6 +21,7 @@ from espnet3.outcomes.job import failed_result
 from espnet3.outcomes.restart import RestartDecision, decide_restart, restarts_in_place
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.files.private import check_private
+from espnet3.rundir.files.reading import read_late
 from espnet3.rundir.layout import job_log, jobs_dir
 from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.job import (
@@ -55,7 +56,7 @@ def main(folder: str) -> int:
 
 def _run(folder: Path) -> int:
     check_private(folder)
-    array = read_array(folder)
+    array = read_late(partial(read_array, folder), folder)
     assert array is not None, f"{folder} describes no array"
     sweep = folder.parent.parent
     array_job_id, element = own_array_element()

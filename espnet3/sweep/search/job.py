@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +22,7 @@ from espnet3.number_text import counted
 from espnet3.resources import Resources
 from espnet3.rundir.files.json_file import write_dataclass
 from espnet3.rundir.files.private import check_private
+from espnet3.rundir.files.reading import read_late
 from espnet3.rundir.records.job import SCRIPT, SUBMISSION, duplicate_of, write_submission
 from espnet3.slurm.own_job import is_first_start, own_slurm_job_id, requeue, stop_at, wait_for_slurm
 from espnet3.slurm.sbatch_options import ABOUT_HARDWARE, option_name
@@ -135,7 +137,8 @@ def main(folder: str) -> int:
     directory, screen = Path(folder), Screen()
     try:
         check_private(directory)
-        searcher, record = read_searcher(directory), read_search(directory.parent)
+        searcher = read_late(partial(read_searcher, directory), directory)
+        record = read_late(partial(read_search, directory.parent), directory)
         assert searcher is not None and record is not None, f"{directory} describes no search"
         job_id = own_slurm_job_id()
         if other := duplicate_of(directory, job_id):
