@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet3.resources import Resources
+from espnet3.slurm.sbatch_options import gpu_option
 
 
 def srun_command(
@@ -61,7 +62,7 @@ def _srun(resources: Resources, name: str, nodes: Sequence[str]) -> list[str]:
         *("srun", "--kill-on-bad-exit=1", f"--job-name={name}"),
         *(f"--nodes={resources.nodes}", f"--ntasks={tasks}", f"--ntasks-per-node={resources.tasks_per_node}"),
         *([f"--nodelist={','.join(nodes)}"] if nodes else []),
-        *(f"--{option}={value}" for option, value in resources.srun_options().items()),
+        *(f"--{name}={value}" for name, value in (resources.srun_options() | gpu_option(resources)).items()),
     ]
 
 

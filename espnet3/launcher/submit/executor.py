@@ -4,6 +4,7 @@ Importing it imports submitit (0.1 s), so others import it where they call it. I
 directories and stages, so that `launcher.start` may import it, too.
 """
 
+import re
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from submitit.core.utils import FailedSubmissionError
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.records.job import SCRIPT
 from espnet3.slurm.command import SlurmAway, ask
-from espnet3.slurm.queue import own_jobs
+from espnet3.slurm.queue import own_jobs, token_in
 from espnet3.slurm.retry import SlurmRetry
 
 
@@ -110,7 +111,7 @@ class BatchExecutor(SlurmExecutor):
         return job_id
 
     def submit_again(self, script: Path, *, after: str, array: str = "") -> str:
-        """Submit a script that was submitted before, as another job, with this executor's comment.
+        """Submit a script that was submitted before, as another job, with this executor's token.
 
         Args:
             script: as submitted; sbatch's options override those in it.
@@ -123,7 +124,10 @@ class BatchExecutor(SlurmExecutor):
         Raises:
             SlurmAway, UserError: as `submit_command`.
         """
-        options = [f"--comment={self.parameters['comment']}", f"--dependency=afterany:{after}"]
+        before = re.search(r"^#SBATCH (--comment=.*)$", script.read_text(), re.MULTILINE)
+        comment = shlex.split(before[1])[0].removeprefix("--comment=") if before else ""
+        comment = comment.removesuffix(token_in(comment)) + self.parameters["comment"]
+        options = [f"--comment={comment}", f"--dependency=afterany:{after}"]
         command = ["sbatch", *options, *([f"--array={array}"] if array else []), str(script)]
         return SlurmRetry().until_answered(partial(self._sbatch, command), self._id_in_queue)
 
@@ -131,7 +135,7 @@ class BatchExecutor(SlurmExecutor):
         """The id of the job in the queue, if Slurm accepted it although its answer was lost."""
         with suppress(SlurmAway):
             for job in own_jobs():
-                if job.comment.partition("[")[0] == self.parameters["comment"]:
+                if job.comment.partition("[")[0] == token_in(self.parameters["comment"]):
                     return job.job_id.partition("_")[0]
         return None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet3.resources import Resources
-from espnet3.slurm.sbatch_options import sbatch_spelling
+from espnet3.slurm.sbatch_options import job_comment, job_name, job_options
 
 if TYPE_CHECKING:
     from espnet3.launcher.submit.executor import BatchExecutor
@@ -22,9 +22,9 @@ class JobRequest:
     folder: Path
     """The job's folder with its description; the argument of the batch process."""
     name: str
-    """The name in squeue."""
+    """The name in squeue, unless the site wants another form of it."""
     token: str
-    """A unique id that Slurm keeps as the job's comment, by which the job is found in the queue."""
+    """A unique id that Slurm keeps in the job's comment, by which the job is found in the queue."""
     output: Path
     """The log of the batch process; `%j` in it is the job's id, `%a` the array's index."""
     stage: str = "train"
@@ -73,14 +73,13 @@ def sbatch_parameters(request: JobRequest) -> dict[str, Any]:
     additional = {
         "requeue": True,
         "output": str(request.output),
-        **resources.sbatch_options(),
-        **sbatch_spelling(resources.additional_parameters),
+        **job_options(resources),
         **({"kill-on-invalid-dep": "yes"} if after else {}),
         **({"array": request.array} if request.array else {}),
     }
     return {
-        "job_name": request.name,
-        "comment": request.token,
+        "job_name": job_name(resources, request.name),
+        "comment": job_comment(resources, request.token),
         **dependency,
         "setup": ["trap : TERM", *guarded_setup(request)],
         "stderr_to_stdout": True,
