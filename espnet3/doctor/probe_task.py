@@ -1,9 +1,11 @@
 """The probe's task on one node: examines it, writes a report, and answers the ping."""
 
+import os
 import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from platform import python_version
 
@@ -22,6 +24,7 @@ from espnet3.doctor.report import (
     states,
 )
 from espnet3.errors import UserError
+from espnet3.launcher.rank.network import INTERFACE_VARIABLES, interface_towards, master_address
 from espnet3.launcher.start.tasks import free_port
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.files.private import check_private
@@ -54,6 +57,7 @@ def main(folder: str) -> None:
         distrust=_permission_problem(directory),
         unresolved=[name for name in batch.nodes if not _resolves(name)],
         unreachable=_connection_problem(directory, batch, token) if rank else "",
+        interface=_interface(batch, environment=os.environ),
         gpus=gpus,
         torch_gpus=_torch_gpus() if gpus else None,
     )
@@ -104,13 +108,26 @@ def _connection_problem(folder: Path, batch: Batch, token: str) -> str:
     listener = read_late(lambda: read_dataclass(Listener, folder / LISTENER), folder)
     if listener is None:
         return "it wrote nothing that can be seen here"
-    host = listener.node if _resolves(listener.node) else batch.addresses.get(listener.node, listener.node)
+    host = _master(batch)
     try:
         with socket.create_connection((host, listener.port), timeout=CONNECT_S) as connection:
             received = connection.recv(len(token) + 1).decode(errors="replace")
     except OSError as error:
         return f"{host}, port {listener.port}: {error}"
     return "" if received == token else f"{host}, port {listener.port}: somebody else answers there"
+
+
+def _master(batch: Batch) -> str:
+    """Where this node would reach rank 0 of a training."""
+    first = batch.nodes[0]
+    given = {"MASTER_ADDR": first, "MASTER_IP": batch.addresses.get(first, "")}
+    return master_address(given, len(batch.nodes))
+
+
+def _interface(batch: Batch, environment: Mapping[str, str]) -> str:
+    """The interface that gloo and NCCL would use: the user's choice, or that towards rank 0."""
+    chosen = (environment.get(name, "").lstrip("=") for name in INTERFACE_VARIABLES)
+    return next(filter(None, chosen), "") or (interface_towards(_master(batch)) if batch.nodes else "")
 
 
 def _torch_gpus() -> int | None:

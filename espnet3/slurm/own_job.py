@@ -45,6 +45,15 @@ def is_ended_by_slurm(job_id: str) -> bool:
     return shown.get("JobState") in ENDING_STATES and shown.get("Reason") != "TimeLimit"
 
 
+def is_requeueable() -> bool:
+    """Whether Slurm would requeue this job; True if it does not say."""
+    try:
+        shown = fields(ask(["scontrol", "--oneliner", "show", "job", own_slurm_job_id()]))
+    except UserError:
+        return True
+    return shown.get("Requeue") != "0"
+
+
 def requeue(job_id: str) -> None:
     """Requeue this job; Slurm then ends this process.
 

@@ -1,8 +1,8 @@
 """Options of sbatch in `additional_parameters`; those that another key sets are refused.
 
-Four say in which form a site wants what other keys decide, and may stand in a site file: `gres: "gpu:v100"` or
-`gpus-per-node: v100` (the kind of GPU; gpus_per_node is the number), `mem-per-cpu: true` (mem_gb divided by
-the CPUs), `comment: text` (before our own), and `job-name: "p42-{name}"`.
+Some say in which form a site wants what other keys decide, and may stand in a site file: `gres: "gpu:v100"`
+or `gpus-per-node: v100` (the kind of GPU; gpus_per_node is the number), `mem-per-cpu: true` (mem_gb divided
+by the CPUs), `comment: text` (before our own), and `job-name: "p42-{name}"`.
 """
 
 import math

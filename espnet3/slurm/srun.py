@@ -46,7 +46,7 @@ def warm_command(resources: Resources, name: str, nodes: Sequence[str], program:
 
 
 def killed_tasks(messages: str) -> set[int]:
-    """The tasks of which srun has printed that a signal has ended them: "srun: error: n1: tasks 1,3-4: Killed"."""
+    """The tasks that a signal has ended, as srun prints it: "srun: error: node1: tasks 1,3-4: Killed"."""
     tasks: set[int] = set()
     for ranges, how in re.findall(r"^srun: error: \S+: tasks? ([\d,-]+): (.+)$", messages, re.MULTILINE):
         if how.startswith(("Exited with", "unknown")):

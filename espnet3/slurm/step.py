@@ -38,7 +38,7 @@ def allocated_nodes() -> list[str]:
 
 
 def end_own_steps(job_id: str, *, save_within_s: float) -> None:
-    """Wait until the steps of the job that this process is in have ended; after `save_within_s` they are killed.
+    """Wait until the steps of this process's job have ended; after `save_within_s` they are killed.
 
     Their srun is without its parent, and has asked its tasks to stop.
     """

@@ -60,7 +60,7 @@ def test_a_job_that_is_not_requeued_goes_on_as_another_that_the_next_one_waits_f
     assert cluster.accounted(waiting) == ["FAILED"], "it was cancelled, and did not wait for the new job"
     _, output = start_on_slurm("status", small_recipe / "exp" / "default", "--json").finish()
     (run,) = json.loads(output)["runs"]
-    assert [(stage["state"], stage["job_id"]) for stage in run["stages"]][0] == ("done", newest)
+    assert (run["stages"][0]["state"], run["stages"][0]["job_id"]) == ("done", newest)
 
 
 def test_a_job_that_never_gets_further_ends_after_its_restarts_also_by_follow_up_jobs(

@@ -175,7 +175,7 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
 def _end_left_tasks(homes: Iterable[Path], run_options: RunOptions) -> None:
     """End the tasks of a batch process that was killed in this start of the job; they save first.
 
-    Claims of tasks on other nodes are released: nobody here can see whether those live, but their steps are over.
+    Claims of tasks on other nodes are released: their steps are over, and nobody here sees more.
     """
     own = own_slurm_job()
     left = [home for home in homes if (owner := claim.owner(home)) and owner.slurm_job == own]

@@ -1,7 +1,7 @@
 """How the ranks of several nodes reach each other: rank 0's address, and the interface towards it.
 
-A host's own name often resolves to 127.0.1.1 (Debian's /etc/hosts). gloo would take the loopback interface then,
-and NCCL may take one that leads nowhere, such as a container's bridge.
+A host's own name often resolves to 127.0.1.1 (Debian's /etc/hosts). gloo would take the loopback interface
+then, and NCCL may take one that leads nowhere, such as a container's bridge.
 """
 
 import ipaddress
@@ -28,7 +28,7 @@ def master_address(environment: Mapping[str, str], num_nodes: int) -> str:
 
 
 def interface_environment(master: str, num_nodes: int, environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables by which gloo and NCCL take the interface that routes to `master`; those that are set stay."""
+    """Variables by which gloo and NCCL take the interface that routes to `master`, unless they are set."""
     interface = interface_towards(master) if num_nodes > 1 else ""
     return {
         name: form.format(interface)
@@ -79,7 +79,9 @@ def own_address_towards(host: str) -> str:
 def addresses_of(host: str) -> list[str]:
     """The IP addresses to which a name resolves here; none if it does not."""
     try:
-        return list(dict.fromkeys(str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(host, None)))
+        return list(
+            dict.fromkeys(str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(host, None))
+        )
     except OSError:
         return []
 

@@ -22,7 +22,6 @@ from espnet3.slurm.command import SlurmAway, ask
 from espnet3.slurm.queue import own_jobs, token_in
 from espnet3.slurm.retry import SlurmRetry
 
-
 _RESTARTED = """\
 for start in 1 2 3; do
     {command}
@@ -33,8 +32,8 @@ for start in 1 2 3; do
     esac
 done
 exit $code"""
-"""The command in a batch script: it runs again after SIGABRT, SIGBUS, SIGFPE, SIGKILL and SIGSEGV, which may hit
-the batch process only (memory). Slurm ends a whole job, this shell with it."""
+"""The command in a batch script. It runs again after SIGABRT, SIGBUS, SIGFPE, SIGKILL and SIGSEGV, which may
+hit the batch process only (memory). Slurm ends a whole job, this shell with it."""
 
 
 class BatchExecutor(SlurmExecutor):

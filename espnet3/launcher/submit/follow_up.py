@@ -1,4 +1,4 @@
-"""A follow-up job: runs the folder of a job that Slurm does not requeue, with the same script and a new id."""
+"""A follow-up job: runs the folder of a job that Slurm does not requeue; same script, new id."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -6,16 +6,18 @@ from pathlib import Path
 
 from espnet3.errors import UserError
 from espnet3.launcher.submit.submission import new_token
-from espnet3.rundir.records.job import SCRIPT, renew_token, write_submission
+from espnet3.rundir.records.job import renew_token, write_submission
 from espnet3.slurm.jobs import wait_for_another
 from espnet3.slurm.queue import element_token
 
 
-def submit_follow_up(folders: Sequence[Path], job_id: str, *, script: Path, element: int | None = None) -> str:
+def submit_follow_up(
+    folders: Sequence[Path], job_id: str, *, script: Path, element: int | None = None
+) -> str:
     """Submit a job that continues `job_id`, the one that this process is in; returns the new id.
 
-    It starts when `job_id` has ended, and jobs that wait for `job_id` wait for it. The folders are adopted: they
-    hold the new token before the submission, and the new id after it.
+    It starts when `job_id` has ended, and jobs that wait for `job_id` wait for it. The folders hold the new
+    token before the submission, and the new id after it.
 
     Args:
         folders: of the job; of an array element those of its unfinished runs.

@@ -6,7 +6,6 @@ it for missing would do work again, or submit a job a second time.
 
 import errno
 import fnmatch
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -67,7 +66,7 @@ def read_late(read: Callable[[], T], folder: Path, *, within_s: float | None = N
     while not (found := read()) and time.monotonic() < deadline:
         time.sleep(_LOOK_EVERY_S)
         with suppress(OSError):
-            os.listdir(folder)
+            next(folder.iterdir(), None)
     return found
 
 

@@ -118,8 +118,8 @@ def read_attempts(exp_dir: Path, stage: str | None = None) -> list[Attempt]:
 def progress_mark(home: Path) -> str:
     """The name, with its position, of the furthest checkpoint in the run directory `home`; empty: none.
 
-    An attempt stopped inside the validation with which it began writes its starting checkpoint again. Times of
-    files don't count: two nodes write them, by clocks that may differ.
+    An attempt stopped inside the validation with which it began writes its starting checkpoint again. Times
+    of files don't count: several nodes write them, whose clocks may differ.
     """
     names = [path.name for path in files_in(home / "checkpoints", "*.ckpt") if path.name != "last.ckpt"]
     return max(names, key=_position, default="")

@@ -2,8 +2,8 @@
 
 `job.json` is written before sbatch is called and has a token, which is also the job's comment in Slurm;
 `submission.json` has Slurm's job id and is written after sbatch, or by the job itself when it starts. If the
-command dies in between, the job is found by its token. `end.json` has the job's result. Where Slurm refuses to
-requeue it, a follow-up job with another id and token runs the same folder.
+command dies in between, the job is found by its token. `end.json` has the job's result. Where Slurm refuses
+to requeue it, a follow-up job with another id and token runs the same folder.
 """
 
 import re
