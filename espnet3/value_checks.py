@@ -46,6 +46,8 @@ def one_of(values: Iterable[Any]) -> Check:
         return any(type(value) is type(one) and value == one for one in known)
 
     return takes, "one of " + ", ".join(map(str, known))
+
+
 def is_one_line(text: str) -> bool:
     """Whether it has no line break of any kind, which could begin a line of a script, and no NUL."""
     return len(text.splitlines()) <= 1 and text.rstrip("\r\n") == text and "\0" not in text

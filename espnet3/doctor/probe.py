@@ -40,6 +40,7 @@ from espnet3.slurm.accounting import past_jobs
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.jobs import cancel_jobs_named
 from espnet3.slurm.queue import SlurmJob, own_jobs
+from espnet3.slurm.sbatch_options import job_name
 from espnet3.slurm.srun import srun_command
 
 MINUTES = 5
@@ -206,7 +207,7 @@ def _end(probe: Probe) -> None:
             ):
                 time.sleep(FILES_EVERY_S)
         # by name: a Ctrl-C may have come between the submission and its id
-        cancel_jobs_named(probe.name)
+        cancel_jobs_named(job_name(probe.resources, probe.name))
     shutil.rmtree(probe.folder, ignore_errors=True)
     signal.signal(signal.SIGINT, before)
 

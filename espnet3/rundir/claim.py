@@ -69,6 +69,14 @@ def leave(directory: Path, name: str) -> None:
     (directory / "claim" / f"{name}.json").unlink(missing_ok=True)
 
 
+def release_tasks(directory: Path, slurm_job: str) -> None:
+    """Remove the tasks of a start of a Slurm job ("123.0"), which are known to have ended, from the claim."""
+    for path in files_in(directory / "claim", "rank-*.json"):
+        task = read_dataclass(ProcessName, path)
+        if task is not None and task.slurm_job == slurm_job:
+            path.unlink(missing_ok=True)
+
+
 def owner(directory: Path) -> ProcessName | None:
     """The process that claimed `directory`, alive or not; None without a claim."""
     return read_dataclass(ProcessName, directory / "claim" / OWNER)

@@ -45,6 +45,7 @@ class SlurmJob:
     start: str = ""
     """When it started, or when Slurm expects it to."""
     comment: str = ""
+    """Our token; the comment of a job that has none."""
 
     @property
     def in_queue(self) -> bool:
@@ -136,6 +137,7 @@ def _listed_jobs() -> list[SlurmJob]:
         if len(words) == 6:
             blank = ["" if word in _NOTHING else word for word in words]
             _, _, element = blank[0].partition("_")
+            blank[5] = token_in(blank[5])
             if element and blank[5]:
                 blank[5] = element_token(blank[5], element)
             jobs.append(SlurmJob(blank[0], words[1], *blank[2:]))
@@ -152,6 +154,12 @@ def find_job(jobs: Iterable[SlurmJob], job_id: str, token: str) -> SlurmJob | No
         if (job.job_id == job_id and not is_other) if job_id else (bool(token) and job.comment == token):
             return job
     return None
+
+
+def token_in(comment: str) -> str:
+    """Our token in a comment, before which a site may want words of its own; else the comment."""
+    last = comment.rpartition(" ")[2]
+    return last if last.startswith(TOKEN) else comment
 
 
 def element_token(token: str, element: int | str) -> str:

@@ -14,7 +14,7 @@ from espnet3.status.run_files import JobFiles, RunFiles, StageFiles
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, SAVED, UNDER_WAY, StageStatus, State
 
-_CLOCKS_DIFFER_S = 3.0
+_CLOCKS_DIFFER_S = 10.0
 _SILENT_S = 90.0
 """Without a heartbeat for so long, a task of a job that Slurm is ending is gone."""
 _NEVER_STARTED = "DependencyNeverSatisfied"

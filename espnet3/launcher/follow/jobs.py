@@ -12,7 +12,7 @@ from espnet3.rundir.files.log_tail import LogTail, without_log_only
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir, log_path
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, attempt_dirs, read_attempt
-from espnet3.rundir.records.job import read_job_result
+from espnet3.rundir.records.job import read_job_id, read_job_result
 from espnet3.slurm.queue import SlurmJob
 from espnet3.stage_table import label
 from espnet3.status.snapshot import query_queue
@@ -80,10 +80,18 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
                     screen.line(line)
             for line in batch_log.lines():
                 screen.line(line)
-            own = read_job_result(jobs_dir(exp_dir) / job.name) if state and state.in_queue else None
+            folder = jobs_dir(exp_dir) / job.name
+            own = read_job_result(folder)
             # A job with its result written is over for us, however long its epilog takes.
             is_over = state is None or not state.in_queue or (state.state == "COMPLETING" and own is not None)
-            if is_over and not may_come_back(last.result if last else None, state, time.time()):
+            if is_over and (new_id := read_job_id(folder)) not in (None, job_id):
+                job_id, queue = str(new_id), QueuePoller(str(new_id))
+                for line in batch_log.rest():
+                    screen.line(line)
+                batch_log = LogTail(job_log(exp_dir, stage, job_id))
+                continue
+            attempt_result = last.result if last and own is None else None
+            if is_over and not may_come_back(attempt_result, state, time.time()):
                 break
             if state is not None:
                 _show_progress(bar, screen, state, last)

@@ -4,7 +4,6 @@ import io
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from dataclasses import asdict, replace
@@ -18,6 +17,7 @@ from espnet3.config.saved import read_config
 from espnet3.config.secrets import check_secrets_set, hide_secrets
 from espnet3.errors import TracedError, UserError
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
+from espnet3.launcher.rank.network import master_address, set_interfaces
 from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.process_exit import exit_after
 from espnet3.launcher.rank.watchdogs import (
@@ -31,6 +31,7 @@ from espnet3.resources import Resources
 from espnet3.rundir import claim
 from espnet3.rundir.files.log_tail import log_only
 from espnet3.rundir.files.private import check_private
+from espnet3.rundir.files.reading import read_late
 from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.layout import file_lists, heartbeat_path, log_path, stage_home
 from espnet3.rundir.process import ProcessName
@@ -74,6 +75,7 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
         check_private(directory)
     except UserError as error:
         raise SystemExit(f"espnet3: {error}") from error
+    read_late((directory / "config.yaml").exists, directory)  # written last
     described = read_attempt(directory)
     assert described is not None, f"{directory} describes no attempt"
     begin = described.begin
@@ -89,13 +91,15 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
     os.environ.update(begin.environment)
     os.environ.setdefault("ESPNET3_JOB", begin.job or directory.name)  # for commands inside
     if placement.world_size > 1:
+        master = master_address(begin.environment, placement.num_nodes)
+        set_interfaces(master, placement.num_nodes)
         os.environ.update(
             RANK=str(placement.rank),
             LOCAL_RANK=str(placement.local_rank),
             NODE_RANK=str(placement.node_rank),
             WORLD_SIZE=str(placement.world_size),
             LOCAL_WORLD_SIZE=str(placement.world_size // placement.num_nodes),
-            MASTER_ADDR=master_address(begin.environment),
+            MASTER_ADDR=master,
         )
     task = Task(
         stage=begin.stage,
@@ -126,16 +130,6 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
     sys.stderr.flush()
     if state.outcome != "done":
         raise SystemExit(EXIT_CODES[state.outcome or "killed"])
-
-
-def master_address(environment: dict[str, str]) -> str:
-    """The host name of rank 0's node if it resolves here, else the address that Slurm has."""
-    name = environment["MASTER_ADDR"]
-    try:
-        socket.getaddrinfo(name, None)
-    except OSError:
-        return environment.get("MASTER_IP", name)
-    return name
 
 
 def run_stage(config: DictConfig, task: Task, started_state: TaskState) -> TaskState:

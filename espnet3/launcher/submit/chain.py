@@ -17,7 +17,7 @@ from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import SubmissionRefused, check_room, new_token, submit, try_out
 from espnet3.rundir.layout import job_log, jobs_dir
 from espnet3.rundir.process import ProcessName
-from espnet3.rundir.records.job import SubmittedJob, new_job_name, read_job_id, write_job
+from espnet3.rundir.records.job import SubmittedJob, new_job_name, next_time, read_job_id, write_job
 from espnet3.slurm.jobs import cancel_jobs
 from espnet3.slurm.queue import TOKEN
 from espnet3.stage_table import STAGES
@@ -81,6 +81,7 @@ def describe_chain(
 ) -> list[SubmittedJob]:
     """Write the folder of each job, before the first is submitted; see `submit_chain`."""
     exp_dir, chain = Path(config.exp_dir), new_token()
+    written_at = next_time(exp_dir)
     described = []
     for position, job in enumerate(jobs):
         folder_name = new_job_name(exp_dir, job.stage)
@@ -96,6 +97,7 @@ def describe_chain(
             chain_stages=[job.stage for job in jobs],
             max_restarts=job.resources.max_restarts,
             submitted_by=asdict(ProcessName.own()),
+            written_at=written_at,
         )
         try:
             write_job(_folder(config, to_submit), to_submit, saved_text(config))

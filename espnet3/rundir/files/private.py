@@ -2,9 +2,11 @@
 
 import os
 import stat
+from functools import partial
 from pathlib import Path
 
 from espnet3.errors import UserError
+from espnet3.rundir.files.reading import read_late
 
 
 def make_private(folder: Path) -> None:
@@ -27,11 +29,12 @@ def check_private(folder: Path) -> None:
     """Refuse `folder` unless the user owns it and nobody else can write to it.
 
     Its parent may be writable by a group: others can then replace the folder, but not with one that the
-    user owns.
+    user owns. The folder must exist; another host may have made it just now.
 
     Raises:
         UserError: says what is wrong and how to fix it.
     """
+    read_late(partial(os.path.lexists, folder), folder.parent)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode):
         raise UserError(f"{folder} is no folder but a link, which others may have put there: it is not run")
