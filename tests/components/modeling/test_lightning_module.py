@@ -179,25 +179,6 @@ def test_validation_leaves_out_and_counts_what_is_not_finite(tmp_path, caplog):
     assert "epoch 1: 2 of 4 validation batches" in caplog.text
 
 
-def test_statistics_are_never_read_one_by_one_on_their_way_to_lightning(tmp_path, monkeypatch):
-    """Only the control values are read in a step, in one go; the statistics stay tensors."""
-    reads = []
-    for name in ("item", "tolist", "__float__", "__bool__", "__int__"):
-        original = getattr(torch.Tensor, name)
-
-        def counted(self, *args, name=name, original=original):
-            reads.append(name)
-            return original(self, *args)
-
-        monkeypatch.setattr(torch.Tensor, name, counted)
-    module = ESPnetLightningModule(Answers(), {})
-    stats = {f"s{index}": torch.tensor(1.0) for index in range(10)}
-    rate = (torch.tensor(1.0), torch.tensor(4.0))
-    module.training_step((["a"], {"loss": 2.0, "stats": stats, "weight": torch.tensor(2), "rate": rate}), 0)
-    module.validation_step((["a"], {"loss": 2.0, "stats": stats, "weight": torch.tensor(2), "rate": rate}), 0)
-    assert reads == ["tolist"]
-
-
 # --- schedulers that monitor ------------------------------------------------------------------------------
 
 

@@ -1,7 +1,9 @@
 /* The rows of a table: of many, only those near the visible part exist, so that 10,000 stay quick. */
 
 const MOST_ROWS = 300;
-const STEP = 50;
+/** Of more rows so many exist, and others each time so many are scrolled past. */
+const WINDOW = 100;
+const STEP = 25;
 
 /** Shows rows in `body`, which scrolls in `scroll`; `rowOf(index)` makes one. */
 class Rows {
@@ -23,14 +25,14 @@ class Rows {
     const { indices, body } = this;
     if (!indices || indices.length <= MOST_ROWS) return;
     const visible = Math.floor(this.scroll.scrollTop / this.height / STEP) * STEP;
-    const first = Math.min(Math.max(0, visible - MOST_ROWS / 3), indices.length - MOST_ROWS);
+    const first = Math.min(Math.max(0, visible - STEP), indices.length - WINDOW);
     if (first === this.first) return;
     this.first = first;
-    const shown = indices.slice(first, first + MOST_ROWS).map(this.rowOf);
+    const shown = indices.slice(first, first + WINDOW).map(this.rowOf);
     shown.forEach((row, at) => row.setAttribute("aria-rowindex", String(first + at + 2)));
     body.replaceChildren(this.above, ...shown, this.below);
     this.height = shown[0].getBoundingClientRect().height || this.height;
     this.above.firstChild.style.height = `${first * this.height}px`;
-    this.below.firstChild.style.height = `${(indices.length - first - MOST_ROWS) * this.height}px`;
+    this.below.firstChild.style.height = `${(indices.length - first - WINDOW) * this.height}px`;
   }
 }
