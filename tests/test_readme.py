@@ -1,7 +1,7 @@
 """The commands of the READMEs, run as they stand, in a copy of the tree that every worker of pytest shares.
 
-Its corpus has fewer utterances to score and its training fewer epochs than the recipe's own. Commands that build on one another are
-one test; the corpus and its statistics are made once for all.
+Its corpus has fewer utterances to score and its training fewer epochs than the recipe's own. Commands that
+build on one another are one test; the corpus and its statistics are made once for all.
 """
 
 import os
