@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,9 +20,6 @@ from forked_ranks import forked_ranks
 from shared_compositions import shared
 
 ROOT = Path(__file__).resolve().parents[1]
-
-gc.disable()
-"""Until all tests are collected: it took half of the time of importing them, and of what they import."""
 
 SMALL_CONFIG = """
 defaults: [base, _self_]
@@ -108,10 +105,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=turn)
 
 
-def pytest_collection_finish() -> None:
-    """What is imported stays: the garbage collector has no need to look at it again and again."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import tests and what they import without the garbage collector, which took half of the time of it.
+
+    What is imported stays: there is no need to look at it again and again.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture
