@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from espnet3.config.allocation import allocated_resources
-from espnet3.config.checks.blocks import check_blocks
+from espnet3.config.checks.blocks import REQUIRED, check_blocks
 from espnet3.config.checks.known_keys import check_depends_on
 from espnet3.config.checks.schema import check_config
 from espnet3.config.fingerprint import stats_hash
@@ -274,6 +274,9 @@ def _broken_file(recipe: Recipe) -> str:
             return f"{short_path(path)}: {_reason(error)}"
         if not isinstance(content, DictConfig):
             return f"{short_path(path)} holds a list, and must hold keys and values"
+        for key in REQUIRED:
+            if key in content and isinstance(content._get_node(key), ListConfig):
+                return f"{key} of {short_path(path)} is a list, and takes a group of keys (name: value)"
     return ""
 
 

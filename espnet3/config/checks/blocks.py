@@ -38,9 +38,14 @@ def check_blocks(config: DictConfig, where: str) -> None:
             if key in OPTIONAL:
                 continue
             raise _missing(key, where)
-        if OmegaConf.is_interpolation(group, name) or (key in OPTIONAL and group[name] is None):
+        value = group._get_node(name)
+        if OmegaConf.is_interpolation(group, name):
+            if key in (*OPTIONAL, "manifests", "dataset"):
+                continue
+            raise UserError(f"{key} of {where} is an interpolation, {value}: give its keys one by one")
+        if key in OPTIONAL and group[name] is None:
             continue
-        if not isinstance(group[name], DictConfig) or group._is_none():
+        if not isinstance(group[name], DictConfig):
             given = "empty (null)" if group[name] is None else repr(group[name])
             raise UserError(
                 f"{key} of {where} is {given}, and takes a group of keys (name: value): give some, or leave it out"
@@ -98,8 +103,8 @@ def check_manifests(config: DictConfig) -> None:
     assert isinstance(plain, dict)
     read = _texts([node for key, node in plain.items() if key not in ("manifests", "prepare")])
     for name, path in plain["manifests"].items():
-        if path is not None and (not isinstance(path, str) or not path.strip()):
-            raise UserError(f"manifests.{name}={path}: takes a file")
+        if not isinstance(path, str) or not path.strip():
+            raise UserError(f"manifests.{name}={path}: takes a file; ~manifests.{name} leaves it out")
         guess = nearest(str(name), SPLITS, cutoff=_LOOKS_MISTYPED)
         if guess and not str(name).startswith(guess) and path not in read:
             raise UserError(f"manifests.{name}: nothing reads {path}; did you mean manifests.{guess}?")

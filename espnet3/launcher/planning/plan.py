@@ -164,7 +164,7 @@ def find_stage(text: str, flag: str) -> Stage:
         UserError: no such stage; names the command-line option `flag` and the known stages.
     """
     for stage in STAGES.values():
-        if text in (stage.name, str(stage.number)):
+        if text == stage.name or (text.isascii() and text.isdigit() and int(text) == stage.number):
             return stage
     guess = nearest(text, STAGES)
     hint = f"did you mean {guess}?" if guess else f"known are {numbered()}"
