@@ -42,7 +42,8 @@ def one_line(text: object) -> str:
 def printable(text: object) -> str:
     """`text` with control characters, which could do anything to a terminal, escaped; it keeps its lines."""
     return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in str(text)
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in str(text)
     )
 
 

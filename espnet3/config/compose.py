@@ -133,8 +133,8 @@ def open_with_sweeper(
         base.recipe_dir = str(recipe.directory)
     if EXPERIMENT in base and any(override.key_or_group == EXPERIMENT for override in groups):
         raise UserError(
-            f"what +{EXPERIMENT}=… has chosen is read as keys below `{EXPERIMENT}`, where it has no effect: the"
-            " first line of such a file must be `# @package _global_`"
+            f"what +{EXPERIMENT}=… has chosen is read as keys below `{EXPERIMENT}`, where it has no effect:"
+            " the first line of such a file must be `# @package _global_`"
         )
     check_blocks(base, recipe.primary)
     base = site.over(base)
@@ -243,7 +243,6 @@ def _compose_files(recipe: Recipe, overrides: list[str]) -> DictConfig:
     """Hydra's composition of the recipe's files over the shared ones, with its own settings under `hydra`."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.errors import HydraException
 
     try:
         with _without_global_hydra(), initialize_config_dir(str(recipe.conf), version_base=None):
@@ -299,7 +298,9 @@ def _composition_message(error: Exception, recipe: Recipe) -> str:
     choices = [line for line in lines[1:] if not line.startswith(("Config search path", "provider=", "set "))]
     shown = " ".join([lines[0], *choices]) if lines else type(error).__name__
     cause = _reason(error.__cause__) if error.__cause__ else ""
-    return f"{short_path(recipe.conf)}: {one_line(shown)}{f': {cause}' if cause and cause not in shown else ''}"
+    return (
+        f"{short_path(recipe.conf)}: {one_line(shown)}{f': {cause}' if cause and cause not in shown else ''}"
+    )
 
 
 def _reason(error: BaseException) -> str:

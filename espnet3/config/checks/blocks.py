@@ -7,7 +7,16 @@ from espnet3.errors import UserError, nearest, suggestion
 from espnet3.stage_table import STAGES
 
 REQUIRED = (
-    *("manifests", "dataset", "collect_stats", "checkpoint", "sweep", "sweep.searcher", "trainer", "launcher"),
+    *(
+        "manifests",
+        "dataset",
+        "collect_stats",
+        "checkpoint",
+        "sweep",
+        "sweep.searcher",
+        "trainer",
+        "launcher",
+    ),
     *("resources", *(f"resources.{stage}" for stage in STAGES)),
 )
 """Groups of keys that stages and commands read."""
@@ -48,7 +57,8 @@ def check_blocks(config: DictConfig, where: str) -> None:
         if not isinstance(group[name], DictConfig):
             given = "empty (null)" if group[name] is None else repr(group[name])
             raise UserError(
-                f"{key} of {where} is {given}, and takes a group of keys (name: value): give some, or leave it out"
+                f"{key} of {where} is {given}, and takes a group of keys (name: value): give some, or leave it"
+                " out"
             )
     for key in KEYS:
         parent, _, name = key.rpartition(".")
@@ -97,7 +107,7 @@ def check_manifests(config: DictConfig) -> None:
     """Check the names in `manifests` of the resolved `config`, which are free, and their files.
 
     Raises:
-        UserError: a manifest is no file name; or nothing reads it, and it looks like the mistyped name of one.
+        UserError: a manifest is no file name; or nothing reads it, and its name looks mistyped.
     """
     plain = OmegaConf.to_container(config)
     assert isinstance(plain, dict)

@@ -1,4 +1,4 @@
-"""Checks values beside a `_target_`: by the annotations in its source, by what torch takes, and by their names.
+"""Checks values beside a `_target_`: by annotations in its source, by what torch takes, by their names.
 
 Nothing is imported. What is annotated by anything else than plain types, or not at all, takes any value.
 """

@@ -31,14 +31,26 @@ FILES = {
     "a null byte": (START + b"\0", "config.yaml: broken YAML: unacceptable character #x0000"),
     "a list": (b"- base\n- 1\n", "config.yaml holds a list, and must hold keys and values"),
     "a number": (b"1\n", "config.yaml can't be read"),
-    "an empty block": (START + b"trainer:\n", r"trainer of .*config.yaml is empty \(null\), and takes a group"),
+    "an empty block": (
+        START + b"trainer:\n",
+        r"trainer of .*config.yaml is empty \(null\), and takes a group",
+    ),
     "a list for a block": (START + b"resources: [1]\n", "resources of .* takes a group of keys"),
     "a duplicate key": (START + b"seed: 1\nseed: 2\n", "config.yaml: broken YAML: .*duplicate key seed"),
-    "a tab": (START + b"model:\n\tchannels: 1\n", r"config.yaml: broken YAML: .*'\\t' that cannot start any token"),
+    "a tab": (
+        START + b"model:\n\tchannels: 1\n",
+        r"config.yaml: broken YAML: .*'\\t' that cannot start any token",
+    ),
     "a deep file": (START + b"a: " + b"[" * 2000 + b"]" * 2000, "config.yaml is nested too deeply"),
     "an anchor of itself": (START + b"a: &a [*a]\n", "config.yaml is nested too deeply, or an anchor"),
-    "a dotted key": (START + b"trainer.max_epochs: 3\n", "trainer.max_epochs: keys are nested in a file: `trainer:`"),
-    "a mistyped stage": (START + b"resources: {traiin: {nodes: 2}}\n", "resources.traiin: .* did you mean train?"),
+    "a dotted key": (
+        START + b"trainer.max_epochs: 3\n",
+        "trainer.max_epochs: keys are nested in a file: `trainer:`",
+    ),
+    "a mistyped stage": (
+        START + b"resources: {traiin: {nodes: 2}}\n",
+        "resources.traiin: .* did you mean train?",
+    ),
     "an unknown interpolation": (START + b"a: ${b}\n", "a: Interpolation key 'b' not found"),
     "an interpolation of itself": (START + b"a: ${a}\n", "a: Recursive interpolation detected"),
     "a broken interpolation": (START + b"a: ${b\n", "config.yaml: no viable alternative at input"),
@@ -104,16 +116,41 @@ def test_manifests_that_are_read_may_have_any_name(small_recipe: Path):
     compose(find_recipe(small_recipe), ["+manifests.valid2=x", "+manifests.dev=y"])
 
 
-ENTRIES = ["1", "[1]", "[{}]", "[{name: 1, dataset: {}}]", "[{name: a}]", "[{name: a, dataset: {}, transfrom: {}}]"]
+ENTRIES = [
+    "1",
+    "[1]",
+    "[{}]",
+    "[{name: 1, dataset: {}}]",
+    "[{name: a}]",
+    "[{name: a, dataset: {}, transfrom: {}}]",
+]
 
 
 @pytest.mark.parametrize("entries", ENTRIES)
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_an_entry_of_another_shape_is_refused(split: str, entries: str):
-    assert f"dataset.{split}" in message(ROOT / "egs" / "TEMPLATE", f"dataset.{split}={entries.replace(': ', ':')}")
+    assert f"dataset.{split}" in message(
+        ROOT / "egs" / "TEMPLATE", f"dataset.{split}={entries.replace(': ', ':')}"
+    )
 
 
-VALUES = ["null", "-1", "0", "1.5", "1e30", "9" * 30, "nan", "inf", "abc", "''", "[]", "[1]", "{}", "{a:1}", "true"]
+VALUES = [
+    "null",
+    "-1",
+    "0",
+    "1.5",
+    "1e30",
+    "9" * 30,
+    "nan",
+    "inf",
+    "abc",
+    "''",
+    "[]",
+    "[1]",
+    "{}",
+    "{a:1}",
+    "true",
+]
 VALUES += ["'${x}'", "'${seed}'", "'a\tb'", "'é/../x'", "DELETE"]
 
 

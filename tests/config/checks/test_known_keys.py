@@ -36,7 +36,9 @@ def test_statistics_depend_on_keys_that_there_are(keys: str, said: str):
     assert said in message(f"collect_stats.depends_on={keys}")
 
 
-@pytest.mark.parametrize("key", ["dataloader.collate_fn", "model.channels", "dataset.preprocessor", "dataset.train.0"])
+@pytest.mark.parametrize(
+    "key", ["dataloader.collate_fn", "model.channels", "dataset.preprocessor", "dataset.train.0"]
+)
 def test_a_key_that_is_not_given_but_would_be_taken_may_be_named(key: str):
     compose(find_recipe(TEMPLATE), [f"collect_stats.depends_on=[{key}]"])
 

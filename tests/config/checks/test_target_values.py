@@ -12,11 +12,11 @@ from espnet3.config.checks.target_keys import Parameter, parameters
 from espnet3.config.checks.target_values import OPTIMIZER, SCHEDULER, check_target_values, type_expected
 from espnet3.errors import UserError
 
-PLAIN = '''
+PLAIN = """
 class Model:
     def __init__(self, channels: int, rate: "float" = 0.1, name: str | None = "a", augment: dict = None,
                  sizes: list[int] = (), flag: bool = False, other: "Path" = None, free=1): ...
-'''
+"""
 
 
 def check(tmp_path: Path, **blocks: Any) -> None:
@@ -55,7 +55,9 @@ def test_what_may_be_right_is_taken(tmp_path: Path):
     check(tmp_path, model={"_target_": "elsewhere.Unknown", "channels": "x"})
 
 
-@pytest.mark.parametrize("annotation", ["Tensor", "int | Tensor", "Optional[Path]", "'not python'", "a.b", "Any"])
+@pytest.mark.parametrize(
+    "annotation", ["Tensor", "int | Tensor", "Optional[Path]", "'not python'", "a.b", "Any"]
+)
 def test_other_annotations_take_anything(annotation: str):
     tree = ast.parse(annotation, mode="eval").body
     assert type_expected(Parameter("x", tree, None), [{}]) == ""

@@ -33,7 +33,9 @@ def test_the_names_of_strategies_and_precisions_are_lightnings():
     names = StrategyRegistry.available_strategies()
     ours = {name for name in names if not any(word in name for word in STARTS_PROCESSES)}
     assert set(STRATEGIES) == ours | {"auto"}
-    literals = [get_args(kind) for kind in (_PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS, _PRECISION_INPUT_INT)]
+    literals = [
+        get_args(kind) for kind in (_PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS, _PRECISION_INPUT_INT)
+    ]
     assert set(PRECISIONS) == {value for kind in literals for value in kind}
 
 
@@ -71,13 +73,17 @@ RIGHT: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in WRONG.items() for value in values]
+)
 def test_a_value_that_lightning_would_refuse_later_is_refused(key: str, value: Any):
     with pytest.raises(UserError, match=rf"^trainer\.{key}={re.escape(str(value))}: takes "):
         check_trainer_keys({key: value})
 
 
-@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in RIGHT.items() for value in values])
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in RIGHT.items() for value in values]
+)
 def test_a_value_that_lightning_takes_is_taken(key: str, value: Any):
     check_trainer_keys({key: value})
 
