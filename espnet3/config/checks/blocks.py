@@ -57,8 +57,8 @@ def check_blocks(config: DictConfig, where: str) -> None:
         if not isinstance(group[name], DictConfig):
             given = "empty (null)" if group[name] is None else repr(group[name])
             raise UserError(
-                f"{key} of {where} is {given}, and takes a group of keys (name: value): give some, or leave it"
-                " out"
+                f"{key} of {where} is {given}, and takes a group of keys (name: value): give some, or leave"
+                " it out"
             )
     for key in KEYS:
         parent, _, name = key.rpartition(".")

@@ -74,15 +74,15 @@ def check_target_values(config: DictConfig) -> None:
         target = str(node["_target_"])
         annotated = {} if "_args_" in node else {one.name: one for one in parameters(target, roots) or ()}
         for key, value in node.items():
-            expected = ""
-            check = _of_name(where, target, str(key))
+            name, expected = str(key), ""
+            check = _of_name(where, target, name)
             if check is not None and not check[0](value):
                 expected = check[1]
-            elif key in annotated:
-                expected = type_expected(annotated[str(key)], value)
+            elif name in annotated:
+                expected = type_expected(annotated[name], value)
             if expected:
                 given = "null" if value is None else value
-                raise UserError(f"{where}.{key}={given}: {target} takes {expected}")
+                raise UserError(f"{where}.{name}={given}: {target} takes {expected}")
 
 
 def _of_name(where: str, target: str, key: str) -> Check | None:

@@ -167,5 +167,5 @@ def find_stage(text: str, flag: str) -> Stage:
         if text == stage.name or (text.isascii() and text.isdigit() and int(text) == stage.number):
             return stage
     guess = nearest(text, STAGES)
-    hint = f"did you mean {guess}?" if guess else f"known are {numbered()}"
+    hint = f"did you mean {STAGES[guess].number} {guess}?" if guess else f"known are {numbered()}"
     raise UserError(f"{flag} {text or repr(text)}: there is no such stage; {hint}")
