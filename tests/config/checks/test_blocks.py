@@ -102,7 +102,7 @@ def test_an_experiment_without_its_package_is_not_left_out_in_silence(small_reci
         ("+manifests.vallid=x", r"manifests.vallid: nothing reads x; did you mean manifests.valid\?"),
         ("+manifests.vaild=x", r"did you mean manifests.valid\?"),
         ("manifests.train=null", "manifests.train=None: takes a file"),
-        ("seed=-1", "seed=-1: takes a whole number, 0 to 4294967295"),
+        ("seed=-1", "seed=-1: takes a whole number, 0 or more, up to 4294967295"),
     ],
 )
 def test_what_a_command_line_takes_away_or_breaks_is_told(small_recipe: Path, override: str, said: str):
