@@ -24,8 +24,8 @@ def is_number(value: Any) -> bool:
 
 def whole(least: int, most: int = LARGEST) -> Check:
     """Takes a whole number from `least` to `most`."""
-    upper = "or more" if most == LARGEST else f"to {most}"
-    return lambda value: is_int(value) and least <= value <= most, f"a whole number, {least} {upper}"
+    upper = "" if most == LARGEST else f", up to {most}"
+    return lambda value: is_int(value) and least <= value <= most, f"a whole number, {least} or more{upper}"
 
 
 def or_null(check: Check) -> Check:

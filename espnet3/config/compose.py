@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from espnet3.config.allocation import allocated_resources
-from espnet3.config.checks.blocks import check_blocks
+from espnet3.config.checks.blocks import REQUIRED, check_blocks
 from espnet3.config.checks.known_keys import check_depends_on
 from espnet3.config.checks.schema import check_config
 from espnet3.config.fingerprint import stats_hash
@@ -133,8 +133,8 @@ def open_with_sweeper(
         base.recipe_dir = str(recipe.directory)
     if EXPERIMENT in base and any(override.key_or_group == EXPERIMENT for override in groups):
         raise UserError(
-            f"what +{EXPERIMENT}=… has chosen is read as keys below `{EXPERIMENT}`, where it has no effect: the"
-            " first line of such a file must be `# @package _global_`"
+            f"what +{EXPERIMENT}=… has chosen is read as keys below `{EXPERIMENT}`, where it has no effect:"
+            " the first line of such a file must be `# @package _global_`"
         )
     check_blocks(base, recipe.primary)
     base = site.over(base)
@@ -243,7 +243,6 @@ def _compose_files(recipe: Recipe, overrides: list[str]) -> DictConfig:
     """Hydra's composition of the recipe's files over the shared ones, with its own settings under `hydra`."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.errors import HydraException
 
     try:
         with _without_global_hydra(), initialize_config_dir(str(recipe.conf), version_base=None):
@@ -274,6 +273,9 @@ def _broken_file(recipe: Recipe) -> str:
             return f"{short_path(path)}: {_reason(error)}"
         if not isinstance(content, DictConfig):
             return f"{short_path(path)} holds a list, and must hold keys and values"
+        for key in REQUIRED:
+            if key in content and isinstance(content._get_node(key), ListConfig):
+                return f"{key} of {short_path(path)} is a list, and takes a group of keys (name: value)"
     return ""
 
 

@@ -70,7 +70,8 @@ def check_choice(override: Override, *conf: Path) -> None:
         return  # Hydra and its plugins have further choices, which Hydra lists
     folders = [folder / group for folder in conf if (folder / group).is_dir()]
     if override.is_delete() or not (folders or group == "experiment"):
-        return _check_package(override)
+        _check_package(override)
+        return
     choices = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
     unknown = [name for name in (choice if isinstance(choice, list) else [choice]) if name not in choices]
     if unknown:
@@ -88,7 +89,8 @@ def check_choice(override: Override, *conf: Path) -> None:
 def _check_package(override: Override) -> None:
     if override.package is not None:
         raise UserError(
-            f"{override.input_line}: {override.key_or_group} is no group of files, and only one is followed by @"
+            f"{override.input_line}: {override.key_or_group} is no group of files, and only such"
+            " a group is followed by @"
         )
 
 

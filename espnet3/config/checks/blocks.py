@@ -47,12 +47,18 @@ def check_blocks(config: DictConfig, where: str) -> None:
             if key in OPTIONAL:
                 continue
             raise _missing(key, where)
-        if OmegaConf.is_interpolation(group, name) or (key in OPTIONAL and group[name] is None):
+        value = group._get_node(name)
+        if OmegaConf.is_interpolation(group, name):
+            if key in (*OPTIONAL, "manifests", "dataset"):
+                continue
+            raise UserError(f"{key} of {where} is an interpolation, {value}: give its keys one by one")
+        if key in OPTIONAL and group[name] is None:
             continue
-        if not isinstance(group[name], DictConfig) or group._is_none():
+        if not isinstance(group[name], DictConfig):
             given = "empty (null)" if group[name] is None else repr(group[name])
             raise UserError(
-                f"{key} of {where} is {given}, and takes a group of keys (name: value): give some, or leave it out"
+                f"{key} of {where} is {given}, and takes a group of keys (name: value): give some, or leave"
+                " it out"
             )
     for key in KEYS:
         parent, _, name = key.rpartition(".")
@@ -101,14 +107,14 @@ def check_manifests(config: DictConfig) -> None:
     """Check the names in `manifests` of the resolved `config`, which are free, and their files.
 
     Raises:
-        UserError: a manifest is no file name; or nothing reads it, and it looks like the mistyped name of one.
+        UserError: a manifest is no file name; or nothing reads it, and its name looks mistyped.
     """
     plain = OmegaConf.to_container(config)
     assert isinstance(plain, dict)
     read = _texts([node for key, node in plain.items() if key not in ("manifests", "prepare")])
     for name, path in plain["manifests"].items():
-        if path is not None and (not isinstance(path, str) or not path.strip()):
-            raise UserError(f"manifests.{name}={path}: takes a file")
+        if not isinstance(path, str) or not path.strip():
+            raise UserError(f"manifests.{name}={path}: takes a file; ~manifests.{name} leaves it out")
         guess = nearest(str(name), SPLITS, cutoff=_LOOKS_MISTYPED)
         if guess and not str(name).startswith(guess) and path not in read:
             raise UserError(f"manifests.{name}: nothing reads {path}; did you mean manifests.{guess}?")

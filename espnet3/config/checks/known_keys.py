@@ -18,9 +18,8 @@ TOP = (
     *("seed", "init_from", "checkpoint", "callbacks", "dataset", "dataloader", "model", "trainer"),
     *("optimizer", "scheduler", "scheduler_interval", "scheduler_monitor", "optimizers", "schedulers"),
     *("logger", "resources", "launcher", "sweep", "num_device", "check_data"),
-    *(key for stage in STAGES.values() for key in stage.settings),
 )
-"""Keys at the top level that have a meaning; a recipe may add others."""
+"""Keys at the top level that have a meaning, besides settings of stages; a recipe may add others."""
 
 
 def has_key(config: DictConfig, key: str) -> bool:
@@ -36,11 +35,16 @@ def has_key(config: DictConfig, key: str) -> bool:
     return True
 
 
+def top_keys() -> tuple[str, ...]:
+    """Keys at the top level that have a meaning; a recipe may add others."""
+    return (*TOP, *(key for stage in STAGES.values() for key in stage.settings))
+
+
 def taker(config: DictConfig, key: str) -> str:
     """Who takes the dotted `key`, which `config` need not have: "torch.optim.Adam"; empty: nobody known."""
     group, _, last = key.rpartition(".")
     if not group:
-        return "a recipe" if last in TOP else ""
+        return "a recipe" if last in top_keys() else ""
     blocks = {
         "trainer": ("Lightning's Trainer", (*ARGUMENTS, *OURS)),
         "validate": ("stage 3", VALIDATE_KEYS),

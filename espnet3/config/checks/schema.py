@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from espnet3.config.checks.blocks import check_entries, check_manifests
 from espnet3.config.checks.dataloader import check_dataloader_config
 from espnet3.config.checks.folders import check_folders
-from espnet3.config.checks.known_keys import TOP, has_key
+from espnet3.config.checks.known_keys import has_key, top_keys
 from espnet3.config.checks.optimizers import check_optimizers
 from espnet3.config.checks.scored_splits import check_scored_splits
 from espnet3.config.checks.target_keys import check_target_keys
@@ -96,12 +96,13 @@ def check_config(config: DictConfig) -> None:
         UserError: naming the first key that has an invalid value, is unknown under a checked block, or looks
             mistyped.
     """
+    known = top_keys()
     for key in map(str, config):
         block, _, name = key.partition(".")
-        if name and block in TOP:
+        if name and block in known:
             raise UserError(f"{key}: keys are nested in a file: `{block}:`, and below it `{name}: …`")
-        guess = nearest(key, TOP, cutoff=_LOOKS_MISTYPED)
-        if key not in TOP and guess:
+        guess = nearest(key, known, cutoff=_LOOKS_MISTYPED)
+        if key not in known and guess:
             raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess}?")
     check_resources(config)
     trainer: Any = OmegaConf.to_container(config.trainer)

@@ -1,4 +1,4 @@
-"""Checks what stage 3 scores, and by what: names of test sets, `validate.splits` and `validate.checkpoint`."""
+"""Checks what stage 3 scores, and by what: names of test sets, `validate.splits`, `validate.checkpoint`."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Checks values beside a `_target_`: by the annotations in its source, and by what torch takes.
+"""Checks values beside a `_target_`: by annotations in its source, by what torch takes, by their names.
 
 Nothing is imported. What is annotated by anything else than plain types, or not at all, takes any value.
 """
@@ -55,6 +55,14 @@ SCHEDULER: dict[str, Check] = {
 """Arguments of the schedulers of torch -> what each takes; `Class.argument` comes first."""
 
 
+OF_ANY: dict[str, Check] = {
+    **dict.fromkeys(("batch_size", "batch_bins", "sample_rate"), or_null(whole(1))),
+    "num_workers": or_null(whole(0)),
+    "dropout": (lambda value: not is_number(value) or 0 <= value <= 1, _SHARE[1]),
+}
+"""Arguments that mean the same wherever they occur -> what each takes."""
+
+
 def check_target_values(config: DictConfig) -> None:
     """Check the values beside every `_target_` of the resolved `config`.
 
@@ -66,26 +74,26 @@ def check_target_values(config: DictConfig) -> None:
         target = str(node["_target_"])
         annotated = {} if "_args_" in node else {one.name: one for one in parameters(target, roots) or ()}
         for key, value in node.items():
-            expected = ""
-            check = _of_torch(where, target, str(key))
+            name, expected = str(key), ""
+            check = _of_name(where, target, name)
             if check is not None and not check[0](value):
                 expected = check[1]
-            elif key in annotated:
-                expected = type_expected(annotated[str(key)], value)
+            elif name in annotated:
+                expected = type_expected(annotated[name], value)
             if expected:
                 given = "null" if value is None else value
-                raise UserError(f"{where}.{key}={given}: {target} takes {expected}")
+                raise UserError(f"{where}.{name}={given}: {target} takes {expected}")
 
 
-def _of_torch(where: str, target: str, key: str) -> Check | None:
-    """What torch takes; the learning rate is that of every optimizer."""
+def _of_name(where: str, target: str, key: str) -> Check | None:
+    """What an argument of this name takes: one of torch's classes, a learning rate, or one of OF_ANY."""
     kind = target.rpartition(".")[2]
     if target.startswith(f"{_TORCH}lr_scheduler."):
         return SCHEDULER.get(f"{kind}.{key}") or SCHEDULER.get(key)
     if target.startswith(_TORCH):
         return OPTIMIZER.get(key)
     is_optimizer = where == "optimizer" or (where.startswith("optimizers.") and where.endswith(".optimizer"))
-    return or_null(_NUMBER) if is_optimizer and key == "lr" else None
+    return or_null(_NUMBER) if is_optimizer and key == "lr" else OF_ANY.get(key)
 
 
 def type_expected(parameter: Parameter, value: Any) -> str:

@@ -12,7 +12,7 @@ STRATEGIES = (
     *("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true"),
     *("deepspeed", "deepspeed_stage_1", "deepspeed_stage_2", "deepspeed_stage_2_offload"),
     *("deepspeed_stage_3", "deepspeed_stage_3_offload", "deepspeed_stage_3_offload_nvme"),
-    *("fsdp", "fsdp_cpu_offload", "single_device", "single_xla", "xla", "xla_debug"),
+    *("fsdp", "fsdp_cpu_offload", "single_device", "single_tpu", "single_xla", "xla", "xla_debug"),
 )
 """Names of Lightning's strategies, but for those that start the ranks themselves."""
 
@@ -25,11 +25,11 @@ PRECISIONS = (
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 
 _SHARE: Check = (
-    lambda v: is_int(v) and 1 <= v <= LARGEST or isinstance(v, float) and 0 < v <= 1,
+    lambda v: (is_int(v) and 1 <= v <= LARGEST) or (isinstance(v, float) and 0 < v <= 1),
     "a number of batches, 1 or more, or a share of them as a decimal, above 0.0 to 1.0",
 )
 _SHARE_OR_NONE: Check = (
-    lambda v: v == 0 and not isinstance(v, bool) or _SHARE[0](v),
+    lambda v: (v == 0 and not isinstance(v, bool)) or _SHARE[0](v),
     "a number of batches, 0 or more, or a share of them as a decimal, 0.0 to 1.0",
 )
 _DURATION: Check = (
@@ -143,8 +143,8 @@ def check_trainer_keys(options: Mapping[str, Any]) -> None:
         options.get("val_check_interval"), float
     ):
         raise UserError(
-            "trainer.check_val_every_n_epoch=null counts batches over epochs: give trainer.val_check_interval as a"
-            f" whole number of them, given: {options['val_check_interval']}"
+            "trainer.check_val_every_n_epoch=null counts batches over epochs: give trainer.val_check_interval"
+            f" as a whole number of them, given: {options['val_check_interval']}"
         )
 
 

@@ -164,8 +164,8 @@ def find_stage(text: str, flag: str) -> Stage:
         UserError: no such stage; names the command-line option `flag` and the known stages.
     """
     for stage in STAGES.values():
-        if text in (stage.name, str(stage.number)):
+        if text == stage.name or (text.isascii() and text.isdigit() and int(text) == stage.number):
             return stage
     guess = nearest(text, STAGES)
-    hint = f"did you mean {guess}?" if guess else f"known are {numbered()}"
+    hint = f"did you mean {STAGES[guess].number} {guess}?" if guess else f"known are {numbered()}"
     raise UserError(f"{flag} {text or repr(text)}: there is no such stage; {hint}")

@@ -75,3 +75,20 @@ def test_an_optimization_step_is_a_loss_and_a_name():
 def test_an_optimization_step_of_anything_else_is_refused(loss, name):
     with pytest.raises(AssertionError, match="OptimizationStep"):
         OptimizationStep(loss=loss, name=name)
+
+
+@pytest.mark.parametrize(
+    ("stats", "said"),
+    [
+        ({"skipped_batches": 1}, r"stats\['skipped_batches'\] is logged by the training itself"),
+        ({"nonfinite_gradients": 1}, r"stats\['nonfinite_gradients'\] is logged by the training itself"),
+        (
+            {"loss_epoch": 1, "loss": 2},
+            r"stats\['loss_epoch'\] is the mean of stats\['loss'\] over the epoch",
+        ),
+    ],
+)
+def test_a_statistic_under_a_name_that_is_logged_otherwise_is_refused(stats, said):
+    with pytest.raises(AssertionError, match=said):
+        read_output((LOSS, stats, None), utterances=1)
+    read_output((LOSS, {"loss_epoch": 1, "last_epoch": 2, "loss_step": 3}, None), utterances=1)

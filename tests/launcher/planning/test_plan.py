@@ -19,7 +19,9 @@ def test_stages_go_by_number_or_name_and_both_ends_are_included():
     ("first", "last", "part"),
     [
         ("4", None, "0 prepare"),
-        ("trian", None, "2 train"),
+        ("trian", None, r"did you mean 2 train\?"),
+        ("²", None, "--stage ²: there is no such stage; known are 0 prepare"),
+        ("", None, "--stage '': there is no such stage"),
         (None, "-1", "--stop-stage -1"),
         ("2", "1", "before"),
     ],
@@ -51,4 +53,23 @@ def test_jobs_say_what_they_ask_for(small_recipe: Path):
 def test_what_the_launcher_or_the_stage_cannot_do_is_refused(small_recipe: Path, override: str, stage: str):
     config = compose(find_recipe(small_recipe), [override])
     with pytest.raises(UserError, match=f"resources.{stage}"):
+        plan(config, [stage])
+
+
+@pytest.mark.parametrize(
+    ("stage", "overrides", "said"),
+    [
+        ("prepare", ["~prepare"], "stage 0 prepare needs prepare._target_"),
+        ("train", ["optimizer=null"], "stage 2 train needs optimizer or optimizers"),
+        ("train", ["~trainer.max_epochs"], "stage 2 train needs trainer.max_epochs or trainer.max_steps or"),
+        ("validate", ["validate=null"], "stage 3 validate needs validate._target_"),
+    ],
+)
+def test_a_stage_says_what_it_needs_and_the_configuration_lacks(
+    small_recipe: Path, stage: str, overrides: list[str], said: str
+):
+    config = compose(find_recipe(small_recipe), overrides)
+    others = [name for name in ("prepare", "train", "validate") if name != stage]
+    assert len(plan(config, others)) == 2
+    with pytest.raises(UserError, match=said):
         plan(config, [stage])
