@@ -1,5 +1,7 @@
 """Mean and standard deviation follow from the sums, and a file that has none is named."""
 
+import io
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,42 @@ def test_a_file_without_statistics_is_named(tmp_path):
     FeatureStats().write(path)
     with pytest.raises(UserError, match="counts no frames"):
         load_stats(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: b"PK\x03\x04" + whole[:40],
+        lambda whole: b"\x93NUMPY" + whole[:40],
+        lambda whole: b"",
+        lambda whole: _npz(count=1, sum=np.array([np.nan]), sum_square=np.ones(1)),
+        lambda whole: _npz(count=1, sum=np.ones(2), sum_square=np.ones(1)),
+        lambda whole: _npz(count=1, sum=np.array(["a"]), sum_square=np.ones(1)),
+        lambda whole: _npz(count=1, sum=np.array([{}]), sum_square=np.ones(1)),
+    ],
+)
+def test_damaged_statistics_are_named_in_one_line(tmp_path, damage):
+    path = tmp_path / "feats_stats.npz"
+    path.write_bytes(damage(_npz(count=2, sum=np.ones(3), sum_square=np.ones(3))))
+    with pytest.raises(UserError, match=r"feats_stats\.npz .*run stage 1 \(collect_stats\) again$") as caught:
+        load_stats(path)
+    assert "\n" not in str(caught.value)
+
+
+def _npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def test_the_same_statistics_written_again_are_the_same_file(tmp_path):
+    path, stats = tmp_path / "feats_stats.npz", FeatureStats()
+    stats.add(np.ones((3, 2)))
+    stats.write(path)
+    before = path.stat()
+    stats.write(path)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    stats.add(np.ones((3, 2)))
+    stats.write(path)
+    assert path.stat().st_ino != before.st_ino and list(tmp_path.iterdir()) == [path]
