@@ -65,7 +65,7 @@ def remove_torn(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str, *, keep_same: bool = False) -> None:
-    """Replace `path` by `text` (UTF-8), atomically; its folder must exist. `keep_same`: see `replace_file`."""
+    """Replace `path` by `text` (UTF-8), atomically; its folder must exist; see `replace_file`."""
     with replace_file(path, keep_same=keep_same) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
