@@ -32,9 +32,9 @@ columns:
   beat          time since rank 0 last wrote its progress (minutes:seconds)
   utt/s         utterances per second, of all ranks together
   metric        the last loss, or the result of the last stage
-exit codes: 0; 1 something is not shown, for a newer espnet3 has written it or it
-can't be read, which is said; 2 a mistake in the command, or nothing can be
-shown; with --watch 141 when it is no longer read"""
+exit codes: 0; 1 part is not shown, as a newer espnet3 has written it or it
+can't be read, which is said; 2 a mistake in the command, or nothing is shown;
+with --watch 141 when it is no longer read"""
 
 
 def add(verbs: Any) -> None:

@@ -55,3 +55,9 @@ def test_a_full_disk_leaves_the_last_one_and_raises_nothing(tmp_path: Path):
     beat.update(done=2)
     assert (read_heartbeat(path) or {})["done"] == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", "[" * 100_000, '{"done": "x", "at": NaN, "epoch": {}}'])
+def test_one_of_another_shape_says_nothing(tmp_path: Path, text: str):
+    (tmp_path / "beat.json").write_text(text)
+    assert not read_heartbeat(tmp_path / "beat.json")

@@ -19,7 +19,7 @@ from espnet3.rundir.curves import read_curves
 from espnet3.rundir.scores import read_scores
 from espnet3.rundir.stop import StopFlag, Stopped
 from espnet3.rundir.task import Task
-from espnet3.stages.validate import run, scored_datasets
+from espnet3.stages.validate import find_checkpoint, run, scored_datasets, scorer_hash
 
 RECIPE = '''
 """A model of one threshold on the loudness of tones, and its evaluator."""
@@ -159,6 +159,13 @@ def test_each_test_set_has_its_own_metrics_and_hypotheses(config: DictConfig, tm
         assert (Path(config.exp_dir) / "validate" / name / "hypotheses.txt").read_text() == f"{name} none"
     config.validate.splits = ["test_other"]
     assert list(scored_datasets(build_organizer(config.dataset), ["test_other"])) == ["test_other"]
+
+
+def test_scores_stay_where_unusable_utterances_are_left_out_from_now_on(config: DictConfig):
+    checkpoint = find_checkpoint(config)
+    before = scorer_hash(config, checkpoint)
+    assert scorer_hash(OmegaConf.merge(config, {"dataset": {"on_bad": "skip"}}), checkpoint) == before
+    assert scorer_hash(OmegaConf.merge(config, {"validate": {"beam": 3}}), checkpoint) != before
 
 
 def test_scores_of_other_test_sets_stay_while_the_same_scores_them(config: DictConfig, tmp_path: Path):

@@ -211,7 +211,7 @@ class _Block:
             self.stats[key].write(written[-1])
         for name, keys in (("batch_keys", self.inputs), ("stats_keys", self.stats.keys())):
             written.append(folder / name)
-            write_text(written[-1], "".join(f"{key}\n" for key in sorted(keys)))
+            write_text(written[-1], "".join(f"{key}\n" for key in sorted(keys)), keep_same=True)
         return written
 
 

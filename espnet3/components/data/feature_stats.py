@@ -45,7 +45,7 @@ class FeatureStats:
 
     def write(self, path: Path) -> None:
         """Write `count`, `sum` and `sum_square` to an .npz file, atomically."""
-        with replace_file(path) as temporary, temporary.open("wb") as file:
+        with replace_file(path, keep_same=True) as temporary, temporary.open("wb") as file:
             np.savez(file, count=self.count, sum=self.sum, sum_square=self.sum_square)
 
 

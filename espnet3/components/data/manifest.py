@@ -167,9 +167,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             start = file.read(4)
             for mark, what in _NOT_TEXT.items():
                 if start.startswith(mark):
-                    raise UserError(
-                        f"{path} is {what}: a manifest is plain text in UTF-8, a line of JSON each"
-                    )
+                    raise UserError(f"{path} is {what}; a manifest is text in UTF-8, a line of JSON each")
             file.seek(len(BOM_UTF8) if start.startswith(BOM_UTF8) else 0)
             yield file
     except OSError as error:

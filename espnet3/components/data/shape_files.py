@@ -14,7 +14,8 @@ _NUMBERS = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})*")
 
 def write_shape_file(path: Path, shapes: Mapping[str, Shape]) -> None:
     """Write the shapes by uid, in their order, atomically."""
-    write_text(path, "".join(f"{uid} {','.join(map(str, shape))}\n" for uid, shape in shapes.items()))
+    text = "".join(f"{uid} {','.join(map(str, shape))}\n" for uid, shape in shapes.items())
+    write_text(path, text, keep_same=True)
 
 
 def read_shape_file(path: Path) -> dict[str, Shape]:

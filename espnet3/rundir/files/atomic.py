@@ -4,6 +4,7 @@ A file is written beside its target, flushed to disk and renamed over it: after 
 full disk the previous file is unchanged. Works on NFS and Lustre.
 """
 
+import filecmp
 import json
 import math
 import os
@@ -15,14 +16,19 @@ from typing import Any
 
 
 @contextmanager
-def replace_file(path: Path) -> Iterator[Path]:
+def replace_file(path: Path, *, keep_same: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path`, on failure it is removed.
+
+    With `keep_same` a file with the same bytes stays, with its time: who compares times finds no change.
 
     Raises:
         OSError: when the folder is not writable or the disk is full; `path` is then unchanged.
     """
     with _replaced(path) as temporary:
         yield temporary
+        if keep_same and path.is_file() and filecmp.cmp(temporary, path, shallow=False):
+            temporary.unlink()
+            return
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
     _sync_folder(path.parent)
@@ -34,7 +40,8 @@ def _replaced(path: Path) -> Iterator[Path]:
     temporary = temporary_beside(path)
     try:
         yield temporary
-        temporary.replace(path)
+        if temporary.exists():
+            temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -57,9 +64,9 @@ def remove_torn(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` (UTF-8), atomically; its folder must exist."""
-    with replace_file(path) as temporary:
+def write_text(path: Path, text: str, *, keep_same: bool = False) -> None:
+    """Replace `path` by `text` (UTF-8), atomically; its folder must exist; see `replace_file`."""
+    with replace_file(path, keep_same=keep_same) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

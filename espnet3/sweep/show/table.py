@@ -51,6 +51,9 @@ def sweep_table(status: SweepStatus, width: int | None = None) -> list[Line]:
     if status.queue.problem:
         problem = f"Slurm can't be asked ({status.queue.problem}): this is what the files say"
         table += _texts(problem, width, "yellow")
+    for number, row in enumerate(status.rows, start=1):
+        if row.state.state == "unreadable":
+            table += _texts(f"trial {number} is not shown: {row.state.message}", width, "yellow")
     return table
 
 
@@ -132,7 +135,7 @@ def progress(row: TrialRow) -> str:
 
 def note(row: TrialRow) -> str:
     """The message about a trial, shortened."""
-    text = row.state.message
+    text = row.state.message if row.state.state != "unreadable" else ""  # below the table, in full
     marks = [*(["older configuration"] if row.listed.older else []), row.shorter]
     text = "; ".join(filter(None, [*marks, text]))
     return text if len(text) <= _MAX_NOTE_LENGTH else f"{text[: _MAX_NOTE_LENGTH - 1]}…"

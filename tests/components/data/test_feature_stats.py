@@ -1,5 +1,6 @@
 """Mean and standard deviation follow from the sums, and a file that has none is named."""
 
+
 import numpy as np
 import pytest
 
@@ -83,3 +84,15 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path):
             UserError, match=r"^.*feats_stats\.npz is not a file of collect_stats: .*stage 1.*$"
         ):
             load_stats(path)
+
+
+def test_the_same_statistics_written_again_are_the_same_file(tmp_path):
+    path, stats = tmp_path / "feats_stats.npz", FeatureStats()
+    stats.add(np.ones((3, 2)))
+    stats.write(path)
+    before = path.stat()
+    stats.write(path)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    stats.add(np.ones((3, 2)))
+    stats.write(path)
+    assert path.stat().st_ino != before.st_ino and list(tmp_path.iterdir()) == [path]

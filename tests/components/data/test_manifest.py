@@ -1,5 +1,6 @@
 """A manifest's audio is read when it is asked for, and what is broken is named by file and line."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -58,6 +59,9 @@ def test_audio_of_another_rate_or_format_is_named(tmp_path):
     [
         ('{"uid": "b", "audio": ', r"m\.jsonl:3: not a line of JSON"),
         ("[1]", r"m\.jsonl:3: a list, not an object"),
+        ('{"uid": "b" "audio": 1}', r"m\.jsonl:3: not a line of JSON: Expecting ',' delimiter at column 13$"),
+        ("[" * 100_000, r"m\.jsonl:3: not a line of JSON: nested too deeply$"),
+        ('{"uid": "\\ud800", "audio": "b.wav"}', r"m\.jsonl:3: 'uid' must be a string, given: "),
         ('{"audio": "b.wav"}', r"m\.jsonl:3: has no 'uid'"),
         ('{"uid": "b", "audio": 3}', r"m\.jsonl:3: 'audio' must be a string, given: 3"),
         ('{"uid": "a", "audio": "b.wav"}', r"m\.jsonl:3: uid 'a' is already used in line 1"),
@@ -77,3 +81,25 @@ def test_a_manifest_that_is_not_there_is_named(tmp_path):
 
 def manifest(folder: Path, *entries: dict) -> None:
     (folder / "m.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+LINE = '{"uid": "é", "audio": "a.wav"}'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(LINE.encode()), r"m\.jsonl is compressed \(gzip\); a manifest is text in UTF-8"),
+        (LINE.encode("utf-16"), r"m\.jsonl is in UTF-16; a manifest is text in UTF-8"),
+        (b"\n" + LINE.encode("latin-1"), r"m\.jsonl:2: not UTF-8: byte 0xe9 at column 10$"),
+    ],
+)
+def test_what_is_no_text_in_utf_8_is_named(tmp_path, content, message):
+    (tmp_path / "m.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        ManifestDataset(tmp_path / "m.jsonl")
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows_do_not_matter(tmp_path):
+    (tmp_path / "m.jsonl").write_bytes(f"{LINE}\r\n".encode("utf-8-sig"))
+    assert ManifestDataset(tmp_path / "m.jsonl").uids() == ["é"]

@@ -208,3 +208,12 @@ def test_a_validation_with_another_model_than_the_trained_is_refused(small_recip
     check_model_unchanged(composed(small_recipe, "+model.width=8", "optimizer.lr=9"))
     with pytest.raises(UserError, match=r"model\.width: 8 → 16"):
         check_model_unchanged(composed(small_recipe, "+model.width=16"))
+
+
+def test_a_manifest_that_a_finished_stage_0_has_not_made_is_told(small_recipe: Path, manifest: Path):
+    config = done(small_recipe, "prepare")
+    check_inputs(config, ["prepare", "collect_stats"])
+    manifest.unlink()
+    with pytest.raises(UserError, match=r"train\.jsonl is missing: stage 0 .* has not made it"):
+        check_inputs(config, ["prepare", "collect_stats"])
+    check_inputs(config, ["prepare", "collect_stats"], force=True)

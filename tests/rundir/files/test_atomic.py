@@ -1,5 +1,8 @@
 """Files are the old one or the new one."""
 
+import errno
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -39,3 +42,18 @@ def test_what_a_kill_has_torn_is_removed(tmp_path: Path):
         (tmp_path / name).touch()
     remove_torn(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["epoch=1-step=1.ckpt"]
+
+
+def test_a_full_disk_names_the_file_and_leaves_nothing_of_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as of a write, it names no file
+
+    path = tmp_path / "record.json"
+    write_json(path, {"old": 1})
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=r"No space left on device: .*/record\.json") as caught:
+        write_json(path, {"new": 1})
+    assert caught.value.filename == str(path)
+    assert json.loads(path.read_text()) == {"old": 1} and list(tmp_path.iterdir()) == [path]

@@ -3,11 +3,13 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from espnet3.errors import UserError
 from espnet3.rundir.files.json_file import FORMAT, read_dataclass, write_dataclass
+from espnet3.rundir.records.attempt import read_attempt
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,26 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_missing(tmp_path: Path):
     (tmp_path / "job.json").symlink_to("/proc/self/mem")  # opens, and reading fails with EIO
     with pytest.raises(UserError, match=r"can't read .*job.json: Input/output error"):
         read_dataclass(Job, tmp_path / "job.json")
+
+
+PROCESS = {"host": "h", "pid": 1, "started": "s"}
+BEGIN = {"stage": "train", "number": 1, "launcher": "local", "world_size": 1, "launched_by": PROCESS}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *(
+            {"launched_by": wrong}
+            for wrong in (None, [], {}, {**PROCESS, "pid": "1"}, {"host": "h", "pid": 1})
+        ),
+        *({"stage": wrong} for wrong in ("nothing", "a\0b", "\ud800")),
+        *({"started_at": wrong} for wrong in (float("nan"), float("inf"), 10**400)),
+        {"nodes": [["n"]]},
+    ],
+)
+def test_a_record_whose_content_is_of_another_kind_is_damaged(tmp_path: Path, fields: dict[str, Any]):
+    (tmp_path / "begin.json").write_text(json.dumps(BEGIN))
+    assert read_attempt(tmp_path) is not None
+    (tmp_path / "begin.json").write_text(json.dumps({**BEGIN, **fields}))
+    assert read_attempt(tmp_path) is None

@@ -10,6 +10,7 @@ from typing import Any
 
 from espnet3.components.data.checking.audio import AudioFacts, examine
 from espnet3.rundir.files.atomic import write_text
+from espnet3.rundir.files.json_file import from_plain
 from espnet3.rundir.files.plain_types import has_type
 from espnet3.rundir.files.reading import parse_json
 from espnet3.rundir.records.data_check import file_state
@@ -40,9 +41,13 @@ class AudioCache:
         name = str(path)
         state = file_state(path)
         known = self._known.get(name)
-        is_known = isinstance(known, list) and known[:2] == state and len(known) == 3
-        if is_known and has_type(known[2], AudioFacts) and (not decode or known[2]["decoded"]):
-            return AudioFacts(**known[2])
+        facts = known[2] if isinstance(known, list) and len(known) == 3 and known[:2] == state else None
+        if (
+            facts is not None
+            and has_type(facts, AudioFacts)
+            and (not decode or from_plain(AudioFacts, facts).decoded)
+        ):
+            return from_plain(AudioFacts, facts)
         facts = examine(path, decode=decode)
         with self._lock:
             self.examined += 1

@@ -104,7 +104,7 @@ EXPECTED = {
     ("train", 9): "is silent: every sample is 0",
     ("train", 10): "is 5.0 s long; max_seconds is 2",
     ("train", 11): "not a line of JSON",
-    ("valid", 1): "its text has the unknown character 'é', 'z'",
+    ("valid", 1): "its text has the unknown characters 'é', 'z'",
     ("test", 1): "uid 'test-0' is in train, too: ",
     ("test", 2): "does not exist",
     ("test", 3): "is truncated: its header says 8,000 bytes of samples, it has 2,000",
@@ -254,3 +254,24 @@ def test_wav_of_unknown_size_from_a_pipe_is_fine(tmp_path: Path):
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
     assert examine(path, decode=True) == AudioFacts("", "", RATE, 4000, decoded=True)
+
+
+def test_a_test_set_that_is_a_copy_of_another_split_is_called_one(corpus: Corpus):
+    for number, line in enumerate(corpus.lines["valid"]):
+        corpus.lines["test"][number] = dict(line)
+    assert corpus.check().copies == ["test 'test' is a copy of valid"]
+    corpus.lines["test"][0]["uid"] = "its own"
+    assert corpus.check().copies == []
+
+
+@pytest.mark.parametrize("facts", [None, [], {}, {"samples": "many"}, 3])
+def test_a_damaged_cache_of_audio_is_made_again(corpus: Corpus, facts: Any):
+    corpus.check()
+    path = corpus.cache.path
+    content = json.loads(path.read_text())
+    for known in content["files"].values():
+        known[2:] = [facts]
+    path.write_text(json.dumps(content))
+    assert corpus.check().problems == [] and corpus.cache.examined == 20
+    path.write_text("[" * 100_000)
+    assert corpus.check().problems == [] and corpus.cache.examined == 20
