@@ -1,11 +1,28 @@
-"""The srun command lines that start the tasks of a step; pure functions of a stage's resources."""
+"""The srun command lines that start the tasks of a step, and what srun says where it can't start them."""
 
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from espnet3.resources import Resources
+
+_CAN_NOT_START = re.compile(
+    r"execve\(\): .*|\bcommand not found$|^(env|/usr/bin/env): .*: No such file or directory$"
+    r"|[Ee]xited with exit code 12[67]$"
+    r"|^srun: (unrecognized|invalid|ambiguous) option|^srun: option .* (requires|doesn't allow) an argument"
+    r"|^srun: (error|fatal): .*\b([Ii]nvalid|[Uu]nrecognized|[Uu]nknown)\b.*\b(argument|option|specification)"
+)
+"""Messages about a program or an option that won't be better at the next attempt."""
+
+
+def start_error(messages: Iterable[str]) -> str:
+    """The first of srun's `messages` that says that program or options are wrong; empty if none does.
+
+    Only for steps none of whose tasks has begun: what tasks print may contain such lines, too.
+    """
+    return next((line.strip() for line in messages if _CAN_NOT_START.search(line)), "")
 
 
 def srun_command(

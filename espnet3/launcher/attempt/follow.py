@@ -60,7 +60,13 @@ def follow(
         for line in without_log_only([*tail.lines(), *tail.rest()]) if tail else ():
             screen.line(line)
     states = read_task_states(tasks.directory)
-    result = attempt_result(states, tasks.world_size, ended=ended, stop_reason=stop.reason)
+    result = attempt_result(
+        states,
+        tasks.world_size,
+        ended=ended,
+        stop_reason=stop.reason,
+        start_error="" if states else tasks.start_error(),
+    )
     for line in cause_lines(tasks, states, result, ended, show_log=show_log):
         screen.line(line)
     return result
