@@ -209,6 +209,8 @@ def _check_values(override: Override) -> None:
         numbers: list[Any] = [value.start, value.stop, value.step]
         if value.step == 0 or not all(map(math.isfinite, numbers)):
             raise UserError(f"{text}: a range has finite numbers, and a step that is not 0: range(1,4,1)")
+        if not number_of_values(override):
+            raise UserError(f"{text}: there is no value to choose; a range ends before its second number")
     elif isinstance(value, ChoiceSweep):
         for element in _leaves(value.list):
             if isinstance(element, Sweep | Glob):
@@ -246,6 +248,8 @@ def axis_of(override: Override, conf: Sequence[Path], *, most: int | None = None
             raise UserError(
                 f"{text}: no file of the group {key} matches; there are: {', '.join(choices) or 'none'}"
             )
+    elif most == 1 and isinstance(pattern, RangeSweep):
+        elements = [pattern.start]  # a shuffled one would be enumerated
     else:
         elements = list(islice(override.sweep_iterator(transformer=Transformer.identity), most))
     values = []
