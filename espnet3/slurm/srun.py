@@ -1,13 +1,15 @@
-"""The srun command lines that start the tasks of a step, and what srun says where it can't start them."""
+"""The srun command lines that start the tasks of a step, and what srun says against them."""
 
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from espnet3.resources import Resources
 
+_ANSWER_S = 20.0
 _CAN_NOT_START = re.compile(
     r"execve\(\): .*|\bcommand not found$|^(env|/usr/bin/env): .*: No such file or directory$"
     r"|[Ee]xited with exit code 12[67]$"
@@ -23,6 +25,23 @@ def start_error(messages: Iterable[str]) -> str:
     Only for steps none of whose tasks has begun: what tasks print may contain such lines, too.
     """
     return next((line.strip() for line in messages if _CAN_NOT_START.search(line)), "")
+
+
+def option_error(arguments: Sequence[str]) -> str:
+    """What srun says against its further `arguments`, without starting anything; empty if it takes them.
+
+    It does not look at all values, such as that of --cpu-bind, before it starts a step.
+    """
+    if not arguments or not all(re.fullmatch(r"-\w.*|--\w.*", argument) for argument in arguments):
+        return ""  # a word that belongs to the option before it could be taken for a program
+    command = ["srun", *arguments, "--version"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_ANSWER_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return start_error(done.stderr.splitlines()) if done.returncode else ""
 
 
 def srun_command(
