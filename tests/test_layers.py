@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "resources": {"value_checks"},
     "stage_table": set(),
     "terminal": {"errors", "number_text"},
-    "slurm": {"errors", "number_text", "resources", "parent_death"},
+    "slurm": {"errors", "number_text", "resources", "parent_death", "value_checks"},
     "rundir": GROUND | {"slurm"},
     "config": FILES,
     "components": {"errors", "number_text", "rundir", "config"},

@@ -40,11 +40,9 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
     screen = Screen()
 
     def confirm(holder: str) -> bool:
-        screen.line(holder)
-        if options.yes:
-            return True
-        if not sys.stdin.isatty():
+        if not options.yes and not sys.stdin.isatty():
             raise UserError(f"{holder}: if that process is gone, give --yes")
-        return input("is that process gone? [y/N] ").strip().lower() in ("y", "yes")
+        screen.line(holder)
+        return options.yes or input("is that process gone? [y/N] ").strip().lower() in ("y", "yes")
 
     return 0 if release(options.dirs, screen.line, confirm) else 1

@@ -17,6 +17,7 @@ from espnet3.config.allocation import allocated_resources
 from espnet3.config.checks.blocks import REQUIRED, check_blocks
 from espnet3.config.checks.known_keys import check_depends_on
 from espnet3.config.checks.schema import check_config
+from espnet3.config.checks.sexagesimal import check_no_base_60
 from espnet3.config.fingerprint import stats_hash
 from espnet3.config.flat import flatten
 from espnet3.config.overrides import apply_values, check_choice, parse_overrides, split_overrides
@@ -126,6 +127,8 @@ def open_with_sweeper(
         groups = [*parse_overrides([f"launcher={default}"]), *groups]
     for override in groups:
         check_choice(override, *recipe.folders)
+    own = [folder for folder in recipe.folders if folder != shared_conf()]
+    check_no_base_60(file for folder in own for file in sorted(folder.rglob("*.yaml")))
     base = _compose_files(recipe, [override.input_line or "" for override in groups])
     sweeper: Any = OmegaConf.to_container(base.hydra.sweeper, resolve=True)
     with open_dict(base):

@@ -113,6 +113,10 @@ def _check_resumable(exp_dir: Path, now: RunStatus) -> None:
     where, owner = short_path(exp_dir), now.run.owner
     job_ids = {status.job_id for status in now.statuses if status.job}
     if owner and owner.slurm_job.partition(".")[0] not in job_ids and owner_is_at_work(now.run, now.queue):
+        if not owner.can_be_checked:
+            raise UserError(
+                f"{where} is in use by {owner}; if that process is gone, `espnet3 release {where}` frees it"
+            )
         raise UserError(
             f"{where} is in use by {owner}, which is at work: `espnet3 logs -f {where}` follows it"
         )

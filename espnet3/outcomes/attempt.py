@@ -25,6 +25,7 @@ def attempt_result(
     ended: AbstractSet[int] = frozenset(),
     perhaps_ended: AbstractSet[int] = frozenset(),
     stop_reason: str | None = None,
+    start_error: str = "",
 ) -> AttemptResult:
     """The result of an attempt, for the process that followed it.
 
@@ -34,9 +35,12 @@ def attempt_result(
         ended: ranks that the process has killed after another rank was lost.
         perhaps_ended: ranks that the process has killed unless they were gone before.
         stop_reason: the signal that asked the process to stop, if any.
+        start_error: why tasks could not be started, and could not at the next attempt, if no rank had begun.
     """
     if stop_reason is not None and not states:
         return AttemptResult("stopped", stop_reason)  # no rank had begun
+    if start_error and not states:
+        return AttemptResult("failed", f"can't start its tasks: {start_error}")
     outcome = attempt_outcome(states, world_size, ended)
     failure, killed = first_failure(states), killed_ranks(states, ended)
     if killed and failure_without_lost_peer(states) is None:

@@ -1,13 +1,48 @@
-"""The srun command lines that start the tasks of a step; pure functions of a stage's resources."""
+"""The srun command lines that start the tasks of a step, and what srun says against them."""
 
 import re
 import shlex
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from espnet3.resources import Resources
 from espnet3.slurm.sbatch_options import gpu_option
+
+_ANSWER_S = 20.0
+_CAN_NOT_START = re.compile(
+    r"execve\(\): .*|\bcommand not found$|^(env|/usr/bin/env): .*: No such file or directory$"
+    r"|[Ee]xited with exit code 12[67]$"
+    r"|^srun: (unrecognized|invalid|ambiguous) option|^srun: option .* (requires|doesn't allow) an argument"
+    r"|^srun: (error|fatal): .*\b([Ii]nvalid|[Uu]nrecognized|[Uu]nknown)\b.*\b(argument|option|specification)"
+)
+"""Messages about a program or an option that won't be better at the next attempt."""
+
+
+def start_error(messages: Iterable[str]) -> str:
+    """The first of srun's `messages` that says that program or options are wrong; empty if none does.
+
+    Only for steps none of whose tasks has begun: what tasks print may contain such lines, too.
+    """
+    return next((line.strip() for line in messages if _CAN_NOT_START.search(line)), "")
+
+
+def option_error(arguments: Sequence[str]) -> str:
+    """What srun says against its further `arguments`, without starting anything; empty if it takes them.
+
+    It does not look at all values, such as that of --cpu-bind, before it starts a step.
+    """
+    if not arguments or not all(re.fullmatch(r"-\w.*|--\w.*", argument) for argument in arguments):
+        return ""  # a word that belongs to the option before it could be taken for a program
+    command = ["srun", *arguments, "--version"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_ANSWER_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return start_error(done.stderr.splitlines()) if done.returncode else ""
 
 
 def srun_command(

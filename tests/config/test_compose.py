@@ -102,6 +102,18 @@ def test_a_short_name_leads_to_all_keys_it_may_mean(small_recipe: Path):
         ("+trainer.logger=true", ["trainer.logger", "group `logger`"]),
         ("tag=a/b", ["tag=a/b", "a folder name"]),
         ("tag=stats", ["not stats or sweeps"]),
+        ("tag=sweeps", ["tag=sweeps", "not stats or sweeps"]),
+        ("tag=null", ["tag=None", "a folder name"]),
+        ("tag=true", ["tag=True", "a folder name"]),
+        ("tag=p%j", ["tag=p%j", "without / \\ % ${"]),
+        ("tag='a\tb'", ["a folder name"]),
+        (f"tag={'x' * 201}", ["of at most 200 bytes"]),
+        (r"exp_dir=/scratch/\${b}", ["exp_dir", "'b' not found"]),
+        ("resources.train.partition='a\rb'", ["resources.train.partition", "a name"]),
+        ("resources.train.setup=['a\u2028b']", ["resources.train.setup", "one line each"]),
+        ("trainer=1", ["trainer=1", "name of a file trainer/*.yaml; there are: default"]),
+        ("launcher=null", ["launcher=null", "slurm"]),
+        ("@seed=1", ["'@seed=1' names no key"]),
         ("init_from=/no/such.ckpt", ["init_from=/no/such.ckpt", "no such file"]),
         ("launcher=slrm", ["launcher=slrm", "slurm"]),
         ("+experiment=none", ["+experiment=none", "experiment"]),
@@ -119,6 +131,23 @@ def test_a_mistake_is_one_line_with_key_and_what_would_be_right(
     text = message(small_recipe, override)
     for part in parts:
         assert part in text
+
+
+@pytest.mark.parametrize("value", ["1:30:00", "90:00", "-1:30"])
+def test_a_number_in_base_60_is_refused_in_each_file_and_text_in_quotes_is_none(
+    small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+):
+    config, site = small_recipe / "conf" / "config.yaml", tmp_path / "site.yaml"
+    before = config.read_text()
+    config.write_text(f"{before}resources: {{train: {{timeout_min: {value}}}}}\n")
+    said = message(small_recipe)
+    assert f"config.yaml, line {before.count(chr(10)) + 1}: YAML reads {value} as" in said
+    assert "in minutes" in said
+    config.write_text(f"{before}# {value}\nnote: '{value}'\n")
+    composed(small_recipe)
+    site.write_text(f"resources:\n  all: {{timeout_min: {value}}}\n")
+    monkeypatch.setenv("ESPNET3_SITE", str(site))
+    assert f"site.yaml, line 2: YAML reads {value}" in message(small_recipe)
 
 
 def test_a_broken_file_and_a_missing_recipe_are_named(small_recipe: Path, tmp_path: Path):

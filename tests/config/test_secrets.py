@@ -99,6 +99,10 @@ def test_a_variable_that_is_not_set_is_named_before_anything_starts(
         "+prepare.password=hunter2",
         "+prepare.password=1234",
         "+prepare.db_passwd=[abc]",
+        "+prepare.db_pass=abc",
+        "+prepare.smtp_pwd=abc",
+        "+dataset.header='Bearer abcdefgh1234'",
+        "+dataset.header='authorization: Basic YWJjOmRlZg=='",
         "+prepare.client_secret=abc",
         "+dataset.hf_token=abc",
         "+dataset.auth_token=abc",
@@ -143,6 +147,8 @@ def test_a_secret_in_a_file_is_refused_too_and_the_right_form_is_shown(small_rec
         "secret=''",
         "tokens_per_batch=40000",
         "monkey=banana",
+        "low_pass=4000",
+        "text='the bearer authenticates'",
         "url='https://host:8080/a@b'",
         "name=disk-based-feature-extraction",
         "commit=0123456789abcdef0123456789abcdef01234567",
@@ -161,6 +167,8 @@ def test_keys_of_speech_recipes_and_files_of_secrets_are_no_secrets(small_recipe
         f"setup=['login {SECRET}']",
         "srun_args=['--export=ALL,HF_TOKEN=abc']",
         "python='env HF_TOKEN=abc python'",
+        "setup=['export DB_PASS=abc']",
+        "setup=['export MYSQL_PWD=abc']",
         "additional_parameters={export: 'ALL,HF_TOKEN=abc'}",
     ],
 )
@@ -171,16 +179,56 @@ def test_a_secret_in_what_becomes_a_script_is_refused_and_the_way_is_said(small_
 
 
 @pytest.mark.parametrize(
-    "line", ["export WANDB_API_KEY=$(cat ~/.wandb)", 'export A_TOKEN="$B_TOKEN"', "export SPEED=fast"]
+    "line",
+    [
+        *("login 0123456789abcdef0123456789abcdef01234567", "export X=0123456789ABCDEF0123456789ABCDEF"),
+        'curl -H "Authorization: Bearer abcdefgh1234"',
+    ],
+)
+def test_what_looks_like_a_secret_in_a_script_is_refused_whatever_it_is_called(small_recipe: Path, line: str):
+    said = message(small_recipe, f"resources.train.setup=['{line}']")
+    assert said.startswith("resources.train.setup.0 would write a secret into the job's script")
+    assert line.split()[-1] not in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("export WANDB_API_KEY=$(cat ~/.wandb)", 'export A_TOKEN="$B_TOKEN"', "export SPEED=fast"),
+        'curl -H "Authorization: Bearer $A_TOKEN"',
+        "git checkout 0123456789abcdef0123456789abcdef01234567",
+        "export COMMIT=0123456789abcdef0123456789abcdef01234567",
+        "module use /spack/0123456789abcdef0123456789abcdef",
+        "export IMAGE=image@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "export LOW_PASS=4000",
+    ],
 )
 def test_a_script_may_fetch_a_secret(small_recipe: Path, line: str):
     composed(small_recipe, f"resources.train.setup=['{line}']")
 
 
 def test_which_variables_are_secret_and_how_their_values_are_hidden(tmp_path: Path):
-    for name in ("WANDB_API_KEY", "HF_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "GITHUB_PAT", "KEY"):
+    for name in (
+        "WANDB_API_KEY",
+        "HF_TOKEN",
+        "DB_PASSWORD",
+        "AWS_SECRET_ACCESS_KEY",
+        "GITHUB_PAT",
+        "KEY",
+        "MY_PASS",
+        "A_PWD",
+    ):
         assert is_secret_variable(name)
-    for name in ("HOME", "TOKENIZERS_PARALLELISM", "PWD", "KEYBOARD", "TOKEN_LIST", "PATH"):
+    for name in (
+        "HOME",
+        "TOKENIZERS_PARALLELISM",
+        "PWD",
+        "KEYBOARD",
+        "TOKEN_LIST",
+        "PATH",
+        "OLDPWD",
+        "LOW_PASS",
+    ):
         assert not is_secret_variable(name)
     (tmp_path / "key.json").touch()
     environment = {
@@ -194,3 +242,4 @@ def test_which_variables_are_secret_and_how_their_values_are_hidden(tmp_path: Pa
     assert hide_secrets(f"401 for {SECRET}, /home/ann/long/1234567", environment) == (
         "401 for ***, /home/ann/long/1234567"
     )
+    assert hide_secrets("sent: 'Bearer abcdefgh1234'", {}) == "sent: '***'"

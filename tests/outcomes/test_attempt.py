@@ -37,6 +37,16 @@ def test_a_training_diverges_on_all_ranks_and_is_not_restarted():
     assert exit_code(result) == 1
 
 
+def test_tasks_that_can_not_be_started_have_failed_and_are_not_tried_again():
+    result = attempt_result([], 2, start_error="execve(): nothing_here: No such file or directory")
+    assert result.outcome == "failed" and "nothing_here" in result.reason
+    assert decide_restart(result, without_progress=1, max_restarts=3).after == "exit"
+    lost = attempt_result([], 2)
+    assert lost.outcome == "killed"
+    assert decide_restart(lost, without_progress=1, max_restarts=3).after == "requeue"
+    assert attempt_result([state(0, "done"), state(1, "done")], 2, start_error="x").outcome == "done"
+
+
 def test_all_ranks_must_be_done():
     assert attempt_outcome([state(0, "done"), state(1, "done")], 2) == "done"
     assert attempt_outcome([state(0, "done")], 2) == "killed"

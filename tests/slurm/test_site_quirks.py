@@ -166,3 +166,27 @@ def test_another_cluster_is_refused_before_anything_is_written(cluster, small_re
     assert code == 2 and output.count("\n") == 1, output
     assert "SLURM_CLUSTERS=other: jobs are submitted to this login node's own cluster only" in output
     assert not (small_recipe / "exp" / "default" / "jobs").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("resources.prepare.python=nothing_here", "nothing_here"),
+        ("resources.prepare.srun_args=['--cpu-bind=nonsense']", "nonsense"),
+    ],
+)
+def test_tasks_that_can_never_start_are_tried_once(
+    cluster, small_recipe: Path, launch, override: str, reason: str
+):
+    code, output = launch(small_recipe, *STAGE_0, override).finish()
+    assert code == 1 and "can't start its tasks: " in output and reason in output, output
+    assert "starts again" not in output
+    assert len(list((small_recipe / "exp" / "default" / "attempts").iterdir())) == 1
+
+
+def test_a_wrong_option_of_srun_is_refused_before_anything_is_queued(cluster, small_recipe: Path, launch):
+    wrong = "resources.prepare.srun_args=['--overlap','--distribution=x']"
+    code, output = launch(small_recipe, *STAGE_0, wrong).finish()
+    assert code == 2 and output.count("\n") == 1, output
+    assert "resources.prepare.srun_args=" in output and "Invalid --distribution specification" in output
+    assert not (small_recipe / "exp" / "default" / "jobs").exists()

@@ -69,7 +69,12 @@ def follow(
             screen.line(line)
     states = read_task_states(tasks.directory)
     result = attempt_result(
-        states, tasks.world_size, ended=ended, perhaps_ended=perhaps_ended, stop_reason=stop.reason
+        states,
+        tasks.world_size,
+        ended=ended,
+        perhaps_ended=perhaps_ended,
+        stop_reason=stop.reason,
+        start_error="" if states else tasks.start_error(),
     )
     for line in cause_lines(tasks, states, result, ended | perhaps_ended, show_log=show_log):
         screen.line(line)

@@ -29,7 +29,7 @@ def hold_directory(directory: Path, screen: Screen, *, wait: bool) -> Iterator[N
             break
         except claim.HeldError as error:
             if not wait and not (error.orphaned and time.monotonic() < deadline):
-                raise _in_use(error) from error
+                raise _in_use(error, directory) from error
             if str(error) != last_message:
                 last_message = str(error)
                 screen.line(f"waiting: {last_message}")
@@ -52,9 +52,9 @@ def check_free(directory: Path) -> None:
         claim.check_free(directory)
     except claim.HeldError as error:
         if not error.orphaned:  # what is left of a dead command ends soon
-            raise _in_use(error) from error
+            raise _in_use(error, directory) from error
 
 
-def _in_use(error: claim.HeldError) -> UserError:
-    gone = "; if that process is gone, `espnet3 release DIR` frees the directory" if error.uncertain else ""
+def _in_use(error: claim.HeldError, directory: Path) -> UserError:
+    gone = f"; if that process is gone, `espnet3 release {directory}` frees it" if error.uncertain else ""
     return UserError(f"{error}; wait for it, or give tag=NAME for a run directory of its own{gone}")

@@ -70,6 +70,10 @@ class LocalTasks:
         """The last lines that a rank printed before it opened its own log."""
         return last_lines(list((self.directory / "submitit").glob(f"*_{rank}_log.out")))
 
+    def start_error(self) -> str:
+        """None: they are forks of this machine's Python."""
+        return ""
+
 
 def start_local(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> LocalTasks:
     """Start the tasks of `job` on this machine; returns at once.

@@ -14,7 +14,7 @@ from espnet3.launcher.start.tasks import free_port, last_lines, task_environment
 from espnet3.parent_death import signal_on_parent_death
 from espnet3.rundir.layout import log_path
 from espnet3.rundir.records.attempt import Begin
-from espnet3.slurm.srun import killed_tasks, srun_command
+from espnet3.slurm.srun import killed_tasks, srun_command, start_error
 from espnet3.slurm.step import node_address, srun_environment
 
 _STEP_ENDS_S = 60.0
@@ -65,6 +65,10 @@ class StepTasks:
         """The last lines that a rank, or srun about it, printed before it opened its own log."""
         early_log = self.directory / f"early-{rank}.log"
         return last_lines([path for path in (early_log, self.directory / "srun.log") if path.is_file()])
+
+    def start_error(self) -> str:
+        """A wrong program or option, by what srun says."""
+        return start_error(self.early_output(0))
 
 
 def start_step(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> StepTasks:

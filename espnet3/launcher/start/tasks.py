@@ -39,6 +39,9 @@ class RunningTasks(Protocol):
     def early_output(self, rank: int) -> list[str]:
         """The last lines that a rank printed before it opened its own log."""
 
+    def start_error(self) -> str:
+        """Why no attempt can start the tasks; empty if that is not known."""
+
 
 def task_environment(resources: Resources) -> dict[str, str]:
     """Environment variables of every task: its threads.

@@ -14,7 +14,7 @@ from espnet3.launcher.start.tasks import RunningTasks, last_lines, task_environm
 from espnet3.resources import Resources
 from espnet3.rundir.layout import log_path
 from espnet3.rundir.records.attempt import Begin
-from espnet3.slurm.srun import warm_command
+from espnet3.slurm.srun import start_error, warm_command
 from espnet3.slurm.step import allocated_nodes
 from espnet3.stage_table import STAGES
 
@@ -119,6 +119,10 @@ class WarmTasks:
         """The last lines that a rank, or the step, printed before it opened its own log."""
         early_log = self.directory / f"early-{rank}.log"
         return last_lines([path for path in (early_log, self._step.log) if path.is_file()])
+
+    def start_error(self) -> str:
+        """A wrong program or option, by what srun says."""
+        return start_error(self.early_output(0))
 
 
 class WarmSteps:

@@ -10,10 +10,11 @@ from espnet3.errors import UserError
 from espnet3.number_text import counted
 from espnet3.resources import Resources
 from espnet3.slurm.site.partitions import Partition, eligible_partitions
+from espnet3.slurm.srun import option_error
 
 
 def check_script(script: Path, resources: Resources, where: str) -> None:
-    """Check the shell syntax of the user's `setup` lines, and that the `python` program exists.
+    """Check the shell syntax of the user's `setup` lines, the options of srun, and that `python` exists.
 
     Raises:
         UserError: naming the key below `where`, such as resources.train.
@@ -21,6 +22,8 @@ def check_script(script: Path, resources: Resources, where: str) -> None:
     command = shlex.split(resources.python or "")
     if command and Path(command[0]).is_absolute() and not os.access(command[0], os.X_OK):
         raise UserError(f"{where}.python={resources.python}: there is no program {command[0]}")
+    if problem := option_error(resources.srun_args):
+        raise UserError(f"{where}.srun_args={list(resources.srun_args)}: {problem}")
     try:
         checked = subprocess.run(
             ["bash", "-n", str(script)], capture_output=True, encoding="utf-8", errors="replace", check=False

@@ -209,6 +209,8 @@ def _check_values(override: Override) -> None:
         numbers: list[Any] = [value.start, value.stop, value.step]
         if value.step == 0 or not all(map(math.isfinite, numbers)):
             raise UserError(f"{text}: a range has finite numbers, and a step that is not 0: range(1,4,1)")
+        if not number_of_values(override):
+            raise UserError(f"{text}: there is no value to choose: range(1,4) is 1, 2 and 3")
     elif isinstance(value, ChoiceSweep):
         for element in _leaves(value.list):
             if isinstance(element, Sweep | Glob):
@@ -241,11 +243,13 @@ def axis_of(override: Override, conf: Sequence[Path], *, most: int | None = None
         )
     if isinstance(pattern := override.value(), Glob):
         choices = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-        elements = pattern.filter(choices)
+        elements: list[Any] = pattern.filter(choices)
         if not elements:
             raise UserError(
                 f"{text}: no file of the group {key} matches; there are: {', '.join(choices) or 'none'}"
             )
+    elif most == 1 and isinstance(pattern, RangeSweep):
+        elements = [pattern.start]  # a shuffled one would be enumerated
     else:
         elements = list(islice(override.sweep_iterator(transformer=Transformer.identity), most))
     values = []

@@ -30,6 +30,8 @@ def test_folders_inside_and_outside_of_the_recipe_will_do():
         (None, "is empty"),
         ("exp/a", r"=exp/a is relative: .*=\$PWD/exp/a"),
         ("/scratch/a\nb", "has control characters"),
+        (f"/scratch/{'é' * 128}", "and 256 in one name"),
+        ("/x" * 2000, "has 4000 bytes"),
         (str(RECIPE), r"is or contains the recipe \(/corpora/tones/asr\)"),
         ("/corpora", "is or contains the recipe"),
         (f"{RECIPE}/conf/../..", "is or contains the recipe"),
@@ -41,6 +43,14 @@ def test_mistakes(key: str, value: Any, message: str):
     with pytest.raises(UserError, match=f"^{key}.*{message}") as error:
         check_folders(config(**{key: value}))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["exp_dir", "sweep"])
+def test_a_folder_of_logs_has_nothing_that_slurm_replaces(key: str):
+    value: Any = "/scratch/p%j" if key == "exp_dir" else {"dir": "/scratch/p%j"}
+    with pytest.raises(UserError, match=r"/scratch/p%j holds %, which Slurm replaces"):
+        check_folders(config(**{key: value}))
+    check_folders(config(data_dir="/scratch/50%"))
 
 
 def test_the_folder_of_a_sweep_is_checked():

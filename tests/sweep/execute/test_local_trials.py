@@ -51,6 +51,15 @@ def attempts(sweep: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
+def test_a_value_that_fails_in_a_shared_stage_fails_its_own_trial_only(recipe: Path, run):
+    code, output = run(recipe, "--multirun", *SHORT, "model.channels=-4,4")
+    assert code == 1, output
+    assert "1 done, 1 failed" in output
+    assert "stage 1 collect_stats failed with the values of trial channels--4__" in output
+    assert attempts(recipe / "exp" / "sweeps" / "default") == {"channels--4": 0, "channels-4": 1}
+
+
+@pytest.mark.slow
 def test_a_failed_trial_ends_no_other_and_alone_is_run_again(recipe: Path, run, verb):
     sweep = recipe / "exp" / "sweeps" / "default"
     (recipe / "bad-2").touch()

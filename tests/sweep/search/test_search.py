@@ -24,7 +24,7 @@ TPE = {"_target_": "optuna.samplers.TPESampler", "seed": 1, "n_startup_trials": 
 
 def dimension(text: str, *conf: Path) -> Dimension:
     (override,) = parse_overrides([text], several=True)
-    return dimension_of(override, conf)
+    return dimension_of(override, conf, most_values=1000)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,7 @@ def test_numbers_are_as_long_as_their_interval_deserves_and_stay_in_it():
         ("a=tag(log, interval(0,1))", "begins above 0"),
         ("a=tag(log, range(1,9,2))", "take tag(log, interval(…))"),
         ("a=range(3,1)", "there is no value to choose"),
+        ("a=range(0,1e9)", "1,000,000,000 values to choose from, and sweep.max_trials=1000"),
         ("launcher=interval(0,1)", "all trials of a sweep have the same launcher"),
     ],
 )
