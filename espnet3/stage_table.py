@@ -15,6 +15,9 @@ NO_RESULT = ("recipe_dir", "tag", "exp_dir", "resources", "launcher", "logger", 
 AS_IF_ABSENT = {"dataset.on_bad": "error"}
 """Keys that change no result at this value."""
 
+NOT_GIVEN = {"trainer.max_steps": -1}
+"""Values that say no more than null does."""
+
 LONGER = ("trainer.max_epochs", "trainer.max_steps")
 """The only keys that may be raised to continue a training."""
 
@@ -37,6 +40,8 @@ class Stage:
     reads: tuple[Literal["manifests", "statistics", "training", "test data"], ...] = ("manifests",)
     """Inputs from earlier stages; when such a file has changed, the stage runs again. Only a stage that reads
     test data depends on `dataset.test` and its manifests."""
+    needs: tuple[str, ...] = ()
+    """Keys without which it can't run; `a|b`: one of them."""
     settings: tuple[str, ...] = ()
     """Keys at the top level of the configuration that no other stage reads."""
     speed_only: tuple[str, ...] = ()
@@ -77,6 +82,7 @@ _STAGES = (
         directory="data_dir",
         fingerprint=keys("prepare", "manifests"),
         reads=("test data",),
+        needs=("prepare._target_",),
         settings=("prepare",),
         speed_only=("prepare.workers",),
     ),
@@ -86,6 +92,7 @@ _STAGES = (
         function="espnet3.stages.collect_stats.run",
         directory="stats_dir",
         fingerprint=listed_at("collect_stats", "depends_on"),
+        needs=("model._target_",),
         settings=("collect_stats",),
         # What dataset.check refuses is in the list that a stage reads, where it is left out.
         speed_only=("collect_stats.batch_size", "collect_stats.num_workers", "dataset.check"),
@@ -98,6 +105,10 @@ _STAGES = (
         directory=RUN_DIRECTORY,
         fingerprint=whole_configuration,
         reads=("manifests", "statistics"),
+        needs=(
+            *("model._target_", "optimizer|optimizers"),
+            "trainer.max_epochs|trainer.max_steps|trainer.max_time",
+        ),
         speed_only=(
             *("checkpoint.keep_last", "checkpoint.every_minutes", "checkpoint.every_n_batches"),
             "trainer.nonfinite_gradients",  # a training that it has ended may go on with another value
@@ -112,6 +123,7 @@ _STAGES = (
         directory=RUN_DIRECTORY,
         fingerprint=keys("validate", "model", "dataset", "manifests"),
         reads=("manifests", "training", "test data"),
+        needs=("validate._target_", "model._target_"),
         settings=("validate",),
     ),
 )

@@ -1,24 +1,28 @@
 """What tests share: a recipe of their own, and commands run as a user runs them."""
 
+import gc
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from clones import copy_of_tree
 from espnet3.config import compose
+from forked_ranks import forked_ranks
 from shared_compositions import shared
 
 ROOT = Path(__file__).resolve().parents[1]
-FORKSERVER = ROOT / "tests" / "forkserver"
+
+gc.disable()
+"""Until all tests are collected: it took half of the time of importing them, and of what they import."""
 
 SMALL_CONFIG = """
 defaults: [base, _self_]
@@ -28,6 +32,8 @@ dataset: {}
 dataloader: {}
 model: {_target_: nothing.Here, stats: "${stats_dir}/x"}
 optimizer: {_target_: torch.optim.Adam, lr: 1e-3}
+trainer: {max_epochs: 1}
+validate: {_target_: nothing.Here}
 """
 
 SMALL_PREPARE = '''
@@ -72,7 +78,7 @@ settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
 
 APART = (
-    *("tests/test_readme.py", "tests/slurm/"),
+    *("tests/slurm/test_readme.py", "tests/test_readme.py", "tests/slurm/test_faults.py", "tests/slurm/"),
     *("tests/components/checkpoint/test_exact_resume.py", "tests/stages/test_killed_training.py"),
 )
 """Long tests that share nothing but what workers make once each: any worker may take any of them."""
@@ -81,18 +87,31 @@ INSTALLING = {"workers_cluster", "browser"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, and with Slurm, which waits much of its time; other files are run whole."""
+    """Begin with what takes long, and with Slurm, which waits much of its time; other files are run whole.
 
-    def turn(item: pytest.Item) -> int:
-        where = item.path.relative_to(ROOT).as_posix()
-        apart = next((turn for turn, prefix in enumerate(APART) if where.startswith(prefix)), len(APART))
-        if apart == len(APART):
-            item.add_marker(pytest.mark.xdist_group(where))
+    Of these the ones with slow tests come first, so that no worker is left with a long one in the end.
+    """
+    slow_tests: Counter[Path] = Counter()
+    for item in items:
         if INSTALLING.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-        return apart
+        slow_tests[item.path] += item.get_closest_marker("slow") is not None
+
+    def turn(item: pytest.Item) -> tuple[int, int]:
+        where = item.path.relative_to(ROOT).as_posix()
+        apart = next((turn for turn, prefix in enumerate(APART) if where.startswith(prefix)), len(APART))
+        if apart < len(APART):
+            return apart, 0
+        item.add_marker(pytest.mark.xdist_group(where))
+        return apart, -slow_tests[item.path]
 
     items.sort(key=turn)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the garbage collector has no need to look at it again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
@@ -142,23 +161,10 @@ def forkserver(nowhere_special: None) -> Iterator[None]:
     What a rank costs is its imports. Quick tests, whose ranks import little, have none of that, nor have
     those that ask for `fresh_ranks`: of how processes start, what they start with, and how they are killed.
     """
-    with tempfile.TemporaryDirectory(prefix="espnet3-") as folder, socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{folder}/socket")
-        listener.listen(128)
-        with pytest.MonkeyPatch.context() as patch:
-            before = filter(None, [os.environ.get("PYTHONPATH")])
-            patch.setenv("PYTHONPATH", os.pathsep.join([str(FORKSERVER), *before]))
-            server = subprocess.Popen(
-                [sys.executable, "-u", "-c", "import serving; serving.main()"],
-                cwd=ROOT,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                stdin=listener,
-                start_new_session=True,
-            )
-            patch.setenv("ESPNET3_FORKSERVER", f"{folder}/socket")
-            yield
-            server.kill()
-            server.wait()
+    with forked_ranks(ROOT) as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture
@@ -173,19 +179,17 @@ def _ranks_of_quick_tests(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("fresh_ranks")
 
 
+@pytest.fixture(scope="session")
+def shared_by_workers(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of all workers of pytest; see `made_once`."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a clone would hold of this working tree."""
-    directory = tmp_path_factory.mktemp("clone")
-    names = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
-    for name in names:
-        if (ROOT / name).is_file():
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, directory / name)
-    return directory
+    return copy_of_tree(ROOT, tmp_path_factory.mktemp("clone"))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -100,7 +100,7 @@ elif [ -n "$installed" ]; then
 else
     cp tools/constraints.txt "$constraints"
 fi
-echo "installing espnet3[$extras] and its pinned dependencies into $environment (a minute or more)"
+echo "installing espnet3[$extras] and its pinned dependencies into $environment (two minutes or more)"
 # pip splits this variable at blanks; an address has none. Unlike --constraint it reaches the build of a package.
 PIP_CONSTRAINT=$("$python" -c 'import pathlib, sys; print(pathlib.Path(sys.argv[1]).as_uri())' "$constraints")
 export PIP_CONSTRAINT

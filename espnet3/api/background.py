@@ -32,7 +32,11 @@ def start_in_background(directory: Path, command: Command, homes: Mapping[str, P
 
 
 def start_resuming(sweep: Path) -> None:
-    """Start `espnet3 resume` of a sweep, which submits the trials that wait for room in Slurm's queue."""
+    """Start `espnet3 resume` of a sweep.
+
+    Raises:
+        UserError: a process is at work on it, or its log can't be written.
+    """
     _start(sweep, ["resume", str(sweep)], {}, is_sweep=True)
 
 

@@ -26,6 +26,10 @@ class Handle(ABC):
         """End it; what runs saves first."""
 
     @abstractmethod
+    def resume(self) -> None:
+        """Run what of it is not done."""
+
+    @abstractmethod
     def _is_under_way(self) -> bool:
         """Whether something of it waits or runs; asks Slurm once, if there are jobs."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from espnet3.api.handle import Handle
 from espnet3.api.logged import LoggedScreen
 from espnet3.launcher.cancel import cancel_runs
+from espnet3.launcher.resume import resume
 from espnet3.launcher.start.tasks import last_lines
 from espnet3.rundir.metrics import run_metrics
 from espnet3.rundir.records.background import Background, background_log, read_background
@@ -79,6 +80,15 @@ class Run(Handle):
             UserError: Slurm does not answer, or refuses.
         """
         cancel_runs([self.directory], LoggedScreen(), wait=False)
+
+    def resume(self) -> None:
+        """Submit its unfinished stages again, as `espnet3 resume` does; returns when they are submitted.
+
+        Raises:
+            UserError: it ran on this machine (the message has the command that continues it), is in use, or
+                Slurm refuses.
+        """
+        resume(self.directory, LoggedScreen())
 
     @property
     def jobs(self) -> "list[JobHandle]":

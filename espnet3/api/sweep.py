@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from espnet3.api.background import start_resuming
 from espnet3.api.handle import Handle
 from espnet3.api.logged import LoggedScreen
 from espnet3.api.run import Run
@@ -75,6 +76,14 @@ class Sweep(Handle):
             UserError: Slurm does not answer, or refuses.
         """
         cancel_sweep(self.directory, LoggedScreen(), wait=False)
+
+    def resume(self) -> None:
+        """Run its unfinished trials, as `espnet3 resume` does, in a process in the background.
+
+        Raises:
+            UserError: such a process is at work, or its log can't be written.
+        """
+        start_resuming(self.directory)
 
     def _read(self) -> SweepStatus | None:
         return read_sweep_status(self.directory) if is_sweep(self.directory) else None

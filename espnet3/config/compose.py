@@ -33,6 +33,10 @@ _PATH_KEY = re.compile(r"(^|[._])(dir|path|file|folder|directory|root)$")
 """Keys whose value is a file or folder: `corpus_dir`, `data.path`."""
 
 
+EXPERIMENT = "experiment"
+"""The group of files that change several blocks of a recipe's configuration."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A folder under egs/ that can be run."""
@@ -127,6 +131,11 @@ def open_with_sweeper(
     with open_dict(base):
         base.pop("hydra")
         base.recipe_dir = str(recipe.directory)
+    if EXPERIMENT in base and any(override.key_or_group == EXPERIMENT for override in groups):
+        raise UserError(
+            f"what +{EXPERIMENT}=… has chosen is read as keys below `{EXPERIMENT}`, where it has no effect: the"
+            " first line of such a file must be `# @package _global_`"
+        )
     check_blocks(base, recipe.primary)
     base = site.over(base)
     if in_allocation:
@@ -258,7 +267,9 @@ def _broken_file(recipe: Recipe) -> str:
         except UnicodeError as error:
             return f"{short_path(path)}: no UTF-8 text ({one_line(error)}): save it as UTF-8"
         except OSError as error:
-            return f"can't read {short_path(path)}: {error.strerror or one_line(error)}"
+            return f"{short_path(path)} can't be read: {error.strerror or one_line(error)}"
+        except RecursionError:
+            return f"{short_path(path)} is nested too deeply, or an anchor (&) holds itself"
         except (OmegaConfBaseException, ValueError, TypeError) as error:
             return f"{short_path(path)}: {_reason(error)}"
         if not isinstance(content, DictConfig):

@@ -9,7 +9,7 @@ from espnet3.outcomes.job import may_restart
 from espnet3.rundir.records.attempt import Attempt, AttemptResult
 from espnet3.rundir.stop import TIME_LIMIT
 
-After = Literal["exit", "requeue", "wait"]
+After = Literal["exit", "restart", "requeue", "wait"]
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,15 @@ class RestartDecision:
     result: AttemptResult | None
     """None: a duplicate of another job in Slurm, which runs the stages."""
     after: After = "exit"
-    """exit: with the outcome's exit code; requeue: restart; wait: Slurm is about to end the job and decides
-    whether it restarts."""
+    """exit: with the outcome's exit code; restart: at once, on its nodes; requeue: Slurm queues the job
+    again; wait: Slurm is about to end the job and decides whether it restarts."""
     reason: str = ""
     """Why it restarts, or why not."""
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the job runs again by itself."""
+        return self.after in ("restart", "requeue")
 
     @property
     def exit_code(self) -> int:
@@ -31,12 +36,13 @@ class RestartDecision:
 
 
 def decide_restart(
-    result: AttemptResult, *, without_progress: int = 0, max_restarts: int = 0
+    result: AttemptResult, *, all_began: bool = True, without_progress: int = 0, max_restarts: int = 0
 ) -> RestartDecision:
-    """Whether the job restarts after `result`.
+    """Whether the job restarts after `result`, and whether it keeps its nodes.
 
     Args:
         result: of the attempt.
+        all_began: whether each of its ranks had begun; if not, a node may be broken, and Slurm shall choose.
         without_progress: how many attempts in a row, this one included, left no newer checkpoint.
         max_restarts: how many such attempts are allowed.
     """
@@ -49,7 +55,9 @@ def decide_restart(
         tries = f"{without_progress} attempts in a row" if without_progress > 1 else "the attempt"
         reason = f"{tries} left no newer checkpoint, and max_restarts={max_restarts}"
         return RestartDecision(result, "exit", reason)
-    return RestartDecision(result, "requeue", "time limit" if result.outcome == "stopped" else result.reason)
+    if result.outcome == "stopped":
+        return RestartDecision(result, "requeue", "time limit")
+    return RestartDecision(result, "restart" if all_began else "requeue", result.reason)
 
 
 def decide_unended(decision: RestartDecision) -> RestartDecision:
@@ -60,11 +68,6 @@ def decide_unended(decision: RestartDecision) -> RestartDecision:
         return RestartDecision(decision.result, "requeue", reason)
     # SIGINT, SIGUSR1: sent by a person
     return RestartDecision(decision.result, "exit", f"it was asked to stop by {decision.result.reason}")
-
-
-def restarts_in_place(decision: RestartDecision) -> bool:
-    """Whether one of the runs of a job restarts within the job: a rank was killed, and time is left."""
-    return decision.after == "requeue" and decision.result is not None and decision.result.outcome == "killed"
 
 
 def result_without_progress(stage: str, *, without_progress: int, max_restarts: int) -> AttemptResult | None:

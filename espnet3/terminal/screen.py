@@ -1,5 +1,6 @@
 """Output of a command: lines, a progress bar on a terminal, a table of metrics."""
 
+import os
 import re
 import sys
 import time
@@ -30,8 +31,9 @@ class Screen:
 
     @property
     def width(self) -> int | None:
-        """Columns of the terminal; None elsewhere, where a line may have any length."""
-        return self.console.width if self.is_terminal else None
+        """Columns of the terminal, or those of COLUMNS; None elsewhere, where a line may have any length."""
+        asked_for = os.environ.get("COLUMNS", "").isdigit()  # then rich knows it
+        return self.console.width if self.is_terminal or asked_for else None
 
     def line(self, text: str) -> None:
         """Print one line; a line with a time stamp gets no second one. Control characters are escaped."""

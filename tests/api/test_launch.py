@@ -17,10 +17,11 @@ from espnet3.api import plan_sweep
 from espnet3.errors import UserError
 from espnet3.launcher.submit.job_handle import JobFailed
 from espnet3.rundir.claim import hold
-from espnet3.rundir.records.background import read_background
+from espnet3.rundir.records.background import process_at_work, read_background
 from espnet3.sweep.command import CheckedSweep
 from espnet3.sweep.jobs.queueing import SubmissionResult, WaitingArray
 from espnet3.sweep.run import StartResult
+from espnet3.sweep.trials.folder import is_sweep
 
 STAGE_0: dict[str, Any] = {"stages": (0, 0), "launcher": "local"}
 PROGRAM = """
@@ -105,6 +106,8 @@ def test_cancel_asks_it_to_stop_and_its_directory_is_in_use_until_then(small_rec
     assert (small_recipe / "data" / "saved").exists()
     with pytest.raises(JobFailed, match="stage 0 prepare stopped"):
         run.result()
+    with pytest.raises(UserError, match=r"without jobs of its own in Slurm; this continues it: .*--stage 0"):
+        run.resume()
 
 
 def test_cancel_ends_it_before_it_has_begun(small_recipe: Path):
@@ -152,13 +155,19 @@ def test_a_directory_without_a_run_is_refused(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_sweep_on_this_machine(template: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_sweep_on_this_machine_is_cancelled_and_resumed(
+    template: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     short = ["trainer.max_epochs=1", "logger.tensorboard=null", "tag=rates"]
     sizes = "prepare.sizes={train: 32, valid: 16, test: 16}"
     sweep = launch(template, ["optimizer.lr=1e-3,1e-2", sizes, *short], launcher="local", multirun=True)
     loaded = load_run(template / "exp" / "sweeps" / "rates")
     assert repr(loaded) == repr(sweep) and sweep.directory.name == "rates"
+    until(lambda: process_at_work(sweep.directory) and is_sweep(sweep.directory), "the first trial")
+    sweep.cancel()
+    assert "done" not in [row.state.state for row in loaded.wait()]
+    loaded.resume()
     assert [row.state.state for row in loaded.wait()] == ["done", "done"]
     assert list(loaded.trials) == list(loaded.metrics()) == [row.name for row in sweep.status()]
     best = sweep.best

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from espnet3.launcher.start.tasks import task_environment
+from espnet3.resources import Resources
+
 pytestmark = pytest.mark.slow
 
 TELLING = Path(__file__).with_name("telling.py")
@@ -90,6 +93,20 @@ def test_a_process_that_would_import_another_espnet3_is_left_alone(tmp_path: Pat
     process = start("exit", 0, cwd=tmp_path)
     told = json.loads(process.communicate("")[0])
     assert told["pid"] == process.pid and not told["imports"]
+
+
+def test_libraries_are_loaded_with_what_ranks_are_started_with():
+    process = start("wait", "")
+    process.stdin.close()
+    pid = json.loads(process.stdout.readline())["pid"]
+    server = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+    loaded = Path(f"/proc/{server}/environ").read_text().split("\0")
+    for name, value in task_environment(Resources()).items():
+        assert f"{name}={value}" in loaded
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
 
 
 @pytest.mark.usefixtures("fresh_ranks")

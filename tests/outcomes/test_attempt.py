@@ -26,7 +26,7 @@ def failed(rank: int, message: str, at: float, *, peer_lost: bool = False) -> Ta
 
 
 def test_a_training_diverges_on_all_ranks_and_is_not_restarted():
-    reason = "diverged at epoch 2, batch 29: no batch of epoch 3 had a finite loss"
+    reason = "diverged at epoch 2, batch 29: no batch from there on had a finite loss"
     states = [state(rank, "failed", 5.0 - rank, message=reason, diverged=True) for rank in range(2)]
     result = attempt_result(states, 2)
     assert (result.outcome, result.reason) == ("failed", reason)

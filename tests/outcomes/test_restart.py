@@ -12,7 +12,6 @@ from espnet3.outcomes.restart import (
     decide_unended,
     perhaps_preempted,
     preempted_attempts,
-    restarts_in_place,
     result_without_progress,
     with_reason,
 )
@@ -35,7 +34,7 @@ def attempt(number: int, progress: str, outcome=None, reason: str = "", *, start
         (AttemptResult("stopped", "SIGUSR2"), 2, "exit"),
         (AttemptResult("stopped", "SIGTERM"), 1, "wait"),  # preempted or cancelled: Slurm knows which
         (AttemptResult("stopped", "SIGTERM"), 9, "wait"),
-        (AttemptResult("killed", "rank 1 was killed"), 1, "requeue"),
+        (AttemptResult("killed", "rank 1 was killed"), 1, "restart"),
         (AttemptResult("killed", "rank 1 was killed"), 2, "exit"),
     ],
 )
@@ -64,10 +63,12 @@ def test_a_job_whose_work_another_does_ends_as_done():
     assert RestartDecision(AttemptResult("killed")).exit_code == 1
 
 
-def test_a_job_of_several_runs_one_again_in_place_only_while_there_is_time():
-    assert restarts_in_place(decide_restart(AttemptResult("killed", "rank 1 was killed"), max_restarts=1))
-    assert not restarts_in_place(decide_restart(AttemptResult("stopped", "SIGUSR2"), max_restarts=1))
-    assert not restarts_in_place(decide_restart(AttemptResult("failed"), max_restarts=1))
+def test_a_job_keeps_its_nodes_after_a_killed_rank_unless_one_of_them_started_no_rank():
+    killed = AttemptResult("killed", "rank 1 was killed")
+    assert decide_restart(killed, max_restarts=1).after == "restart"
+    assert decide_restart(killed, all_began=False, max_restarts=1).after == "requeue"
+    assert decide_restart(killed, max_restarts=1).restarts
+    assert not decide_restart(AttemptResult("failed"), max_restarts=1).restarts
 
 
 def test_a_job_that_starts_again_gives_up_after_too_many_attempts():

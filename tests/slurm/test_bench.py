@@ -1,4 +1,4 @@
-"""The bench of launching runs on a cluster that is there."""
+"""The benches of launching and of recovering run on a cluster that is there."""
 
 import subprocess
 import sys
@@ -8,18 +8,30 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
 
-BENCH = Path(__file__).resolve().parents[2] / "tools" / "bench" / "launch.py"
+BENCHES = Path(__file__).resolve().parents[2] / "tools" / "bench"
 
 
-def test_the_bench_tells_when_a_job_was_accepted_and_made_its_first_step_twice(cluster):
-    command = [sys.executable, str(BENCH), "--rounds", "1", "--ways", "espnet3"]
+def lines(cluster, bench: str, *arguments: str) -> list[str]:
+    """What a bench prints."""
+    command = [sys.executable, str(BENCHES / bench), *arguments]
     done = subprocess.run(
         command, env=cluster.environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
-    *_, header, row = done.stdout.splitlines()
+    return done.stdout.splitlines()
+
+
+def test_the_bench_tells_when_a_job_was_accepted_and_made_its_first_step_twice(cluster):
+    *_, header, row = lines(cluster, "launch.py", "--rounds", "1", "--ways", "espnet3")
     assert header.split() == ["accepted", "step", "again", "requeued", "overhead"]
     name, *seconds = row.split()
     assert name == "espnet3"
     accepted, step, again, requeued = map(float, seconds)
     assert accepted > 0 and step > 0 and 0 < again < requeued
+
+
+def test_the_bench_tells_how_long_a_training_stands_still_after_a_killed_rank(cluster):
+    shown = lines(cluster, "recovery.py", "--nodes", "1", "--kills", "2", "--requeues", "0")
+    assert shown[2] == "Restarts=0" and shown[-2].split() == ["times", "median", "largest"]
+    way, times, median, largest = shown[-1].split()
+    assert (way, times) == ("killed", "2") and 0 < float(median) <= float(largest)

@@ -1,20 +1,21 @@
 """Faults that clusters have, on a real one: whatever resumes ends with the weights of the undisturbed run."""
 
-import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
+from made_once import made_once
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 Until = Callable[[Callable[[], object], str], None]
@@ -136,70 +137,60 @@ class Recipe:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder of all workers of pytest."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "faults"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
-@contextmanager
-def in_turn(shared: Path) -> Iterator[None]:
-    """Only one worker at a time: what one has made is there for the others."""
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@pytest.fixture(scope="session")
-def prepared(shared: Path) -> Path:
+def prepared(shared_by_workers: Path) -> Path:
     """The recipe with its corpus and statistics."""
-    copy = shared / "egs" / "mini_digits"
-    with in_turn(shared):
-        if (copy / "made").exists():
-            return copy / "asr"
-        shutil.rmtree(copy, ignore_errors=True)
-        ignored = shutil.ignore_patterns("exp", "data", "__pycache__", "vocoder")
-        shutil.copytree(ROOT / "egs" / "mini_digits", copy, ignore=ignored)
-        (copy / "asr" / "broken.py").write_text(BROKEN)
-        done = subprocess.run(
-            [*ESPNET3, "--recipe", str(copy / "asr"), "--stop-stage", "1", "+experiment=small"],
-            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        (copy / "made").touch()
+    copy = shared_by_workers / "faults" / "egs" / "mini_digits"
+    with made_once(copy.parents[1] / "prepared") as missing:
+        if missing:
+            shutil.rmtree(copy, ignore_errors=True)
+            ignored = shutil.ignore_patterns("exp", "data", "__pycache__", "vocoder")
+            shutil.copytree(ROOT / "egs" / "mini_digits", copy, ignore=ignored)
+            (copy / "asr" / "broken.py").write_text(BROKEN)
+            done = subprocess.run(
+                [*ESPNET3, "--recipe", str(copy / "asr"), "--stop-stage", "1", "+experiment=small"],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout + done.stderr
     return copy / "asr"
 
 
 @pytest.fixture
-def recipe(cluster, shared: Path, prepared: Path, start_on_slurm, until: Until) -> Recipe:
+def recipe(cluster, prepared: Path, start_on_slurm, until: Until) -> Recipe:
     """The recipe on the cluster, with an undisturbed run to compare with."""
     recipe = Recipe(cluster, prepared, start_on_slurm, until)
-    with in_turn(shared):
-        if not (shared / "undisturbed").exists():
+    with made_once(prepared.parents[2] / "undisturbed") as missing:
+        if missing:
             shutil.rmtree(recipe.exp("undisturbed"), ignore_errors=True)
             code, output = recipe.train("undisturbed").finish()
             assert code == 0, output
-            (shared / "undisturbed").touch()
     return recipe
 
 
-def test_a_rank_that_is_killed_ends_all_ranks_and_the_job_starts_again(recipe: Recipe):
-    command = recipe.train("killed")
-    recipe.begun("killed")
-    os.kill(recipe.rank("killed", 2)["process"]["pid"], signal.SIGKILL)
+@pytest.mark.usefixtures("fresh_ranks")
+def test_killed_ranks_end_all_ranks_and_the_training_goes_on_with_the_nodes_it_has(recipe: Recipe):
+    command = recipe.train("killed", WAITING.replace("1", "2"), "resources.train.max_restarts=1")
+    for attempt, rank in ((1, 2), (2, 0)):
+        recipe.begun("killed", attempt)
+        os.kill(recipe.rank("killed", rank, attempt)["process"]["pid"], signal.SIGKILL)
     code, output = command.finish()
     assert code == 0, output
-    first = recipe.attempts("killed")[0]
-    assert first["outcome"] == "killed" and first["restarts"], first
+    first, second, last = recipe.attempts("killed")
+    assert [(one["outcome"], one["restarts"]) for one in (first, second)] == [("killed", True)] * 2
     assert first["reason"].startswith("rank 2 was killed on node")
+    assert last["outcome"] == "done"
+    assert output.count("starts again on the same nodes: rank") == 2
+    job = recipe.job("killed")
+    files = recipe.exp("killed").glob("attempts/train-*/begin.json")
+    begun = [json.loads(path.read_text()) for path in files]
+    assert {one["launched_by"]["slurm_job"] for one in begun} == {f"{job}.0"}
+    assert len({tuple(one["nodes"]) for one in begun}) == 1
+    recipe.until(lambda: recipe.cluster.accounted(job) == ["COMPLETED"], "sacct")
     recipe.same_as_undisturbed("killed")
 
 
 def test_five_time_limits_in_a_row_are_no_failure_with_one_restart_allowed(recipe: Recipe):
     command = recipe.train(
-        "limits", "resources.train.timeout_min=60", "resources.train.signal_delay_s=90",
+        "limits", "resources.train.timeout_min=60", "resources.train.signal_delay_s=130",
         "resources.train.max_restarts=1", WAITING.replace("1", "5"),
         stages=TRAIN_AND_VALIDATE,
     )  # fmt: skip
@@ -242,6 +233,7 @@ def test_a_preempted_job_saves_within_its_grace_and_slurm_starts_it_again(recipe
     recipe.same_as_undisturbed("graced")
 
 
+@pytest.mark.usefixtures("fresh_ranks")
 def test_a_job_preempted_without_grace_continues_from_its_newest_checkpoint(recipe: Recipe):
     command = recipe.train("preempted", WAITING, "resources.train.max_restarts=0")
     recipe.begun("preempted")
@@ -257,6 +249,7 @@ def urgent(recipe: Recipe) -> None:
     recipe.cluster.submit("true", "--wait", "--partition=urgent", "-N4", "--exclusive", "--output=/dev/null")
 
 
+@pytest.mark.usefixtures("fresh_ranks")
 def test_a_node_that_dies_has_its_job_run_again_on_others(recipe: Recipe):
     command = recipe.train("node", WAITING)
     recipe.begun("node")
@@ -304,6 +297,7 @@ def test_an_exception_on_one_rank_fails_the_job_at_once_and_nothing_restarts(rec
     recipe.until(lambda: recipe.cluster.accounted(validate)[0].startswith("CANCELLED"), "sacct")
 
 
+@pytest.mark.usefixtures("fresh_ranks")
 def test_a_stage_that_does_not_hear_is_ended_ahead_of_the_time_limit_and_gives_up(recipe: Recipe):
     command = recipe.train(
         "deaf", "+callbacks.deaf={_target_: broken.Deaf}", "resources.train.timeout_min=1",

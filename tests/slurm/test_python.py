@@ -73,11 +73,16 @@ def test_a_run_is_launched_at_a_prompt_and_waited_for_in_another_process(templat
     assert python(WAITING, exp_dir) == ended
 
 
-def test_a_run_is_cancelled_and_its_failure_raised(on_cluster, small_recipe: Path):
+def test_a_run_is_cancelled_and_resumed_and_its_failure_raised(on_cluster, small_recipe: Path):
     hold = "resources.prepare.additional_parameters={hold: true}"
     run = launch(small_recipe, [hold], stages=(0, 0), launcher="slurm")
     (job,) = run.jobs
     assert isinstance(job, JobHandle) and job.state == "PENDING"
+    run.cancel()
+    assert [row.state for row in run.wait()] == ["cancelled"]
+    load_run(run.directory).resume()
+    (resumed,) = run.jobs
+    assert resumed.job_id != job.job_id and resumed.state == "PENDING"
     run.cancel()
     assert [row.state for row in run.wait()] == ["cancelled"]
     fails = launch(small_recipe, ["prepare.mode=raise"], stages=(0, 0), launcher="slurm")

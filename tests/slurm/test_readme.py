@@ -4,12 +4,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
+from forked_ranks import forked_ranks
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 Until = Callable[[Callable[[], object], str], None]
@@ -22,14 +24,24 @@ def commands() -> list[str]:
     return [line for line in lines if line]
 
 
-def test_the_commands_of_the_readme_work_on_a_cluster(cluster, clone: Path, until: Until):
+@pytest.fixture
+def environment(cluster, clone: Path) -> Iterator[dict[str, str]]:
+    """Of commands: with the cluster, and with the code of the clone, of which ranks are forked."""
     bin_directory = Path(sys.executable).parent
-    environment = {
-        **cluster.environment,
-        "VIRTUAL_ENV": str(bin_directory.parent),
-        "PATH": f"{bin_directory}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(clone),
-    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(clone))
+        with forked_ranks(clone) as of_ranks:
+            yield {
+                **cluster.environment,
+                "VIRTUAL_ENV": str(bin_directory.parent),
+                "PATH": f"{bin_directory}{os.pathsep}{os.environ['PATH']}",
+                **of_ranks,
+            }
+
+
+def test_the_commands_of_the_readme_work_on_a_cluster(
+    cluster, clone: Path, environment: dict[str, str], until: Until
+):
     printed: dict[str, str] = {}
     lines = commands()
     assert len(lines) == 10

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
+from espnet3.rundir.files.json_file import from_plain
+from espnet3.rundir.process import ProcessName
+
+pytestmark = pytest.mark.slow
 
 EGS = Path(__file__).resolve().parents[2] / "egs"
 OVERRIDES = {
@@ -51,21 +54,22 @@ def train(start_recipe, recipe, tag, ranks, workers):
     )
 
 
-def tasks_of(home, family):
-    """Process ids of the ranks, which are among the command's own processes."""
+def tasks_of(home):
+    """Process ids of the ranks that are alive, which may be forks of the tests' server."""
     states = [json.loads(path.read_text()) for path in home.glob("attempts/train-*/rank-*.json")]
-    return sorted({state["process"]["pid"] for state in states} & set(family))
+    processes = [from_plain(ProcessName, state["process"]) for state in states]
+    return sorted(process.pid for process in processes if process.is_alive())
 
 
-def family_of(pid):
-    """A process and all its descendants."""
+def family_of(pids):
+    """Processes and all their descendants."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue  # it has just ended
-    family = [pid]
+    family = list(pids)
     for member in family:
         family += [child for child, parent in parents.items() if parent == member]
     return family
@@ -92,13 +96,13 @@ def kill_at_random(command, home, rng, until, *, one_rank):
     """Kill the whole tree, or one rank alone; sometimes before it has begun to train."""
     before = newest(home)
     if rng.random() < 0.2:
-        until(lambda: tasks_of(home, family_of(command.process.pid)), "a rank")
-        time.sleep(rng.uniform(0.0, 2.0))
+        until(lambda: tasks_of(home), "a rank")
+        time.sleep(rng.uniform(0.0, 0.2))
     else:
         until(lambda: newest(home) > before or command.process.poll() is not None, "a checkpoint")
         time.sleep(rng.uniform(0.0, 0.03))
-    family = family_of(command.process.pid)
-    tasks = tasks_of(home, family)
+    tasks = tasks_of(home)
+    family = family_of([command.process.pid, *tasks])
     end([rng.choice(tasks)] if one_rank else family)
     code, output = command.finish()
     assert code in ((1, 75) if one_rank else (-signal.SIGKILL,)), output
@@ -123,17 +127,19 @@ def temporary_files(directory):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "ranks", "workers", "kills"),
+    ("recipe", "ranks", "workers", "kills", "processes"),
     [
-        ("TEMPLATE", 1, 0, 10),
-        ("TEMPLATE", 2, 1, 4),
-        ("mini_digits/asr", 1, 0, 3),
-        ("mini_digits/vocoder", 1, 2, 3),
+        ("TEMPLATE", 1, 0, 10, "forked"),
+        ("TEMPLATE", 2, 1, 4, "forked"),
+        ("mini_digits/asr", 1, 0, 3, "forked"),
+        ("mini_digits/vocoder", 1, 2, 3, "fresh"),
     ],
 )
 def test_a_training_that_is_killed_again_and_again_ends_as_the_undisturbed(
-    start_recipe, until, tmp_path, recipe, ranks, workers, kills
+    request, start_recipe, until, tmp_path, recipe, ranks, workers, kills, processes
 ):
+    if processes == "fresh":
+        request.getfixturevalue("fresh_ranks")
     code, output = start_recipe(recipe, "--stop-stage", "1").finish()
     assert code == 0, output
     code, output = train(start_recipe, recipe, "undisturbed", ranks, workers).finish()

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed
 from torch import Tensor
 
 from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
 from espnet3.components.checkpoint.folder import part_name
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
+from espnet3.components.modeling.named.named_optimizer import restored_gradient
 from espnet3.rundir.files.reading import cannot_read
 
 KEY = "espnet3_held"
@@ -45,7 +45,7 @@ def set_held_gradients(module: ESPnetLightningModule, held: Held) -> None:
     gradients = held.get(SINGLE, {})
     for name, parameter in module.model.named_parameters():
         gradient = gradients.get(name)
-        parameter.grad = None if gradient is None else torch.empty_like(parameter).copy_(gradient)
+        parameter.grad = None if gradient is None else restored_gradient(parameter, gradient)
 
 
 def save_held(checkpoint: dict[str, Any], target: Path, held: Held, *, rank: int, world_size: int) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any
 
 import torch
@@ -277,7 +278,7 @@ class ESPnetLightningModule(SkippableOptimization):
         for line in self.skips.summary(epoch):
             log.warning("%s", line)
         holding = {"": self.window.held > 0} if self.named is None else self.named.holding()
-        self.skips.end_epoch(epoch, holding)
+        self.skips.end_epoch(holding)
         self.check_weights()
 
     def check_weights(self) -> None:
@@ -326,6 +327,12 @@ class ESPnetLightningModule(SkippableOptimization):
     def _world_size(self) -> int:
         trainer = attached_trainer(self)
         return trainer.world_size if trainer is not None else 1
+
+
+# Lightning looks at the arguments of `training_step` before every batch; with this the look is short.
+ESPnetLightningModule.training_step.__signature__ = signature(  # type: ignore[attr-defined]
+    ESPnetLightningModule.training_step
+)
 
 
 def _never() -> bool:

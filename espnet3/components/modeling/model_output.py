@@ -1,6 +1,6 @@
 """The contract between a model and its training: a batch in, `loss, stats, weight` out, both checked."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Generic, TypeVar
@@ -12,6 +12,9 @@ from espnet3.components.modeling.metrics.ratio import Ratio
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 
 Loss = TypeVar("Loss")
+
+RESERVED = frozenset({"skipped_batches", "nonfinite_gradients"})
+"""Keys under which a training logs counts of its own."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,11 @@ def read_output(output: Any, utterances: int) -> ModelOutput[Tensor]:
     Raises:
         AssertionError: when it is not `(loss, stats, weight)`, the loss is not a scalar tensor (or is an
             OptimizationStep, which needs named optimizers), stats is not a dict of scalars and ratios, or
-            weight is neither a number nor None.
+            weight is neither a number nor None; see also `check_stat_names`.
     """
-    return read_output_with(_read_loss, output, utterances)
+    read = read_output_with(_read_loss, output, utterances)
+    check_stat_names(read.stats)
+    return read
 
 
 def read_output_with(read_loss: Callable[[Any], Loss], output: Any, utterances: int) -> ModelOutput[Loss]:
@@ -65,6 +70,22 @@ def read_output_with(read_loss: Callable[[Any], Loss], output: Any, utterances: 
     first = loss[0] if isinstance(loss, list) else loss
     device = (first.loss if isinstance(first, OptimizationStep) else first).device
     return ModelOutput(checked, _read_stats(stats, device), _read_weight(weight, utterances, device))
+
+
+def check_stat_names(stats: Collection[str], reserved: Collection[str] = RESERVED) -> None:
+    """Refuse keys of statistics under which something else is logged.
+
+    Raises:
+        AssertionError: a key is one of `reserved`, or `<key>_epoch` of another, the mean over the epoch.
+    """
+    for key in stats:
+        if key in reserved:
+            raise AssertionError(f"stats[{key!r}] is logged by the training itself: give it another name")
+        of_batches = key.removesuffix("_epoch")
+        if of_batches != key and of_batches in stats:
+            raise AssertionError(
+                f"stats[{key!r}] is the mean of stats[{of_batches!r}] over the epoch: give it another name"
+            )
 
 
 def _read_loss(loss: Any) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import Module
 
 from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.metrics.epoch_metrics import ToRead, nothing_to_read
-from espnet3.components.modeling.model_output import ModelOutput, read_output_with
+from espnet3.components.modeling.model_output import ModelOutput, check_stat_names, read_output_with
 from espnet3.components.modeling.named.engine import NamedOptimizers, check_names
 from espnet3.components.modeling.named.hooks import Hooks
 from espnet3.components.modeling.named.reduction import default_bucket_bytes
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 NamedOutput = ModelOutput[list[OptimizationStep]]
 
 KEY = "named"
-LOGGED = ("loss", "lr", "update_step", "grad_norm")
+LOGGED = ("loss", "lr", "update_step", "grad_norm", "nonfinite_gradients")
 """What is logged about each optimizer, as `train/<name>/<key>`."""
 HOOKS = tuple(field.name for field in fields(Hooks))
 
@@ -173,6 +173,7 @@ class NamedTraining:
             )
         for step in output.loss:
             output.stats[f"{step.name}/loss"] = step.loss.detach().reshape(())
+        check_stat_names(output.stats)
         return output
 
     def is_finite(self, steps: Sequence[OptimizationStep]) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import lightning
 import lightning.fabric.utilities.rank_zero
 import lightning.pytorch.utilities.rank_zero
+import torch
 from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -180,7 +181,8 @@ def replace_logged(trainer: Trainer, key: str, value: Tensor) -> bool:
     metric = trainer.fit_loop.epoch_loop._results.get(f"{_STEP}.{key}")
     if metric is None:
         return False
-    metric.forward(value, 1)
+    is_exact = value.dtype in (torch.float32, torch.float64)
+    _replace(metric, "_forward_cache", value.clone() if is_exact else value.float())
     _replace(metric, "has_reset", False)
     return True
 

@@ -13,8 +13,6 @@ REQUIRED = (
 """Groups of keys that stages and commands read."""
 OPTIONAL = ("callbacks", "logger", "dataloader", "model", "prepare", "validate")
 """Groups of keys that may be null."""
-FROM_BASE = ("collect_stats", "checkpoint", "sweep", "trainer", "launcher", "resources")
-"""Blocks that a recipe has from `base`."""
 ENTRY_KEYS = ("name", "dataset", "transform")
 """Keys of an entry of `dataset.train`, `valid` or `test`."""
 KEYS = ("recipe_dir", "tag", "data_dir", "exp_dir", "stats_dir", "trainer.devices", "trainer.num_nodes")
@@ -33,15 +31,13 @@ def check_blocks(config: DictConfig, where: str) -> None:
         UserError: a block is missing or empty, or something else than a group of keys; or a stage of
             `resources` is unknown.
     """
-    if not any(key in config for key in FROM_BASE):
-        raise UserError(f"{where} lacks what all recipes share: its first lines are `defaults: [base, _self_]`")
     for key in (*REQUIRED, *OPTIONAL):
         parent, _, name = key.rpartition(".")
         group = OmegaConf.select(config, parent) if parent else config
         if not isinstance(group, DictConfig) or name not in group:
             if key in OPTIONAL:
                 continue
-            raise UserError(f"{key} is missing in {where}: every recipe has it, from `base`; leave out ~{key}")
+            raise _missing(key, where)
         if OmegaConf.is_interpolation(group, name) or (key in OPTIONAL and group[name] is None):
             continue
         if not isinstance(group[name], DictConfig) or group._is_none():
@@ -52,10 +48,17 @@ def check_blocks(config: DictConfig, where: str) -> None:
     for key in KEYS:
         parent, _, name = key.rpartition(".")
         if name not in (config[parent] if parent else config):
-            raise UserError(f"{key} is missing in {where}: every recipe has it, from `base`; leave out ~{key}")
+            raise _missing(key, where)
     for stage in map(str, config.resources):
         if stage not in STAGES:
             raise UserError(f"resources.{stage}: there is no such stage; {suggestion(stage, STAGES)}")
+
+
+def _missing(key: str, where: str) -> UserError:
+    return UserError(
+        f"{key} is missing in {where}: every recipe has it from `base`, which comes first in its `defaults`;"
+        f" ~{key} can't be given"
+    )
 
 
 def check_entries(config: DictConfig) -> None:

@@ -77,6 +77,9 @@ def check_config(config: DictConfig) -> None:
             mistyped.
     """
     for key in map(str, config):
+        block, _, name = key.partition(".")
+        if name and block in TOP:
+            raise UserError(f"{key}: keys are nested in a file: `{block}:`, and below it `{name}: …`")
         guess = nearest(key, TOP, cutoff=_LOOKS_MISTYPED)
         if key not in TOP and guess:
             raise UserError(f"{key} is no key of a recipe's configuration; did you mean {guess}?")

@@ -16,7 +16,7 @@ from espnet3.launcher.attempt.run_stages import run_in_turn
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job, main_job, plan
 from espnet3.launcher.rank.interrupts import StopSignals
-from espnet3.launcher.start.step import start_step
+from espnet3.launcher.start.warm_step import WarmSteps
 from espnet3.outcomes.attempt import aborted_result
 from espnet3.outcomes.job import NO_RESULT, failed_result
 from espnet3.outcomes.restart import (
@@ -53,11 +53,23 @@ LATE_FILES_S = 90.0
 def main(folder: str) -> int:
     """Run the job described in `folder`; returns its exit code, or never returns when it is requeued."""
     screen = Screen()
-    return leave(Path(folder), run_job(Path(folder), screen), screen)
+    warm_steps = WarmSteps(Path(folder, "warm"))
+    try:
+        decision = run_job(Path(folder), screen, warm_steps.start)
+        while stays(decision):
+            decision = run_job(Path(folder), screen, warm_steps.start)
+    finally:
+        warm_steps.end()
+    return leave(Path(folder), decision, screen)
 
 
-def run_job(folder: Path, screen: Screen, start_step: StartStep = start_step) -> RestartDecision:
-    """Run the job that `folder` describes; writes its result there, unless it waits or is requeued."""
+def stays(decision: RestartDecision) -> bool:
+    """Whether the job restarts at once on its nodes: not where Slurm is ending it."""
+    return decision.after == "restart" and not is_ended_by_slurm(own_slurm_job_id())
+
+
+def run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDecision:
+    """Run the job that `folder` describes; writes its result there, unless it waits or restarts."""
     try:
         decision = _run_job(folder, screen, start_step)
     except UserError as error:
@@ -77,13 +89,13 @@ def leave(folder: Path, decision: RestartDecision, screen: Screen) -> int:
         screen.line("waiting for Slurm to end this job")
         if not wait_for_slurm(job_id):
             decision = decide_unended(decision)
-            screen.line(f"{'starts again' if decision.after == 'requeue' else 'ends'}: {decision.reason}")
+            screen.line(f"{'starts again' if decision.restarts else 'ends'}: {decision.reason}")
             if decision.after == "exit":
                 write_job_result(folder, decision.result)
-    if decision.after == "requeue" and is_ended_by_slurm(job_id):
+    if decision.restarts and is_ended_by_slurm(job_id):
         screen.line("does not start again by itself: Slurm is ending this job")
         return 1
-    if decision.after == "requeue":
+    if decision.restarts:
         try:
             requeue(job_id)
         except UserError as error:
@@ -171,18 +183,24 @@ def _restarts(
 ) -> bool:
     """Decide whether the job restarts after the result of an attempt, and print it."""
     progress = progress_mark(stage_home(config, job.stage))
-    earlier = _earlier(config, submitted)[:-1]
+    *earlier, last = _earlier(config, submitted)
     without_progress = 0
     if progress == progress_before:
         job_id = own_slurm_job_id()
         without_progress = 1 + attempts_without_progress(earlier, progress, _preempted(job_id, earlier))
-    decision = decide_restart(result, without_progress=without_progress, max_restarts=submitted.max_restarts)
+    decision = decide_restart(
+        result,
+        all_began=len(last.states) == last.begin.world_size,
+        without_progress=without_progress,
+        max_restarts=submitted.max_restarts,
+    )
     decisions.append(decision)
-    if decision.after == "requeue":
-        screen.line(f"starts again: {decision.reason}")
+    if decision.restarts:
+        where = " on the same nodes" if decision.after == "restart" else ""
+        screen.line(f"starts again{where}: {decision.reason}")
     elif decision.reason:
         screen.line(f"does not start again: {decision.reason}")
-    return decision.after == "requeue"
+    return decision.restarts
 
 
 def _earlier(config: DictConfig, submitted: SubmittedJob) -> list[Attempt]:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from espnet3.errors import UserError, nearest
 from espnet3.number_text import counted
 from espnet3.resources import Resources
 from espnet3.slurm.allocation import Allocation
-from espnet3.stage_table import STAGES, Stage, label, numbered
+from espnet3.stage_table import NOT_GIVEN, STAGES, Stage, label, numbered
 
 ONE_MACHINE = ("local", "debug")
 """Launchers whose jobs run on this machine."""
@@ -71,6 +71,7 @@ def plan(config: DictConfig, stages: Sequence[str], allocation: Allocation | Non
             resources=Resources.of(config, stage),
             directory=str(config[STAGES[stage].directory]),
         )
+        _check_needs(config, stage)
         _check(job)
         if job.launcher == "allocation":
             _check_fits(job, allocation)
@@ -88,6 +89,14 @@ def main_job(jobs: Sequence[Job]) -> Job:
 def on_slurm(job: Job) -> bool:
     """Whether the job is submitted."""
     return job.launcher == "slurm"
+
+
+def _check_needs(config: DictConfig, stage: str) -> None:
+    """Check that what the stage can't run without is given."""
+    for need in STAGES[stage].needs:
+        keys = need.split("|")
+        if all(OmegaConf.select(config, key) in (None, NOT_GIVEN.get(key)) for key in keys):
+            raise UserError(f"{label(stage)} needs {' or '.join(keys)}, and the configuration has none")
 
 
 def _check(job: Job) -> None:

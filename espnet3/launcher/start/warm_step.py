@@ -1,4 +1,4 @@
-"""The batch process's handle of a step of warm ranks, which run the attempts of one trial after the other."""
+"""The batch process's handle of a step of warm ranks, which run one attempt after the other."""
 
 import os
 import signal
@@ -16,6 +16,7 @@ from espnet3.rundir.layout import log_path
 from espnet3.rundir.records.attempt import Begin
 from espnet3.slurm.srun import warm_command
 from espnet3.slurm.step import allocated_nodes
+from espnet3.stage_table import STAGES
 
 _RANKS_END_S = 60.0
 _KILLED_WITHIN_S = 2.0
@@ -121,25 +122,33 @@ class WarmTasks:
 
 
 class WarmSteps:
-    """Starts attempts as `start_step` does, but in a warm step if their resources fit into it.
+    """Starts attempts as `start_step` does, but in a warm step, which outlives attempts.
 
-    A step whose ranks were killed is replaced by a new one. An attempt that does not fit runs in a step of
-    its own; the warm step is ended for it.
+    A step whose ranks were killed, or without room for an attempt, is replaced by a new one.
     """
 
-    def __init__(self, resources: Resources, log: Path) -> None:
-        """Start the first step, whose ranks import at once; `log` is the prefix of the steps' log files."""
-        self.resources, self._log = resources, log
-        self._number = 0
-        self._step: WarmStep | None = self._new()
+    def __init__(self, log: Path, resources: Resources | None = None) -> None:
+        """Start the first step, whose ranks import at once; without `resources`, the first training does.
+
+        Args:
+            log: prefix of the steps' log files.
+            resources: of the first step.
+        """
+        self._log, self._number = log, 0
+        self._resources = resources
+        self._step = None if resources is None else self._new(resources)
 
     def start(self, job: Job, exp_dir: Path, directory: Path, begin: Begin) -> RunningTasks:
         """Start the tasks of an attempt that `directory` describes; returns at once."""
-        if not job.resources.fits_into(self.resources):
+        has_room = self._resources is not None and job.resources.fits_into(self._resources)
+        if not has_room:
             self.end()
-            return start_step(job, exp_dir, directory, begin)
+            if not STAGES[job.stage].trains:
+                return start_step(job, exp_dir, directory, begin)
+            self._resources = job.resources
         if self._step is None or not self._step.is_alive():
-            self._step = self._new()
+            assert self._resources is not None
+            self._step = self._new(self._resources)
         need = job.resources
         self._step.send(WarmRankRequest(str(directory), need.nodes, need.tasks_per_node, need.gpus_per_node))
         log = log_path(exp_dir, job.stage, begin.number, rank=0)
@@ -151,9 +160,9 @@ class WarmSteps:
             self._step.end()
         self._step = None
 
-    def _new(self) -> WarmStep:
+    def _new(self, resources: Resources) -> WarmStep:
         self._number += 1
-        return WarmStep(self.resources, self._log.with_name(f"{self._log.name}-{self._number}.log"))
+        return WarmStep(resources, self._log.with_name(f"{self._log.name}-{self._number}.log"))
 
 
 WARM_RANK = ("espnet3.launcher.rank.entry", "espnet3.launcher.rank.warm_rank")

@@ -16,7 +16,7 @@ from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.rank.task import redirect_output
 from espnet3.launcher.start.warm_step import WarmSteps
 from espnet3.outcomes.job import failed_result
-from espnet3.outcomes.restart import RestartDecision, decide_restart, restarts_in_place
+from espnet3.outcomes.restart import RestartDecision, decide_restart
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.files.private import check_private
 from espnet3.rundir.layout import job_log, jobs_dir
@@ -81,7 +81,7 @@ def _run_sequentially(sweep: Path, log: Path, trials: Sequence[ElementTrial]) ->
         return int(any_failed)
     resources = main_job(plan(trial_config(sweep, unfinished[0][0]), unfinished[0][1].stages)).resources
     stops_at = stop_at(resources.signal_delay_s)
-    warm_steps = WarmSteps(resources, log)
+    warm_steps = WarmSteps(log, resources)
     try:
         with StopSignals(second_ctrl_c_raises=False) as interrupts:
             for number, (trial, job) in enumerate(unfinished):
@@ -111,7 +111,7 @@ def _run_until_ended(sweep: Path, trial: Trial, job: SubmittedJob, start: StartS
             decision = RestartDecision(failed_result(error))
             with suppress(OSError):
                 write_job_result(folder, decision.result)
-        if not restarts_in_place(decision):
+        if not batch.stays(decision):
             return decision
 
 

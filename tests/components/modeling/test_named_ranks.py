@@ -57,9 +57,19 @@ def test_a_batch_costs_one_collective_and_an_update_its_gradients_besides(two):
         assert all(set(batch) == {"all_reduce"} for batch in answer["collectives"])
 
 
-def test_sparse_gradients_are_refused_by_the_name_of_their_module(two):
+def test_sparse_gradients_are_summed_over_ranks_as_those_of_one(two, tmp_path):
+    configuration = runs.config({"accum_grad_steps": 2, "optimizer": runs.SGD})
+    module, _ = runs.train(runs.equal_weights(0, 1), tmp_path, configuration, model=runs.Sparse())
+    one, other = (answer["sparse"]["weights"] for answer in two)
+    assert same(one, other)
+    for key, value in module.state_dict().items():
+        torch.testing.assert_close(one[key], value, rtol=1e-5, atol=1e-5)
+    assert not same(one["generator.table"], torch.ones(8, 4))
+
+
+def test_an_optimizer_for_sparse_gradients_alone_is_refused_on_all_ranks(two):
     for answer in two:
-        assert answer["sparse"].startswith("generator: sparse=True gives sparse gradients")
+        assert answer["sparse adam"].startswith("optimizers.generator.optimizer: SparseAdam takes sparse")
 
 
 def test_a_group_that_is_added_midway_is_summed_over_ranks_too(two, tmp_path):

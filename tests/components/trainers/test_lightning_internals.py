@@ -45,7 +45,7 @@ NAMES = {
     "Trainer._logger_connector.metrics": "row_to_come",
     "Trainer._logger_connector._callback_metrics": "restore_callback_metrics",
     f"{EPOCH_LOOP}._results.get": "replace_logged",
-    "logged metric.forward": "replace_logged",
+    "logged metric._forward_cache": "replace_logged",
     "logged metric.has_reset": "replace_logged",
     f"{EPOCH_LOOP}._results.reset": "forget_logged",
     "TensorBoardLogger._kwargs": "purge_from",

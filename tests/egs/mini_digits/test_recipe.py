@@ -1,12 +1,15 @@
-"""The whole recipe by its command line, on a tenth of the corpus."""
+"""The whole recipes by their command lines, on a tenth of the corpus or less."""
 
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from espnet3.components.checkpoint.ranking import read_ranking
+from espnet3.rundir.layout import attempt_dir
+from espnet3.rundir.records.attempt import read_attempt
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -37,3 +40,23 @@ def test_the_small_experiment_runs_all_stages_and_then_skips_them(run, tmp_path:
 
     code, output = run(recipe, *small)
     assert code == 0 and output.count("skipped") == 4, output
+
+
+@pytest.mark.slow
+def test_a_vocoder_with_a_much_too_large_learning_rate_fails_as_diverged(run, tmp_path: Path):
+    exp_dir = tmp_path / "exp"
+    code, output = run(
+        ROOT / "egs" / "mini_digits" / "vocoder", "+experiment=small", f"data_dir={tmp_path / 'data'}",
+        f"exp_dir={exp_dir}", f"stats_dir={tmp_path / 'stats'}", "min_snr_db=8.0",
+        "prepare.utterances={train: 24, valid: 4, test: 4}", "trainer.max_epochs=3",
+        "optimizers.generator.optimizer.lr=1e6",
+    )  # fmt: skip
+    assert code == 1, output
+    assert "diverged at epoch 1, batch 2: no batch from there on had a finite loss" in output
+    assert "stage 3" not in output
+    attempt = read_attempt(attempt_dir(exp_dir, "train", 1))
+    assert attempt is not None and attempt.result is not None and attempt.result.outcome == "failed"
+    assert read_ranking(exp_dir / "checkpoints") is None, "no epoch has a metric"
+    for path in (exp_dir / "checkpoints").glob("*.ckpt"):
+        state = torch.load(path, weights_only=True)["state_dict"]
+        assert all(weight.isfinite().all() for weight in state.values()), path.name

@@ -15,6 +15,7 @@ from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.run import select_trials
 from espnet3.sweep.show.logs import find_first_failed, find_trial
 from espnet3.sweep.show.results import read_sweep, read_sweep_status
+from espnet3.sweep.show.status import show_sweeps
 from espnet3.sweep.show.table import sweep_table
 from espnet3.sweep.trials.folder import split_sweeps, sweep_of, trial_dir
 from espnet3.sweep.trials.record import (
@@ -25,6 +26,7 @@ from espnet3.sweep.trials.record import (
     write_sweep_record,
 )
 from espnet3.sweep.trials.trial import Trial, read_trial, write_trial
+from espnet3.terminal import screen
 
 GONE = asdict(ProcessName(ProcessName.own().host, 2**22 + 5, "boot-1"))
 
@@ -130,7 +132,7 @@ def diverged(sweep: Path) -> Path:
     """The sweep, whose failed trial has diverged after two epochs."""
     home = trial_dir(sweep, "bad__55")
     attempt = attempt_dir(home, "train", 1)
-    reason = "diverged at epoch 3, batch 1: no batch of epoch 3 had a finite loss"
+    reason = "diverged at epoch 3, batch 1: no batch from there on had a finite loss (lower the rate)"
     for rank in range(2):
         write_task_state(attempt, TaskState(rank, GONE, "", 100.0, 120.0, "failed", reason, diverged=True))
     write_result(attempt, AttemptResult("failed", reason, ended_at=130.0))
@@ -157,6 +159,15 @@ def test_a_trial_that_diverged_is_run_again_only_where_that_is_asked_for(diverge
     for asked in ({"force": True}, {"force": False, "diverged_again": True}):
         again = select_trials(diverged, trials, record, **asked)
         assert "bad__55" in [trial.name for trial in again.to_run] and not again.diverged
+
+
+@pytest.mark.parametrize("columns", ["80", ""])
+def test_through_a_pipe_a_table_is_as_wide_as_columns_says(diverged: Path, columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    show_sweeps([diverged], screen.Screen())
+    lines = capsys.readouterr().out.splitlines()
+    assert (max(map(len, lines)) <= 80) == bool(columns)
+    assert any("DIVERGED" in line for line in lines)
 
 
 @pytest.mark.parametrize("width", [80, 60, 40])

@@ -28,12 +28,12 @@ def total(tensors: Sequence[Tensor]) -> Tensor | float:
     """
     if all(tensor.device.type == "cpu" for tensor in tensors):  # no kernel to be launched for each
         return math.fsum(map(_sum, tensors))
-    return torch.nn.utils.get_total_norm(tensors, foreach=True)
+    return torch.nn.utils.get_total_norm([_elements(tensor) for tensor in tensors], foreach=True)
 
 
 def nonfinite_names(named: Iterable[tuple[str, Tensor]]) -> list[str]:
     """The names of those that hold NaN or Inf; a read from the device for each."""
-    return [name for name, tensor in named if not bool(torch.isfinite(tensor).all())]
+    return [name for name, tensor in named if not bool(torch.isfinite(_elements(tensor)).all())]
 
 
 @torch.no_grad()
@@ -52,3 +52,8 @@ def briefly(names: Iterable[str]) -> str:
 
 def _sum(tensor: Tensor) -> float:
     return tensor.sum().item()
+
+
+def _elements(tensor: Tensor) -> Tensor:
+    """Those of a sparse gradient that are not zero."""
+    return tensor._values() if tensor.is_sparse else tensor

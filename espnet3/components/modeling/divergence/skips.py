@@ -114,21 +114,20 @@ class Skips:
             if count.skipped > 1
         ]
 
-    def end_epoch(self, epoch: int, holding: Mapping[str, bool]) -> None:
+    def end_epoch(self, holding: Mapping[str, bool]) -> None:
         """A whole epoch is over.
 
         Args:
-            epoch: counted from 1.
             holding: optimizer -> whether it holds gradients for an update to come.
 
         Raises:
             Diverged: all batches of it, or all updates of an optimizer, were skipped.
         """
         if self.batches.skipped and not self.batches.accepted:
-            raise _diverged(self.batches, f"no batch of epoch {epoch} had a finite loss")
+            raise _diverged(self.batches, "no batch from there on had a finite loss")
         for name, count in self.updates.items():
             if count.skipped and not count.accepted and not holding.get(name):
-                what = f"of the {updates_of(name)} in epoch {epoch}"
+                what = f"of the {updates_of(name)} from there on"
                 raise _diverged(count, f"{what} none had finite gradients")
 
     def nonfinite_gradients(self) -> dict[str, int]:

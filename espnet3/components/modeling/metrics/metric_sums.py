@@ -1,6 +1,6 @@
 """Means and ratios of statistics over many batches and all ranks, with one reduction at the end."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -24,7 +24,7 @@ class MetricSums:
     def __init__(self) -> None:
         # Keyed by the keys of a batch, so that a batch costs a few operations whatever its number of keys;
         # each entry has the weighted sums of scalars, the weight, numerators and denominators of ratios.
-        self._sums: dict[Keys, Tensor] = {}
+        self._sums: dict[Keys, Tensor | list[float]] = {}
 
     def add(
         self, stats: Mapping[str, Tensor | Ratio], weight: Tensor | float, *, accepted: Tensor | None = None
@@ -48,6 +48,9 @@ class MetricSums:
             *(ratio.denominator for ratio in ratios.values()),
         ]
         device = next((value.device for value in values if isinstance(value, Tensor)), torch.device("cpu"))
+        if device.type == "cpu":
+            self._add_numbers(keys, values, weight, accepted)
+            return
         # float64 keeps the sum of a million batches exact enough; Apple's GPUs do not have it.
         dtype = torch.float32 if device.type == "mps" else torch.float64
         with torch.no_grad():
@@ -58,7 +61,28 @@ class MetricSums:
             if accepted is not None:
                 addend = torch.where(accepted, addend, torch.zeros_like(addend))
             held = self._sums.get(keys)
-            self._sums[keys] = addend if held is None else held.to(device) + addend
+            self._sums[keys] = addend if held is None else _tensor(held).to(device) + addend
+
+    def _add_numbers(
+        self,
+        keys: Keys,
+        values: Sequence[Tensor | float],
+        weight: Tensor | float,
+        accepted: Tensor | None,
+    ) -> None:
+        """The same on the CPU by plain numbers: the arithmetic of float64, in a tenth of the time."""
+        if accepted is not None and not accepted.item():
+            addend = [0.0] * len(values)
+        else:
+            addend = [float(value) for value in values]
+            factor, weighted = float(weight), len(keys[0]) + 1
+            addend[:weighted] = [factor * value for value in addend[:weighted]]
+        held = self._sums.get(keys)
+        if isinstance(held, Tensor):
+            held = held.tolist()
+        self._sums[keys] = (
+            addend if held is None else [one + other for one, other in zip(held, addend, strict=True)]
+        )
 
     def totals(self, device: torch.device, world_size: int) -> dict[str, Tensor]:
         """The two sums of every key over all ranks, shape (2,), on the CPU, sorted by key.
@@ -103,7 +127,7 @@ class MetricSums:
 
     def state_dict(self) -> dict[str, Any]:
         """This rank's sums, as plain data: a list of (keys of scalars, keys of ratios, tensor)."""
-        return {"sums": [(*map(list, keys), sums.cpu()) for keys, sums in self._sums.items()]}
+        return {"sums": [(*map(list, keys), _tensor(sums).cpu()) for keys, sums in self._sums.items()]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
@@ -119,13 +143,15 @@ class MetricSums:
             one = MetricSums()
             one.load_state_dict(state)
             for keys, sums in one._sums.items():
-                total._sums[keys] = total._sums[keys] + sums if keys in total._sums else sums
+                held = total._sums.get(keys)
+                total._sums[keys] = _tensor(sums) if held is None else _tensor(held) + _tensor(sums)
         return total.state_dict()
 
     def _own_totals(self) -> dict[str, Tensor]:
         """The two sums of every key, shape (2,)."""
         totals: dict[str, Tensor] = {}
-        for (scalars, ratios), sums in self._sums.items():
+        for (scalars, ratios), held in self._sums.items():
+            sums = _tensor(held)
             weighted, weight, parts = sums[: len(scalars)], sums[len(scalars)], sums[len(scalars) + 1 :]
             pairs = {key: torch.stack([value, weight]) for key, value in zip(scalars, weighted, strict=True)}
             pairs |= dict(zip(ratios, parts.reshape(2, -1).T, strict=True))
@@ -137,6 +163,10 @@ class MetricSums:
 def means_of(totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The quotient of every key of `MetricSums.totals`, shape (); one whose second sum is 0 is left out."""
     return {key: total[0] / total[1] for key, total in totals.items() if total[1] != 0}
+
+
+def _tensor(sums: Tensor | list[float]) -> Tensor:
+    return sums if isinstance(sums, Tensor) else torch.tensor(sums, dtype=torch.float64)
 
 
 def _scalar(value: Tensor | float, device: torch.device, dtype: torch.dtype) -> Tensor:

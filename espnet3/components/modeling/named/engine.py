@@ -13,7 +13,7 @@ from espnet3.components.modeling.named.graph import is_worth_looking, shared_wit
 from espnet3.components.modeling.named.hooks import NO_HOOKS, Hooks
 from espnet3.components.modeling.named.loss_scale import LossScale
 from espnet3.components.modeling.named.named_optimizer import NamedOptimizer
-from espnet3.components.modeling.named.reduction import GradientReduction, refuse_sparse
+from espnet3.components.modeling.named.reduction import GradientReduction, refuse_sparse_adam
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.named.selection import parameters_by_optimizer
 from espnet3.components.modeling.optimization_spec import OptimizationStep
@@ -78,13 +78,13 @@ class NamedOptimizers:
             hooks: called during `run`.
 
         Raises:
-            UserError: gradients are sparse, which several ranks cannot sum; or see `run`.
+            UserError: an optimizer takes sparse gradients only, and sums over ranks are dense; or see `run`.
         """
         self.disconnect()
         self._hooks, self._bucket_bytes = hooks, bucket_bytes
-        if world_size > 1:
-            refuse_sparse(self._model)
         for named in self._named.values():
+            if world_size > 1:
+                refuse_sparse_adam(f"optimizers.{named.name}.optimizer", named.optimizer)
             self._follow(named)
             named.world_size = world_size
             named.checks_gradients = checks_gradients

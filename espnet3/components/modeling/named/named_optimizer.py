@@ -179,7 +179,7 @@ class NamedOptimizer:
             gradient = held.get(name)
             parameter.grad = None
             if gradient is not None:
-                parameter.grad = torch.empty_like(parameter).copy_(gradient)
+                parameter.grad = restored_gradient(parameter, gradient)
 
     def _trainable(self) -> list[Parameter]:
         """The parameters that the optimizer updates now: of all its groups, those that are not frozen."""
@@ -243,3 +243,10 @@ class NamedOptimizer:
             seed = torch.ones((), dtype=loss.dtype, device=loss.device) * scale / contributions
             self._seeds = {key: seed}
         return seed.expand(loss.shape)
+
+
+def restored_gradient(parameter: Parameter, saved: Tensor) -> Tensor:
+    """A copy of a saved gradient on the parameter's device, with its strides; a sparse one stays sparse."""
+    if saved.is_sparse:
+        return saved.to(parameter.device, copy=True)
+    return torch.empty_like(parameter).copy_(saved)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 import torch.distributed
 from torch import Tensor
-from torch.nn import Module, Parameter
+from torch.nn import Parameter
+from torch.optim import Optimizer, SparseAdam
 
 from espnet3.components.modeling.named.graph import reached
 from espnet3.errors import UserError
@@ -30,7 +31,7 @@ class GradientReduction:
 
     A gradient that is None on some ranks counts as zero there; one that is None on all ranks stays None.
     Each bucket carries which of its gradients were there, so this costs no further collective, and
-    nothing is read from the device by a rank that has all gradients.
+    nothing is read from the device by a rank that has all gradients. The sum of sparse gradients is dense.
 
     Where parameters never had a gradient, `expect` finds those that the next pass will not come to: no bucket
     waits for them, and if all ranks expect the same (`agreed`), what the buckets carry need not be read.
@@ -153,21 +154,16 @@ class GradientReduction:
             self._next += 1
 
 
-def refuse_sparse(model: Module) -> None:
-    """Refuse modules whose gradients are sparse.
+def refuse_sparse_adam(key: str, optimizer: Optimizer) -> None:
+    """Refuse the optimizer that takes sparse gradients only: sums over ranks are dense.
 
     Raises:
-        UserError: naming them.
+        UserError: naming `key`, that of the configuration.
     """
-    sparse = [
-        name
-        for name, module in model.named_modules()
-        if getattr(module, "sparse", None) is True and any(p.requires_grad for p in module.parameters(False))
-    ]
-    if sparse:
+    if isinstance(optimizer, SparseAdam):
         raise UserError(
-            f"{', '.join(sparse)}: sparse=True gives sparse gradients, which are not summed over ranks;"
-            " leave it out, or train on one rank"
+            f"{key}: SparseAdam takes sparse gradients only, and several ranks sum theirs to dense ones:"
+            " use torch.optim.Adam, or train on one rank"
         )
 
 
@@ -213,7 +209,8 @@ class _Bucket:
                 view.zero_()
                 self.flags[index] = 0
             else:
-                gradients.append(parameter.grad)
+                gradient = parameter.grad
+                gradients.append(gradient.to_dense() if gradient.is_sparse else gradient)
                 views.append(view)
                 # The view becomes the gradient: no copy back, and the old one's memory is free at once.
                 parameter.grad = view

@@ -24,7 +24,7 @@ from espnet3.components.modeling.kept_buffers import KeptBuffers
 from espnet3.components.modeling.named.reduction import (
     GradientReduction,
     default_bucket_bytes,
-    refuse_sparse,
+    refuse_sparse_adam,
 )
 from espnet3.components.modeling.optimizers import step_scheduler
 from espnet3.components.modeling.single.update_window import UpdateWindow
@@ -69,7 +69,8 @@ class SkippableOptimization(LightningModule):
         and more ranks a resumed run would add up in another order.
         """
         if self.automatic_optimization and isinstance(self.trainer.strategy, DDPWithoutReducer):
-            refuse_sparse(self.model)
+            for optimizer in self.trainer.optimizers:
+                refuse_sparse_adam("optimizer", optimizer)
             self._reduce(self._trained())
 
     @property

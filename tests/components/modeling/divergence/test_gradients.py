@@ -112,11 +112,11 @@ def test_weights_that_are_not_finite_fail_and_leave_no_checkpoint(tmp_path, name
 
 
 def test_an_epoch_without_an_accepted_update_fails(tmp_path):
-    with pytest.raises(Diverged, match="batch 2: of the updates in epoch 1 none had finite gradients"):
+    with pytest.raises(Diverged, match="batch 2: of the updates from there on none had finite gradients"):
         runs.fit(batches(1, 3, bad=(0, 2)), tmp_path, model=runs.Sick())
-    with pytest.raises(Diverged, match="no batch of epoch 1 had a finite loss"):
+    with pytest.raises(Diverged, match="epoch 1, batch 1: no batch from there on had"):
         runs.fit(batches(bad=range(4)), tmp_path, model=runs.Sick())
-    with pytest.raises(Diverged, match="of the updates of generator in epoch 1 none"):
+    with pytest.raises(Diverged, match="of the updates of generator from there on none"):
         named_runs.train([named_runs.batch(0, sick_names=["generator"])] * 3, tmp_path)
 
 
@@ -156,3 +156,19 @@ def test_gradients_whose_norm_overflows_are_finite(tmp_path):
     before = model.linear.weight.clone()
     runs.fit(batches(), tmp_path, model=model, config={"optimizer": sgd})
     assert not torch.equal(model.linear.weight, before)
+
+
+def test_sparse_gradients_are_checked_held_and_restored_as_others(tmp_path, caplog):
+    configuration = named_runs.config({"optimizer": named_runs.SGD, "accum_grad_steps": 2})
+    train = [named_runs.batch(index, sick_names=["generator"] if index == 1 else []) for index in range(5)]
+    module, _ = named_runs.train(train, tmp_path, configuration, model=named_runs.Sparse())
+    assert "epoch 1, batch 2: the gradients of generator are NaN or Inf (generator.table, " in caplog.text
+    engine = module.named.engine
+    assert engine["generator"].counters.update_step == 1
+    held = engine.held_gradients()
+    assert held["generator"]["generator.table"].is_sparse
+    before = {name: gradient.clone() for name, gradient in held["generator"].items()}
+    engine.set_held_gradients(held)
+    after = engine.held_gradients()["generator"]
+    assert all(runs.same(after[name].to_dense(), before[name].to_dense()) for name in before)
+    assert after["generator.table"].is_sparse
