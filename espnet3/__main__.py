@@ -1,5 +1,6 @@
 """The command line: `espnet3 VERB`, of which every recipe's run.sh calls `run`."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -7,9 +8,24 @@ from collections.abc import Callable, Sequence
 from espnet3 import __version__
 from espnet3.commands import cancel, doctor, logs, report, resume, run, status
 from espnet3.commands.parser import Parser
-from espnet3.errors import UserError, message_line
+from espnet3.errors import UserError, message_line, short_path
 
 VERBS = (run, status, logs, cancel, resume, report, doctor)
+
+OF_THE_MACHINE = (
+    *(
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EIO,
+        errno.ESTALE,
+    ),
+    *(errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP, errno.ETIMEDOUT, errno.ENOTCONN),
+)
+"""What files and disks refuse, such as for want of space: no bug, whose traceback would help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def exiting(command: Callable[[], int]) -> int:
-    """The exit code of a command; what it raises for the user is said."""
+    """The exit code of a command; a mistake of the user, or what the machine refuses, is said in one line."""
     try:
         return command()
     except UserError as error:
@@ -30,6 +46,12 @@ def exiting(command: Callable[[], int]) -> int:
     except BrokenPipeError:  # `espnet3 logs DIR | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        where = f"{short_path(error.filename)}: " if isinstance(error.filename, str) else ""
+        print(message_line(f"{where}{error.strerror}"), file=sys.stderr)
+        return 1
 
 
 def _run(words: list[str]) -> int:

@@ -4,7 +4,7 @@ Plain data, so that planning, fingerprints, directories and --help follow withou
 `resources.<stage>` in conf/resources.yaml says what its job asks for.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -142,6 +142,11 @@ def is_longer(old: object, new: object) -> bool:
 def label(stage: str) -> str:
     """A stage as messages name it: "stage 2 train"."""
     return f"stage {STAGES[stage].number} {stage}"
+
+
+def are_stages(names: Collection[str]) -> bool:
+    """Whether `names`, as a file has them, are stages that there are, and at least one."""
+    return bool(names) and all(name in STAGES for name in names)
 
 
 def own_stages() -> list[str]:

@@ -32,8 +32,8 @@ columns:
   beat          time since rank 0 last wrote its progress (minutes:seconds)
   utt/s         utterances per second, of all ranks together
   metric        the last loss, or the result of the last stage
-exit codes: 0; 1 one of several runs was written by a newer espnet3 and is not
-shown; 2 a mistake in the command"""
+exit codes: 0; 1 something is not shown, for a newer espnet3 has written it or it
+can't be read, which is said; 2 a mistake in the command, or nothing can be shown"""
 
 
 def add(verbs: Any) -> None:

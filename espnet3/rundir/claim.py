@@ -93,7 +93,11 @@ def _staged(claim: Path) -> Path:
     """A complete claim of this process, beside `claim`, to be renamed into place."""
     staged = claim.with_name(f".claim-{uuid.uuid4().hex}")
     staged.mkdir()
-    write_dataclass(staged / OWNER, ProcessName.own())
+    try:
+        write_dataclass(staged / OWNER, ProcessName.own())
+    except OSError:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
     return staged
 
 

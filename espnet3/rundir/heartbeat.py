@@ -1,12 +1,25 @@
 """Heartbeats: the progress of a task in one small file, replaced every few seconds."""
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
 
+from espnet3.rundir.files.plain_types import has_type
+from espnet3.rundir.files.reading import parse_json
+
 EVERY_S = 2.0
 """Often enough for a progress bar, seldom enough for a shared file system with one file per rank."""
+
+
+FIELDS: dict[str, Any] = {
+    **{"at": float, "unit": str, "done": float, "total": float | None},
+    **{"epoch": int | None, "max_epochs": int | None, "metrics": dict[str, float]},
+    **{"utterances_per_s": float | None, "eta_s": float | None},
+    **{"memory": int | None, "gpu_memory": int | None},
+}
+"""What a heartbeat says, and the type of it."""
 
 
 class Heartbeat:
@@ -43,9 +56,18 @@ class Heartbeat:
 
 
 def read_heartbeat(path: Path) -> dict[str, Any] | None:
-    """The fields last written to `path` and `at` (seconds since the epoch), or None without a file."""
+    """The fields last written to `path`, and `at` (seconds since the epoch).
+
+    None without a file that can be read; a field of another type is left out.
+    """
     try:
-        fields: dict[str, Any] = json.loads(path.read_text())
+        fields = parse_json(path.read_text())
     except (OSError, ValueError):
         return None
-    return fields
+    if not isinstance(fields, dict):
+        return None
+    return {name: value for name, value in fields.items() if name in FIELDS and _is_usable(name, value)}
+
+
+def _is_usable(name: str, value: Any) -> bool:
+    return has_type(value, FIELDS[name]) and not (isinstance(value, float) and not math.isfinite(value))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from espnet3.rundir.files.reading import files_in
+from espnet3.rundir.files.reading import exists, files_in
 from espnet3.stage_table import STAGES, own_stages
 
 BOOKKEEPING = ("attempts", "claim", "jobs", "logs")
@@ -71,10 +71,17 @@ def heartbeat_path(attempt: Path, rank: int) -> Path:
 
 
 def is_run_dir(path: Path) -> bool:
-    """Whether something was run or submitted in the directory `path`, or runs there now."""
-    records = (f"stages/{stage}.json" for stage in own_stages())
-    signs = ("attempts/*-*", "jobs/[!.]*-*", "claim/owner.json", *records)
-    return any(any(path.glob(sign)) for sign in signs)
+    """Whether something was run or submitted in the directory `path`, or runs there now.
+
+    Raises:
+        UserError: the directory can't be read.
+    """
+    records = (path / "stages" / f"{stage}.json" for stage in own_stages())
+    return (
+        bool(files_in(path / "attempts", "*-*") or files_in(path / "jobs", "[!.]*-*"))
+        or exists(path / "claim" / "owner.json")
+        or any(exists(record) for record in records)
+    )
 
 
 def foreign_entries(path: Path) -> list[str]:

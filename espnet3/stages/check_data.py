@@ -156,7 +156,8 @@ def _conclude(
         what = f"{bad:,} of {max(total, bad):,} utterances can't be used"
         if not skips or whole:
             hint = "" if whole else ", or leave them out: dataset.on_bad=skip"
-            error = f"{what}: {short_path(report)} lists all. Mend them{hint}"
+            copies = "".join(f"; {copy}" for copy in found.copies)
+            error = f"{what}{copies}: {short_path(report)} lists all. Mend them{hint}"
         elif empty:
             error = f"{what}, which leaves none in dataset.{empty[0]}: {short_path(report)} lists all"
         else:

@@ -148,11 +148,11 @@ def scored_datasets(organizer: "DataOrganizer", splits: Sequence[str]) -> "dict[
 
 
 def scorer_hash(config: DictConfig, checkpoint: Path) -> str:
-    """Names what scores: the checkpoint, and configuration and code of stage 3 but for the test sets."""
+    """Names what scores: the checkpoint, and configuration and code of stage 3 but for what it scores."""
     part = {
         key: value
         for key, value in stage_part(config, "validate").items()
-        if not key.startswith(("dataset.test", "manifests.", "validate.splits"))
+        if not key.startswith(("dataset.test", "dataset.on_bad", "manifests.", "validate.splits"))
     }
     recipe_dir = Path(config.recipe_dir)
     code = hash_code(code_files(part, (recipe_dir, recipe_dir.parent)), recipe_dir)

@@ -1,9 +1,10 @@
 """Find run directories: those named, those below a directory, or all of the current recipe."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from espnet3.errors import UserError, short_path
+from espnet3.rundir.files.reading import CantReadError, exists, files_in
 from espnet3.rundir.layout import is_run_dir
 
 _BELOW = ("*", "exp/*", "*/*", "*/exp/*", "*/*/exp/*", "egs/*/exp/*", "egs/*/*/exp/*")
@@ -20,9 +21,9 @@ def run_dirs(named: Sequence[Path]) -> list[Path]:
         return runs_from_here(Path.cwd())
     found: dict[Path, None] = {}
     for path in named:
-        if not path.is_dir():
+        if not exists(path / "."):
             raise UserError(f"{path}: there is no such directory")
-        runs = [path.resolve()] if is_run_dir(path) else runs_below(path.resolve())
+        runs = [path.resolve()] if _may_be_run(path) else runs_below(path.resolve())
         if not runs:
             raise UserError(f"{path} is no run directory, such as exp/default of a recipe, and holds none")
         found |= dict.fromkeys(runs)
@@ -54,6 +55,33 @@ def runs_from_here(directory: Path) -> list[Path]:
 
 
 def runs_below(directory: Path) -> list[Path]:
-    """Run directories below a sweep, a recipe, a corpus, egs/ or a clone, without trainings moved aside."""
-    paths: Iterable[Path] = (path for pattern in _BELOW for path in directory.glob(pattern))
-    return sorted({path for path in paths if ".old-" not in path.name and is_run_dir(path)})
+    """Run directories below a sweep, a recipe, a corpus, egs/ or a clone, without trainings moved aside.
+
+    Also folders there that can't be read, which may be some, or hold some.
+    """
+    paths = {path for pattern in _BELOW for path in _matching(directory, pattern)}
+    return sorted(path for path in paths if ".old-" not in path.name and _may_be_run(path))
+
+
+def _matching(directory: Path, pattern: str) -> Iterator[Path]:
+    """As `Path.glob`; a folder `exp` that can't be read stands for what it holds."""
+    name, _, rest = pattern.partition("/")
+    try:
+        found = files_in(directory, name)
+    except CantReadError:
+        if directory.name == "exp":
+            yield directory
+        return
+    for path in found:
+        if rest:
+            yield from _matching(path, rest)
+        else:
+            yield path
+
+
+def _may_be_run(path: Path) -> bool:
+    """Whether it is a run directory; also where that can't be read, which whoever reads the run will say."""
+    try:
+        return is_run_dir(path)
+    except CantReadError:
+        return True

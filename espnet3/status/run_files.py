@@ -2,16 +2,33 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from espnet3.rundir import claim
 from espnet3.rundir.files.json_file import from_plain
+from espnet3.rundir.files.reading import CantReadError, exists, if_readable
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir
 from espnet3.rundir.process import ProcessName
-from espnet3.rundir.records.attempt import Attempt, AttemptResult, read_attempts
-from espnet3.rundir.records.job import SubmittedJob, read_job_id, read_job_result, read_jobs
+from espnet3.rundir.records.attempt import (
+    Attempt,
+    AttemptResult,
+    attempt_dirs,
+    in_order,
+    read_attempt,
+    read_attempts,
+)
+from espnet3.rundir.records.job import (
+    SubmittedJob,
+    by_submission,
+    job_folders,
+    read_job,
+    read_job_id,
+    read_job_result,
+    read_jobs,
+)
 from espnet3.rundir.records.outcome import TaskState
 from espnet3.rundir.records.record import Record, read_record
 from espnet3.stage_table import STAGES
@@ -76,17 +93,51 @@ class RunFiles:
     """The process that claims the directory, alive or not."""
     owner_lives: bool | None = False
     """None: unknown, as it is on another machine."""
+    unreadable: Sequence[str] = ()
+    """Why parts of it can't be read, such as the private folders of another user's run."""
 
 
 def read_run(exp_dir: Path) -> RunFiles:
-    """Read a run from its files and this machine's processes, without asking Slurm."""
-    attempts = read_attempts(exp_dir)
-    jobs = [_read_job(exp_dir, job, attempts) for job in read_jobs(exp_dir)]
+    """Read a run from its files and this machine's processes, without asking Slurm.
+
+    Raises:
+        UserError: something of it can't be read.
+    """
+    run = read_what_can_be_read(exp_dir)
+    if run.unreadable:
+        raise CantReadError(run.unreadable[0])
+    return run
+
+
+def read_what_can_be_read(exp_dir: Path) -> RunFiles:
+    """As `read_run`, without what can't be read.
+
+    Raises:
+        UserError: nothing can be read, or a newer version has written it.
+    """
+    problems: list[str] = []
+    attempts = in_order(
+        if_readable(partial(read_attempt, folder), problems) for folder in attempt_dirs(exp_dir)
+    )
+    described = by_submission(
+        if_readable(partial(read_job, folder), problems) for folder in job_folders(exp_dir)
+    )
+    read = [if_readable(partial(_read_job, exp_dir, job, attempts), problems) for job in described]
+    jobs = [job for job in read if job]
     chain = last_chain(jobs)
-    stages = [_read_stage(exp_dir, stage, jobs, attempts, chain) for stage in STAGES]
-    owner = claim.owner(exp_dir)
+    stages = [
+        if_readable(partial(_read_stage, exp_dir, stage, jobs, attempts, chain), problems) for stage in STAGES
+    ]
+    owner = if_readable(partial(claim.owner, exp_dir), problems)
     owner_lives = lives(owner) if owner else False
-    return RunFiles(exp_dir, [stage for stage in stages if stage], chain, owner, owner_lives)
+    return RunFiles(
+        exp_dir,
+        [stage for stage in stages if stage],
+        chain,
+        owner,
+        owner_lives,
+        list(dict.fromkeys(problems)),
+    )
 
 
 def read_run_of_job(exp_dir: Path, name: str, job_id: str = "") -> RunFiles:
@@ -132,7 +183,7 @@ def _read_job(exp_dir: Path, job: SubmittedJob, attempts: Sequence[Attempt]) -> 
         job,
         job_id,
         read_job_result(folder),
-        has_log=bool(job_id) and job_log(exp_dir, job.stage, job_id).exists(),
+        has_log=bool(job_id) and exists(job_log(exp_dir, job.stage, job_id)),
         submitter_lives=False if job_id else lives(from_plain(ProcessName, job.submitted_by)),
     )
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.atomic import without_nan
+from espnet3.rundir.records.record import briefly
 from espnet3.status.run_dirs import run_dirs
-from espnet3.status.run_files import RunFiles, read_run
+from espnet3.status.run_files import RunFiles, read_what_can_be_read
 from espnet3.status.snapshot import QueueSnapshot, query_queue
 from espnet3.status.stage_states import jobs_to_query, stage_statuses
 from espnet3.status.stage_status import StageStatus
@@ -23,7 +24,7 @@ QUEUE_EVERY_S = 10.0
 
 
 def status(named: Sequence[Path], *, as_json: bool, screen: Screen) -> int:
-    """Print the current status of the runs; returns the exit code, 1 if one of several can't be read.
+    """Print the current status of the runs; returns the exit code, 1 if something can't be read.
 
     Raises:
         UserError: one of the directories is no run directory, or the only run can't be read.
@@ -36,23 +37,24 @@ def status(named: Sequence[Path], *, as_json: bool, screen: Screen) -> int:
     else:
         for line in report(runs, unreadable, queue, time.time(), screen.width):
             screen.styled(line)
-    return 1 if unreadable else 0
+    return 1 if unreadable or any(run.unreadable for run in runs) else 0
 
 
 def read_runs(directories: Sequence[Path]) -> tuple[list[RunFiles], dict[str, str]]:
     """Read runs from their files.
 
     Returns:
-        The runs, and directory -> message for those that a newer version of espnet3 has written.
+        The runs, with what of them can be read, and directory -> message for those of which nothing can be
+        read, or which a newer version of espnet3 has written.
 
     Raises:
-        UserError: a newer version has written the only one.
+        UserError: it is the only one.
     """
     runs: list[RunFiles] = []
     unreadable: dict[str, str] = {}
     for directory in directories:
         try:
-            runs.append(read_run(directory))
+            runs.append(read_what_can_be_read(directory))
         except UserError as error:
             if len(directories) == 1:
                 raise
@@ -85,11 +87,16 @@ def report(
     now: float,
     width: int | None,
 ) -> list[Line]:
-    """The table, a line for each run that can't be read, and one if Slurm does not answer."""
+    """The table, a line for each run that can't be read in full, and one if Slurm does not answer."""
     statuses = [stage_statuses(run, queue, now) for run in runs]
     is_single = len(runs) == 1 and not unreadable
     rows = [one for stages in statuses for one in (stages if is_single else brief(stages))]
     lines = table(rows, width) if rows else [[("there are no runs here", "")]]
+    for run in runs:
+        if run.unreadable:
+            lines.append(
+                [(f"{short_path(run.exp_dir)} is shown in part: {briefly(run.unreadable)}", "yellow")]
+            )
     lines += [[(f"{short_path(Path(run))} is not shown: {why}", "yellow")] for run, why in unreadable.items()]
     if queue.problem:
         lines.append([(f"Slurm can't be asked ({queue.problem}): this is what the files say", "yellow")])
@@ -109,6 +116,7 @@ def document(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float) -> dict
         "runs": [
             {
                 "run": str(run.exp_dir),
+                "unreadable": list(run.unreadable),
                 "state": next((one.state for one in brief(stages)), "not started"),
                 "stages": [_fields(one) for one in stages],
             }

@@ -208,7 +208,9 @@ def _of_attempt(run: RunFiles, stage: StageFiles, queue: QueueSnapshot) -> tuple
     if attempt is None:  # launcher=debug leaves no more than the stage's record
         if stage.record and stage.record.done:
             return "done", ""
-        return ("running", "") if run.owner_lives else ("stopped", "not finished")
+        if owner_is_at_work(run, queue):
+            return "running", ""
+        return "stopped", "not finished, as far as it can be read" if run.unreadable else "not finished"
     if attempt.result is not None:
         return _ended(attempt.result)
     if stage.launcher_lives or stage.tasks_live:

@@ -17,6 +17,8 @@ def load_initial_weights(model: Module, path: str | Path) -> None:
         UserError: the file cannot be read as weights, or it is not exactly the model's: the message lists
             what is missing, what is unexpected and which shapes differ, and the model is unchanged.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise UserError(f"init_from={path} is no file: give a checkpoint of a training")
     try:
         content: Any = read_checkpoint(Path(path))
     except FileNotFoundError:

@@ -5,16 +5,30 @@ relative to the manifest's folder; every other key is passed through.
 """
 
 import json
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import soundfile
 
 from espnet3.errors import UserError
+from espnet3.rundir.files.plain_types import has_type
+from espnet3.rundir.files.reading import cannot_read, parse_json
+
+_NOT_TEXT = {
+    b"\x1f\x8b": "compressed (gzip)",
+    b"BZh": "compressed (bzip2)",
+    b"\xfd7zX": "compressed (xz)",
+    b"\x28\xb5\x2f\xfd": "compressed (zstd)",
+    b"PK\x03\x04": "an archive (zip)",
+    BOM_UTF16_LE: "in UTF-16",
+    BOM_UTF16_BE: "in UTF-16",
+}
+"""How files begin that were taken for manifests, and what they are."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ def read_manifest(path: Path) -> dict[int, dict[str, Any]]:
         raise UserError(f"no manifest at {path} (stage 0, prepare, makes it)")
     entries: dict[int, dict[str, Any]] = {}
     line_of: dict[str, int] = {}
-    with path.open("rb") as lines:
+    with _opened(path) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -141,18 +155,43 @@ def read_manifest(path: Path) -> dict[int, dict[str, Any]]:
     return entries
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, after a mark of UTF-8 at its start.
+
+    Raises:
+        UserError: it can't be read, or no line of it is text in UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+            for mark, what in _NOT_TEXT.items():
+                if start.startswith(mark):
+                    raise UserError(
+                        f"{path} is {what}: a manifest is plain text in UTF-8, a line of JSON each"
+                    )
+            file.seek(len(BOM_UTF8) if start.startswith(BOM_UTF8) else 0)
+            yield file
+    except OSError as error:
+        raise cannot_read(error, path) from error
+
+
 def _entry(line: bytes) -> tuple[dict[str, Any], str]:
     """The object in a line, and what is wrong with it."""
     try:
-        entry = json.loads(line.decode("utf-8"))
-    except ValueError as error:
-        return {}, f"not a line of JSON ({error})"
+        entry = parse_json(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return {}, f"not UTF-8: byte {line[error.start]:#04x} at column {error.start + 1}"
+    except json.JSONDecodeError as error:
+        return {}, f"not a line of JSON: {error.msg} at column {error.colno}"
+    except ValueError as error:  # of a number of thousands of digits; nested too deeply
+        return {}, f"not a line of JSON: {error}"
     if not isinstance(entry, dict):
         return {}, f"a {type(entry).__name__}, not an object {{...}}"
     for key in ("uid", "audio"):
         if key not in entry:
             return entry, f"has no {key!r}"
-        if not isinstance(entry[key], str) or not entry[key]:
+        if not has_type(entry[key], str) or not entry[key]:
             return entry, f"{key!r} must be a string, given: {entry.get(key)!r}"
     if "speech" in entry:
         return entry, "the key 'speech' is reserved for the audio that is loaded"

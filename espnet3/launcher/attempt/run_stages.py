@@ -31,7 +31,7 @@ def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> Non
     stages = [job.stage for job in jobs]
     if any(reads_data(stage) for stage in stages):
         check_targets_exist(config)
-    check_inputs(config, stages)
+    check_inputs(config, stages, force=force)
     if any(STAGES[stage].trains for stage in stages):
         decide_all(config, stages, force=force)
     elif any("training" in STAGES[stage].reads for stage in stages):

@@ -13,6 +13,7 @@ from espnet3.launcher.follow.jobs import FILES_EVERY_S, QUEUE_EVERY_S, watch
 from espnet3.outcomes.attempt import first_failure
 from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.rundir.files.log_tail import LogTail
+from espnet3.rundir.files.reading import CantReadError, exists, read_log
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir, log_path
 from espnet3.rundir.records.attempt import Attempt, read_attempts
@@ -33,7 +34,15 @@ def print_logs(exp_dir: Path, stage: str | None, rank: int, number: int | None) 
     Raises:
         UserError: there is no such attempt or rank.
     """
-    attempts = _attempts(exp_dir, stage, number)
+    try:
+        attempts = _attempts(exp_dir, stage, number)
+    except CantReadError as error:  # private to who runs it; the logs may not be
+        path = _newest_log(exp_dir, stage, rank, number)
+        if path is None:
+            raise
+        print(f"espnet3: {error}; this is the newest log", file=sys.stderr)
+        print("\n".join(_shown(path)))
+        return
     statuses = [status for status in read_run_status(exp_dir).statuses if stage in (None, status.stage)]
     if not attempts and not statuses:
         what = f" of {label(stage)}" if stage else ""
@@ -130,10 +139,20 @@ def log_lines(exp_dir: Path, attempt: Attempt, rank: int, *, is_over: bool) -> I
             job_log(exp_dir, begin.stage, begin.slurm_job_id),
         ]
     for path in paths:
-        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        if lines or path is paths[0]:
-            yield f"==> {short_path(path)} <=="
-            yield from lines or ["(nothing)"]
+        if path is paths[0] or exists(path):
+            yield from _shown(path)
+
+
+def _shown(path: Path) -> Iterator[str]:
+    yield f"==> {short_path(path)} <=="
+    yield from read_log(path).splitlines() or ["(nothing)"]
+
+
+def _newest_log(exp_dir: Path, stage: str | None, rank: int, number: int | None) -> Path | None:
+    """The log of `rank` that was written last; None if there is none that can be found."""
+    attempt = "*" if number is None else number
+    paths = (exp_dir / "logs").glob(f"{stage or '*'}/attempt-{attempt}/rank-{rank}.log")
+    return max(paths, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def status_line(status: StageStatus) -> str:

@@ -114,17 +114,22 @@ def check_model_unchanged(config: DictConfig) -> None:
         )
 
 
-def check_inputs(config: DictConfig, stages: list[str]) -> None:
+def check_inputs(config: DictConfig, stages: list[str], *, force: bool = False) -> None:
     """Check that the files exist which `stages` need from earlier stages.
 
     Raises:
         UserError: naming the missing file and the stage that makes it.
     """
+    is_made = "prepare" in stages
+    is_skipped = is_made and decide(config, "prepare", force=force).action == "skip"
+    hint = f"{label('prepare')} makes it, use --stage 0"
+    if is_skipped:
+        hint = f"{label('prepare')} is done and has not made it; give manifests.NAME, or --force"
     readers = [stage for stage in stages if "manifests" in STAGES[stage].reads]
-    for stage in readers if "prepare" not in stages else ():
+    for stage in readers if not is_made or is_skipped else ():
         for path in stage_manifests(config, stage).values():
             if not Path(path).is_file():
-                raise UserError(f"{short_path(path)} is missing: {label('prepare')} makes it, use --stage 0")
+                raise UserError(f"{short_path(path)} is missing: {hint}")
     reader = next((stage for stage in stages if "statistics" in STAGES[stage].reads), None)
     if reader is not None and "collect_stats" not in stages:
         folder = stage_home(config, "collect_stats")

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,29 @@ def replace_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: when the folder is not writable or the disk is full; `path` is then unchanged.
     """
-    temporary = temporary_beside(path)
-    try:
+    with _replaced(path) as temporary:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """As `replace_file`, but not flushed to disk; an OSError names `path`."""
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
         temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if error.filename in (None, str(temporary)):  # none where writing fails: a full disk
+            error.filename, error.filename2 = str(path), None
+        raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
 
 
 def temporary_beside(path: Path) -> Path:
@@ -60,13 +73,8 @@ def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     if durable:
         write_text(path, text)
         return
-    temporary = temporary_beside(path)
-    try:
+    with _replaced(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def without_nan(value: Any) -> Any:

@@ -4,17 +4,15 @@ Each file has a format number. Unknown keys are ignored, as a later version may 
 number is higher than FORMAT is refused: ignoring its unknown keys would be wrong.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.atomic import write_json
-from espnet3.rundir.files.plain_types import has_type
-from espnet3.rundir.files.reading import read_text
+from espnet3.rundir.files.plain_types import field_names, wrong_field
+from espnet3.rundir.files.reading import parse_json, read_text
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -58,10 +56,7 @@ def read_plain(path: Path) -> dict[str, Any]:
         ValueError: its content is damaged.
         UserError: written by a newer version, or the file can't be read.
     """
-    try:
-        content = json.loads(read_text(path))
-    except RecursionError as error:
-        raise ValueError(f"{path} is nested too deeply") from error
+    content = parse_json(read_text(path))
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no object")
     number = content.pop(KEY, 1)
@@ -79,18 +74,9 @@ def from_plain(kind: type[Kind], content: Mapping[str, Any]) -> Kind:
     """The dataclass `kind` from its fields in `content`; other keys are ignored.
 
     Raises:
-        TypeError: a field is missing or has another type.
+        TypeError: a field is missing or has another type, also inside of another.
     """
-    types = _field_types(kind)  # type: ignore[arg-type]
-    known = {name: value for name, value in content.items() if name in types}
-    for name, value in known.items():
-        if not has_type(value, types[name]):
-            raise TypeError(f"{kind.__name__}.{name} is no {types[name]}")
-    return kind(**known)
-
-
-@cache
-def _field_types(kind: type) -> dict[str, Any]:
-    """The type of each field."""
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}
+    if wrong := wrong_field(content, kind):
+        raise TypeError(f"{kind.__name__}.{wrong} is missing, or of another type")
+    known = field_names(kind)
+    return kind(**{name: value for name, value in content.items() if name in known})

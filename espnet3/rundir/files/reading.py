@@ -6,11 +6,30 @@ it for missing would do work again, or submit a job a second time.
 
 import errno
 import fnmatch
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from espnet3.errors import UserError, short_path
 
+Content = TypeVar("Content")
+
+
+class CantReadError(UserError):
+    """A file or folder that is there and can't be read now: what it holds is not known."""
+
+
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
+
+
+def if_readable(read: Callable[[], Content], unreadable: list[str]) -> Content | None:
+    """What `read` gives; None, and why in `unreadable`, where it can't be read: what is shown may lack it."""
+    try:
+        return read()
+    except CantReadError as error:
+        unreadable.append(str(error))
+        return None
 
 
 def read_text(path: Path) -> str:
@@ -27,6 +46,51 @@ def read_text(path: Path) -> str:
         if error.errno in _MISSING:
             raise FileNotFoundError(*error.args) from error
         raise cannot_read(error, path) from error
+
+
+def read_log(path: Path) -> str:
+    """The text of a log, whatever it holds; empty if there is none.
+
+    Raises:
+        CantReadError: it can't be read.
+    """
+    try:
+        return _read(path).decode("utf-8", errors="replace")
+    except OSError as error:
+        if error.errno in _MISSING:
+            return ""
+        raise cannot_read(error, path) from error
+
+
+def parse_json(text: str) -> Any:
+    """The value that `text` is in JSON.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file or folder at `path`.
+
+    `Path.exists` is false where it can't be looked for, or raises, as the version of Python has it.
+
+    Raises:
+        UserError: a folder above it can't be read.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno in _MISSING:
+            return False
+        raise cannot_read(error, path) from error
+    except ValueError:  # no file can have this name
+        return False
+    return True
 
 
 def files_in(folder: Path, pattern: str = "*") -> list[Path]:
@@ -46,9 +110,9 @@ def files_in(folder: Path, pattern: str = "*") -> list[Path]:
     return sorted(path for path in paths if fnmatch.fnmatchcase(path.name, pattern))
 
 
-def cannot_read(error: OSError, path: Path) -> UserError:
-    """UserError for a file or folder that can't be read."""
-    return UserError(f"can't read {short_path(error.filename or path)}: {error.strerror or error}")
+def cannot_read(error: OSError, path: Path) -> CantReadError:
+    """The error for a file or folder that can't be read."""
+    return CantReadError(f"can't read {short_path(error.filename or path)}: {error.strerror or error}")
 
 
 def _read(path: Path) -> bytes:

@@ -2,15 +2,17 @@
 
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from espnet3.rundir.files.json_file import from_plain, read_dataclass, write_dataclass
 from espnet3.rundir.files.private import make_private
 from espnet3.rundir.files.reading import files_in
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.outcome import Outcome, TaskState, read_task_states
+from espnet3.stage_table import are_stages
 
 BEGIN, END = "begin.json", "end.json"
 
@@ -23,7 +25,7 @@ class Begin:
     number: int
     launcher: str
     world_size: int
-    launched_by: dict[str, Any]
+    launched_by: Annotated[dict[str, Any], ProcessName]
     """The process that starts the tasks and watches them: see ProcessName."""
     job: str = ""
     """The submitted job that runs it, by the name of the job's folder."""
@@ -94,9 +96,9 @@ def write_result(directory: Path, result: AttemptResult) -> None:
 def read_attempt(directory: Path) -> Attempt | None:
     """The attempt in `directory`; None if its description is missing or unreadable."""
     begin = read_dataclass(Begin, directory / BEGIN)
-    return (
-        None if begin is None else Attempt(directory, begin, read_dataclass(AttemptResult, directory / END))
-    )
+    if begin is None or not are_stages([begin.stage]):
+        return None
+    return Attempt(directory, begin, read_dataclass(AttemptResult, directory / END))
 
 
 def attempt_dirs(exp_dir: Path, stage: str | None = None) -> list[Path]:
@@ -110,7 +112,11 @@ def attempt_dirs(exp_dir: Path, stage: str | None = None) -> list[Path]:
 
 def read_attempts(exp_dir: Path, stage: str | None = None) -> list[Attempt]:
     """Every attempt of `stage` (or of all) in a run directory, in the order they began."""
-    read = (read_attempt(path) for path in attempt_dirs(exp_dir, stage))
+    return in_order(read_attempt(path) for path in attempt_dirs(exp_dir, stage))
+
+
+def in_order(read: Iterable[Attempt | None]) -> list[Attempt]:
+    """The attempts that could be read, in the order they began."""
     attempts = [attempt for attempt in read if attempt is not None]
     return sorted(attempts, key=lambda attempt: (attempt.begin.started_at, attempt.begin.number))
 

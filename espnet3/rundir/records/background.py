@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from espnet3.rundir import claim
 from espnet3.rundir.files.json_file import from_plain, read_dataclass, write_dataclass
@@ -14,7 +14,7 @@ from espnet3.rundir.process import ProcessName
 class Background:
     """The background process that was started last."""
 
-    process: dict[str, Any]
+    process: Annotated[dict[str, Any], ProcessName]
     """See ProcessName."""
     command: list[str]
     """The arguments of `espnet3`."""

@@ -28,7 +28,7 @@ class DataCheck:
 
     def covers(self, level: str, code: dict[str, str]) -> bool:
         """Whether a check of `level` now would find the same; looks at every file's size and time."""
-        if LEVELS.index(self.level) < LEVELS.index(level) or self.code != code:
+        if self.level not in LEVELS or LEVELS.index(self.level) < LEVELS.index(level) or self.code != code:
             return False
         return all(file_state(name) == state for name, state in self.files.items())
 

@@ -49,11 +49,15 @@ def file_states(paths: Iterable[Path], root: Path) -> FileStates:
 def changed_files(states: Mapping[str, Sequence[Any]], root: Path) -> dict[str, str]:
     """The files of `states` that have changed since, by name: "changed" or "is gone"."""
     problems = {}
-    for name, (size, mtime_ns, content) in states.items():
+    for name, state in states.items():
+        if len(state) != 3:  # damaged
+            problems[name] = "is not known"
+            continue
+        size, mtime_ns, content = state
         path = f"{root}/{name}" if not name.startswith("/") else name
         try:
             now = os.stat(path)  # noqa: PTH116 (a Path for each of 281,000 files takes a second)
-        except OSError:
+        except (OSError, ValueError):
             problems[name] = "is gone"
             continue
         if now.st_mtime_ns == mtime_ns and now.st_size == size:

@@ -7,16 +7,19 @@ command dies in between, the job is found by its token. `end.json` has the job's
 
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.files.private import make_private
 from espnet3.rundir.files.reading import files_in
 from espnet3.rundir.layout import jobs_dir
+from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.attempt import END, AttemptResult
+from espnet3.stage_table import are_stages
 
 JOB, SUBMISSION, CONFIG, SCRIPT = "job.json", "submission.json", "config.yaml", "job.sh"
 
@@ -41,7 +44,7 @@ class SubmittedJob:
     command: list[str]
     """The user's command line."""
     max_restarts: int
-    submitted_by: dict[str, Any]
+    submitted_by: Annotated[dict[str, Any], ProcessName]
     """The process that submits it: see ProcessName."""
     chain_stages: list[str] = field(default_factory=list)
     """The stages of the whole chain: a command may die before it has described all of its jobs."""
@@ -81,13 +84,24 @@ def write_job(folder: Path, job: SubmittedJob, config: str) -> None:
 
 
 def read_job(folder: Path) -> SubmittedJob | None:
-    """The job described in `folder`; None if its description is missing or unreadable."""
-    return read_dataclass(SubmittedJob, folder / JOB)
+    """The job described in `folder`; None if its description is missing or damaged."""
+    job = read_dataclass(SubmittedJob, folder / JOB)
+    is_whole = job is not None and job.name == folder.name and are_stages(job.stages)
+    return job if is_whole else None
 
 
 def read_jobs(exp_dir: Path) -> list[SubmittedJob]:
     """Every job of a run directory, in the order they were submitted."""
-    found = (read_job(path) for path in files_in(jobs_dir(exp_dir)) if re.fullmatch(r".+-\d+", path.name))
+    return by_submission(read_job(folder) for folder in job_folders(exp_dir))
+
+
+def job_folders(exp_dir: Path) -> list[Path]:
+    """The folders of the jobs of a run directory."""
+    return [path for path in files_in(jobs_dir(exp_dir)) if re.fullmatch(r".+-\d+", path.name)]
+
+
+def by_submission(found: Iterable[SubmittedJob | None]) -> list[SubmittedJob]:
+    """The jobs that could be read, in the order they were submitted."""
     return sorted((job for job in found if job), key=lambda job: (job.written_at, job.position))
 
 

@@ -3,10 +3,11 @@
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.files.reading import files_in
+from espnet3.rundir.process import ProcessName
 
 Outcome = Literal["done", "failed", "stopped", "killed"]
 
@@ -19,7 +20,7 @@ class TaskState:
     """One task (rank) of one attempt: written when it starts and again when it ends."""
 
     rank: int
-    process: dict[str, Any]
+    process: Annotated[dict[str, Any], ProcessName]
     """Host, pid and start time: see ProcessName."""
     log: str
     started_at: float = field(default_factory=time.time)

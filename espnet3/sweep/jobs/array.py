@@ -9,11 +9,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.files.private import make_private
 from espnet3.rundir.layout import jobs_dir
+from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.job import JOB, SubmittedJob, new_job_name, read_jobs
 from espnet3.slurm.queue import element_token
 from espnet3.sweep.trials.folder import trial_dir
@@ -36,7 +37,7 @@ class SubmittedArray:
     command: list[str]
     """The user's command line."""
     max_restarts: int
-    submitted_by: dict[str, Any]
+    submitted_by: Annotated[dict[str, Any], ProcessName]
     """The process that submits it: see ProcessName."""
     written_at: float = field(default_factory=time.time)
 

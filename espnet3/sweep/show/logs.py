@@ -40,7 +40,7 @@ def find_first_failed(sweep: Path, screen: Screen) -> Path:
     Raises:
         UserError: no trial has failed.
     """
-    status = read_sweep_status(sweep)
+    status = read_sweep_status(sweep, in_part=True)
     for number, row in enumerate(status.rows, start=1):
         if row.state.state in (*FAILED, "diverged"):
             more = sum(other.state.state in (*FAILED, "diverged") for other in status.rows) - 1

@@ -4,13 +4,16 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.curves import Curve, read_curves
+from espnet3.rundir.files.reading import if_readable
 from espnet3.rundir.metrics import run_metrics
 from espnet3.rundir.records.attempt import read_attempts
+from espnet3.status.run_files import read_what_can_be_read
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.sweep.show.length import shorter, trained_length
 from espnet3.sweep.show.states import (
@@ -75,7 +78,11 @@ class SweepStatus:
 
 
 def read_sweep_status(
-    sweep: Path, *, names: Sequence[str] | None = None, queue: QueueSnapshot | None = None
+    sweep: Path,
+    *,
+    names: Sequence[str] | None = None,
+    queue: QueueSnapshot | None = None,
+    in_part: bool = False,
 ) -> SweepStatus:
     """Read a sweep's files, and ask Slurm at most once.
 
@@ -83,16 +90,28 @@ def read_sweep_status(
         sweep: its directory.
         names: trials to read; None: all.
         queue: an earlier answer of Slurm, used instead of asking.
+        in_part: read what can be read, for what is only shown; a trial of which nothing can be read has
+            this as its state.
 
     Raises:
-        UserError: there is no sweep.
+        UserError: there is no sweep, or something of it can't be read.
     """
     record = read_sweep_record(sweep)
     if record is None:
         raise UserError(f"{short_path(sweep)} holds no sweep: it has no sweep.json")
     listed = record.listed
     chosen = list(listed) if names is None else list(names)
-    trials = [read_trial_files(sweep, name, listed[name].stages) for name in chosen]
+    unreadable: dict[str, list[str]] = {name: [] for name in chosen}
+    trials = [
+        if_readable(
+            partial(read_trial_files, sweep, name, listed[name].stages, read_what_can_be_read),
+            unreadable[name],
+        )
+        or TrialFiles(name)
+        if in_part
+        else read_trial_files(sweep, name, listed[name].stages)
+        for name in chosen
+    ]
     if queue is None:
         queue = query_trial_jobs(trials)
     rows = []
@@ -101,7 +120,8 @@ def read_sweep_status(
     ]
     for files, is_shorter in zip(trials, shorter(lengths), strict=True):
         entry = listed[files.name]
-        state = state_of(files, entry.stages, queue)
+        problems = unreadable[files.name]
+        state = TrialState("unreadable", problems[0]) if problems else state_of(files, entry.stages, queue)
         last = (
             _last_finite(trial_dir(sweep, files.name), record.objective)
             if state.state == "diverged"
@@ -129,7 +149,7 @@ def read_sweep(directory: Path, queue: QueueSnapshot | None = None) -> SweepView
     Raises:
         UserError: there is no sweep.
     """
-    status = read_sweep_status(directory, queue=queue)
+    status = read_sweep_status(directory, queue=queue, in_part=True)
     return SweepView(
         name=directory.name,
         directory=str(directory),
@@ -146,7 +166,9 @@ def read_sweep(directory: Path, queue: QueueSnapshot | None = None) -> SweepView
 
 def _view(sweep: Path, row: TrialRow) -> TrialView:
     directory = trial_dir(sweep, row.name)
-    trial, failure = read_trial(sweep, row.name), failure_of(row.files)
+    unreadable: list[str] = []
+    trial = if_readable(partial(read_trial, sweep, row.name), unreadable)
+    failure = failure_of(row.files)
     failed = row.state.state in FAILED
     return TrialView(
         name=row.name,
@@ -159,7 +181,7 @@ def _view(sweep: Path, row: TrialRow) -> TrialView:
         message="; ".join(filter(None, [row.shorter, row.state.message])),
         traceback=failure.traceback if failure and failed else "",
         command=trial.command if trial else "",
-        seconds=_seconds(directory),
+        seconds=if_readable(partial(_seconds, directory), unreadable),
         older=row.listed.older or bool(row.shorter),
         last_finite=row.last_finite,
     )

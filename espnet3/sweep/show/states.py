@@ -1,7 +1,7 @@
 """The states of a sweep's trials, from their files and one query of Slurm for all."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,10 +18,19 @@ from espnet3.status.stage_status import State as StageState
 from espnet3.sweep.trials.folder import trial_dir
 
 State = Literal[
-    "queued", "running", "done", "failed", "diverged", "stopped", "cancelled", "killed", "missing"
+    "queued",
+    "running",
+    "done",
+    "failed",
+    "diverged",
+    "stopped",
+    "cancelled",
+    "killed",
+    "missing",
+    "unreadable",
 ]
 """missing: it has not run and is not queued; the same command, or `espnet3 resume`, runs it. diverged: its
-training has failed in this way, and would again."""
+training has failed in this way, and would again. unreadable: by who asks; only where trials are shown."""
 UNDER_WAY: tuple[State, ...] = ("queued", "running")
 FAILED: tuple[State, ...] = ("failed", "killed")
 """To be run again."""
@@ -69,8 +78,10 @@ class TrialState:
         )
 
 
-def read_trial_files(sweep: Path, name: str, stages: Sequence[str]) -> TrialFiles:
-    """Read the files of a trial that has these stages."""
+def read_trial_files(
+    sweep: Path, name: str, stages: Sequence[str], read: Callable[[Path], RunFiles] = read_run
+) -> TrialFiles:
+    """Read the files of a trial that has these stages; `read` is `read_run`, or more lenient."""
     directory = trial_dir(sweep, name)
     records = {}
     for stage in own_stages():
@@ -80,7 +91,7 @@ def read_trial_files(sweep: Path, name: str, stages: Sequence[str]) -> TrialFile
     decisive = decisive_stages(stages)
     if all(stage in records and records[stage].done for stage in decisive):
         return TrialFiles(name, records)
-    return TrialFiles(name, records, read_run(directory))
+    return TrialFiles(name, records, read(directory))
 
 
 def decisive_stages(stages: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ _SWEEP_PATTERNS = (
 def show_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
     """Print the current status of each."""
     for sweep in sweeps:
-        for line in sweep_table(read_sweep_status(sweep), screen.width):
+        for line in sweep_table(read_sweep_status(sweep, in_part=True), screen.width):
             screen.styled(line)
 
 
@@ -49,7 +49,7 @@ def watch_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
                 queues, asked_at = {}, time.monotonic()
             lines: list[Line] = []
             for sweep in sweeps:
-                status = read_sweep_status(sweep, queue=queues.get(sweep))
+                status = read_sweep_status(sweep, queue=queues.get(sweep), in_part=True)
                 queues[sweep] = status.queue
                 lines += sweep_table(status, screen.width)
             redraw(lines)

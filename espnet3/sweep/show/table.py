@@ -107,7 +107,10 @@ def summary(rows: Sequence[TrialRow]) -> str:
 
 def by_state(counts: Counter[Any]) -> str:
     """How many trials are in each state: "5 done, 1 failed"."""
-    order = ("done", "running", "queued", "failed", "diverged", "killed", "cancelled", "stopped", "missing")
+    order = (
+        *("done", "running", "queued", "failed", "diverged", "killed", "cancelled", "stopped", "missing"),
+        "unreadable",
+    )
     return ", ".join(f"{counts[state]} {state}" for state in order if counts[state]) or "none"
 
 

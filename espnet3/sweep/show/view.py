@@ -14,7 +14,8 @@ class TrialView:
     values: dict[str, Any]
     """Swept key -> value."""
     state: str
-    """queued, running, done, failed, diverged, stopped, cancelled, killed or missing (its folder is gone)."""
+    """queued, running, done, failed, diverged, stopped, cancelled, killed, missing (its folder is gone) or
+    unreadable (by who asks)."""
     objective: float | None
     """The value of the sweep's objective; None if there is none yet."""
     metrics: dict[str, float]

@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet3.rundir.files.reading import CantReadError, exists
+
 SWEEP = "sweep.json"
 
 
 def is_sweep(directory: Path) -> bool:
-    """Whether `directory` holds a sweep."""
-    return (directory / SWEEP).is_file()
+    """Whether `directory` holds a sweep; not where that can't be read, which its reader says."""
+    try:
+        return exists(directory / SWEEP)
+    except CantReadError:
+        return False
 
 
 def sweep_of(trial: Path) -> Path | None:

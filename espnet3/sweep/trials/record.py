@@ -5,7 +5,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from espnet3.config.secrets import hide_secrets
 from espnet3.errors import UserError, short_path
@@ -33,7 +33,7 @@ class SweepCommand:
     keys: list[str]
     """The keys that it swept."""
     stages: list[str]
-    code: dict[str, Any]
+    code: Annotated[dict[str, Any], Code]
     """See Code."""
     at: float = field(default_factory=time.time)
 
@@ -59,9 +59,9 @@ class SweepRecord:
     """Every key that was swept, in the order given."""
     objective: str
     direction: str
-    commands: list[dict[str, Any]]
+    commands: list[Annotated[dict[str, Any], SweepCommand]]
     """See SweepCommand; oldest first."""
-    trials: dict[str, dict[str, Any]]
+    trials: dict[str, Annotated[dict[str, Any], ListedTrial]]
     """Name -> ListedTrial, in the order they were asked for."""
 
     @property

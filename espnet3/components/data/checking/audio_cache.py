@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 from espnet3.components.data.checking.audio import AudioFacts, examine
 from espnet3.rundir.files.atomic import write_text
+from espnet3.rundir.files.plain_types import has_type
+from espnet3.rundir.files.reading import parse_json
 from espnet3.rundir.records.data_check import file_state
 
 SAVED_EVERY_S = 60.0
@@ -39,7 +40,8 @@ class AudioCache:
         name = str(path)
         state = file_state(path)
         known = self._known.get(name)
-        if known is not None and known[:2] == state and (not decode or known[2]["decoded"]):
+        is_known = isinstance(known, list) and known[:2] == state and len(known) == 3
+        if is_known and has_type(known[2], AudioFacts) and (not decode or known[2]["decoded"]):
             return AudioFacts(**known[2])
         facts = examine(path, decode=decode)
         with self._lock:
@@ -68,7 +70,7 @@ class AudioCache:
 
 def _read(path: Path) -> dict[str, list[Any]]:
     try:
-        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         return dict(content["files"]) if content["format"] == FORMAT else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -1,6 +1,7 @@
 """Check the data of all splits: lines, uids, texts, audio, and what the recipe needs of an utterance."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ class Findings:
     """In the order of splits, manifests and lines."""
     remarks: list[str] = field(default_factory=list)
     """What is unusual, and wrong perhaps."""
+    copies: list[str] = field(default_factory=list)
+    """Datasets all of whose uids are in another split: "test 'mine' is a copy of valid"."""
     files: list[Path] = field(default_factory=list)
     """What was checked; some may be missing."""
 
@@ -96,7 +99,7 @@ def check_data(
         uid = "" if one.text.startswith("uid ") else one.uid
         found.problems.append(Problem(split, entry, None, uid, _short(one.manifest), one.line, one.text))
         found.utterances[split] += 1
-    found.problems += _repeated_uids(samples, found.remarks)
+    found.problems += _repeated_uids(samples, found)
     seconds: list[tuple[float, _Sample]] = []
     requires = organizer.check or (lambda utterance: ())
     for number, (sample, (texts, utterance)) in enumerate(_looked_at(samples, cache, level), start=1):
@@ -125,8 +128,8 @@ def _samples(split: str, entry: DatasetEntry) -> Iterator[_Sample]:
         yield _Sample(split, entry, index, uid, listed)
 
 
-def _repeated_uids(samples: Iterable[_Sample], remarks: list[str]) -> list[Problem]:
-    """Uids that occur twice in a split, or in two.
+def _repeated_uids(samples: Iterable[_Sample], found: Findings) -> list[Problem]:
+    """Uids that occur twice in a split, or in two; copies of splits, and what is unusual, go into `found`.
 
     The earlier split keeps them: training data are the same with any test set. Test sets are scored apart:
     two of them may have the same uid.
@@ -134,6 +137,7 @@ def _repeated_uids(samples: Iterable[_Sample], remarks: list[str]) -> list[Probl
     first: dict[str, _Sample] = {}
     problems: list[Problem] = []
     shared: dict[Path, set[str]] = {}
+    in_other: Counter[tuple[str, DatasetEntry, str]] = Counter()
     for sample in sorted(samples, key=lambda one: SPLITS.index(one.split)):
         other = first.setdefault(sample.uid, sample)
         if other is sample or (sample.split == other.split == "test" and sample.entry != other.entry):
@@ -147,11 +151,15 @@ def _repeated_uids(samples: Iterable[_Sample], remarks: list[str]) -> list[Probl
             shared.setdefault(sample.listed.manifest, set()).update((sample.split, other.split))
             continue
         where = f"{_short(other.listed.manifest)}:{other.listed.line}" if other.listed else other.entry.where
+        in_other[sample.split, sample.entry, other.split] += sample.split != other.split
         same = f"in {other.split}, too" if sample.split != other.split else "twice"
         problems.append(sample.problem(f"is {same}: {where}"))
     for manifest, splits in shared.items():
         names = " and ".join(split for split in SPLITS if split in splits)
-        remarks.append(f"{names} read the same manifest, {_short(manifest)}")
+        found.remarks.append(f"{names} read the same manifest, {_short(manifest)}")
+    for (split, entry, other_split), count in in_other.items():
+        if count == len(entry.dataset):
+            found.copies.append(f"{split} {entry.name!r} is a copy of {other_split}")
     return problems
 
 

@@ -16,6 +16,7 @@ from espnet3.config.config_value import config_value
 from espnet3.config.fingerprint import data_hash
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.atomic import write_text
+from espnet3.rundir.files.reading import parse_json
 from espnet3.rundir.records.data_check import check_dir
 
 LeftOut = Mapping[str, Mapping[int, str]]
@@ -53,17 +54,17 @@ def left_out_path(config: Any, split: str) -> Path:
 def write_left_out(path: Path, left_out: LeftOut) -> None:
     """Write the list, unless it is there already: a stage that has read it need not run again."""
     text = json.dumps({"format": 1, "left_out": left_out}, indent=1, sort_keys=True) + "\n"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
 
 
 def _read(path: Path) -> LeftOut:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))["left_out"]
-    except (OSError, ValueError, KeyError) as error:
+        content = parse_json(path.read_text(encoding="utf-8"))["left_out"]
+        return {entry: {int(index): uid for index, uid in found.items()} for entry, found in content.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"dataset.on_bad=skip: {short_path(path)} does not say what to leave out; run.sh makes it before"
             " stage 1, with check_data=quick or full"
         ) from error
-    return {entry: {int(index): uid for index, uid in found.items()} for entry, found in content.items()}

@@ -81,7 +81,8 @@ class Requirements:
         tokens = text.split() if self.unit == "word" else list(text)
         unknown = list(dict.fromkeys(token for token in tokens if token not in self.tokens))
         if unknown:
-            yield f"its text has the unknown {self.unit} {first_of(map(repr, unknown), 5)}"
+            units = self.unit if len(unknown) == 1 else f"{self.unit}s"
+            yield f"its text has the unknown {units} {first_of(map(repr, unknown), 5)}"
         if self.ctc_stride and samples is not None:
             outputs = -(-samples // self.ctc_stride)
             needed = len(tokens) + sum(a == b for a, b in pairwise(tokens))

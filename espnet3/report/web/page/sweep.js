@@ -3,7 +3,7 @@
 const sweep = JSON.parse(find("#data").textContent);
 
 const STATES = {
-  done: "✓", running: "▶", queued: "…", stopped: "‖", failed: "✗", diverged: "↯", killed: "✗", cancelled: "⊘", missing: "?",
+  done: "✓", running: "▶", queued: "…", stopped: "‖", failed: "✗", diverged: "↯", killed: "✗", cancelled: "⊘", missing: "?", unreadable: "?",
 };
 const FAILED = ["failed", "diverged", "killed"];
 
