@@ -73,7 +73,7 @@ def replay(area: Area, seed: int, number: int) -> int:
 
 
 def run(area: Area, seed: int, *, cases: int | None, seconds: float) -> int:
-    """Run so many cases of an area, or for so long; print its findings, and return how many causes they have."""
+    """Run so many cases, or for so long; print the findings, and return how many causes they have."""
     found: Counter[str] = Counter()
     number = 0
     with prepared(area) as sandbox:
