@@ -1,16 +1,16 @@
 """The command line: `espnet3 VERB`, of which every recipe's run.sh calls `run`."""
 
 import errno
-import os
 import sys
 from collections.abc import Callable, Sequence
 
 from espnet3 import __version__
-from espnet3.commands import cancel, doctor, logs, report, resume, run, status
+from espnet3.commands import cancel, doctor, logs, release, report, resume, run, status
 from espnet3.commands.parser import Parser
 from espnet3.errors import UserError, message_line, short_path
+from espnet3.terminal.output import READER_GONE, ReaderGone, keep_output, lost_output
 
-VERBS = (run, status, logs, cancel, resume, report, doctor)
+VERBS = (run, status, logs, cancel, resume, release, report, doctor)
 
 OF_THE_MACHINE = (
     *(
@@ -30,6 +30,8 @@ OF_THE_MACHINE = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; a user's mistake is one line and 2."""
+    if arguments is None:
+        keep_output()
     words = list(sys.argv[1:] if arguments is None else arguments)
     return exiting(lambda: _run(words))
 
@@ -37,21 +39,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def exiting(command: Callable[[], int]) -> int:
     """The exit code of a command; a mistake of the user, or what the machine refuses, is said in one line."""
     try:
-        return command()
+        code = command()
+        problem = lost_output()
     except UserError as error:
         print(message_line(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `espnet3 logs DIR | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except ReaderGone:  # `espnet3 logs -f DIR | head`
+        return READER_GONE
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:
             raise
         where = f"{short_path(error.filename)}: " if isinstance(error.filename, str) else ""
         print(message_line(f"{where}{error.strerror}"), file=sys.stderr)
         return 1
+    if problem is not None:
+        print(f"espnet3: can't write what it prints: {problem.strerror}", file=sys.stderr)
+        return code or 1
+    return code
 
 
 def _run(words: list[str]) -> int:

@@ -36,7 +36,7 @@ class ConfigurationError(UserError, AssertionError):
 
 def one_line(text: object) -> str:
     """`text`, such as another library's exception, in one line."""
-    return printable(" ".join(str(text).split())) or type(text).__name__
+    return printable(" ".join(str(text).split()) or type(text).__name__)
 
 
 def printable(text: object) -> str:

@@ -48,8 +48,13 @@ def one_of(values: Iterable[Any]) -> Check:
     return takes, "one of " + ", ".join(map(str, known))
 
 
+def is_one_line(text: str) -> bool:
+    """Whether it has no line break of any kind, which could begin a line of a script, and no NUL."""
+    return len(text.splitlines()) <= 1 and text.rstrip("\r\n") == text and "\0" not in text
+
+
 def _is_command(value: Any) -> bool:
-    if not isinstance(value, str) or "\n" in value:
+    if not isinstance(value, str) or not is_one_line(value):
         return value is None
     try:
         return shlex.split(value) != []
@@ -68,7 +73,7 @@ NAME: Check = (
             isinstance(value, str | int)
             and not isinstance(value, bool)
             and str(value).strip() != ""
-            and "\n" not in str(value)
+            and is_one_line(str(value))
         )
     ),
     "a name, or null",
@@ -77,12 +82,12 @@ COMMAND: Check = (_is_command, "a command as in a shell, or null")
 LINES: Check = (
     lambda value: (
         isinstance(value, list | ListConfig)
-        and all(isinstance(line, str) and "\n" not in line for line in value)
+        and all(isinstance(line, str) and is_one_line(line) for line in value)
     ),
     "a list of texts of one line each",
 )
 SETUP: Check = (
-    lambda value: LINES[0](value) and not any(line.startswith("#SBATCH") for line in value),
+    lambda value: LINES[0](value) and not any(line.lstrip().startswith("#SBATCH") for line in value),
     LINES[1] + "; options of sbatch go into additional_parameters",
 )
 SBATCH_OPTIONS: Check = (

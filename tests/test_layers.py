@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "launcher.start": LAUNCHER | {"launcher.planning", "launcher.rank", "launcher.submit.executor"},
     "launcher.attempt": LAUNCHER | {"outcomes", "launcher.planning", "launcher.rank", "launcher.start"},
     "launcher.batch": LAUNCHER
-    | {"outcomes", "launcher.planning", "launcher.rank", "launcher.start", "launcher.attempt"},
+    | {"outcomes", "status", "launcher.planning", "launcher.submit"}
+    | {"launcher.rank", "launcher.start", "launcher.attempt"},
     "launcher.follow": LAUNCHER
     | {"outcomes", "status", "launcher.planning", "launcher.submit", "launcher.attempt"},
     "sweep": SWEEP,

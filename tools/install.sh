@@ -84,6 +84,9 @@ pip_install() {
 }
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1
+# These, of the user's shell or pip.conf, would install elsewhere than into the environment, or fail.
+export PIP_USER=0
+unset PIP_TARGET PIP_PREFIX PIP_ROOT
 constraints=$environment/.espnet3-constraints.txt
 installed=$("$python" -c 'import importlib.metadata as m; print(m.version("torch"))' 2> /dev/null || true)
 if [ -n "$torch" ]; then

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from espnet3.api.background import start_in_background, start_resuming
+from espnet3.api.background import start_in_background
 from espnet3.api.command import Command
 from espnet3.api.sweep import Sweep
 from espnet3.config.compose import Recipe
@@ -57,8 +57,6 @@ class GridPlan:
             started = start_sweep(checked, self.options, screen) if checked.all_on_slurm else None
         if started is None:
             start_in_background(directory, self.command)
-        elif started.queued.waiting:
-            start_resuming(directory)
         return Sweep(directory)
 
 

@@ -18,7 +18,7 @@ With -f it follows the run over restarts and stages to its end, as the command
 does that started it; Ctrl-C ends only the following.
 Each log is a file: exp/<tag>/logs/<stage>/attempt-<k>/rank-<n>.log
 {EXIT_CODES}
-(without -f: 0, or 2)"""
+(without -f: 0, or 2; with -f 141 when its output is no longer read)"""
 
 
 def add(verbs: Any) -> None:
@@ -46,8 +46,11 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
     from espnet3.launcher.planning.plan import find_stage
     from espnet3.status.run_dirs import one_run_dir
     from espnet3.sweep.trials.folder import is_sweep
+    from espnet3.terminal.output import closing_ends
     from espnet3.terminal.screen import Screen
 
+    if options.follow:
+        closing_ends()
     stage = None if options.stage is None else find_stage(options.stage, "--stage").name
     if is_sweep(options.dir):
         from espnet3.sweep.show.logs import find_first_failed, find_trial, trials_under_way

@@ -33,7 +33,8 @@ columns:
   utt/s         utterances per second, of all ranks together
   metric        the last loss, or the result of the last stage
 exit codes: 0; 1 something is not shown, for a newer espnet3 has written it or it
-can't be read, which is said; 2 a mistake in the command, or nothing can be shown"""
+can't be read, which is said; 2 a mistake in the command, or nothing can be
+shown; with --watch 141 when it is no longer read"""
 
 
 def add(verbs: Any) -> None:
@@ -60,12 +61,15 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
         raise UserError("--watch and --json don't go together: call --json repeatedly")
     from espnet3.status.show import status, watch_status
     from espnet3.sweep.trials.folder import split_sweeps
+    from espnet3.terminal.output import closing_ends
     from espnet3.terminal.screen import Screen
 
     sweeps, runs = split_sweeps(options.dirs)
     if sweeps and runs and (options.watch or options.json):
         raise UserError(f"{runs[0]} is a run and {sweeps[0]} a sweep: give runs and sweeps separately")
     screen = Screen()
+    if options.watch:
+        closing_ends()
     if sweeps:
         from espnet3.sweep.show.status import print_document, show_sweeps, watch_sweeps
 

@@ -20,10 +20,15 @@ def draw_learning_curve(curves: dict[str, Curve], picture: Path, *, title: str) 
     panels = figure.subplots(len(keys), 1, sharex=True, squeeze=False)[:, 0]
     for panel, key in zip(panels, keys, strict=True):
         _draw_panel(panel, key, curves.get(f"train/{key}", []), curves.get(f"valid/{key}", []))
-    panels[0].set_title(title)
+    panels[0].set_title(_plain(title), parse_math=False)
     panels[-1].set_xlabel("updates")
     with replace_file(picture) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def _plain(text: str) -> str:
+    """Text that can be drawn: names of files may hold bytes that are no UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _panels(curves: dict[str, Curve]) -> list[str]:
@@ -43,6 +48,6 @@ def _draw_panel(panel: object, key: str, train: Curve, valid: Curve) -> None:
     values = [value for _, value in [*train, *valid]]
     if min(values) > 0 and max(values) > 50 * min(values):
         panel.set_yscale("log")  # otherwise the end, which matters, is a flat line
-    panel.set_ylabel(key.replace("_", " "))
+    panel.set_ylabel(_plain(key.replace("_", " ")), parse_math=False)
     panel.grid(alpha=0.3)
     panel.legend(frameon=False)

@@ -190,9 +190,9 @@ def settle(config: DictConfig, recipe: Recipe) -> DictConfig:
             except OmegaConfBaseException:
                 OmegaConf.missing_keys(config)  # fails as well, with the key in the error
                 raise
-    refuse_secrets(config)
-    check_secrets_set(config, os.environ)
-    check_config(config)
+        refuse_secrets(config)
+        check_secrets_set(config, os.environ)
+        check_config(config)  # a value may still hold ${…}: it was escaped, or is the name of a folder
     return config
 
 
@@ -296,7 +296,9 @@ def _composition_message(error: Exception, recipe: Recipe) -> str:
     choices = [line for line in lines[1:] if not line.startswith(("Config search path", "provider=", "set "))]
     shown = " ".join([lines[0], *choices]) if lines else type(error).__name__
     cause = _reason(error.__cause__) if error.__cause__ else ""
-    return f"{short_path(recipe.conf)}: {one_line(shown)}{f': {cause}' if cause and cause not in shown else ''}"
+    return (
+        f"{short_path(recipe.conf)}: {one_line(shown)}{f': {cause}' if cause and cause not in shown else ''}"
+    )
 
 
 def _reason(error: BaseException) -> str:

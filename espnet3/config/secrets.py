@@ -17,10 +17,15 @@ from omegaconf.resolvers import oc
 from espnet3.config.flat import flatten
 from espnet3.errors import UserError
 
-_VARIABLE = re.compile(r"(^|_)(TOKEN|KEY|PAT)$|APIKEY|SECRET|PASSW|PASSPHRASE|CREDENTIAL", re.IGNORECASE)
-"""Names of environment variables that hold secrets."""
+_VARIABLE = re.compile(
+    r"(^|_)(TOKEN|KEY|PAT)$|APIKEY|SECRET|PASSW|PASSPHRASE|CREDENTIAL"
+    r"|(?<!LOW)(?<!HIGH)(?<!BAND)(?<!ALL)_PASS$|^PASS$|_PWD$",
+    re.IGNORECASE,
+)
+"""Names of environment variables that hold secrets; not PWD, nor filters such as LOW_PASS."""
 _KEY = re.compile(
     r"(^|_)(password|passwd|passphrase|secret|credentials?)(_|$)"
+    r"|_pwd$|(^|_)(db|database|user|login|admin|root|smtp|mail|ftp|ssh|proxy|mysql|postgres)_?pass$"
     r"|(^|_)(api|access|auth|secret|private|signing|encryption)_?key$"
     r"|(^|_)(api|access|auth|bearer|refresh|oauth|security|hub|hf|github|gitlab|wandb|neptune|slack)_?token$"
 )
@@ -32,8 +37,15 @@ _LOOKS_RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9+_=-]{32,}")
 _SECRET_FORMAT = re.compile(
     r"\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|sk-[\w-]{20,}|AKIA[0-9A-Z]{16}|xox[abprs]-[\w-]{10,})|://[^/@\s:]+:[^/@\s$]+@"
+    r"|\b(?i:bearer)\s+(?=\S*\d)[\w.~+/=-]{8,}|\b(?i:authorization):\s*\w+\s+[\w.~+/=-]{8,}"
 )
-"""Formats of secrets: tokens of well-known services, and a password in a URL."""
+"""Formats of secrets: tokens of well-known services, a password in a URL, and headers of HTTP."""
+_HEX_KEY = re.compile(r"(?<![\w/@:.#-])(?=\w*\d)(?=\w*[a-fA-F])([0-9a-f]{32,}|[0-9A-F]{32,})(?![\w/])")
+"""A key in hexadecimal digits in a line of shell; not one in a path or the name of an image. See `_HASH`."""
+_HASH = re.compile(
+    r"\bgit\s.*|\w*(commit|rev|revision|sha\d*|md5|hash|digest|checksum|version)(sum)?[=\s]\S*", re.IGNORECASE
+)
+"""Parts of a line of shell whose hexadecimal digits are no key."""
 _ASSIGNED = re.compile(r"(?<![\w$])(\w+)=(?![$`]|[\"'][$`])[\"']?[^\s\"',]")
 """An assignment in a line of shell or an option, except one from another variable ($OTHER)."""
 _FROM_ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*['\"]?(\w+)['\"]?\s*(,[^}]*)?\}")
@@ -97,6 +109,11 @@ def refuse_secrets(config: DictConfig) -> None:
                     f"{key} would write the secret {exposed[0]} into the job's script: leave it out and"
                     f" export {exposed[0]} before the command, whose environment the job has"
                 )
+            if _SECRET_FORMAT.search(text) or _HEX_KEY.search(_HASH.sub("", text)):
+                raise UserError(
+                    f"{key} would write a secret into the job's script: export it as a variable before the"
+                    " command, whose environment the job has, and name the variable there: $NAME"
+                )
         if copied or (not variable and _is_secret(key, text)):
             raise UserError(
                 f"{key} holds a secret as text, which would be saved with the run: export it as a"
@@ -128,10 +145,10 @@ def secret_values(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def hide_secrets(text: str, environment: Mapping[str, str]) -> str:
-    """`text`, such as an error message, with *** in place of the secrets in `environment`."""
+    """`text`, such as an error message, with *** for the secrets in `environment` and what looks like one."""
     for value in secret_values(environment).values():
         text = text.replace(value, "***")
-    return text
+    return _SECRET_FORMAT.sub("***", text)
 
 
 def _is_secret(key: str, text: str) -> bool:

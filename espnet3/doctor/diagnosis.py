@@ -43,6 +43,11 @@ def diagnose(results: ProbeResults) -> Iterator[Finding]:
             f"nothing came from {', '.join(silent)}",
             "their Python does not start or they do not see the folder: see what they printed",
         )
+    if not results.batch.is_requeued:
+        yield note(
+            "Slurm does not requeue jobs here (Requeue=0, though they ask for it)",
+            "a training that is to go on is continued by a follow-up job, which waits in the queue again",
+        )
     yield from _about_files(results, reports)
     yield from _about_python(results, reports)
     yield from _about_network(results.batch, reports)
@@ -126,6 +131,9 @@ def _about_network(batch: Batch, reports: list[Report]) -> Iterator[Finding]:
             )
     if len(reports) > 1 and not any(report.unreachable for report in reports):
         yield right("the nodes reach each other")
+        used = ", ".join(f"{report.interface} on {report.node}" for report in reports if report.interface)
+        if used:
+            yield right(f"gloo and NCCL use {used}")
 
 
 def _about_clocks(results: ProbeResults) -> Iterator[Finding]:

@@ -83,7 +83,7 @@ def _about_this_machine(exp_dir: Path) -> Iterable[Finding]:
     else:
         yield note("no site file", "espnet3 doctor --write-site makes one for this cluster")
     try:
-        mounts = Path("/proc/self/mountinfo").read_text()
+        mounts = Path("/proc/self/mountinfo").read_text("utf-8", errors="replace")
     except OSError:
         return
     clone, python = Path(espnet3.__file__).resolve().parents[1], Path(sys.prefix).resolve()

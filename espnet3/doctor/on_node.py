@@ -10,8 +10,9 @@ from espnet3.errors import UserError
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.files.private import check_private
 from espnet3.rundir.records.job import duplicate_of
-from espnet3.slurm.own_job import own_slurm_job_id
+from espnet3.slurm.own_job import is_requeueable, own_slurm_job_id
 from espnet3.slurm.step import allocated_nodes, node_address
+from espnet3.terminal.output import keep_output
 
 
 def main(folder: str) -> int:
@@ -29,9 +30,10 @@ def main(folder: str) -> int:
             addresses[node] = node_address(node)
         except UserError as error:
             print(error, flush=True)
-    write_dataclass(directory / BATCH, Batch(nodes, addresses, python_version()))
+    write_dataclass(directory / BATCH, Batch(nodes, addresses, python_version(), is_requeueable()))
     return subprocess.run(request.srun, stdin=subprocess.DEVNULL, check=False).returncode
 
 
 if __name__ == "__main__":
+    keep_output()
     sys.exit(main(sys.argv[1]))

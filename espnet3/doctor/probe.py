@@ -40,6 +40,7 @@ from espnet3.slurm.accounting import past_jobs
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.jobs import cancel_jobs_named
 from espnet3.slurm.queue import SlurmJob, own_jobs
+from espnet3.slurm.sbatch_options import job_name
 from espnet3.slurm.srun import srun_command
 
 MINUTES = 5
@@ -133,7 +134,7 @@ def _wait(probe: Probe, deadline: float, say: Callable[[str], None]) -> None:
         if time.monotonic() >= next_poll:
             next_poll = time.monotonic() + QUEUE_EVERY_S
             with suppress(SlurmAway):
-                jobs = {job.job_id: job for job in own_jobs()}
+                jobs = {job.job_id: job for job in own_jobs([probe.job_id])}
                 probe.state = jobs.get(probe.job_id) or past_jobs([probe.job_id]).get(probe.job_id)
                 if probe.state is None or not probe.state.in_queue:
                     _read(probe)
@@ -202,11 +203,11 @@ def _end(probe: Probe) -> None:
         if len(probe.results.answers) == probe.resources.nodes:
             ends_by = time.monotonic() + ENDS_WITHIN_S
             while time.monotonic() < ends_by and any(
-                job.job_id == probe.job_id and job.in_queue for job in own_jobs()
+                job.job_id == probe.job_id and job.in_queue for job in own_jobs([probe.job_id])
             ):
                 time.sleep(FILES_EVERY_S)
         # by name: a Ctrl-C may have come between the submission and its id
-        cancel_jobs_named(probe.name)
+        cancel_jobs_named(job_name(probe.resources, probe.name))
     shutil.rmtree(probe.folder, ignore_errors=True)
     signal.signal(signal.SIGINT, before)
 

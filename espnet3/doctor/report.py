@@ -32,6 +32,8 @@ class Batch:
     addresses: dict[str, str]
     """Node -> its address from Slurm; nodes without one are left out."""
     python: str = ""
+    is_requeued: bool = True
+    """Whether Slurm would requeue the job, as it asks: a site may turn that off."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Report:
     """Nodes whose names do not resolve on this node."""
     unreachable: str = ""
     """Why the first node could not be reached."""
+    interface: str = ""
+    """The interface that gloo and NCCL will use; empty for loopback, or if there is no way."""
     gpus: int = 0
     """GPUs that Slurm has allocated to this task."""
     torch_gpus: int | None = None

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from espnet3.doctor.finding import Finding, right, wrong
 from espnet3.errors import UserError
@@ -13,6 +14,7 @@ from espnet3.number_text import counted
 from espnet3.resources import Resources
 from espnet3.rundir.records.job import SCRIPT
 from espnet3.slurm.jobs import test_script
+from espnet3.slurm.sbatch_options import job_options, sbatch_spelling
 from espnet3.slurm.site.partitions import Partition
 
 
@@ -35,7 +37,17 @@ def about_requests(stages: Mapping[str, Resources], partitions: tuple[Partition,
             where = f"partition {resources.partition}" if resources.partition else "the default partition"
             tasks = counted(resources.tasks_per_node, "task")
             size = f"{resources.nodes} x {tasks}{gpus}, {resources.timeout_min} min"
-            yield right(f"Slurm takes jobs of {', '.join(names)}: {size} in {where}")
+            given = ", ".join(f"{name}={value}" for name, value in _further(resources).items())
+            further = f", with {given}" if given else ""
+            yield right(f"Slurm takes jobs of {', '.join(names)}: {size} in {where}{further}")
+
+
+def _further(resources: Resources) -> dict[str, Any]:
+    """What `additional_parameters` make of a job's options, in the site's form."""
+    given = sbatch_spelling(resources.additional_parameters)
+    options = job_options(resources)
+    names = (*given, *(("gres",) if "gres" in options else ()))
+    return {name: options.get(name, given.get(name)) for name in dict.fromkeys(names)}
 
 
 def _test(resources: Resources, partitions: tuple[Partition, ...], where: str) -> None:
@@ -46,6 +58,6 @@ def _test(resources: Resources, partitions: tuple[Partition, ...], where: str) -
             resources, folder, name="espnet3.doctor", token=new_token(), output=folder / "job.log"
         )
         script = folder / SCRIPT
-        script.write_text(request.script)
+        script.write_text(request.script, encoding="utf-8")
         check_script(script, resources, where)
         test_script(script)

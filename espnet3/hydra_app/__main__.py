@@ -13,6 +13,7 @@ from pathlib import Path
 from espnet3.__main__ import exiting
 from espnet3.commands.parser import EXIT_CODES, Parser
 from espnet3.errors import UserError
+from espnet3.terminal.output import keep_output
 
 OUR_LAUNCHER, GRID, SEARCH = "espnet3", "basic", "optuna"
 """Our launcher, Hydra's grid sweeper, and the sweeper whose name selects our search."""
@@ -107,4 +108,5 @@ def _chosen(group: str, overrides: Sequence[str]) -> str | None:
 
 
 if __name__ == "__main__":
+    keep_output()
     sys.exit(exiting(lambda: main(sys.argv[1:])))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
-from espnet3.launcher.submit.queued import find_queued
+from espnet3.launcher.submit.queued import find_queued, unfinished_ids
 from espnet3.number_text import counted
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.process import ProcessName
@@ -101,5 +101,5 @@ def ask_to_stop(run: Path, process: ProcessName, screen: Screen) -> bool:
 def _queued(runs: Sequence[Path]) -> "list[tuple[Path, JobHandle]]":
     """The jobs of `runs` that are in Slurm's queue; at most one squeue call."""
     submitted = [run for run in runs if read_jobs(run)]
-    jobs = own_jobs() if submitted else []
+    jobs = own_jobs(i for run in submitted for i in unfinished_ids(run)) if submitted else []
     return [(run, job) for run in submitted for job in find_queued(run, jobs)]

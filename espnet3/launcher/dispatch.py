@@ -15,7 +15,7 @@ from espnet3.launcher.follow.jobs import detached, print_how_to_follow, watch
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import decide
 from espnet3.launcher.planning.plan import Job, on_slurm
-from espnet3.launcher.submit.chain import submit_chain, submitting
+from espnet3.launcher.submit.chain import submit_chain, submitting, try_out_chain
 from espnet3.launcher.submit.queued import refuse_if_queued
 from espnet3.outcomes.exit_code import exit_code
 from espnet3.rundir.layout import stage_home
@@ -87,9 +87,14 @@ def check_early(jobs: Sequence[Job], config: DictConfig, *, force: bool, screen:
     """Check, within seconds, what would end a later stage: before jobs are queued, and before stage 0.
 
     Raises:
-        UserError: something can't be imported, or a manifest is broken.
+        UserError: something can't be imported, a manifest is broken, or Slurm would refuse a later job.
     """
-    if any(on_slurm(job) for job in jobs):
+    submitted = [job for job in jobs if on_slurm(job)]
+    if submitted and submitted[0] is not jobs[0]:
+        decision = decide(config, jobs[0].stage, force=force)
+        if decision.action != "skip":  # otherwise they are submitted next
+            try_out_chain(submitted, config)
+    if submitted:
         if any(reads_data(job.stage) for job in jobs):
             check_before_queueing(config, screen)
     elif any(reads_data(job.stage) for job in jobs[1:]) and not reads_data(jobs[0].stage):

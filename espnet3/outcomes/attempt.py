@@ -1,13 +1,21 @@
 """The result of an attempt, from the states of its ranks after their processes have ended."""
 
+import re
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 from espnet3.outcomes.rank import error_summary
 from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.outcome import Outcome, TaskState
 
 _WORST_FIRST: tuple[Outcome, ...] = ("failed", "killed", "stopped", "done")
+_SLURMS = re.compile(r"(srun|slurmstepd)(-\S+)?: ")
+_SLURMS_ERROR = re.compile(r"(srun|slurmstepd)(-\S+)?: (error|fatal): ")
+_ABOUT_THE_END = re.compile(
+    r"\*\*\*|: tasks? [\d,-]+: |Timed out waiting for job step|Job step aborted|forcing job termination"
+)
+"""Slurm's errors that only say that tasks have ended."""
 
 
 def attempt_result(
@@ -15,6 +23,7 @@ def attempt_result(
     world_size: int,
     *,
     ended: AbstractSet[int] = frozenset(),
+    perhaps_ended: AbstractSet[int] = frozenset(),
     stop_reason: str | None = None,
 ) -> AttemptResult:
     """The result of an attempt, for the process that followed it.
@@ -23,6 +32,7 @@ def attempt_result(
         states: the states of the ranks that have begun.
         world_size: number of ranks of the attempt.
         ended: ranks that the process has killed after another rank was lost.
+        perhaps_ended: ranks that the process has killed unless they were gone before.
         stop_reason: the signal that asked the process to stop, if any.
     """
     if stop_reason is not None and not states:
@@ -30,7 +40,11 @@ def attempt_result(
     outcome = attempt_outcome(states, world_size, ended)
     failure, killed = first_failure(states), killed_ranks(states, ended)
     if killed and failure_without_lost_peer(states) is None:
-        return AttemptResult(outcome, _killed_reason(killed), rank=killed[0].rank, log=killed[0].log)
+        surely = killed_ranks(states, perhaps_ended | ended)
+        if failure is not None and not surely:
+            return AttemptResult(outcome, _lost_reason(failure), rank=failure.rank, log=failure.log)
+        shown = surely or killed
+        return AttemptResult(outcome, _killed_reason(shown), rank=shown[0].rank, log=shown[0].log)
     if outcome == "stopped":
         asked_by = next((state.asked_by for state in states if state.asked_by), "")
         return AttemptResult(outcome, stop_reason or asked_by)
@@ -101,6 +115,30 @@ def missing_ranks(states: Sequence[TaskState], world_size: int) -> list[int]:
 def failure_reason(failure: TaskState) -> str:
     """Why an attempt failed, in one line: the rank and its error; all ranks diverge together."""
     return failure.message if failure.diverged else f"rank {failure.rank}: {failure.message}"
+
+
+def launch_cause(lines: Sequence[str]) -> str:
+    """Why ranks ended before they began, or were killed, from what srun and they have printed; may be empty.
+
+    The first error of Slurm's that is not about the end itself; else what a rank has printed last.
+    """
+    texts = [line.strip() for line in lines if line.strip()]
+    errors = [text for text in texts if _SLURMS_ERROR.match(text)]
+    causes = [text for text in errors if not _ABOUT_THE_END.search(text)]
+    printed = [text for text in texts if not _SLURMS.match(text)]
+    found = causes[:1] or printed[-1:] or errors[:1]
+    return _SLURMS_ERROR.sub("", found[0]) if found else ""
+
+
+def with_cause(result: AttemptResult, lines: Sequence[str]) -> AttemptResult:
+    """`result` with the `launch_cause` in `lines` appended to its reason."""
+    cause = launch_cause(lines)
+    return replace(result, reason=f"{result.reason}: {cause}") if cause else result
+
+
+def _lost_reason(failure: TaskState) -> str:
+    node = f" on {failure.node}" if failure.node else ""
+    return f"rank {failure.rank}{node} lost the connection to another rank: {failure.message}"
 
 
 def _killed_reason(killed: Sequence[TaskState]) -> str:

@@ -110,20 +110,15 @@ def perhaps_preempted(attempts: Sequence[Attempt]) -> list[Attempt]:
     return [attempt for attempt in attempts if attempt.result is None or attempt.result.reason == "SIGTERM"]
 
 
-def preempted_attempts(attempts: Sequence[Attempt], state_by_start: Mapping[int, str]) -> list[int]:
+def preempted_attempts(attempts: Sequence[Attempt], state_by_start: Mapping[str, str]) -> list[int]:
     """Numbers of the attempts that Slurm preempted, as far as known.
 
     Args:
         attempts: see `perhaps_preempted`.
-        state_by_start: Slurm's state of each start of the job; a missing start counts as preempted.
+        state_by_start: Slurm's state of each start of the job ("123.0"); a missing start counts as preempted.
     """
     return [
         attempt.begin.number
         for attempt in attempts
-        if state_by_start.get(_start_of(attempt)) in (None, "PREEMPTED")
+        if state_by_start.get(attempt.launcher.slurm_job) in (None, "PREEMPTED")
     ]
-
-
-def _start_of(attempt: Attempt) -> int:
-    """The number of the job's start that made the attempt; the first is 0."""
-    return int(attempt.launcher.slurm_job.rpartition(".")[2] or 0)

@@ -23,11 +23,12 @@ class HeldError(Exception):
     """A living process holds the directory; the message names it.
 
     `orphaned`: only tasks of a command that is gone are left; they end by themselves soon.
+    `uncertain`: the process is one of another host, which can't be checked from here.
     """
 
-    def __init__(self, message: str, *, orphaned: bool = False) -> None:
+    def __init__(self, message: str, *, orphaned: bool = False, uncertain: bool = False) -> None:
         super().__init__(message)
-        self.orphaned = orphaned
+        self.orphaned, self.uncertain = orphaned, uncertain
 
 
 @contextmanager
@@ -68,9 +69,46 @@ def leave(directory: Path, name: str) -> None:
     (directory / "claim" / f"{name}.json").unlink(missing_ok=True)
 
 
+def release_tasks(directory: Path, slurm_job: str) -> None:
+    """Remove the tasks of a start of a Slurm job ("123.0"), which are known to have ended, from the claim."""
+    for path in files_in(directory / "claim", "rank-*.json"):
+        task = read_dataclass(ProcessName, path)
+        if task is not None and task.slurm_job == slurm_job:
+            path.unlink(missing_ok=True)
+
+
 def owner(directory: Path) -> ProcessName | None:
     """The process that claimed `directory`, alive or not; None without a claim."""
     return read_dataclass(ProcessName, directory / "claim" / OWNER)
+
+
+def processes(directory: Path) -> list[ProcessName]:
+    """The processes in the claim on `directory`, alive or not; the owner is the first."""
+    paths = [directory / "claim" / OWNER, *files_in(directory / "claim", "rank-*.json")]
+    return [process for path in paths if (process := read_dataclass(ProcessName, path)) is not None]
+
+
+def remove(directory: Path, process: ProcessName) -> None:
+    """Remove the claim on `directory`, if `process` still is in it.
+
+    Raises:
+        OSError: it can't be removed.
+    """
+    if process in processes(directory):
+        claim = directory / "claim"
+        renamed = claim.with_name(f".claim-{uuid.uuid4().hex}")
+        claim.rename(renamed)
+        shutil.rmtree(renamed, ignore_errors=True)
+
+
+def file_system_time(directory: Path) -> float:
+    """The time that a file gets which is written to `directory` now: clocks of hosts may differ."""
+    probe = directory / f".time-{uuid.uuid4().hex}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _take(claim: Path) -> None:
@@ -104,11 +142,13 @@ def _staged(claim: Path) -> Path:
 def _raise_if_held(claim: Path) -> None:
     first = read_dataclass(ProcessName, claim / OWNER)
     if first is not None and first.is_alive():
-        raise HeldError(f"{claim.parent} is in use by {first}")
+        raise HeldError(f"{claim.parent} is in use by {first}", uncertain=not first.can_be_checked)
     for path in files_in(claim, "rank-*.json"):
         task = read_dataclass(ProcessName, path)
         if task is not None and task.is_alive():
-            raise HeldError(f"{claim.parent} is in use by {path.stem}, {task}", orphaned=True)
+            uncertain = not task.can_be_checked
+            message = f"{claim.parent} is in use by {path.stem}, {task}"
+            raise HeldError(message, orphaned=not uncertain, uncertain=uncertain)
 
 
 def _remove_stale(claim: Path) -> None:

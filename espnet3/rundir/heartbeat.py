@@ -49,7 +49,7 @@ class Heartbeat:
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         # Not fsynced: losing a heartbeat in a power cut does no harm, and every batch may write one.
         try:
-            temporary.write_text(json.dumps({"at": time.time(), **self._fields}))
+            temporary.write_text(json.dumps({"at": time.time(), **self._fields}), encoding="utf-8")
             temporary.replace(self.path)
         except OSError:
             temporary.unlink(missing_ok=True)  # a full disk must not end a training that can go on
@@ -61,7 +61,7 @@ def read_heartbeat(path: Path) -> dict[str, Any] | None:
     None without a file that can be read; a field of another type is left out.
     """
     try:
-        fields = parse_json(path.read_text())
+        fields = parse_json(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(fields, dict):

@@ -33,6 +33,11 @@ class ProcessName:
         """Whether it belongs to this host."""
         return self.host == socket.gethostname()
 
+    @property
+    def can_be_checked(self) -> bool:
+        """Whether `is_alive` knows: it is of this host, or of a Slurm job, which can't outlive that job."""
+        return self.is_here or bool(self.slurm_job)
+
     def is_alive(self) -> bool:
         """Whether it runs; one of another host counts as alive unless its Slurm job has ended."""
         if self.is_here:
@@ -53,8 +58,8 @@ class ProcessName:
 def _start_time(pid: int) -> str | None:
     """Boot id of the machine and start of the process in clock ticks; None if it is gone or a zombie."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()  # the name in parentheses may contain blanks

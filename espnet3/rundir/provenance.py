@@ -48,7 +48,12 @@ def git(directory: Path, *arguments: str) -> str | None:
     """The output of git, without the last line end; None outside a working tree or without git."""
     try:
         completed = subprocess.run(
-            ["git", "-C", str(directory), *arguments], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(directory), *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

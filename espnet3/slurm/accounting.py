@@ -1,5 +1,6 @@
 """Asks sacct how jobs and their earlier starts ended, for jobs that squeue no longer shows."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from espnet3.errors import UserError
@@ -38,11 +39,21 @@ def past_jobs(ids: Iterable[str]) -> dict[str, SlurmJob]:
     return jobs
 
 
-def states_by_start(job_id: str) -> dict[int, str]:
-    """Slurm's state of each start of a job, from 0 on; empty when sacct does not answer. One sacct call."""
-    command = "sacct --duplicates --allocations --noheader --parsable2 --format=State -j"
+def states_by_start(ids: Iterable[str]) -> dict[str, str]:
+    """Slurm's state of each start of jobs: "123.0", "123.1", …; empty when sacct does not answer.
+
+    One sacct call.
+    """
+    command = "sacct --duplicates --allocations --noheader --parsable2 --format=JobID,State -j"
     try:
-        lines = ask([*command.split(), job_id], timeout_s=20.0).splitlines()
+        lines = ask([*command.split(), ",".join(sorted(set(ids)))], timeout_s=20.0).splitlines()
     except (SlurmAway, UserError):
         return {}
-    return dict(enumerate(line.split()[0] for line in lines if line.strip()))
+    starts: Counter[str] = Counter()
+    states = {}
+    for line in lines:
+        job_id, _, state = line.strip().partition("|")
+        if state:
+            states[f"{job_id}.{starts[job_id]}"] = state.split()[0]
+            starts[job_id] += 1
+    return states

@@ -1,6 +1,7 @@
 """Runs one of Slurm's commands and returns its output, or raises why there is none."""
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -18,6 +19,12 @@ TRANSIENT = (
 """Messages of Slurm's commands when the controller is temporarily unavailable."""
 
 
+_SUBMIT_LIMIT = re.compile(r"\b\w*Submit\w*Limit\b|\bMaxSubmit\w*")
+"""A limit on the jobs in the queue, by Slurm's name: AssocMaxSubmitJobLimit, QOSGrpSubmitJobsLimit, …"""
+_ANY_LIMIT = "job submit limit"
+"""In the message for a limit of any kind, which does not always have a name."""
+_NAMED_LIMIT = re.compile(r"\b(Assoc|QOS)\w+")
+
 TIMEOUT_S = 60.0
 
 
@@ -25,11 +32,16 @@ class SlurmAway(UserError):
     """Slurm's controller does not answer; the message is Slurm's own."""
 
 
+class SubmitLimit(UserError):
+    """The user, the account or the QOS may have no more jobs in the queue; the message is Slurm's own."""
+
+
 def ask(command: Sequence[str], *, timeout_s: float = TIMEOUT_S, dies_with_us: bool = False) -> str:
     """Standard output of one of Slurm's commands; with `dies_with_us` it is killed when this process dies.
 
     Raises:
         SlurmAway: the controller does not answer, or not in time.
+        SubmitLimit: it takes no more jobs now.
         UserError: the command is not on PATH, or fails; the message is Slurm's own.
     """
     try:
@@ -50,7 +62,13 @@ def ask(command: Sequence[str], *, timeout_s: float = TIMEOUT_S, dies_with_us: b
     message = _in_one_line(done.stderr or done.stdout) or f"exit code {done.returncode}"
     if any(sign in message for sign in TRANSIENT):
         raise SlurmAway(message)
-    raise UserError(message)
+    raise SubmitLimit(message) if _is_submit_limit(message) else UserError(message)
+
+
+def _is_submit_limit(message: str) -> bool:
+    if _SUBMIT_LIMIT.search(message):
+        return True
+    return _ANY_LIMIT in message and not _NAMED_LIMIT.search(message)
 
 
 def _in_one_line(text: str) -> str:

@@ -12,7 +12,7 @@ RANKS = frozenset(
 """Variables from which torch and Lightning read the rank of a process."""
 _JOB_PREFIXES = (
     *("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_", "ESPNET3_JOB"),
-    *("SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_"),
+    *("SALLOC_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SINFO_"),
     *("PMI_", "PMI2_", "PMIX_", "OMPI_", "TORCHELASTIC_"),
 )
 """Prefixes of variables of a job and of its steps."""

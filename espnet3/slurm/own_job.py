@@ -45,17 +45,32 @@ def is_ended_by_slurm(job_id: str) -> bool:
     return shown.get("JobState") in ENDING_STATES and shown.get("Reason") != "TimeLimit"
 
 
+def is_requeueable() -> bool:
+    """Whether Slurm would requeue this job; True if it does not say."""
+    try:
+        shown = fields(ask(["scontrol", "--oneliner", "show", "job", own_slurm_job_id()]))
+    except UserError:
+        return True
+    return shown.get("Requeue") != "0"
+
+
 def requeue(job_id: str) -> None:
     """Requeue this job; Slurm then ends this process.
 
     Raises:
-        UserError: Slurm refuses, or does not answer within REQUEUE_TIMEOUT_S.
+        UserError: Slurm refuses, does not answer within REQUEUE_TIMEOUT_S, or goes on with the job.
     """
     try:
         ask_with_retries(["scontrol", "requeue", job_id], timeout_s=REQUEUE_TIMEOUT_S)
     except SlurmAway as error:
         raise UserError(f"job {job_id} could not be started again: {error}") from error
-    time.sleep(ENDS_WITHIN_S)
+    # A command that a site has put in the place of scontrol may do nothing.
+    deadline = time.monotonic() + NOT_ENDED_AFTER_S
+    while time.monotonic() < deadline:
+        time.sleep(POLL_EVERY_S)
+        if is_ended_by_slurm(job_id):
+            time.sleep(ENDS_WITHIN_S)
+    raise UserError(f"`scontrol requeue {job_id}` did not end the job")
 
 
 def wait_for_slurm(job_id: str) -> bool:
@@ -110,6 +125,12 @@ def own_slurm_job_id() -> str:
 def is_first_start() -> bool:
     """Whether the job that this process is in runs for the first time."""
     return os.environ.get("SLURM_RESTART_COUNT", "0") == "0"
+
+
+def own_array_index() -> int | None:
+    """The index of this job in its array; None if it is not an element of one."""
+    index = os.environ.get("SLURM_ARRAY_TASK_ID")
+    return None if index is None else int(index)
 
 
 def own_array_element() -> tuple[str, int]:

@@ -1,18 +1,24 @@
-"""Options of sbatch in `additional_parameters`; those that another key sets are refused."""
+"""Options of sbatch in `additional_parameters`; those that another key sets are refused.
 
+Some say in which form a site wants what other keys decide, and may stand in a site file: `gres: "gpu:v100"`
+or `gpus-per-node: v100` (the kind of GPU; gpus_per_node is the number), `mem-per-cpu: true` (mem_gb divided
+by the CPUs), `comment: text` (before our own), and `job-name: "p42-{name}"`.
+"""
+
+import math
+import re
 from typing import Any
 
 from espnet3.errors import UserError
-from espnet3.resources import RESOURCES
+from espnet3.resources import RESOURCES, Resources
+from espnet3.value_checks import is_one_line
 
 _OUTPUT = "nothing: what jobs and tasks print is in logs/<stage> of the run directory"
 _CALL = "nothing: espnet3 calls sbatch itself"
 SET_ELSEWHERE = {
-    "comment": "nothing: espnet3 finds its jobs by it",
     "dependency": "nothing: a stage's job waits for the stage before it",
     "kill-on-invalid-dep": "nothing: a job whose predecessor failed is cancelled",
     "array": "nothing: each stage is one job",
-    "job-name": "tag=NAME: a job is called by recipe, tag and stage",
     **dict.fromkeys(("output", "error", "open-mode"), _OUTPUT),
     **dict.fromkeys(("input", "wait", "wrap", "parsable", "test-only", "help", "usage", "version"), _CALL),
 }
@@ -50,13 +56,67 @@ def check_sbatch_options(where: str, options: dict[str, Any]) -> None:
     stage = where.split(".")[1]
     for name, value in options.items():
         instead = _replacement(option_name(name), stage)
-        if instead:
+        if option_name(name) == "job-name" and "{name}" not in str(value):
+            raise UserError(
+                f"{where}.{name}={value}: takes a text with {{name}}, which stands for recipe, tag and stage:"
+                " 'p42-{name}'; tag=NAME names a run"
+            )
+        if instead and not (option_name(name) == "gpus-per-node" and _KIND.fullmatch(str(value))):
             raise UserError(f"{where}.{name} can't be given: use {instead}")
-        if not isinstance(value, str | int | float | None) or "\n" in str(value):
+        if not isinstance(value, str | int | float | None) or not is_one_line(str(value)):
             raise UserError(
                 f"{where}.{name}={value}: takes one text or number, or true for an option without a value;"
                 " several are one text: 'a,b'"
             )
+
+
+_KIND = re.compile(r"[A-Za-z][\w.-]*")
+"""A kind of GPU, without a number."""
+_GPU_GRES = re.compile(r"gpu(:[A-Za-z][\w.-]*)?")
+
+
+def gpu_option(resources: Resources) -> dict[str, Any]:
+    """The option of sbatch and srun that requests the GPUs of each node, in the site's form; empty without GPUs."""
+    count, given = resources.gpus_per_node, sbatch_spelling(resources.additional_parameters)
+    items = str(given.get("gres", "")).split(",")
+    if any(_GPU_GRES.fullmatch(item) for item in items):
+        filled = [f"{item}:{count}" if _GPU_GRES.fullmatch(item) else item for item in items]
+        kept = [item for item in filled if count or not item.startswith("gpu")]
+        return {"gres": ",".join(kept)} if kept else {}
+    kind = given.get("gpus-per-node")
+    return {"gpus-per-node": f"{kind}:{count}" if kind else count} if count else {}
+
+
+def job_options(resources: Resources) -> dict[str, Any]:
+    """The options of a job with their values, `additional_parameters` included, in the site's form.
+
+    Without `comment` and `job-name`: see `job_comment` and `job_name`.
+    """
+    further = sbatch_spelling(resources.additional_parameters)
+    options = {**resources.sbatch_options(), **further}
+    if any(_GPU_GRES.fullmatch(item) for item in str(further.get("gres", "")).split(",")):
+        del options["gres"]
+    options.pop("gpus-per-node", None)
+    for name in ("comment", "job-name"):
+        options.pop(name, None)
+    if further.get("mem-per-cpu") is True:
+        del options["mem-per-cpu"]
+        if options.pop("mem", None) is not None and resources.mem_gb is not None:
+            cpus = resources.tasks_per_node * resources.cpus_per_task
+            options["mem-per-cpu"] = f"{math.ceil(resources.mem_gb * 1024 / cpus)}M"
+    return options | gpu_option(resources)
+
+
+def job_comment(resources: Resources, token: str) -> str:
+    """The comment of a job: the site's, and our token."""
+    own = sbatch_spelling(resources.additional_parameters).get("comment")
+    return f"{own} {token}" if own else token
+
+
+def job_name(resources: Resources, name: str) -> str:
+    """The name of a job in the site's form."""
+    form = sbatch_spelling(resources.additional_parameters).get("job-name")
+    return str(form).replace("{name}", name) if form else name
 
 
 def _replacement(option: str, stage: str) -> str | None:

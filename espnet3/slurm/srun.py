@@ -1,11 +1,13 @@
 """The srun command lines that start the tasks of a step; pure functions of a stage's resources."""
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from espnet3.resources import Resources
+from espnet3.slurm.sbatch_options import gpu_option
 
 
 def srun_command(
@@ -43,13 +45,24 @@ def warm_command(resources: Resources, name: str, nodes: Sequence[str], program:
     ]
 
 
+def killed_tasks(messages: str) -> set[int]:
+    """The tasks that a signal has ended, as srun prints it: "srun: error: node1: tasks 1,3-4: Killed"."""
+    tasks: set[int] = set()
+    for ranges, how in re.findall(r"^srun: error: \S+: tasks? ([\d,-]+): (.+)$", messages, re.MULTILINE):
+        if how.startswith(("Exited with", "unknown")):
+            continue
+        for first, _, last in (numbers.partition("-") for numbers in ranges.split(",")):
+            tasks |= set(range(int(first), int(last or first) + 1))
+    return tasks
+
+
 def _srun(resources: Resources, name: str, nodes: Sequence[str]) -> list[str]:
     tasks = resources.nodes * resources.tasks_per_node
     return [
         *("srun", "--kill-on-bad-exit=1", f"--job-name={name}"),
         *(f"--nodes={resources.nodes}", f"--ntasks={tasks}", f"--ntasks-per-node={resources.tasks_per_node}"),
         *([f"--nodelist={','.join(nodes)}"] if nodes else []),
-        *(f"--{option}={value}" for option, value in resources.srun_options().items()),
+        *(f"--{name}={value}" for name, value in (resources.srun_options() | gpu_option(resources)).items()),
     ]
 
 

@@ -3,14 +3,18 @@
 import os
 import re
 import socket
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from espnet3.errors import UserError
 from espnet3.slurm.allocation import in_step
 from espnet3.slurm.command import ask
 from espnet3.slurm.scontrol import fields
 
+_STEPS_END_S = 60.0
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 _SHAPE = re.compile(r"SLURM_(NPROCS|NTASKS(_PER_\w+)?|CPUS_PER_\w+|GPUS(_PER_\w+)?|TRES_PER_TASK)")
 """Variables by which srun inherits the options of sbatch and salloc."""
@@ -33,12 +37,32 @@ def allocated_nodes() -> list[str]:
     return ask(["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]]).split()
 
 
+def end_own_steps(job_id: str, *, save_within_s: float) -> None:
+    """Wait until the steps of this process's job have ended; after `save_within_s` they are killed.
+
+    Their srun is without its parent, and has asked its tasks to stop.
+    """
+    deadline, kill = time.monotonic() + save_within_s, False
+    while True:
+        with suppress(UserError):
+            lines = ask(["squeue", "--noheader", "--steps", f"--jobs={job_id}", "--format=%i"]).split()
+            steps = [step for step in lines if step.rpartition(".")[2].isdigit()]
+            if not steps or (kill and time.monotonic() > deadline):
+                return
+            if not kill and time.monotonic() > deadline:
+                ask(["scancel", "--signal=KILL", *steps])
+                kill, deadline = True, time.monotonic() + _STEPS_END_S
+        time.sleep(1.0)
+
+
 def node_address(node: str) -> str:
     """The IP address of `node`, for machines that can't resolve its name."""
     shown = ask(["scontrol", "--oneliner", "show", "node", node])
     address = fields(shown).get("NodeAddr", node)
     try:
-        return str(socket.getaddrinfo(address, None, socket.AF_UNSPEC)[0][4][0])
+        found = [str(one[4][0]) for one in socket.getaddrinfo(address, None, socket.AF_UNSPEC)]
+        # a name that resolves to 127.0.1.1, too, as that of this host may
+        return next((one for one in found if not ip_address(one.partition("%")[0]).is_loopback), found[0])
     except OSError:
         raise UserError(
             f"node {node} can't be reached: neither its name nor Slurm's NodeAddr={address} resolves here;"

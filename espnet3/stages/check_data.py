@@ -44,7 +44,7 @@ SHOWN = 20
 
 def main() -> NoReturn:
     """Serve one request; exit code 0, 75 when asked to stop, or 1 by a bug."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # what an import prints must not come between
     request = json.loads(sys.stdin.readline())
     signal.signal(signal.SIGTERM, _stop)

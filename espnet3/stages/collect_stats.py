@@ -108,7 +108,7 @@ def _summary(organizer: "DataOrganizer", stats_dir: Path) -> str:
     read = " and ".join(f"{size:,} {split}" for split, size in sizes.items() if size)
     folder = stats_dir / next(split for split, size in sizes.items() if size)
     features = []
-    for key in (folder / "stats_keys").read_text().split():
+    for key in (folder / "stats_keys").read_text("utf-8").split():
         dimensions = load_stats(folder / f"{key}_stats.npz")[0].size
         features.append(f"{key} of {dimensions} dimension{'s' if dimensions > 1 else ''}")
     return f"{read} utterances, {', '.join(features)}"

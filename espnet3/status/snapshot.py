@@ -1,4 +1,4 @@
-"""A snapshot of Slurm's jobs for any number of runs: one squeue call, and at most one of sacct."""
+"""A snapshot of Slurm's jobs for any number of runs: one squeue call; sacct and scontrol for the rest."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,10 @@ from functools import cached_property
 from espnet3.errors import UserError
 from espnet3.slurm.accounting import past_jobs
 from espnet3.slurm.command import SlurmAway
-from espnet3.slurm.queue import SlurmJob, find_job, own_jobs
+from espnet3.slurm.queue import SlurmJob, find_job, jobs_by_id, own_jobs
+
+_ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE")
+"""States in sacct of jobs that have ended and do not come back."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,10 @@ class QueueSnapshot:
 
 
 def query_queue(jobs_to_query: Iterable[tuple[str, str]]) -> QueueSnapshot:
-    """Ask Slurm for jobs, given as (id, token); without jobs Slurm is not asked."""
+    """Ask Slurm for jobs, given as (id, token); without jobs Slurm is not asked.
+
+    A job that squeue does not list is gone only if sacct has its end, or the controller does not know its id.
+    """
     queried = list(jobs_to_query)
     if not queried:
         return QueueSnapshot()
@@ -58,6 +64,11 @@ def query_queue(jobs_to_query: Iterable[tuple[str, str]]) -> QueueSnapshot:
     except (SlurmAway, UserError) as error:
         return QueueSnapshot(asked=True, problem=str(error).split(":")[0])
     now = QueueSnapshot(jobs, asked=True)
-    past = past_jobs(job_id for job_id, token in queried if job_id and not now.find(job_id, token))
-    # A job that runs according to sacct but is not in squeue is gone.
-    return QueueSnapshot(jobs, {i: job for i, job in past.items() if not job.in_queue}, asked=True)
+    unlisted = [job_id for job_id, token in queried if job_id and not now.find(job_id, token)]
+    past = past_jobs(unlisted)
+    try:
+        known = jobs_by_id(i for i in unlisted if i not in past or past[i].state not in _ENDED)
+    except (SlurmAway, UserError) as error:
+        return QueueSnapshot(jobs, past, asked=True, problem=str(error).split(":")[0])
+    # A job that runs according to sacct, but not to the controller, is gone.
+    return QueueSnapshot((*jobs, *known), {i: job for i, job in past.items() if not job.in_queue}, asked=True)

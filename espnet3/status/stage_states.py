@@ -14,8 +14,9 @@ from espnet3.status.run_files import JobFiles, RunFiles, StageFiles
 from espnet3.status.snapshot import QueueSnapshot
 from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, SAVED, UNDER_WAY, StageStatus, State
 
-_HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "SUSPENDED", "STOPPED")
-_CLOCKS_DIFFER_S = 3.0
+_CLOCKS_DIFFER_S = 10.0
+_SILENT_S = 90.0
+"""Without a heartbeat for so long, a task of a job that Slurm is ending is gone."""
 _NEVER_STARTED = "DependencyNeverSatisfied"
 
 
@@ -125,7 +126,7 @@ def _of_job(
     if job.result is not None and _is_final(job, slurm):
         return _ended(job.result)
     if slurm is not None and slurm.in_queue:
-        return _in_queue(stage, slurm, before)
+        return _in_queue(stage, slurm, before, now)
     if attempt and job.result is None and may_come_back(attempt.result, slurm, now):
         return "restarting", "Slurm has ended it"
     if slurm is not None:
@@ -178,10 +179,25 @@ def _ended(result: AttemptResult) -> tuple[State, str]:
     return result.outcome, result.reason
 
 
-def _in_queue(stage: StageFiles, slurm: SlurmJob, before: StageStatus | None) -> tuple[State, str]:
+def _before_the_epilog(stage: StageFiles, now: float) -> tuple[State, str] | None:
+    """How a job ended whose processes are gone, while Slurm cleans up; None while one may be saving."""
     attempt = stage.attempt
-    if slurm.state in _HELD or "held" in slurm.reason.lower():
-        return "held", slurm.reason or slurm.state.lower()
+    if attempt is None:
+        return None if stage.job and stage.job.comes_later else ("killed", "ended before the stage began")
+    if attempt.result is not None:
+        return None if attempt.result.restarts or may_restart(attempt.result) else _ended(attempt.result)
+    last_sign = max(attempt.begin.started_at, float(stage.heartbeat.get("at", 0.0)))
+    return ("killed", "ended without a result") if now - last_sign > _SILENT_S else None
+
+
+def _in_queue(
+    stage: StageFiles, slurm: SlurmJob, before: StageStatus | None, now: float
+) -> tuple[State, str]:
+    attempt = stage.attempt
+    if slurm.hold:
+        return "held", slurm.hold
+    if slurm.state == "COMPLETING" and (ended := _before_the_epilog(stage, now)):
+        return ended
     if slurm.state in ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "RESIZING"):
         if attempt is None:
             if stage.job is not None and stage.job.comes_later:

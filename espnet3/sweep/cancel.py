@@ -5,7 +5,7 @@ from pathlib import Path
 
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.cancel import CHECK_EVERY_S, ask_to_stop
-from espnet3.launcher.submit.queued import find_queued
+from espnet3.launcher.submit.queued import find_queued, unfinished_ids
 from espnet3.number_text import counted
 from espnet3.rundir import claim
 from espnet3.rundir.records.background import process_at_work
@@ -17,6 +17,7 @@ from espnet3.sweep.jobs.array import read_array
 from espnet3.sweep.show.searcher import find_searcher
 from espnet3.sweep.trials.folder import array_dir, array_numbers
 from espnet3.sweep.trials.search_record import is_search, search_dir
+from espnet3.sweep.trials.waiting import note_waiting
 from espnet3.terminal.screen import Screen
 
 _SEARCH_ENDS_S = 10.0
@@ -34,6 +35,7 @@ def cancel_sweep(sweep: Path, screen: Screen, *, wait: bool) -> None:
     Raises:
         UserError: Slurm does not answer, or refuses.
     """
+    note_waiting(sweep, [], force=False, command="")  # first: a trial that ends submits no more of them
     _cancel_search(sweep, screen)
     path, process = short_path(sweep), process_at_work(sweep)
     alive = process is not None and process.is_alive()
@@ -80,8 +82,8 @@ def _queued(sweep: Path) -> list[SlurmJob]:
     folders = [array_dir(sweep, number) for number in array_numbers(sweep)]
     if not shared and not folders:
         return []
-    jobs = own_jobs()
     ids = {read_job_id(folder) for folder in folders}
+    jobs = own_jobs([*filter(None, ids), *(i for path in shared for i in unfinished_ids(path))])
     tokens = {array.token for folder in folders if (array := read_array(folder))}
     array_jobs = [
         job

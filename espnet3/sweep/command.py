@@ -46,6 +46,7 @@ from espnet3.sweep.trials.trial import (
     write_base,
     write_trial,
 )
+from espnet3.sweep.trials.waiting import note_waiting
 from espnet3.terminal.screen import Screen
 
 
@@ -177,7 +178,9 @@ def start_sweep(checked: CheckedSweep, options: SweepOptions, screen: Screen) ->
         screen.line(line)
     screen.line(f"{short_path(planned.sweep)}: {selection}")
     write_planned(planned, [trial.name for trial in selection.to_run])
-    return start(planned.sweep, checked.batches, planned.bases, options, screen)
+    started = start(planned.sweep, checked.batches, planned.bases, options, screen)
+    note_waiting(planned.sweep, started.queued.left_names, force=options.force, command=options.command)
+    return started
 
 
 def record_sweep(plan: Callable[[], PlannedSweep], directory: Path, screen: Screen) -> None:

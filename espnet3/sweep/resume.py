@@ -10,6 +10,7 @@ from espnet3.slurm.allocation import Allocation
 from espnet3.sweep.run import SweepOptions, finish, plan_and_check, select_trials, start
 from espnet3.sweep.trials.record import read_sweep_record
 from espnet3.sweep.trials.trial import read_base, read_trial
+from espnet3.sweep.trials.waiting import note_waiting
 from espnet3.terminal.screen import Screen
 
 
@@ -60,4 +61,6 @@ def resume_sweep(
             batches += plan_and_check(sweep, same, bases, replace(options, stages=list(stages)))
         screen.line(f"{short_path(sweep)}: {selection}")
         started = start(sweep, batches, bases, options, screen)
+        if names is None or started.queued.left:
+            note_waiting(sweep, started.queued.left_names, force=False, command=command)
     return finish(sweep, selection, started, options, screen)

@@ -14,16 +14,17 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs
 from espnet3.number_text import counted
 from espnet3.outcomes.exit_code import exit_code_of_all
+from espnet3.rundir.records.outcome import EXIT_CODES
 from espnet3.rundir.records.record import read_record
 from espnet3.slurm.allocation import Allocation
-from espnet3.slurm.site.limits import read_limits
 from espnet3.stage_table import LONGER, STAGES, label
 from espnet3.sweep.execute.local_trials import LocalTrial, run_local_trials
 from espnet3.sweep.jobs.plan import Batch, plan_batches
 from espnet3.sweep.jobs.queueing import SubmissionResult, WaitingArray, submit_some
 from espnet3.sweep.jobs.settled import settled_states
-from espnet3.sweep.jobs.shared import run_shared
-from espnet3.sweep.jobs.submit import ArrayRequest, array_name, array_requests, check_parts
+from espnet3.sweep.jobs.shared import each_by_itself, run_shared
+from espnet3.sweep.jobs.submit import arrays_of, check_parts
+from espnet3.sweep.jobs.waiting import submit_waiting, waiting_arrays
 from espnet3.sweep.show.length import lags_behind, trained_length
 from espnet3.sweep.show.results import read_sweep_status
 from espnet3.sweep.show.states import UNDER_WAY
@@ -33,6 +34,7 @@ from espnet3.sweep.show.watch import watch_trials
 from espnet3.sweep.trials.folder import trial_dir
 from espnet3.sweep.trials.record import SweepRecord
 from espnet3.sweep.trials.trial import Base, Trial, build_trial_config, value_at
+from espnet3.sweep.trials.waiting import waiting_trials
 from espnet3.terminal.screen import Screen
 
 _RESUBMIT_EVERY_S = 30.0
@@ -139,7 +141,7 @@ def plan_and_check(
             sweep, first, bases[first.config], first.name, trial_dir(sweep, first.name)
         )
         check_before_queueing(config, Screen())
-        check_parts(sweep, [_arrays(batch, bases)[0] for batch in submitted], "espnet3")
+        check_parts(sweep, [arrays_of(batch, bases)[0] for batch in submitted], "espnet3")
     return batches
 
 
@@ -177,7 +179,8 @@ def start(
         UserError: Slurm refuses, or does not answer; jobs queued before that stay queued.
     """
     waiting: list[WaitingArray] = []
-    for batch in batches:
+    batches = list(batches)
+    for number, batch in enumerate(batches):
         after: list[str] = []
         if batch.shared is not None:
             base = bases[batch.shared.trial.config]
@@ -186,10 +189,12 @@ def start(
                 sweep, batch.shared, base, force=options.force, command=command, screen=screen
             )
             if code:
-                return StartResult(code)
+                alone = each_by_itself(sweep, batch, base, screen) if code == EXIT_CODES["failed"] else None
+                if alone is None:
+                    return StartResult(code)
+                batches[number] = alone
         if batch.on_slurm:
-            name = array_name(bases[batch.trials[0].config])
-            waiting += [WaitingArray(array, name, after) for array in _arrays(batch, bases)]
+            waiting += waiting_arrays(batch, bases, after)
     queued = submit_some(sweep, waiting, force=options.force, command=[options.command], screen=screen)
     local = [batch for batch in batches if not batch.on_slurm]
     if not local:
@@ -217,25 +222,15 @@ def finish(
     if options.detach:
         screen.line(f"queued: {', '.join(queued.arrays) or 'nothing new'}")
         if queued.waiting:
-            left, command = counted(queued.left, "trial"), f"espnet3 resume {short_path(sweep)}"
-            screen.line(f"waiting for room: {left}; `{command}` submits what is left")
+            left = counted(queued.left, "trial")
+            by = "trials that end" if under_way else f"`espnet3 resume {short_path(sweep)}`"
+            screen.line(f"waiting for room: {left}, submitted by {by}")
         screen.line(how_to_follow(sweep))
         return 0
     if started.code is not None:
         for line in sweep_table(read_sweep_status(sweep), screen.width):
             screen.styled(line)
         return started.code
-    while queued.waiting:
-        code = follow(sweep, under_way, screen, names=selection.names, show=False)
-        if code == DETACHED_BY_CTRL_C:
-            return code
-        with hold_directory(sweep, screen, wait=True):
-            queued = submit_some(
-                sweep, queued.waiting, force=options.force, command=[options.command], screen=screen
-            )
-        under_way = queued.names
-        if not under_way:
-            time.sleep(_RESUBMIT_EVERY_S)
     return follow(sweep, under_way, screen, names=selection.names)
 
 
@@ -249,17 +244,21 @@ def follow(
 ) -> int:
     """Show trials until they have ended, or Ctrl-C; then, with `show`, the table of all.
 
+    Trials that wait for room in Slurm's queue are followed, too, and submitted as others end.
+
     Args:
         sweep: its directory.
         under_way: the trials to wait for.
         screen: where progress is shown.
         names: trials that decide the exit code; None: all except those of an older configuration.
     """
-    if under_way:
+    unfinished = list(dict.fromkeys([*under_way, *waiting_trials(sweep)]))
+    if unfinished:
         record = read_sweep_status(sweep, names=[]).record
         try:
-            with Tracker(screen, list(under_way), record.objective) as tracker:
-                watch_trials(sweep, under_way, tracker, screen)
+            with Tracker(screen, unfinished, record.objective) as tracker:
+                while unfinished:
+                    unfinished = _follow_some(sweep, unfinished, tracker, screen)
         except KeyboardInterrupt:
             screen.line("detached: the trials go on")
             screen.line(how_to_follow(sweep))
@@ -274,21 +273,23 @@ def follow(
     return exit_code_of_all(states)
 
 
+def _follow_some(sweep: Path, names: Sequence[str], tracker: Tracker, screen: Screen) -> list[str]:
+    """Follow trials; if others wait for room, until one has ended. Returns those that have not ended."""
+    waiting = set(waiting_trials(sweep))
+    submitted = [name for name in names if name not in waiting]
+    ended = watch_trials(sweep, submitted, tracker, screen, until_first_end=bool(waiting))
+    if waiting:
+        if not submitted:
+            time.sleep(_RESUBMIT_EVERY_S)
+        with hold_directory(sweep, screen, wait=True):
+            submit_waiting(sweep, screen)
+    return [name for name in names if name not in ended]
+
+
 def how_to_follow(sweep: Path) -> str:
     """A message: how to follow, show and cancel a sweep."""
     path = short_path(sweep)
     return f"follow: espnet3 logs -f {path}    look: espnet3 status {path}    end: espnet3 cancel {path}"
-
-
-def _arrays(batch: Batch, bases: Mapping[str, Base]) -> list[ArrayRequest]:
-    settings = _settings(batch, bases)
-    return array_requests(
-        batch,
-        [trial.name for trial in batch.trials],
-        read_limits(),
-        max_parallel=settings["max_parallel"],
-        trials_per_job=settings["trials_per_job"],
-    )
 
 
 def _settings(batch: Batch, bases: Mapping[str, Base]) -> dict[str, Any]:

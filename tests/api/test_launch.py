@@ -13,14 +13,10 @@ from typing import Any
 import pytest
 
 from espnet3 import launch, load_run
-from espnet3.api import plan_sweep
 from espnet3.errors import UserError
 from espnet3.launcher.submit.job_handle import JobFailed
 from espnet3.rundir.claim import hold
 from espnet3.rundir.records.background import process_at_work, read_background
-from espnet3.sweep.command import CheckedSweep
-from espnet3.sweep.jobs.queueing import SubmissionResult, WaitingArray
-from espnet3.sweep.run import StartResult
 from espnet3.sweep.trials.folder import is_sweep
 
 STAGE_0: dict[str, Any] = {"stages": (0, 0), "launcher": "local"}
@@ -174,19 +170,6 @@ def test_a_sweep_on_this_machine_is_cancelled_and_resumed(
     assert best is not None and best.directory.name in loaded.trials
     assert best.result() == loaded.metrics()[best.directory.name]
     assert sweep.jobs == []
-
-
-def test_trials_that_wait_for_room_on_slurm_are_submitted_in_the_background(
-    template: Path, monkeypatch: pytest.MonkeyPatch
-):
-    queued = SubmissionResult(waiting=[WaitingArray(None, "rates", [])])  # type: ignore[arg-type]
-    resumed: list[Path] = []
-    monkeypatch.setattr(plan_sweep.GridPlan, "plan", lambda self: None)
-    monkeypatch.setattr(plan_sweep, "check_sweep", lambda plan, options: CheckedSweep(None, None, []))
-    monkeypatch.setattr(plan_sweep, "start_sweep", lambda *_: StartResult(None, queued))
-    monkeypatch.setattr(plan_sweep, "start_resuming", resumed.append)
-    sweep = launch(template, ["seed=1,2"], launcher="slurm", multirun=True)
-    assert resumed == [sweep.directory]
 
 
 def test_a_search_on_this_machine_is_refused_while_it_is_under_way(template: Path):

@@ -101,7 +101,7 @@ def test_a_short_name_leads_to_all_keys_it_may_mean(small_recipe: Path):
         ("+trainer.max_epoch=3", ["trainer.max_epoch", "did you mean trainer.max_epochs?"]),
         ("+trainer.logger=true", ["trainer.logger", "group `logger`"]),
         ("tag=a/b", ["tag=a/b", "a folder name"]),
-        ("tag=stats", ["statistics"]),
+        ("tag=stats", ["not stats or sweeps"]),
         ("init_from=/no/such.ckpt", ["init_from=/no/such.ckpt", "no such file"]),
         ("launcher=slrm", ["launcher=slrm", "slurm"]),
         ("+experiment=none", ["+experiment=none", "experiment"]),

@@ -224,6 +224,11 @@ def test_nodes_that_are_as_they_should_be():
         (seen({}, {"unresolved": ["n0"]}), "· names of nodes do not resolve: n0 by 10.0.0.1"),
         (seen({}, {"unresolved": ["n0"]}, batch=Batch(["n0", "n1"], {})), "✗ n0: neither name nor"),
         (seen({}, {"unreachable": "n0, port 1: refused"}), "✗ n1 can't connect to n0 (n0, port 1: refused)"),
+        (
+            seen(batch=Batch(["n0", "n1"], {}, is_requeued=False)),
+            "· Slurm does not requeue jobs here (Requeue=0",
+        ),
+        (seen({"interface": "ib0"}, {"interface": "eth0"}), "✓ gloo and NCCL use ib0 on n0, eth0 on n1"),
         (seen({}, {"gpus": 1}), "✗ 2 GPUs were asked for on each node: n1 gives 1"),
         (seen({"torch_gpus": 0}, {}), "· torch 2.13.0 sees other numbers of GPUs: 0 on n0"),
         (seen({}), "✗ nothing came from n1"),

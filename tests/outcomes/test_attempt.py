@@ -7,10 +7,13 @@ from espnet3.outcomes.attempt import (
     attempt_outcome,
     attempt_result,
     first_failure,
+    launch_cause,
     unwatched_result,
+    with_cause,
 )
 from espnet3.outcomes.exit_code import exit_code
 from espnet3.outcomes.restart import decide_restart
+from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.outcome import TaskState
 
 
@@ -114,3 +117,42 @@ def test_of_an_attempt_that_nobody_followed_only_an_error_gives_the_reason():
 def test_what_its_own_process_has_aborted_was_killed():
     assert (aborted_result().outcome, aborted_result().reason) == ("killed", "a second Ctrl-C")
     assert aborted_result(OSError("no space\nleft")).reason == "OSError: no space"
+
+
+def test_where_only_connections_were_lost_nobody_is_said_to_be_killed():
+    states = [state(0), failed(1, "Connection refused", 4.0, peer_lost=True), state(2)]
+    result = attempt_result(states, 3, perhaps_ended={0, 2})
+    assert (result.outcome, result.rank) == ("killed", 1), "it may start again"
+    assert result.reason == "rank 1 lost the connection to another rank: Connection refused"
+    result = attempt_result(states, 3, perhaps_ended={0})
+    assert (result.reason, result.rank, result.log) == ("rank 2 was killed", 2, "/log/2")
+
+
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        (
+            [
+                "srun: error: node1: task 0: Exited with exit code 1",
+                "slurmstepd: error: Can't propagate RLIMIT_NOFILE of 1048576 from submit host: not permitted",
+                "slurmstepd: error: *** STEP 12.0 ON node1 CANCELLED AT 2026-11-24T15:01:25 ***",
+            ],
+            "Can't propagate RLIMIT_NOFILE of 1048576 from submit host: not permitted",
+        ),
+        (
+            [
+                "Traceback (most recent call last):",
+                "ImportError: no torch",
+                "srun: error: n1: task 0: Exited",
+            ],
+            "ImportError: no torch",
+        ),
+        (["srun: error: n1: tasks 0-3: Killed"], "n1: tasks 0-3: Killed"),
+        (["srun: Job step aborted: Waiting up to 32 seconds for job step to finish."], ""),
+        ([], ""),
+    ],
+)
+def test_the_cause_is_what_slurm_or_a_rank_has_printed_and_not_that_it_has_ended(lines, cause: str):
+    assert launch_cause(lines) == cause
+    result = with_cause(AttemptResult("killed", "rank 0 ended before it began"), lines)
+    assert result.reason == "rank 0 ended before it began" + (f": {cause}" if cause else "")

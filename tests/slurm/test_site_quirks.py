@@ -1,6 +1,8 @@
 """What sites and users do to Slurm's commands, scripts and signals, on a real cluster."""
 
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +32,21 @@ def launch(cluster, start) -> Callable[..., Any]:
     return lambda recipe, *words, **environment: start(
         recipe, *words, **{**cluster.environment, **environment}
     )
+
+
+@pytest.fixture
+def ahead_on_path(tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """Make programs of a site that hide Slurm's, each a few lines of shell; the environment with them."""
+
+    def make(**scripts: str) -> dict[str, str]:
+        folder = tmp_path / "site-bin"
+        folder.mkdir(exist_ok=True)
+        for name, script in scripts.items():
+            (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+            (folder / name).chmod(0o755)
+        return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+    return make
 
 
 @pytest.mark.parametrize("line", ["exit 0", "exec true"])
@@ -75,6 +92,73 @@ def test_jobs_are_found_whatever_the_users_shell_filters_and_others_write(
     assert code == 0 and shown["stages"][0]["state"] == "running", output
     (small_recipe / "data" / "go").touch()
     assert command.finish()[0] == 0
+
+
+def test_a_running_job_that_squeue_hides_is_neither_gone_nor_submitted_again(
+    cluster, small_recipe: Path, start_on_slurm, launch, until: Until, ahead_on_path
+):
+    command = launch(small_recipe, *STAGE_0, "--detach", "prepare.mode=wait")
+    assert command.finish()[0] == 0
+    exp_dir = small_recipe / "exp" / "default"
+    until(lambda: list((small_recipe / "data").glob("begun-*")), "the stage")
+    # A cache from before the job, and accounting that is behind.
+    hidden = ahead_on_path(squeue="exit 0", sacct="exit 0")
+    (shown,) = json.loads(start_on_slurm("status", exp_dir, "--json", **hidden).finish()[1])["runs"]
+    assert shown["stages"][0]["state"] == "running"
+    code, output = start_on_slurm("resume", exp_dir, "--detach", **hidden).finish()
+    assert code == 0 and "nothing to submit, its jobs are under way" in output, output
+    code, output = launch(small_recipe, *STAGE_0, **hidden).finish()
+    assert code == 2 and "is in use by" in output, output
+    code, output = start_on_slurm("cancel", exp_dir, "--wait", **hidden).finish()
+    assert code == 0 and "cancelled job" in output, output
+    assert len(list((exp_dir / "jobs").glob("*/submission.json"))) == 1
+    assert not cluster("squeue", "--noheader")
+
+
+LIMITED = """
+for word; do script=$word; done
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$script")
+if [ $(( $(squeue --noheader --array | wc -l) + ${{last:-0}} + 1 )) -gt {limit} ]; then
+    echo "sbatch: error: AssocMaxSubmitJobLimit" >&2
+    echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit," \\
+         "user's size and/or time limits)" >&2
+    exit 1
+fi
+exec {sbatch} "$@"
+"""
+"""sbatch of a user who may have `limit` jobs in the queue, as Slurm's accounting has it; also on nodes."""
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [(1, ("--stop-stage", "1")), (0, ("--stop-stage", "1", "resources.prepare.launcher=local"))],
+)
+def test_a_chain_beyond_the_users_limit_is_refused_before_its_first_stage(
+    cluster, small_recipe: Path, launch, ahead_on_path, limit: int, words: tuple[str, ...]
+):
+    limited = ahead_on_path(sbatch=LIMITED.format(limit=limit, sbatch=shutil.which("sbatch")))
+    code, output = launch(small_recipe, *words, "launcher=slurm", **limited).finish()
+    assert (code, output.count("\n")) == (2, 1) and "AssocMaxSubmitJobLimit" in output, output
+    assert not list((small_recipe / "data").glob("begun-*")) and not cluster("squeue", "--noheader")
+
+
+def test_a_sweep_beyond_the_users_limit_is_submitted_as_its_trials_end(sweeps, until: Until, ahead_on_path):
+    limited = ahead_on_path(sbatch=LIMITED.format(limit=2, sbatch=shutil.which("sbatch")))
+    manifest = sweeps.directory / "model.py"  # no manifest: every trial fails at once
+    command = sweeps.start(
+        *("run", "--recipe", sweeps.directory, "--multirun", "launcher=slurm", "--stage", "2"),
+        *("--detach", "seed=1,2,3,4", "model.stats_file=x", "check_data=off", "--stop-stage", "2"),
+        f"manifests={{train: {manifest}, valid: {manifest}, test: {manifest}}}",
+        **limited,
+    )
+    code, output = command.finish()
+    assert code == 0 and "waiting for room: 2 trials, submitted by trials that end" in output, output
+    sweep = sweeps.sweep()
+    until(lambda: len(list(sweep.glob("trials/*/jobs/*/end.json"))) == 4, "the trials")
+    code, shown = sweeps.run("status", sweep)
+    assert "4 trials: 4 failed" in shown and "waiting" not in shown, shown
+    assert [len(list(path.glob("jobs/*"))) for path in (sweep / "trials").iterdir()] == [1] * 4
+    assert not (sweep / "arrays" / "waiting.json").exists()
 
 
 def test_another_cluster_is_refused_before_anything_is_written(cluster, small_recipe: Path, launch):

@@ -33,11 +33,19 @@ def task(**fields) -> TaskState:
     [
         (SlurmJob("7", "PENDING", "Priority"), ("queued", "Priority")),
         (SlurmJob("7", "PENDING"), ("queued", "pending")),
-        (SlurmJob("7", "PENDING", "JobHeldUser"), ("held", "JobHeldUser")),
-        (SlurmJob("7", "PENDING", "launch failed requeued held"), ("held", "launch failed requeued held")),
-        (SlurmJob("7", "REQUEUE_HOLD"), ("held", "requeue_hold")),
-        (SlurmJob("7", "SUSPENDED"), ("held", "suspended")),
+        (SlurmJob("7", "PENDING", "JobHeldUser"), ("held", "JobHeldUser: `scontrol release 7`")),
+        (
+            SlurmJob("7", "PENDING", "JobHeldAdmin"),
+            ("held", "JobHeldAdmin: `scontrol release 7`, by an administrator"),
+        ),
+        (
+            SlurmJob("7", "PENDING", "launch failed requeued held"),
+            ("held", "launch failed requeued held: `scontrol release 7`"),
+        ),
+        (SlurmJob("7", "REQUEUE_HOLD"), ("held", "requeue_hold: `scontrol release 7`")),
+        (SlurmJob("7", "SUSPENDED"), ("held", "suspended: `scontrol resume 7`, by an administrator")),
         (SlurmJob("7", "RUNNING"), ("running", "starting")),
+        (SlurmJob("7", "COMPLETING"), ("killed", "ended before the stage began")),
         (SlurmJob("7", "CONFIGURING"), ("queued", "configuring")),
         (SlurmJob("7", "COMPLETED"), ("failed", NO_RESULT)),
         (SlurmJob("7", "CANCELLED"), ("cancelled", "")),
@@ -94,6 +102,18 @@ def test_an_attempt_that_runs_is_told_with_its_heartbeat(made, queue_of):
     assert (one.epoch, one.max_epochs, one.done, one.total, one.eta_s) == (3, 20, 5, 9, 70.0)
     assert one.metrics == {"train/loss": 0.5} and one.utterances_per_s == 12.5
     assert 30 <= one.heartbeat_age_s < 90 and 30 <= one.elapsed_s < 90 and one.log == "/log"
+
+
+def test_a_job_in_its_epilog_is_what_it_ended_as(made, queue_of):
+    epilog = queue_of(SlurmJob("7", "COMPLETING"))
+    train = made.job("train", "7")
+    made.attempt("train", job=train, beat={"epoch": 1})
+    assert made.states(epilog) == [("running", "ending")], "it may be saving"
+    assert made.statuses(epilog, now=time.time() + 3600)[0].state == "killed"
+    made.attempt("train", 2, job=train, result=AttemptResult("stopped", "SIGTERM"))
+    assert made.states(epilog) == [("running", "has saved")], "Slurm knows whether it starts again"
+    made.attempt("train", 3, job=train, result=AttemptResult("done"))
+    assert made.states(epilog) == [("done", "")]
 
 
 def test_a_job_that_starts_again_is_restarting(made, queue_of):

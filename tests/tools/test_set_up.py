@@ -113,7 +113,9 @@ def test_the_tests_are_run_with_no_set_up_but_pythons(stubs: Path, arguments: tu
 
 
 PIP_STUB = """#!/bin/sh
-if [ "$2" = pip ]; then echo "$PIP_CONSTRAINT" > pip.called; else exec {python} "$@"; fi
+[ "$2" = pip ] || exec {python} "$@"
+echo "$PIP_CONSTRAINT" > pip.called
+echo "$PIP_USER,$PIP_TARGET" > pip.user
 """
 
 
@@ -144,6 +146,11 @@ def test_constraints_in_a_path_with_a_blank_reach_pip_as_one_address(clone: Path
     assert done.returncode == 0 and done.stdout.endswith("installed\n"), done.stderr
     address = (clone / "pip.called").read_text().strip()
     assert address == (clone / ".venv" / ".espnet3-constraints.txt").as_uri() and " " not in address
+
+
+def test_what_a_shell_tells_pip_about_the_place_is_not_heard(clone: Path):
+    assert installed(clone, PIP_USER="1", PIP_TARGET="/elsewhere").returncode == 0
+    assert (clone / "pip.user").read_text() == "0,\n"
 
 
 def test_an_active_environment_without_espnet3_is_named(clone: Path):

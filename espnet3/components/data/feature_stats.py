@@ -62,22 +62,30 @@ def load_stats(path: str | Path) -> tuple[Array, Array]:
         raise UserError(f"no statistics at {path}; stage 1 (collect_stats) makes them")
     again = "run stage 1 (collect_stats) again"
     try:
-        content = BytesIO(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise cannot_read(error, path) from error
     try:
-        with np.load(content) as stats:
-            count, total, squares = (stats[key].astype(np.float64) for key in ("count", "sum", "sum_square"))
+        count, total, squares = _sums(content)
     except Exception as error:  # a damaged file may raise anything
         raise UserError(f"{path} is not a file of collect_stats: {one_line(error)}; {again}") from error
-    if count.shape or total.shape != squares.shape:
-        shapes = ", ".join(str(array.shape) for array in (count, total, squares))
-        raise UserError(f"{path} is not a file of collect_stats: shapes {shapes}; {again}")
-    if not all(np.isfinite(array).all() for array in (count, total, squares)) or (squares < 0).any():
-        raise UserError(f"{path} has sums that are NaN, infinite or below 0; {again}")
     if count <= 0:
         raise UserError(f"{path} counts no frames; {again}")
     mean, mean_square = total / count, squares / count
     variance = mean_square - np.square(mean)
     varies = variance > CONSTANT * mean_square
     return mean, np.sqrt(np.where(varies, variance, 1.0))
+
+
+def _sums(content: bytes) -> tuple[Array, Array, Array]:
+    """Count, sum and sum of squares in the content of a file; raises anything where it is damaged."""
+    with np.load(BytesIO(content)) as stats:
+        count, total, squares = (stats[key] for key in ("count", "sum", "sum_square"))
+    for name, array in (("count", count), ("sum", total), ("sum_square", squares)):
+        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+            raise ValueError(f"{name} holds what is no finite number")
+    if count.shape or total.shape != squares.shape:
+        raise ValueError(
+            f"count, sum and sum_square have shapes {count.shape}, {total.shape}, {squares.shape}"
+        )
+    return count, total, squares

@@ -7,7 +7,16 @@ from espnet3.errors import UserError, nearest, suggestion
 from espnet3.stage_table import STAGES
 
 REQUIRED = (
-    *("manifests", "dataset", "collect_stats", "checkpoint", "sweep", "sweep.searcher", "trainer", "launcher"),
+    *(
+        "manifests",
+        "dataset",
+        "collect_stats",
+        "checkpoint",
+        "sweep",
+        "sweep.searcher",
+        "trainer",
+        "launcher",
+    ),
     *("resources", *(f"resources.{stage}" for stage in STAGES)),
 )
 """Groups of keys that stages and commands read."""

@@ -7,13 +7,18 @@ from omegaconf import DictConfig, OmegaConf
 from espnet3.errors import UserError
 
 FOLDERS = ("exp_dir", "data_dir", "stats_dir", "sweep.dir")
+_OF_LOGS = ("exp_dir", "sweep.dir")
+"""Folders whose names are in the options of sbatch and srun, where %j is replaced by the job's id."""
+_NAME_BYTES, _PATH_BYTES = 255, 3800
+"""What file systems take as one name, and as a path with room for what a run writes below it."""
 
 
 def check_folders(config: DictConfig) -> None:
     """Check the folders of the resolved `config`.
 
     Raises:
-        UserError: naming the first that is empty, relative, or contains the recipe or the home directory.
+        UserError: naming the first that is empty, relative, has a name that Slurm or file systems can't take,
+            or contains the recipe or the home directory.
     """
     for key in FOLDERS:
         value = OmegaConf.select(config, key)
@@ -21,6 +26,15 @@ def check_folders(config: DictConfig) -> None:
             raise UserError(f"{key} is empty (a shell variable that is not set?): give a folder, {key}=/PATH")
         if any(not character.isprintable() for character in value):
             raise UserError(f"{key}={value!r} has control characters: give a folder without them")
+        if "${" in value or ("%" in value and key in _OF_LOGS):
+            what = "${, which is read as a reference" if "${" in value else "%, which Slurm replaces in logs"
+            raise UserError(f"{key}={value} holds {what}: give a folder without it")
+        longest = max(value.split("/"), key=lambda name: len(name.encode()))
+        if len(longest.encode()) > _NAME_BYTES or len(value.encode()) > _PATH_BYTES:
+            raise UserError(
+                f"{key} has {len(value.encode())} bytes, and {len(longest.encode())} in one name: a path has"
+                f" at most {_PATH_BYTES}, each name at most {_NAME_BYTES}"
+            )
         if not Path(value).is_absolute():
             raise UserError(f"{key}={value} is relative: give an absolute path, such as {key}=$PWD/{value}")
         folder = Path(value).resolve()

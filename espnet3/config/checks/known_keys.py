@@ -71,8 +71,12 @@ def check_depends_on(config: DictConfig) -> None:
     given = OmegaConf.select(config, where)
     keys = list(given) if isinstance(given, ListConfig) else None
     if not keys or not all(isinstance(key, str) and key for key in keys):
-        raise UserError(f"{where}={given}: takes a list of keys, such as [dataset, dataloader.collate_fn, model]")
+        raise UserError(
+            f"{where}={given}: takes a list of keys, such as [dataset, dataloader.collate_fn, model]"
+        )
     for key in keys:
         if not (has_key(config, key) or OmegaConf.select(config, key) is not None or taker(config, key)):
-            hint = suggestion(key, flat_keys(OmegaConf.to_container(config, resolve=False)), otherwise="give one that is")
+            hint = suggestion(
+                key, flat_keys(OmegaConf.to_container(config, resolve=False)), otherwise="give one that is"
+            )
             raise UserError(f"{where}: {key} is no key of the configuration; {hint}")

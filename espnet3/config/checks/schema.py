@@ -20,9 +20,28 @@ from espnet3.rundir.records.data_check import LEVELS, ON_BAD
 from espnet3.slurm.sbatch_options import check_sbatch_options
 from espnet3.value_checks import AT_LEAST_0, AT_LEAST_1, GIGABYTES, NAME, Check, is_number, or_null, whole
 
+RESERVED = ("stats", "sweeps")
+"""Folders beside run directories, which a run directory can't be called."""
+MAX_NAME_BYTES = 200
+"""File systems take 255; folders of trials, and those moved aside, have longer names."""
+
+
+def _is_folder_name(value: Any) -> bool:
+    text = str(value)
+    return (
+        isinstance(value, str | int | float)
+        and not isinstance(value, bool)
+        and text.strip() not in ("", ".", "..", *RESERVED)
+        and text.isprintable()
+        and not set(text) & set("/\\%")  # Slurm replaces %j in names of logs
+        and "${" not in text
+        and len(text.encode()) <= MAX_NAME_BYTES
+    )
+
+
 FOLDER_NAME: Check = (
-    lambda value: str(value) not in ("", ".", "..", "stats") and not set(str(value)) & set("/\\\n\0"),
-    "a folder name, tag=NAME (not 'stats', which holds the statistics)",
+    _is_folder_name,
+    f"a folder name, not {' or '.join(RESERVED)}, of at most {MAX_NAME_BYTES} bytes without / \\ % ${{",
 )
 LAUNCHERS = ("local", "slurm", "allocation", "debug")
 LAUNCHER: Check = (lambda value: value in LAUNCHERS, "one of " + ", ".join(LAUNCHERS))
@@ -49,6 +68,7 @@ KEYS: dict[str, Check] = {
         "a metric of the valid split (valid/…), or null: trials are never chosen by test",
     ),
     "sweep.direction": (lambda v: v in (None, "minimize", "maximize"), "minimize, maximize, or null"),
+    "sweep.max_trials": AT_LEAST_1,
     "sweep.max_parallel": or_null(AT_LEAST_1),
     "sweep.trials_per_job": AT_LEAST_1,
     "sweep.searcher.mem_gb": GIGABYTES,
@@ -61,7 +81,7 @@ KEYS: dict[str, Check] = {
 GROUPS = {
     "checkpoint": ("monitor", "mode", "save_top_k", "keep_last", "every_minutes", "every_n_batches"),
     "collect_stats": ("depends_on", "batch_size", "num_workers"),
-    "sweep": ("dir", "objective", "direction", "max_parallel", "trials_per_job", "searcher"),
+    "sweep": ("dir", "objective", "direction", "max_trials", "max_parallel", "trials_per_job", "searcher"),
     "sweep.searcher": ("mem_gb", "timeout_min", "partition", "qos"),
 }
 """Blocks of which all keys are known."""
@@ -91,18 +111,19 @@ def check_config(config: DictConfig) -> None:
         check_optimizers(config)
     check_target_keys(config)
     check_target_values(config)
+    if config.tag == "":
+        raise UserError("tag is empty (a shell variable that is not set?): give a folder name, tag=NAME")
+    check_key("tag", config.tag)  # before the folders that are called by it
     check_folders(config)
     check_entries(config)
     check_manifests(config)
     check_scored_splits(
         *(OmegaConf.to_container(config[key]) if config.get(key) else None for key in ("dataset", "validate"))
     )
-    if config.tag == "":
-        raise UserError("tag is empty (a shell variable that is not set?): give a folder name, tag=NAME")
     for key, check in KEYS.items():
         if not has_key(config, key) and not check[0](None):
             raise UserError(f"{key} is missing, and takes {check[1]}: every recipe has it, from `base`")
-        _check(key, OmegaConf.select(config, key), check)
+        check_key(key, OmegaConf.select(config, key))
     for group, keys in GROUPS.items():
         for key in map(str, OmegaConf.select(config, group)):
             if key not in keys:
@@ -132,6 +153,15 @@ def check_resources(config: DictConfig) -> None:
             _check(key, value, checks[name])
         further = resources.get("additional_parameters") or {}
         check_sbatch_options(f"resources.{stage}.additional_parameters", further)
+
+
+def check_key(key: str, value: Any) -> None:
+    """Check the value of a key of KEYS.
+
+    Raises:
+        UserError: naming the key and what it takes.
+    """
+    _check(key, value, KEYS[key])
 
 
 def _check(key: str, value: Any, check: Check) -> None:

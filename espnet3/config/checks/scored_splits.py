@@ -32,7 +32,9 @@ def check_scored_splits(dataset: Any, validate: Any) -> None:
         return
     splits = validate.get("splits")
     if splits is not None and (not isinstance(splits, list) or not splits):
-        raise UserError(f"validate.splits={splits}: takes a list of splits and test sets, such as [valid, test]")
+        raise UserError(
+            f"validate.splits={splits}: takes a list of splits and test sets, such as [valid, test]"
+        )
     for split in splits or ():
         check_split(split, names)
     check_choice_of_checkpoint(validate.get("checkpoint"))
@@ -46,7 +48,9 @@ def check_choice_of_checkpoint(choice: Any) -> None:
     """
     if choice in (None, *CHECKPOINTS):
         return
-    if not isinstance(choice, str) or not (choice.endswith(".ckpt") or "/" in choice or Path(choice).is_file()):
+    if not isinstance(choice, str) or not (
+        choice.endswith(".ckpt") or "/" in choice or Path(choice).is_file()
+    ):
         hint = nearest(str(choice), CHECKPOINTS)
         raise UserError(
             f"validate.checkpoint={choice}: takes best, last or a file (*.ckpt)"

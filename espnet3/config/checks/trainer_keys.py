@@ -133,7 +133,6 @@ def check_trainer_keys(options: Mapping[str, Any]) -> None:
     if any(word in str(start) for word in STARTS_PROCESSES):
         raise UserError(f"{where}={start} starts ranks itself, but the launcher does: give auto or ddp")
 
-
     for key, value in options.items():
         if key in UNUSED or isinstance(value, Mapping):
             continue

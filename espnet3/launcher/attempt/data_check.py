@@ -166,7 +166,8 @@ def _ask(config: DictConfig, level: str, screen: Screen, stop: StopFlag) -> Data
             **os.environ,
             "PYTHONPATH": os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])]),
         },
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         start_new_session=True,  # Ctrl-C is for this process, which passes it on
         preexec_fn=partial(signal_on_parent_death, SIGKILL, os.getpid()),
     )

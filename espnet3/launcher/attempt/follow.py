@@ -6,7 +6,13 @@ from pathlib import Path
 
 from espnet3.errors import short_path
 from espnet3.launcher.start.tasks import RunningTasks
-from espnet3.outcomes.attempt import attempt_result, failure_without_lost_peer, killed_ranks, missing_ranks
+from espnet3.outcomes.attempt import (
+    attempt_result,
+    failure_without_lost_peer,
+    killed_ranks,
+    missing_ranks,
+    with_cause,
+)
 from espnet3.rundir.files.json_file import from_plain
 from espnet3.rundir.files.log_tail import LogTail, without_log_only
 from espnet3.rundir.heartbeat import read_heartbeat
@@ -37,6 +43,7 @@ def follow(
     tail = LogTail(tasks.log) if show_log else None
     stop_sent, stop_deadline, failed_at, next_check_at = False, None, None, 0.0
     ended: set[int] = set()
+    perhaps_ended: set[int] = set()
     with ProgressBar(screen, title) as bar:
         while tasks.is_running():
             heartbeat = read_heartbeat(heartbeat_path(tasks.directory, 0)) if screen.is_terminal else None
@@ -55,14 +62,19 @@ def follow(
                 if tasks.lost_ranks() or any_failed(tasks.directory, tasks.world_size):
                     failed_at = time.monotonic()
             if failed_at is not None and time.monotonic() - failed_at > PEER_GRACE_S:
+                perhaps_ended |= _perhaps_alive(tasks.directory) - tasks.lost_ranks()
                 ended |= tasks.end_now()
             time.sleep(POLL_S)
         for line in without_log_only([*tail.lines(), *tail.rest()]) if tail else ():
             screen.line(line)
     states = read_task_states(tasks.directory)
-    result = attempt_result(states, tasks.world_size, ended=ended, stop_reason=stop.reason)
-    for line in cause_lines(tasks, states, result, ended, show_log=show_log):
+    result = attempt_result(
+        states, tasks.world_size, ended=ended, perhaps_ended=perhaps_ended, stop_reason=stop.reason
+    )
+    for line in cause_lines(tasks, states, result, ended | perhaps_ended, show_log=show_log):
         screen.line(line)
+    if result.outcome == "killed" and result.rank is not None:
+        result = with_cause(result, tasks.early_output(result.rank))
     return result
 
 
@@ -71,14 +83,20 @@ def any_failed(directory: Path, world_size: int) -> bool:
     if world_size == 1:
         return False
     return any(
-        state.outcome == "failed"
-        or (
-            state.outcome is None
-            and (process := from_plain(ProcessName, state.process)).is_here
-            and not process.is_alive()
-        )
+        state.outcome == "failed" or (state.outcome is None and _is_known_to_be_dead(state))
         for state in read_task_states(directory)
     )
+
+
+def _perhaps_alive(directory: Path) -> set[int]:
+    """The ranks without an outcome, except those of this machine whose processes are gone."""
+    states = read_task_states(directory)
+    return {state.rank for state in states if state.outcome is None and not _is_known_to_be_dead(state)}
+
+
+def _is_known_to_be_dead(state: TaskState) -> bool:
+    process = from_plain(ProcessName, state.process)
+    return process.is_here and not process.is_alive()
 
 
 def cause_lines(

@@ -32,6 +32,7 @@ from espnet3.rundir.records.attempt import (
     write_begin,
     write_result,
 )
+from espnet3.rundir.records.job import next_time
 from espnet3.rundir.records.record import Record, read_record, write_record
 from espnet3.slurm.own_job import own_slurm_job_id
 from espnet3.slurm.step import allocated_nodes
@@ -156,6 +157,7 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
         stop_at=run_options.stop_at,
         stop_within_s=run_options.stop_within_s,
         progress=progress_mark(home),
+        started_at=next_time(exp_dir),
     )
     write_begin(directory, begin)
     write_text(directory / "config.yaml", saved_text(config))

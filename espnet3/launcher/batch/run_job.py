@@ -2,8 +2,9 @@
 
 import os
 import sys
-import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job, main_job, plan
 from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.start.warm_step import WarmSteps
+from espnet3.launcher.submit.follow_up import submit_follow_up
 from espnet3.outcomes.attempt import aborted_result
 from espnet3.outcomes.job import NO_RESULT, failed_result
 from espnet3.outcomes.restart import (
@@ -29,11 +31,14 @@ from espnet3.outcomes.restart import (
     result_without_progress,
     with_reason,
 )
+from espnet3.rundir import claim
 from espnet3.rundir.files.private import check_private
+from espnet3.rundir.files.reading import read_late
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, progress_mark, read_attempts
 from espnet3.rundir.records.job import (
     CONFIG,
+    SCRIPT,
     SubmittedJob,
     duplicate_of,
     read_job,
@@ -41,26 +46,38 @@ from espnet3.rundir.records.job import (
     write_job_result,
 )
 from espnet3.slurm.accounting import states_by_start
-from espnet3.slurm.own_job import is_ended_by_slurm, own_slurm_job_id, requeue, stop_at, wait_for_slurm
+from espnet3.slurm.own_job import (
+    is_ended_by_slurm,
+    own_slurm_job,
+    own_slurm_job_id,
+    requeue,
+    stop_at,
+    wait_for_slurm,
+)
+from espnet3.slurm.step import end_own_steps
+from espnet3.terminal.output import keep_output
 from espnet3.terminal.screen import Screen
 
 STOP_MARGIN_S = 15.0
 """How long before the time limit a task that was asked to stop exits, saved or not."""
-LATE_FILES_S = 90.0
-"""How long a file may take to be seen on another node (attribute caches of NFS)."""
 
 
 def main(folder: str) -> int:
     """Run the job described in `folder`; returns its exit code, or never returns when it is requeued."""
-    screen = Screen()
-    warm_steps = WarmSteps(Path(folder, "warm"))
+    screen, job_id = Screen(), own_slurm_job_id()
+    follow_up = partial(submit_follow_up, [Path(folder)], job_id, script=Path(folder) / SCRIPT)
+    return leave(Path(folder), run_while_it_stays(Path(folder), screen), screen, follow_up)
+
+
+def run_while_it_stays(folder: Path, screen: Screen) -> RestartDecision:
+    """Run the job that `folder` describes, again and again while it keeps its nodes."""
+    warm_steps = WarmSteps(folder / "warm")
     try:
-        decision = run_job(Path(folder), screen, warm_steps.start)
-        while stays(decision):
-            decision = run_job(Path(folder), screen, warm_steps.start)
+        while stays(decision := run_job(folder, screen, warm_steps.start)):
+            pass
     finally:
         warm_steps.end()
-    return leave(Path(folder), decision, screen)
+    return decision
 
 
 def stays(decision: RestartDecision) -> bool:
@@ -81,8 +98,13 @@ def run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDecis
     return decision
 
 
-def leave(folder: Path, decision: RestartDecision, screen: Screen) -> int:
-    """Exit, wait or requeue the job in `folder`; returns this process's exit code unless Slurm ends it."""
+def leave(
+    folder: Path, decision: RestartDecision, screen: Screen, submit_follow_up: Callable[[], str]
+) -> int:
+    """Exit, wait or requeue the job in `folder`; returns this process's exit code unless Slurm ends it.
+
+    Where Slurm refuses to requeue it, `submit_follow_up` submits a job that continues it; it returns the id.
+    """
     job_id = own_slurm_job_id()
     if decision.after == "wait":
         # Slurm knows whether the job was cancelled or preempted: no result is written.
@@ -99,9 +121,23 @@ def leave(folder: Path, decision: RestartDecision, screen: Screen) -> int:
         try:
             requeue(job_id)
         except UserError as error:
-            screen.line(str(error))
-            write_job_result(folder, failed_result(error))
-            return 1
+            screen.line(f"Slurm does not requeue this job: {error}")
+            return _continue_by(submit_follow_up, folder, decision, screen)
+    return decision.exit_code
+
+
+def _continue_by(
+    submit_follow_up: Callable[[], str], folder: Path, decision: RestartDecision, screen: Screen
+) -> int:
+    """Submit the job that continues this one, or write why there is none; returns the exit code."""
+    assert decision.result is not None
+    try:
+        screen.line(f"continues as job {submit_follow_up()}")
+    except (UserError, OSError) as error:
+        reason = f"Slurm neither requeues the job nor takes one that continues it: {error}"
+        screen.line(reason)
+        with suppress(OSError):
+            write_job_result(folder, with_reason(replace(decision.result, restarts=False), reason))
     return decision.exit_code
 
 
@@ -112,7 +148,7 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         UserError: the folder can't be trusted, or the stage can't run.
     """
     check_private(folder)
-    submitted = read_job(folder)
+    submitted = read_late(partial(read_job, folder), folder)
     assert submitted is not None, f"{folder} describes no job"
     config = read_config(folder / CONFIG)
     job_id = own_slurm_job_id()
@@ -126,9 +162,7 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
     jobs = plan(config, submitted.stages)
     main = main_job(jobs)
     earlier = _earlier(config, submitted)
-    without_progress = attempts_without_progress(
-        earlier, _progress(config, earlier), _preempted(job_id, earlier)
-    )
+    without_progress = attempts_without_progress(earlier, _progress(config, earlier), _preempted(earlier))
     final_result = result_without_progress(
         main.stage, without_progress=without_progress, max_restarts=submitted.max_restarts
     )
@@ -148,10 +182,25 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         stop_within_s=max(5.0, main.resources.signal_delay_s - STOP_MARGIN_S),
         show_log=False,
     )
+    _end_left_tasks({Path(config.exp_dir), *(stage_home(config, job.stage) for job in jobs)}, run_options)
     with hold_directory(Path(config.exp_dir), screen, wait=True):
         result = run_in_turn(jobs, config, run_options) or aborted_result()
     last = decisions[-1] if decisions else RestartDecision(result)
     return RestartDecision(with_reason(result, last.reason), last.after)
+
+
+def _end_left_tasks(homes: Iterable[Path], run_options: RunOptions) -> None:
+    """End the tasks of a batch process that was killed in this start of the job; they save first.
+
+    Claims of tasks on other nodes are released: their steps are over, and nobody here sees more.
+    """
+    own = own_slurm_job()
+    left = [home for home in homes if (owner := claim.owner(home)) and owner.slurm_job == own]
+    if left:
+        run_options.screen.line("waiting for the tasks of the batch process that was killed")
+        end_own_steps(own_slurm_job_id(), save_within_s=run_options.stop_within_s)
+    for home in left:
+        claim.release_tasks(home, own)
 
 
 def check_before_is_done(folder: Path) -> None:
@@ -164,9 +213,7 @@ def check_before_is_done(folder: Path) -> None:
     """
     if not folder.is_dir():
         return
-    deadline = time.monotonic() + LATE_FILES_S
-    while (result := read_job_result(folder)) is None and time.monotonic() < deadline:
-        time.sleep(1.0)
+    result = read_late(partial(read_job_result, folder), folder)
     if result is None or result.outcome != "done":
         how = NO_RESULT if result is None else f"ended as {result.outcome}: {result.reason}"
         raise UserError(f"{folder.name}, which this job waited for, {how}")
@@ -186,8 +233,7 @@ def _restarts(
     *earlier, last = _earlier(config, submitted)
     without_progress = 0
     if progress == progress_before:
-        job_id = own_slurm_job_id()
-        without_progress = 1 + attempts_without_progress(earlier, progress, _preempted(job_id, earlier))
+        without_progress = 1 + attempts_without_progress(earlier, progress, _preempted(earlier))
     decision = decide_restart(
         result,
         all_began=len(last.states) == last.begin.world_size,
@@ -213,11 +259,15 @@ def _progress(config: DictConfig, attempts: list[Attempt]) -> str:
     return progress_mark(stage_home(config, attempts[-1].begin.stage)) if attempts else ""
 
 
-def _preempted(job_id: str, attempts: list[Attempt]) -> list[int]:
+def _preempted(attempts: list[Attempt]) -> list[int]:
     """Numbers of the attempts that Slurm preempted, as far as known; asks Slurm only if needed."""
     candidates = perhaps_preempted(attempts)
-    return preempted_attempts(candidates, states_by_start(job_id)) if candidates else []
+    if not candidates:
+        return []
+    ids = {attempt.launcher.slurm_job.rpartition(".")[0] for attempt in candidates}
+    return preempted_attempts(candidates, states_by_start(ids))
 
 
 if __name__ == "__main__":
+    keep_output()
     sys.exit(main(sys.argv[1]))

@@ -6,17 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet3.errors import UserError, short_path
+from espnet3.errors import short_path
 from espnet3.outcomes.job import job_result, may_come_back
 from espnet3.rundir.files.log_tail import LogTail, without_log_only
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir, log_path
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, attempt_dirs, read_attempt
-from espnet3.rundir.records.job import read_job_result
-from espnet3.slurm.accounting import past_jobs
-from espnet3.slurm.command import SlurmAway
-from espnet3.slurm.queue import SlurmJob, own_jobs
+from espnet3.rundir.records.job import read_job_id, read_job_result
+from espnet3.slurm.queue import SlurmJob
 from espnet3.stage_table import label
+from espnet3.status.snapshot import query_queue
 from espnet3.terminal.screen import ProgressBar, Screen
 
 if TYPE_CHECKING:
@@ -64,16 +63,16 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
     rank_logs: dict[int, LogTail] = {}
     attempts = JobAttempts(exp_dir, job.name, stage)
     queue = QueuePoller(job_id)
-    shown_before = ""
+    shown_before: set[str] = set()
     with ProgressBar(screen, label(stage)) as bar:
         while True:
             shown_attempts, last = attempts.read(), attempts.last
             state = queue.poll(at_once=bool(last and last.result and not last.result.restarts))
-            shown = state.state if state else "unknown to Slurm"
-            if shown != shown_before and (state is None or state.in_queue) and shown != "COMPLETING":
-                shown_before = shown
-                why = f" ({state.reason})" if state and state.reason and state.state == "PENDING" else ""
-                screen.line(f"{label(stage)}: job {job_id} {shown}{why}")
+            shown = queue_state(state)
+            if shown != "COMPLETING" and shown not in shown_before and (state is None or state.in_queue):
+                # Each reason once, as often as they change: Priority and Resources take turns for days.
+                shown_before = {shown} | (shown_before if state and state.state == "PENDING" else set())
+                screen.line(f"{label(stage)}: job {job_id} {shown}")
             for attempt in shown_attempts:
                 number = attempt.begin.number
                 tail = rank_logs.setdefault(number, LogTail(log_path(exp_dir, stage, number, rank)))
@@ -81,8 +80,18 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
                     screen.line(line)
             for line in batch_log.lines():
                 screen.line(line)
-            is_over = state is None or not state.in_queue
-            if is_over and not may_come_back(last.result if last else None, state, time.time()):
+            folder = jobs_dir(exp_dir) / job.name
+            own = read_job_result(folder)
+            # A job with its result written is over for us, however long its epilog takes.
+            is_over = state is None or not state.in_queue or (state.state == "COMPLETING" and own is not None)
+            if is_over and (new_id := read_job_id(folder)) not in (None, job_id):
+                job_id, queue = str(new_id), QueuePoller(str(new_id))
+                for line in batch_log.rest():
+                    screen.line(line)
+                batch_log = LogTail(job_log(exp_dir, stage, job_id))
+                continue
+            attempt_result = last.result if last and own is None else None
+            if is_over and not may_come_back(attempt_result, state, time.time()):
                 break
             if state is not None:
                 _show_progress(bar, screen, state, last)
@@ -99,6 +108,15 @@ def _watch_job(job: "JobHandle", exp_dir: Path, screen: Screen, rank: int, since
     if result.outcome != "done":
         screen.line(f"{label(stage)}: job {job_id} {result.reason or result.outcome}")
     return result
+
+
+def queue_state(state: SlurmJob | None) -> str:
+    """Slurm's word for a job, and why it waits."""
+    if state is None:
+        return "unknown to Slurm"
+    if state.hold:
+        return f"held ({state.hold})"
+    return f"PENDING ({state.reason})" if state.state == "PENDING" and state.reason else state.state
 
 
 class JobAttempts:
@@ -143,13 +161,11 @@ class QueuePoller:
         if now < self._next_at and not (at_once and now > self._next_at - later + first):
             return self._last
         self._next_at = now + (first if now - self._began < 60 else later)
-        try:
-            jobs = {job.job_id: job for job in own_jobs()}
-        except (SlurmAway, UserError) as error:
-            if self._last is not None:
-                self._last = replace(self._last, reason=f"Slurm is away: {error}")
-            return self._last
-        self._last = jobs.get(self._job_id) or past_jobs([self._job_id]).get(self._job_id)
+        queue = query_queue([(self._job_id, "")])
+        if not queue.problem:
+            self._last = queue.find(self._job_id)
+        elif self._last is not None:
+            self._last = replace(self._last, reason=f"Slurm is away: {queue.problem}")
         return self._last
 
 

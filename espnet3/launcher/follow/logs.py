@@ -13,7 +13,7 @@ from espnet3.launcher.follow.jobs import FILES_EVERY_S, QUEUE_EVERY_S, watch
 from espnet3.outcomes.attempt import first_failure
 from espnet3.outcomes.exit_code import exit_code_of_all
 from espnet3.rundir.files.log_tail import LogTail
-from espnet3.rundir.files.reading import CantReadError, exists, read_log
+from espnet3.rundir.files.reading import CantReadError, read_log
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir, log_path
 from espnet3.rundir.records.attempt import Attempt, read_attempts
@@ -139,7 +139,7 @@ def log_lines(exp_dir: Path, attempt: Attempt, rank: int, *, is_over: bool) -> I
             job_log(exp_dir, begin.stage, begin.slurm_job_id),
         ]
     for path in paths:
-        if path is paths[0] or exists(path):
+        if path is paths[0] or read_log(path):
             yield from _shown(path)
 
 

@@ -56,4 +56,5 @@ def check_free(directory: Path) -> None:
 
 
 def _in_use(error: claim.HeldError) -> UserError:
-    return UserError(f"{error}; wait for it, or give tag=NAME for a run directory of its own")
+    gone = "; if that process is gone, `espnet3 release DIR` frees the directory" if error.uncertain else ""
+    return UserError(f"{error}; wait for it, or give tag=NAME for a run directory of its own{gone}")

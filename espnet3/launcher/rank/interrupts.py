@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -53,7 +54,8 @@ class StopSignals:
             return
         self.stop.set(signal.Signals(number).name)
         if self._second_ctrl_c_raises:
-            os.write(2, b"\nstopping: the stage saves and ends; Ctrl-C once more ends at once\n")
+            with suppress(OSError):  # Ctrl-C ends what reads our output, too
+                os.write(2, b"\nstopping: the stage saves and ends; Ctrl-C once more ends at once\n")
 
     def _enclosing(self, number: int) -> "StopSignals | None":
         enclosing = getattr(self._old_handlers[number], "__self__", None)

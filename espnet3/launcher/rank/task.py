@@ -1,12 +1,13 @@
 """What runs on the node: one process (rank) of a job, from its signals to its outcome and exit code."""
 
+import io
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +17,7 @@ from espnet3.config.saved import read_config
 from espnet3.config.secrets import check_secrets_set, hide_secrets
 from espnet3.errors import TracedError, UserError
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
+from espnet3.launcher.rank.network import master_address, set_interfaces
 from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.process_exit import exit_after
 from espnet3.launcher.rank.watchdogs import (
@@ -25,9 +27,11 @@ from espnet3.launcher.rank.watchdogs import (
     stop_without_launcher,
 )
 from espnet3.outcomes.rank import rank_state
+from espnet3.resources import Resources
 from espnet3.rundir import claim
 from espnet3.rundir.files.log_tail import log_only
 from espnet3.rundir.files.private import check_private
+from espnet3.rundir.files.reading import read_late
 from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.layout import file_lists, heartbeat_path, log_path, stage_home
 from espnet3.rundir.process import ProcessName
@@ -37,6 +41,7 @@ from espnet3.rundir.records.record import finish, read_record, write_record
 from espnet3.rundir.stop import StopFlag
 from espnet3.rundir.task import StageResult, Task
 from espnet3.slurm.environment import forget_ranks
+from espnet3.slurm.own_job import stop_at
 from espnet3.stages import stage_function
 
 SRUN_SIGNAL_GRACE_S = 5.0
@@ -70,6 +75,7 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
         check_private(directory)
     except UserError as error:
         raise SystemExit(f"espnet3: {error}") from error
+    read_late((directory / "config.yaml").exists, directory)  # written last
     described = read_attempt(directory)
     assert described is not None, f"{directory} describes no attempt"
     begin = described.begin
@@ -85,13 +91,15 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
     os.environ.update(begin.environment)
     os.environ.setdefault("ESPNET3_JOB", begin.job or directory.name)  # for commands inside
     if placement.world_size > 1:
+        master = master_address(begin.environment, placement.num_nodes)
+        set_interfaces(master, placement.num_nodes)
         os.environ.update(
             RANK=str(placement.rank),
             LOCAL_RANK=str(placement.local_rank),
             NODE_RANK=str(placement.node_rank),
             WORLD_SIZE=str(placement.world_size),
             LOCAL_WORLD_SIZE=str(placement.world_size // placement.num_nodes),
-            MASTER_ADDR=master_address(begin.environment),
+            MASTER_ADDR=master,
         )
     task = Task(
         stage=begin.stage,
@@ -110,7 +118,8 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
     if described.launcher.is_here:
         stop_without_launcher(described.launcher, stop, SRUN_SIGNAL_GRACE_S if begin.slurm_job_id else 0.0)
     if begin.stop_at is not None:
-        stop_at_time(begin.stop_at, stop)
+        delay_s = Resources.of(config, begin.stage).signal_delay_s
+        stop_at_time(begin.stop_at, stop, partial(stop_at, delay_s))
     if begin.stop_within_s:
         exit_if_stop_is_slow(begin.stop_within_s, stop, directory, state)
     state = run_stage(config, task, state)
@@ -121,16 +130,6 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
     sys.stderr.flush()
     if state.outcome != "done":
         raise SystemExit(EXIT_CODES[state.outcome or "killed"])
-
-
-def master_address(environment: dict[str, str]) -> str:
-    """The host name of rank 0's node if it resolves here, else the address that Slurm has."""
-    name = environment["MASTER_ADDR"]
-    try:
-        socket.getaddrinfo(name, None)
-    except OSError:
-        return environment.get("MASTER_IP", name)
-    return name
 
 
 def run_stage(config: DictConfig, task: Task, started_state: TaskState) -> TaskState:
@@ -190,7 +189,10 @@ def install_stop_signals(stop: StopFlag, *, second_signal_raises: bool = False) 
 
 
 def redirect_output(path: Path) -> None:
-    """Redirect this process's standard output and error to `path`, including those of C libraries."""
+    """Redirect this process's standard output and error to `path`, including those of C libraries.
+
+    The log is UTF-8 whatever the locale: what a recipe prints must not end its training.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
@@ -198,6 +200,9 @@ def redirect_output(path: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 class _HideSecrets(logging.Formatter):

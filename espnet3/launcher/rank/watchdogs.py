@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
@@ -39,11 +40,21 @@ def hear_stop_signals(stop: StopFlag) -> None:
     threading.Thread(target=watch, name="hear-stop-signals", daemon=True).start()
 
 
-def stop_at_time(at: float, stop: StopFlag) -> None:
-    """Ask the stage to stop at `at`, in seconds since the epoch, like the signal ahead of a time limit."""
+def stop_at_time(at: float, stop: StopFlag, read_again: Callable[[], float | None]) -> None:
+    """Ask the stage to stop at `at`, like the signal ahead of a time limit; not if that was raised meanwhile.
+
+    Args:
+        at: in seconds since the epoch.
+        stop: the flag to set.
+        read_again: the time by Slurm's current time limit; None if Slurm does not say.
+    """
 
     def watch() -> None:
-        time.sleep(max(0.0, at - time.time()))
+        due: float | None = at
+        while due is not None:
+            time.sleep(max(0.0, due - time.time()))
+            now_due = read_again()
+            due = now_due if now_due is not None and now_due > max(due, time.time()) else None
         stop.set(TIME_LIMIT)
 
     threading.Thread(target=watch, name="stop-at-time", daemon=True).start()

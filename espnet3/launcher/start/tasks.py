@@ -66,4 +66,6 @@ def free_port(seed: str) -> int:
 
 def last_lines(paths: list[Path], count: int = 20) -> list[str]:
     """The last lines of some files."""
-    return [line for path in paths for line in path.read_text(errors="replace").splitlines()[-count:]]
+    return [
+        line for path in paths for line in path.read_text("utf-8", errors="replace").splitlines()[-count:]
+    ]

@@ -14,10 +14,10 @@ from espnet3.errors import cannot_write
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job
 from espnet3.launcher.submit.request import JobRequest
-from espnet3.launcher.submit.submission import SubmissionRefused, new_token, submit, try_out
+from espnet3.launcher.submit.submission import SubmissionRefused, check_room, new_token, submit, try_out
 from espnet3.rundir.layout import job_log, jobs_dir
 from espnet3.rundir.process import ProcessName
-from espnet3.rundir.records.job import SubmittedJob, new_job_name, read_job_id, write_job
+from espnet3.rundir.records.job import SubmittedJob, new_job_name, next_time, read_job_id, write_job
 from espnet3.slurm.jobs import cancel_jobs
 from espnet3.slurm.queue import TOKEN
 from espnet3.stage_table import STAGES
@@ -52,7 +52,9 @@ def submit_chain(
     """
     described = describe_chain(jobs, config, force=force, command=command, after=after.name if after else "")
     try:
-        try_out([_request(to_submit, job, config) for to_submit, job in zip(described, jobs, strict=True)])
+        requests = [_request(to_submit, job, config) for to_submit, job in zip(described, jobs, strict=True)]
+        try_out(requests)
+        check_room(requests)
         return submit_described(described, jobs, config, known=[after] if after else [])
     except SubmissionRefused:
         cancel_jobs([job_id for job in described if (job_id := read_job_id(_folder(config, job)))])
@@ -61,11 +63,25 @@ def submit_chain(
         raise
 
 
+def try_out_chain(jobs: Sequence[Job], config: DictConfig) -> None:
+    """Check, without writing anything, that Slurm would take the chain of `jobs` now.
+
+    Raises:
+        SubmissionRefused: it would not.
+        SlurmAway: it does not answer.
+    """
+    folder = jobs_dir(Path(config.exp_dir))
+    requests = [stage_request(job, config, folder / f"{job.stage}-1", new_token()) for job in jobs]
+    try_out(requests)
+    check_room(requests)
+
+
 def describe_chain(
     jobs: Sequence[Job], config: DictConfig, *, force: Sequence[bool], command: list[str], after: str = ""
 ) -> list[SubmittedJob]:
     """Write the folder of each job, before the first is submitted; see `submit_chain`."""
     exp_dir, chain = Path(config.exp_dir), new_token()
+    written_at = next_time(exp_dir)
     described = []
     for position, job in enumerate(jobs):
         folder_name = new_job_name(exp_dir, job.stage)
@@ -81,6 +97,7 @@ def describe_chain(
             chain_stages=[job.stage for job in jobs],
             max_restarts=job.resources.max_restarts,
             submitted_by=asdict(ProcessName.own()),
+            written_at=written_at,
         )
         try:
             write_job(_folder(config, to_submit), to_submit, saved_text(config))

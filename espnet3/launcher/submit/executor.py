@@ -4,6 +4,7 @@ Importing it imports submitit (0.1 s), so others import it where they call it. I
 directories and stages, so that `launcher.start` may import it, too.
 """
 
+import re
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,21 @@ from submitit.core.utils import FailedSubmissionError
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.records.job import SCRIPT
 from espnet3.slurm.command import SlurmAway, ask
-from espnet3.slurm.queue import own_jobs
+from espnet3.slurm.queue import own_jobs, token_in
 from espnet3.slurm.retry import SlurmRetry
+
+_RESTARTED = """\
+for start in 1 2 3; do
+    {command}
+    code=$?
+    case $code in
+        13[45679]) echo "the batch process was killed, exit code $code" ;;
+        *) break ;;
+    esac
+done
+exit $code"""
+"""The command in a batch script. It runs again after SIGABRT, SIGBUS, SIGFPE, SIGKILL and SIGSEGV, which may
+hit the batch process only (memory). Slurm ends a whole job, this shell with it."""
 
 
 class BatchExecutor(SlurmExecutor):
@@ -71,7 +85,7 @@ class BatchExecutor(SlurmExecutor):
 
     @property
     def _submitit_command_str(self) -> str:
-        return shlex.join(self.command)
+        return _RESTARTED.format(command=shlex.join(self.command))
 
     def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Job]:
         raise TypeError("BatchExecutor runs its command: call submit_command, which pickles nothing")
@@ -95,11 +109,32 @@ class BatchExecutor(SlurmExecutor):
             raise SlurmAway(f"sbatch answered without a job id: {answer.strip()!r}") from None
         return job_id
 
+    def submit_again(self, script: Path, *, after: str, array: str = "") -> str:
+        """Submit a script that was submitted before, as another job, with this executor's token.
+
+        Args:
+            script: as submitted; sbatch's options override those in it.
+            after: id of the job that must have ended, in any way, before the new one starts.
+            array: indices of the elements, if it is an array.
+
+        Returns:
+            The new job's id; that of the array if it is one.
+
+        Raises:
+            SlurmAway, UserError: as `submit_command`.
+        """
+        before = re.search(r"^#SBATCH (--comment=.*)$", script.read_text(), re.MULTILINE)
+        comment = shlex.split(before[1])[0].removeprefix("--comment=") if before else ""
+        comment = comment.removesuffix(token_in(comment)) + self.parameters["comment"]
+        options = [f"--comment={comment}", f"--dependency=afterany:{after}"]
+        command = ["sbatch", *options, *([f"--array={array}"] if array else []), str(script)]
+        return SlurmRetry().until_answered(partial(self._sbatch, command), self._id_in_queue)
+
     def _id_in_queue(self) -> str | None:
         """The id of the job in the queue, if Slurm accepted it although its answer was lost."""
         with suppress(SlurmAway):
             for job in own_jobs():
-                if job.comment.partition("[")[0] == self.parameters["comment"]:
+                if job.comment.partition("[")[0] == token_in(self.parameters["comment"]):
                     return job.job_id.partition("_")[0]
         return None
 

@@ -185,6 +185,11 @@ class JobHandle(SlurmJob[dict[str, Any]]):
         return job
 
     @property
+    def current_id(self) -> str:
+        """Slurm's id of the job that runs the folder now: `job_id`, or that of a follow-up job."""
+        return read_job_id(self.folder) or self.job_id
+
+    @property
     def name(self) -> str:
         """Of its folder: train-1."""
         return self.folder.name
@@ -207,8 +212,7 @@ class JobHandle(SlurmJob[dict[str, Any]]):
     @property
     def state(self) -> str:
         """Slurm's word: PENDING, RUNNING, COMPLETED, FAILED, …; UNKNOWN where it has none."""
-        self._watch()
-        return self.watcher.get_state(self.job_id)
+        return self.watcher.get_state(self._watch())
 
     def statuses(self, *, mode: str = "standard") -> list[StageStatus]:
         """The status of each stage of the job, as `espnet3 status` shows it.
@@ -216,8 +220,7 @@ class JobHandle(SlurmJob[dict[str, Any]]):
         Args:
             mode: see `QueueWatcher.snapshot`.
         """
-        self._watch()
-        run = read_run_of_job(self.exp_dir, self.name, self.job_id)
+        run = read_run_of_job(self.exp_dir, self.name, self._watch())
         rows = stage_statuses(run, self.watcher.snapshot(mode), time.time())
         return [row for row in rows if row.job == self.name]
 
@@ -238,7 +241,7 @@ class JobHandle(SlurmJob[dict[str, Any]]):
         with nullcontext() if check else suppress(UserError):
             if (others := self.submitted.runs - 1) > 0:
                 raise UserError(f"job {self.job_id} runs {others} other trials, too, which would end with it")
-            cancel_jobs([self.job_id])
+            cancel_jobs([self.current_id])
 
     def result(self) -> dict[str, Any]:
         """Wait for the job; the metrics of its last stage, as rank 0 recorded them.
@@ -263,9 +266,11 @@ class JobHandle(SlurmJob[dict[str, Any]]):
         failed = next((row for row in self.statuses(mode="cache") if row.state != "done"), None)
         return failure_of(failed) if failed else None
 
-    def _watch(self) -> None:
-        """Tell the watcher the job's token."""
-        self.watcher.set_token(self.job_id, self.submitted.token)
+    def _watch(self) -> str:
+        """Tell the watcher the job's token, which a follow-up job has replaced; returns its id."""
+        job, job_id = read_job(self.folder), self.current_id
+        self.watcher.set_token(job_id, (job or self.submitted).token)
+        return job_id
 
     def __repr__(self) -> str:
         return f"JobHandle<job_id={self.job_id}, folder={short_path(self.folder)}>"

@@ -22,7 +22,9 @@ def check_script(script: Path, resources: Resources, where: str) -> None:
     if command and Path(command[0]).is_absolute() and not os.access(command[0], os.X_OK):
         raise UserError(f"{where}.python={resources.python}: there is no program {command[0]}")
     try:
-        checked = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
+        checked = subprocess.run(
+            ["bash", "-n", str(script)], capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
     except OSError:
         return  # no bash on this machine to check with
     if checked.returncode:

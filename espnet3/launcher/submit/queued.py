@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet3.errors import UserError, short_path
+from espnet3.outcomes.job import may_restart
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.records.job import read_job_id, read_job_result, read_jobs, write_submission
 from espnet3.slurm.command import SlurmAway
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> "list[JobHandle]":
     """The jobs of a run directory that are in Slurm's queue, including those whose id was never noted.
 
+    Not one that has written its result, and whose node Slurm cleans up.
+
     Args:
         exp_dir: the run directory.
-        jobs: the result of `own_jobs`, if the caller has it.
+        jobs: the result of `own_jobs` for its `unfinished_ids`, if the caller has it.
 
     Raises:
         SlurmAway, UserError: Slurm can't be asked.
@@ -28,7 +31,8 @@ def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> "list[
     known = read_jobs(exp_dir)
     if not known:
         return []
-    in_slurm = [job for job in (own_jobs() if jobs is None else jobs) if job.in_queue]
+    unfinished = unfinished_ids(exp_dir)
+    in_slurm = [job for job in (own_jobs(unfinished) if jobs is None else jobs) if job.in_queue]
     from espnet3.launcher.submit.job_handle import JobHandle
 
     handles = []
@@ -38,12 +42,23 @@ def find_queued(exp_dir: Path, jobs: Sequence[SlurmJob] | None = None) -> "list[
             continue  # the array element in the queue runs its other trials
         job_id = read_job_id(folder) or ""
         slurm = find_job(in_slurm, job_id, job.token)
-        if slurm is not None:
+        if slurm is not None and not (slurm.state == "COMPLETING" and job_id and job_id not in unfinished):
             if not job_id:
                 with suppress(OSError):
                     write_submission(folder, slurm.job_id)
             handles.append(JobHandle(folder, slurm.job_id, queue_entry=slurm))
     return handles
+
+
+def unfinished_ids(exp_dir: Path) -> list[str]:
+    """Slurm's ids of the jobs of a run directory that have not written how they ended, or may restart."""
+    folders = [jobs_dir(exp_dir) / job.name for job in read_jobs(exp_dir)]
+    return [
+        job_id
+        for folder in folders
+        if (job_id := read_job_id(folder))
+        and ((result := read_job_result(folder)) is None or may_restart(result))
+    ]
 
 
 def refuse_if_queued(exp_dir: Path) -> None:

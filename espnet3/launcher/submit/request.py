@@ -1,5 +1,6 @@
 """The request of one job to sbatch, as plain data, and its batch script."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet3.resources import Resources
-from espnet3.slurm.sbatch_options import sbatch_spelling
+from espnet3.slurm.sbatch_options import job_comment, job_name, job_options
 
 if TYPE_CHECKING:
     from espnet3.launcher.submit.executor import BatchExecutor
@@ -21,9 +22,9 @@ class JobRequest:
     folder: Path
     """The job's folder with its description; the argument of the batch process."""
     name: str
-    """The name in squeue."""
+    """The name in squeue, unless the site wants another form of it."""
     token: str
-    """A unique id that Slurm keeps as the job's comment, by which the job is found in the queue."""
+    """A unique id that Slurm keeps in the job's comment, by which the job is found in the queue."""
     output: Path
     """The log of the batch process; `%j` in it is the job's id, `%a` the array's index."""
     stage: str = "train"
@@ -72,17 +73,34 @@ def sbatch_parameters(request: JobRequest) -> dict[str, Any]:
     additional = {
         "requeue": True,
         "output": str(request.output),
-        **resources.sbatch_options(),
-        **sbatch_spelling(resources.additional_parameters),
+        **job_options(resources),
         **({"kill-on-invalid-dep": "yes"} if after else {}),
         **({"array": request.array} if request.array else {}),
     }
     return {
-        "job_name": request.name,
-        "comment": request.token,
+        "job_name": job_name(resources, request.name),
+        "comment": job_comment(resources, request.token),
         **dependency,
-        "setup": ["trap : TERM", *resources.setup],
+        "setup": ["trap : TERM", *guarded_setup(request)],
         "stderr_to_stdout": True,
         "wckey": None,  # submitit's own, which some sites refuse
         "additional_parameters": additional,
     }
+
+
+def guarded_setup(request: JobRequest) -> list[str]:
+    """The user's `setup` lines, of which one that fails, or that ends the script, fails the job by its name.
+
+    A command inside a sourced file may fail; what counts is the code of `source`.
+    """
+    if not request.resources.setup:
+        return []
+    note = [sys.executable, "-m", "espnet3.launcher.batch.setup_failure", str(request.folder)]
+    failed = f'trap - ERR EXIT; {shlex.join([*note, f"{request.where}.setup"])} "$@"; exit $(($1 ? $1 : 1))'
+    return [
+        f"setup_failed() {{ {failed}; }}",
+        "trap 'code=$?; [ ${#BASH_SOURCE[@]} -gt 1 ] || setup_failed $code \"$BASH_COMMAND\"' ERR",
+        "trap 'setup_failed $? \"$BASH_COMMAND\"' EXIT",
+        *request.resources.setup,
+        "trap - ERR EXIT",
+    ]

@@ -10,6 +10,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from espnet3.errors import UserError, cannot_write, short_path
 from espnet3.launcher.submit.precheck import check_limits, check_script
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.rundir.records.job import SCRIPT, write_submission
-from espnet3.slurm.command import SlurmAway
+from espnet3.slurm.command import SlurmAway, SubmitLimit
 from espnet3.slurm.environment import other_clusters
 from espnet3.slurm.jobs import test_script
 from espnet3.slurm.queue import TOKEN
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 class SubmissionRefused(UserError):
     """A job that can't be submitted: its script is wrong, or Slurm refuses it."""
+
+
+class NoRoom(SubmissionRefused):
+    """A job that Slurm takes only when others have left the queue: a limit of the user, account or QOS."""
 
 
 def new_token() -> str:
@@ -55,7 +60,7 @@ def try_out(requests: Sequence[JobRequest]) -> None:
     with tempfile.TemporaryDirectory(prefix="espnet3-") as temporary:
         scripts = [Path(temporary) / f"{number}.sh" for number in range(len(requests))]
         for request, script in zip(requests, scripts, strict=True):
-            script.write_text(request.script)
+            script.write_text(request.script, encoding="utf-8")
         try:
             partitions = retry.until_answered(read_partitions)
             for request, script in zip(requests, scripts, strict=True):
@@ -71,9 +76,46 @@ def try_out(requests: Sequence[JobRequest]) -> None:
             except SlurmAway:
                 raise
             except UserError as error:
-                raise SubmissionRefused(
-                    f"Slurm refuses the job of {label(request.stage)}: {error}"
-                ) from error
+                kind = NoRoom if isinstance(error, SubmitLimit) else SubmissionRefused
+                raise kind(f"Slurm refuses the job of {label(request.stage)}: {error}") from error
+
+
+def check_room(requests: Sequence[JobRequest]) -> None:
+    """Check that the queue takes all of these jobs at once, under the user's and the QOS's limits.
+
+    Slurm counts an array's elements as jobs, so an array is tested in their place; nothing is queued.
+
+    Raises:
+        NoRoom: it does not; names the limit.
+        SlurmAway: Slurm does not answer.
+    """
+    groups: dict[tuple[str | None, ...], list[JobRequest]] = {}
+    for request in requests:
+        resources = request.resources
+        groups.setdefault((resources.account, resources.partition, resources.qos), []).append(request)
+    for jobs in groups.values():
+        limit = room_problem(replace(jobs[0], array=f"0-{len(jobs) - 1}")) if len(jobs) > 1 else None
+        if limit is not None:
+            raise NoRoom(
+                f"{len(jobs)} jobs of one command are queued at once, which Slurm does not take now: {limit}:"
+                " wait for your other jobs to end, or give fewer stages (--stop-stage)"
+            )
+
+
+def room_problem(request: JobRequest) -> SubmitLimit | None:
+    """The limit for which Slurm would refuse a job or an array now; None if there is room."""
+    with tempfile.TemporaryDirectory(prefix="espnet3-") as temporary:
+        script = Path(temporary) / SCRIPT
+        script.write_text(request.script, encoding="utf-8")
+        try:
+            SlurmRetry().until_answered(partial(test_script, script))
+        except SubmitLimit as limit:
+            return limit
+        except SlurmAway:
+            raise
+        except UserError:
+            return None  # what else is wrong, such as the size of the array, its submission says
+    return None
 
 
 def submit(request: JobRequest) -> "JobHandle":
@@ -94,7 +136,8 @@ def submit(request: JobRequest) -> "JobHandle":
     except SlurmAway as error:
         raise SlurmAway(f"{error}. When it is back, {request.when_back}") from error
     except UserError as error:
-        raise SubmissionRefused(f"Slurm refuses {short_path(script)}: {error}") from error
+        kind = NoRoom if isinstance(error, SubmitLimit) else SubmissionRefused
+        raise kind(f"Slurm refuses {short_path(script)}: {error}") from error
     assert isinstance(job, JobHandle)
     write_submission(request.folder, job.job_id)
     return job

@@ -7,13 +7,18 @@ it for missing would do work again, or submit a job a second time.
 import errno
 import fnmatch
 import json
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from espnet3.errors import UserError, short_path
 
 Content = TypeVar("Content")
+LATE_FILES_S = 90.0
+"""How long in s what another host has written may take to be seen: attribute caches of NFS hold for 60 s."""
+_LOOK_EVERY_S = 0.2
 
 
 class CantReadError(UserError):
@@ -113,6 +118,22 @@ def files_in(folder: Path, pattern: str = "*") -> list[Path]:
 def cannot_read(error: OSError, path: Path) -> CantReadError:
     """The error for a file or folder that can't be read."""
     return CantReadError(f"can't read {short_path(error.filename or path)}: {error.strerror or error}")
+
+
+def read_late(read: Callable[[], Content], folder: Path, *, within_s: float | None = None) -> Content:
+    """The result of `read`, which is repeated while it is None, False or empty: files may be seen late.
+
+    Args:
+        read: reads files that must be there, or soon will be.
+        folder: where they are; it is listed before each further try, which renews what NFS knows of it.
+        within_s: seconds after which the last result is returned; by default LATE_FILES_S.
+    """
+    deadline = time.monotonic() + (LATE_FILES_S if within_s is None else within_s)
+    while not (found := read()) and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
+        with suppress(OSError):
+            next(folder.iterdir(), None)
+    return found
 
 
 def _read(path: Path) -> bytes:

@@ -122,16 +122,16 @@ def in_order(read: Iterable[Attempt | None]) -> list[Attempt]:
 
 
 def progress_mark(home: Path) -> str:
-    """The name, with its position, of the newest checkpoint in the run directory `home`; empty: none.
+    """The name, with its position, of the furthest checkpoint in the run directory `home`; empty: none.
 
-    An attempt stopped inside the validation with which it began writes its starting checkpoint again.
+    An attempt stopped inside the validation with which it began writes its starting checkpoint again. Times
+    of files don't count: several nodes write them, whose clocks may differ.
     """
-    named = [path for path in files_in(home / "checkpoints", "*.ckpt") if path.name != "last.ckpt"]
-    return max(named, key=_changed_at).name if named else ""
+    names = [path.name for path in files_in(home / "checkpoints", "*.ckpt") if path.name != "last.ckpt"]
+    return max(names, key=_position, default="")
 
 
-def _changed_at(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
+def _position(name: str) -> tuple[int, int, str]:
+    """Epoch and batch in the name of a checkpoint."""
+    numbers = {key: int(number) for key, number in re.findall(r"(epoch|batch)=(\d+)", name)}
+    return numbers.get("epoch", -1), numbers.get("batch", 0), name

@@ -2,13 +2,14 @@
 
 `job.json` is written before sbatch is called and has a token, which is also the job's comment in Slurm;
 `submission.json` has Slurm's job id and is written after sbatch, or by the job itself when it starts. If the
-command dies in between, the job is found by its token. `end.json` has the job's result.
+command dies in between, the job is found by its token. `end.json` has the job's result. Where Slurm refuses
+to requeue it, a follow-up job with another id and token runs the same folder.
 """
 
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from espnet3.rundir.files.private import make_private
 from espnet3.rundir.files.reading import files_in
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.process import ProcessName
-from espnet3.rundir.records.attempt import END, AttemptResult
+from espnet3.rundir.records.attempt import END, AttemptResult, read_attempts
 from espnet3.stage_table import are_stages
 
 JOB, SUBMISSION, CONFIG, SCRIPT = "job.json", "submission.json", "config.yaml", "job.sh"
@@ -67,6 +68,7 @@ class Submission:
     """Slurm's answer to a submission."""
 
     job_id: str
+    """Empty while a follow-up job is being submitted: see `renew_token`."""
     at: float = field(default_factory=time.time)
 
 
@@ -105,16 +107,37 @@ def by_submission(found: Iterable[SubmittedJob | None]) -> list[SubmittedJob]:
     return sorted((job for job in found if job), key=lambda job: (job.written_at, job.position))
 
 
+def next_time(exp_dir: Path) -> float:
+    """The time of a new record: now, or just after the newest record of the run directory.
+
+    Their order decides what is newest, and hosts write them, whose clocks may differ.
+    """
+    times = [job.written_at for job in read_jobs(exp_dir)]
+    times += [attempt.begin.started_at for attempt in read_attempts(exp_dir)]
+    return max([time.time(), *(at + 0.001 for at in times)])
+
+
 def write_submission(folder: Path, job_id: str) -> None:
     """Write Slurm's id of the job in `folder`."""
     write_dataclass(folder / SUBMISSION, Submission(job_id))
+
+
+def renew_token(folder: Path, token: str) -> None:
+    """Write the token of the follow-up job that is about to be submitted for the job in `folder`.
+
+    Until its id is written, it is found by the token, as any job.
+    """
+    job = read_job(folder)
+    assert job is not None, f"{folder} describes no job"
+    write_submission(folder, "")
+    write_dataclass(folder / JOB, replace(job, token=token))
 
 
 def read_job_id(folder: Path) -> str | None:
     """Slurm's id of the job in `folder`; None if neither it nor the id of its array was written."""
     submission = read_dataclass(Submission, folder / SUBMISSION)
     if submission is not None:
-        return submission.job_id
+        return submission.job_id or None
     job = read_job(folder)
     of_array = read_dataclass(Submission, Path(job.array) / SUBMISSION) if job and job.array else None
     return f"{of_array.job_id}_{job.element}" if job and of_array else None
@@ -140,6 +163,22 @@ def write_job_result(folder: Path, result: AttemptResult | None) -> None:
         write_dataclass(folder / END, result)
 
 
+def write_element_result(array: Path, element: int, result: AttemptResult | None) -> None:
+    """As `write_job_result`, for all jobs of an array's element whose batch process did not begin."""
+    path = _element_end(array, element)
+    if result is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_dataclass(path, result)
+
+
 def read_job_result(folder: Path) -> AttemptResult | None:
     """The result of the job in `folder`; None: it waits, runs, or was ended from outside."""
-    return read_dataclass(AttemptResult, folder / END)
+    result = read_dataclass(AttemptResult, folder / END)
+    if result is None and (job := read_job(folder)) is not None and job.array:
+        result = read_dataclass(AttemptResult, _element_end(Path(job.array), job.element))
+    return result
+
+
+def _element_end(array: Path, element: int) -> Path:
+    return array / f"end-{element}.json"

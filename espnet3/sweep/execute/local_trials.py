@@ -95,7 +95,7 @@ def _note_end(sweep: Path, name: str, exit_code: int, tracker: Tracker) -> None:
     (row,) = read_sweep_status(sweep, names=[name], queue=QueueSnapshot()).rows
     state = row.state
     if state.state in ("missing", "running"):  # it recorded no end
-        output = trial_log(sweep, name).read_text(errors="replace").strip().splitlines()
+        output = trial_log(sweep, name).read_text("utf-8", errors="replace").strip().splitlines()
         result = result_of_process(exit_code, output)
         state = TrialState(result.outcome, result.reason)
     tracker.update(name, state, row.objective)

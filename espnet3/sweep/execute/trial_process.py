@@ -12,6 +12,7 @@ from espnet3.errors import UserError, message_line
 from espnet3.launcher.rank.interrupts import StopSignals, block
 from espnet3.parent_death import signal_on_parent_death
 from espnet3.sweep.trials.folder import trial_dir
+from espnet3.terminal.output import keep_output
 
 
 def trial_log(sweep: Path, name: str) -> Path:
@@ -95,4 +96,5 @@ def _run(options: Any) -> int:
 
 
 if __name__ == "__main__":
+    keep_output()
     sys.exit(main(sys.argv[1:]))

@@ -66,7 +66,8 @@ def own_job(sweep: Path, name: str, array: SubmittedArray, element: int) -> Subm
     """The job of a trial in this element; None if a later job runs the trial."""
     jobs = read_jobs(trial_dir(sweep, name))
     newest = jobs[-1] if jobs else None
-    return newest if newest and newest.token == element_token(array.token, element) else None
+    is_own = newest is not None and (newest.chain, newest.element) == (array.token, element)
+    return newest if is_own else None
 
 
 def chunks(items: Sequence[Item], size: int) -> list[list[Item]]:
@@ -75,6 +76,7 @@ def chunks(items: Sequence[Item], size: int) -> list[list[Item]]:
 
 
 def _write_element_job(exp_dir: Path, folder: Path, array: SubmittedArray, element: int) -> None:
+    earlier = read_jobs(exp_dir)
     job = SubmittedJob(
         name=new_job_name(exp_dir, array.stages[0]),
         stages=array.stages,
@@ -89,7 +91,8 @@ def _write_element_job(exp_dir: Path, folder: Path, array: SubmittedArray, eleme
         array=str(folder),
         element=element,
         runs=len(array.elements[element]),
-        written_at=array.written_at,
+        # after them whatever clock they have
+        written_at=max([array.written_at, *(job.written_at + 0.001 for job in earlier)]),
     )
     job_folder = jobs_dir(exp_dir) / job.name
     make_private(job_folder)

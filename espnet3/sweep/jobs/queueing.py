@@ -1,24 +1,21 @@
 """Submits arrays within Slurm's limits, beyond which sbatch blocks for minutes and then fails."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet3.errors import UserError
-from espnet3.launcher.submit.submission import SubmissionRefused
+from espnet3.launcher.submit.submission import NoRoom
 from espnet3.number_text import counted
 from espnet3.slurm.queue import own_jobs
 from espnet3.slurm.site.limits import read_limits
-from espnet3.sweep.jobs.submit import ArrayRequest, submit_part
+from espnet3.sweep.jobs.submit import ArrayRequest, array_problem, submit_part
 from espnet3.terminal.screen import Screen
 
 _OUR_SHARE = 0.9
 """Share of MaxJobCount that we use; the number of other users' jobs is not known."""
 _SMALL_SHARE = 0.1
 """Up to this share of MaxJobCount the queue is not queried before submission."""
-_TOO_MANY = re.compile(r"job submit limit|MaxSubmit|SubmitLimit|SubmitJobs", re.IGNORECASE)
-"""sbatch's messages when a user, an account or a QOS may have no more jobs in the queue."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,12 @@ class SubmissionResult:
     @property
     def left(self) -> int:
         """Number of trials for which there was no room."""
-        return sum(len(array.part.trials) for array in self.waiting)
+        return len(self.left_names)
+
+    @property
+    def left_names(self) -> list[str]:
+        """Names of these trials."""
+        return [name for array in self.waiting for name in array.part.trials]
 
 
 def submit_some(
@@ -65,14 +67,17 @@ def submit_some(
         while left and room > 0:
             array = left.pop(0)
             part, rest = array.part.split(min(room, len(array.part.elements)))
+            limit = array_problem(sweep, part, array.name)
             try:
+                if limit is not None:
+                    raise NoRoom(str(limit))
                 job_id = submit_part(
                     sweep, part, name=array.name, after=array.after, force=force, command=command
                 )
-            except SubmissionRefused as error:
-                if not _TOO_MANY.search(str(error)) or (len(part.elements) == 1 and not arrays):
-                    raise
-                room = len(part.elements) // 2 if len(part.elements) > 1 else 0
+            except NoRoom:
+                if len(part.elements) == 1 and not any(job.in_queue for job in own_jobs()):
+                    raise  # there never will be room
+                room = len(part.elements) // 2
                 left.insert(0, array)
                 continue
             arrays.append(job_id)

@@ -1,18 +1,26 @@
 """Submits trials as job arrays: none is submitted twice or lost if this process is killed."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from espnet3.errors import cannot_write
 from espnet3.launcher.submit.request import JobRequest
-from espnet3.launcher.submit.submission import SubmissionRefused, new_token, submit, try_out
+from espnet3.launcher.submit.submission import (
+    NoRoom,
+    SubmissionRefused,
+    new_token,
+    room_problem,
+    submit,
+    try_out,
+)
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.job import read_job_id, write_submission
+from espnet3.slurm.command import SubmitLimit
 from espnet3.slurm.queue import SlurmJob
-from espnet3.slurm.site.limits import Limits
+from espnet3.slurm.site.limits import Limits, read_limits
 from espnet3.sweep.jobs.array import SubmittedArray, chunks, read_array, write_array
 from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.trials.folder import array_dir, array_numbers
@@ -56,6 +64,18 @@ def array_requests(
     return [ArrayRequest(batch, elements, share) for elements, share in zip(arrays, shares, strict=True)]
 
 
+def arrays_of(batch: Batch, bases: Mapping[str, Base]) -> list[ArrayRequest]:
+    """The trials of a batch as arrays, by the settings of the sweep and the site's limits."""
+    settings = bases[batch.trials[0].config]["sweep"]
+    return array_requests(
+        batch,
+        [trial.name for trial in batch.trials],
+        read_limits(),
+        max_parallel=settings["max_parallel"],
+        trials_per_job=settings["trials_per_job"],
+    )
+
+
 def split_evenly(total: int, parts: int) -> list[int]:
     """`total` divided into whole numbers of at least 1."""
     return [max(1, total // parts + (number < total % parts)) for number in range(parts)]
@@ -91,7 +111,15 @@ def check_parts(sweep: Path, parts: Sequence[ArrayRequest], name: str) -> None:
         SlurmAway: Slurm does not answer.
     """
     folder = array_dir(sweep, 1)
-    try_out([job_request(part, folder, name=name, token=new_token()) for part in parts])
+    # One element each: an array beyond the user's limits is submitted in portions.
+    requests = [job_request(part.split(1)[0], folder, name=name, token=new_token()) for part in parts]
+    with suppress(NoRoom):  # there will be
+        try_out(requests)
+
+
+def array_problem(sweep: Path, part: ArrayRequest, name: str) -> SubmitLimit | None:
+    """The limit on jobs in the queue for which Slurm would refuse an array now; None if there is room."""
+    return room_problem(job_request(part, array_dir(sweep, 1), name=name, token=new_token()))
 
 
 def submit_part(

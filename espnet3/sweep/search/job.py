@@ -9,18 +9,21 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from espnet3.errors import UserError
 from espnet3.launcher.planning.claims import hold_directory
+from espnet3.launcher.submit.follow_up import submit_script_again
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.launcher.submit.submission import new_token, submit, try_out
 from espnet3.number_text import counted
 from espnet3.resources import Resources
 from espnet3.rundir.files.json_file import write_dataclass
 from espnet3.rundir.files.private import check_private
-from espnet3.rundir.records.job import SUBMISSION, duplicate_of
+from espnet3.rundir.files.reading import read_late
+from espnet3.rundir.records.job import SCRIPT, SUBMISSION, duplicate_of, write_submission
 from espnet3.slurm.own_job import is_first_start, own_slurm_job_id, requeue, stop_at, wait_for_slurm
 from espnet3.slurm.sbatch_options import ABOUT_HARDWARE, option_name
 from espnet3.sweep.run import SweepOptions, how_to_follow, plan_and_check
@@ -35,6 +38,7 @@ from espnet3.sweep.trials.search_record import (
     search_dir,
     write_search,
 )
+from espnet3.terminal.output import keep_output
 from espnet3.terminal.screen import Screen
 
 _ENDS_BEFORE_S = 60
@@ -134,19 +138,21 @@ def main(folder: str) -> int:
     directory, screen = Path(folder), Screen()
     try:
         check_private(directory)
-        searcher, record = read_searcher(directory), read_search(directory.parent)
+        searcher = read_late(partial(read_searcher, directory), directory)
+        record = read_late(partial(read_search, directory.parent), directory)
         assert searcher is not None and record is not None, f"{directory} describes no search"
         job_id = own_slurm_job_id()
         if other := duplicate_of(directory, job_id):
             screen.line(f"ends: the search was submitted twice, and is job {other}")
             return 0
-        return _search(record.request, screen, job_id, again=searcher.retry_failed and is_first_start())
+        again = searcher.retry_failed and is_first_start()
+        return _search(directory, record.request, screen, job_id, again=again)
     except UserError as error:
         screen.line(str(error))
         return 1
 
 
-def _search(request: SearchRequest, screen: Screen, job_id: str, *, again: bool) -> int:
+def _search(folder: Path, request: SearchRequest, screen: Screen, job_id: str, *, again: bool) -> int:
     """Search until all trials are done, or a signal stops this job."""
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -171,9 +177,24 @@ def _search(request: SearchRequest, screen: Screen, job_id: str, *, again: bool)
         else:
             screen.line("the time limit is near: starts again")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        requeue(job_id)
+        try:
+            requeue(job_id)
+        except UserError as error:
+            screen.line(f"Slurm does not requeue this job: {error}")
+            screen.line(f"continues as job {_submit_follow_up(folder, job_id)}")
         return 1
 
 
+def _submit_follow_up(folder: Path, job_id: str) -> str:
+    """Submit the job again, to continue the search when `job_id` has ended; returns the id."""
+    searcher = Searcher(new_token(), retry_failed=False)
+    (folder / SUBMISSION).unlink(missing_ok=True)
+    write_dataclass(folder / SEARCHER, searcher)
+    new_id = submit_script_again(folder / SCRIPT, searcher.token, job_id)
+    write_submission(folder, new_id)
+    return new_id
+
+
 if __name__ == "__main__":
+    keep_output()
     sys.exit(main(sys.argv[1]))

@@ -9,13 +9,14 @@ from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.submit.submission import SubmissionRefused
 from espnet3.number_text import counted
 from espnet3.outcomes.exit_code import exit_code_of_all
+from espnet3.rundir.records.outcome import EXIT_CODES
 from espnet3.slurm.allocation import Allocation
 from espnet3.slurm.command import SlurmAway
 from espnet3.slurm.retry import SlurmRetry
 from espnet3.sweep.command import messages, write_planned
 from espnet3.sweep.execute.local_trials import LocalTrial, run_local_trials
 from espnet3.sweep.jobs.plan import Batch
-from espnet3.sweep.jobs.shared import run_shared
+from espnet3.sweep.jobs.shared import each_by_itself, run_shared
 from espnet3.sweep.run import SweepOptions, how_to_follow, plan_and_check, select_trials, start
 from espnet3.sweep.search.folder import search_folder
 from espnet3.sweep.search.planned import PlannedSearch, plan_search
@@ -139,14 +140,20 @@ class Search:
         if not first:
             return 0
         batches, bases = self._plan(first)
-        for batch in batches:
-            if batch.shared is not None:
-                code, _ = run_shared(
-                    self._sweep, batch.shared, bases[batch.shared.trial.config],
-                    force=False, command=[self._options.command], screen=self._screen,
-                )  # fmt: skip
-                if code:
+        for number, batch in enumerate(batches):
+            if batch.shared is None:
+                continue
+            base = bases[batch.shared.trial.config]
+            code, _ = run_shared(
+                self._sweep, batch.shared, base,
+                force=False, command=[self._options.command], screen=self._screen,
+            )  # fmt: skip
+            if code:
+                failed = code == EXIT_CODES["failed"]
+                alone = each_by_itself(self._sweep, batch, base, self._screen) if failed else None
+                if alone is None:
                     return code
+                batches[number] = alone
         with self._tracker() as tracker:
             return run_local_trials(
                 self._sweep,

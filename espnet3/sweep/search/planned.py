@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from espnet3.config.checks.schema import check_key
 from espnet3.config.compose import Recipe, open_with_sweeper, shared_conf, swept_params
 from espnet3.errors import UserError
 from espnet3.slurm.allocation import Allocation
@@ -123,7 +124,8 @@ def plan_search(request: SearchRequest, allocation: Allocation | None = None) ->
     recipe = Recipe(Path(request.recipe))
     check_sweeper_keys(request.overrides)
     fixed, _ = split_swept(request.overrides, {})
-    _, sweeper = open_with_sweeper(recipe, fixed, allocation)
+    opened, sweeper = open_with_sweeper(recipe, fixed, allocation)
+    check_key("sweep.max_trials", opened.sweep.max_trials)
     settings = read_settings(sweeper)
     fixed, swept = split_swept(request.overrides, swept_params(sweeper))
     if not swept:
@@ -132,7 +134,7 @@ def plan_search(request: SearchRequest, allocation: Allocation | None = None) ->
             " 'optimizer.lr=tag(log, interval(1e-5,1e-3))'"
         )
     conf = (recipe.conf, shared_conf())
-    space = [dimension_of(override, conf) for override in swept]
+    space = [dimension_of(override, conf, most_values=opened.sweep.max_trials) for override in swept]
     rehearse(space, settings.sampler)
     texts = [override.input_line or "" for override in fixed]
     ends = corners(space)

@@ -52,7 +52,7 @@ def is_search_requested(recipe: Recipe, overrides: Sequence[str]) -> bool:
             hint = suggestion(str(typed[-1]), ["basic", OPTUNA], otherwise=there_are)
             raise UserError(f"{GROUP}={typed[-1]}: there is no such sweeper here; {hint}")
         return bool(typed[-1] == OPTUNA)
-    if not any(GROUP in path.read_text(errors="replace") for path in recipe.conf.rglob("*.yaml")):
+    if not any(GROUP in path.read_text("utf-8", errors="replace") for path in recipe.conf.rglob("*.yaml")):
         return False
     single = [override for override in given if not override.is_sweep_override()]
     return "n_trials" in open_with_sweeper(recipe, single)[1]

@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from espnet3.config.overrides import parse_overrides
 from espnet3.errors import UserError
-from espnet3.sweep.trials.grid import axis_of, check_swept
+from espnet3.sweep.trials.grid import axis_of, check_swept, number_of_values
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -99,11 +99,12 @@ class Dimension:
         return min(max(round(value, places), self.low), self.high)
 
 
-def dimension_of(override: Override, conf: Sequence[Path]) -> Dimension:
+def dimension_of(override: Override, conf: Sequence[Path], *, most_values: int | None = None) -> Dimension:
     """The dimension of an override with several values.
 
     Raises:
-        UserError: it can't be swept, has no values, or its scale is not possible.
+        UserError: it can't be swept, has no values, or more than `most_values` to enumerate, or its scale is
+            not possible.
     """
     text, value = override.input_line, override.value()
     prefix = f"{override.get_key_element()}="
@@ -124,6 +125,11 @@ def dimension_of(override: Override, conf: Sequence[Path]) -> Dimension:
         check_swept(override)
         assert value.start is not None and value.end is not None
         return _interval(override, prefix, value.start, value.end, log=False)
+    if most_values is not None and number_of_values(override) > most_values:
+        raise UserError(
+            f"{text}: {number_of_values(override):,} values to choose from, and"
+            f" sweep.max_trials={most_values}: give an interval(…), or a larger sweep.max_trials"
+        )
     axis = axis_of(override, conf)
     texts = tuple(dict.fromkeys(choice.input_line or "" for choice in axis.values))
     if not texts:

@@ -46,8 +46,9 @@ def find_searcher(sweep: Path, jobs: Sequence[SlurmJob] | None = None) -> SlurmJ
     searcher = read_searcher(search_dir(sweep))
     if searcher is None:
         return None
-    queued = [job for job in (own_jobs() if jobs is None else jobs) if job.in_queue]
-    return find_job(queued, read_job_id(search_dir(sweep)) or "", searcher.token)
+    job_id = read_job_id(search_dir(sweep)) or ""
+    queued = [job for job in (own_jobs(filter(None, [job_id])) if jobs is None else jobs) if job.in_queue]
+    return find_job(queued, job_id, searcher.token)
 
 
 def describe_searcher(sweep: Path) -> str:

@@ -16,6 +16,7 @@ from espnet3.sweep.show.results import read_sweep, read_sweep_status
 from espnet3.sweep.show.table import sweep_table
 from espnet3.sweep.trials.folder import SWEEP
 from espnet3.sweep.trials.record import read_sweep_record
+from espnet3.sweep.trials.waiting import waiting_trials
 from espnet3.terminal.screen import Screen
 
 _SWEEP_PATTERNS = (
@@ -33,6 +34,9 @@ def show_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
     for sweep in sweeps:
         for line in sweep_table(read_sweep_status(sweep, in_part=True), screen.width):
             screen.styled(line)
+        if waiting := waiting_trials(sweep):
+            count, command = counted(len(waiting), "trial"), f"`espnet3 resume {short_path(sweep)}`"
+            screen.styled([(f"waiting for room: {count}, submitted by trials that end, or by {command}", "")])
 
 
 def watch_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from espnet3.config.checks.schema import check_key
 from espnet3.config.compose import Recipe, open_with_sweeper, shared_conf, swept_params
 from espnet3.config.fingerprint import code_files, trial_part
 from espnet3.config.flat import Flat, flatten
@@ -62,11 +63,12 @@ def expand(recipe: Recipe, overrides: Sequence[str], allocation: Allocation | No
         UserError: as `compose` and `parse_grid`.
     """
     conf = (recipe.conf, shared_conf())
-    grid = parse_grid(overrides, *conf)
-    opened, sweeper = open_with_sweeper(recipe, _common_overrides(grid, first=True), allocation)
+    first = parse_grid(overrides, *conf, most_values=1)
+    opened, sweeper = open_with_sweeper(recipe, _common_overrides(first, first=True), allocation)
     params = swept_params(sweeper)
+    check_key("sweep.max_trials", opened.sweep.max_trials)
+    grid = parse_grid(overrides, *conf, params=params, most_points=opened.sweep.max_trials)
     if params:
-        grid = parse_grid(overrides, *conf, params=params)
         opened, _ = open_with_sweeper(recipe, _common_overrides(grid, first=True), allocation)
     return _expand(recipe, grid, opened, allocation)
 

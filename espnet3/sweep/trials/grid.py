@@ -1,11 +1,21 @@
 """The grid of a sweep: the swept keys and their values, in Hydra's syntax, and the points they span."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
+from typing import Any
 
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Transformer
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+    Sweep,
+    Transformer,
+)
 
 from espnet3.config.hydra_internals import with_element
 from espnet3.config.overrides import parse_overrides
@@ -14,6 +24,9 @@ from espnet3.errors import UserError
 
 NOT_SWEPT = ("tag", "exp_dir", "recipe_dir", "sweep", "launcher", "hydra")
 """Keys that all trials of a sweep have in common."""
+
+TAGS = {"log"}
+"""Tags that say how an interval or a range is searched."""
 
 Point = tuple[int, ...]
 """Index of its value on each axis."""
@@ -49,19 +62,35 @@ class Grid:
         return product(*(range(len(axis.values)) for axis in self.axes))
 
 
-def parse_grid(overrides: Sequence[str], *conf: Path, params: Mapping[str, str] | None = None) -> Grid:
+def parse_grid(
+    overrides: Sequence[str],
+    *conf: Path,
+    params: Mapping[str, str] | None = None,
+    most_points: int | None = None,
+    most_values: int | None = None,
+) -> Grid:
     """The grid of a command line.
 
     Args:
         overrides: as typed: `a,b`, `choice(a,b)`, `range(1,4)`, `glob(*)` (of a config group) are swept.
         conf: folders that hold config groups.
         params: the recipe's own `hydra.sweeper.params`; the command line overrides them.
+        most_points: a larger grid is refused before it is enumerated; None: no limit.
+        most_values: how many values of each key are read; None: all.
 
     Raises:
-        UserError: an override that does not parse, can't be swept, or is swept within another.
+        UserError: an override that does not parse, can't be swept, or is swept within another; or there are
+            more than `most_points`.
     """
     fixed, swept = split_swept(overrides, params or {})
-    return Grid(tuple(fixed), tuple(axis_of(override, conf) for override in swept))
+    points = math.prod(number_of_values(override) for override in swept)
+    if most_points is not None and points > most_points:
+        sizes = " x ".join(f"{number_of_values(override):,} {override.key_or_group}" for override in swept)
+        raise UserError(
+            f"--multirun: {points:,} trials ({sizes}), and sweep.max_trials={most_points}: give fewer"
+            f" values, or sweep.max_trials={points}"
+        )
+    return Grid(tuple(fixed), tuple(axis_of(override, conf, most=most_values) for override in swept))
 
 
 def split_swept(overrides: Sequence[str], params: Mapping[str, str]) -> tuple[list[Override], list[Override]]:
@@ -79,6 +108,7 @@ def split_swept(overrides: Sequence[str], params: Mapping[str, str]) -> tuple[li
         name = _name(override)
         swept.pop(name, None)  # as in Hydra, the last one counts
         if override.is_sweep_override():
+            _check_values(override)
             swept[name] = override
         else:
             fixed.append(override)
@@ -154,8 +184,50 @@ def _folders(override: Override, conf: Sequence[Path]) -> list[Path]:
     return [folder / override.key_or_group for folder in conf if (folder / override.key_or_group).is_dir()]
 
 
-def axis_of(override: Override, conf: Sequence[Path]) -> Axis:
-    """The axis of an override with several values.
+def number_of_values(override: Override) -> int:
+    """How many values a swept override has, without enumerating them; a glob and an interval count as one."""
+    value = override.value()
+    if isinstance(value, RangeSweep):
+        start, stop, step = value.start, value.stop, value.step
+        assert start is not None and stop is not None
+        return max(0, math.ceil((stop - start) / step))
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
+
+
+def _check_values(override: Override) -> None:
+    """Check the values of a swept override.
+
+    Raises:
+        UserError: a tag without a meaning, a range without an end, a function among values, or a number that
+            is not finite.
+    """
+    text, value = override.input_line, override.value()
+    unknown = sorted(getattr(value, "tags", set()) - TAGS)
+    if unknown:
+        raise UserError(f"{text}: there is no tag {unknown[0]}; the only one is log, a logarithmic scale")
+    if isinstance(value, RangeSweep):
+        numbers: list[Any] = [value.start, value.stop, value.step]
+        if value.step == 0 or not all(map(math.isfinite, numbers)):
+            raise UserError(f"{text}: a range has finite numbers, and a step that is not 0: range(1,4,1)")
+    elif isinstance(value, ChoiceSweep):
+        for element in _leaves(value.list):
+            if isinstance(element, Sweep | Glob):
+                raise UserError(f"{text}: a function can't be one of several values: write all values, a,b,c")
+            if isinstance(element, float) and not math.isfinite(element):
+                raise UserError(f"{text}: {element} is no value to compare trials by: give finite numbers")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """The single values in nested lists and dicts."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(inner)
+    else:
+        yield value
+
+
+def axis_of(override: Override, conf: Sequence[Path], *, most: int | None = None) -> Axis:
+    """The axis of an override with several values, or with the first ones (`most`).
 
     Raises:
         UserError: it can't be swept, or its values can't be enumerated.
@@ -175,7 +247,7 @@ def axis_of(override: Override, conf: Sequence[Path]) -> Axis:
                 f"{text}: no file of the group {key} matches; there are: {', '.join(choices) or 'none'}"
             )
     else:
-        elements = list(override.sweep_iterator(transformer=Transformer.identity))
+        elements = list(islice(override.sweep_iterator(transformer=Transformer.identity), most))
     values = []
     for element in elements:
         line = f"{override.get_key_element()}={Transformer.str(element)}"

@@ -14,6 +14,7 @@ from espnet3.config.saved import read_config
 from espnet3.config.secrets import secrets_named
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
+from espnet3.rundir.files.private import check_private_file
 from espnet3.sweep.trials.family import Changes, set_nested
 from espnet3.sweep.trials.folder import config_file, trial_dir
 
@@ -47,9 +48,12 @@ class Trial:
 
 
 def write_trial(sweep: Path, trial: Trial) -> None:
-    """Create the trial's folder and write its `trial.json`."""
-    trial_dir(sweep, trial.name).mkdir(parents=True, exist_ok=True)
-    write_dataclass(trial_dir(sweep, trial.name) / TRIAL, trial, durable=False)
+    """Create the trial's folder and write its `trial.json`; whatever the umask, nobody else may change it."""
+    folder = trial_dir(sweep, trial.name)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o755, exist_ok=True)
+    write_dataclass(folder / TRIAL, trial, durable=False)
+    (folder / TRIAL).chmod((folder / TRIAL).stat().st_mode & 0o755)
 
 
 def read_trial(sweep: Path, name: str) -> Trial | None:
@@ -58,7 +62,12 @@ def read_trial(sweep: Path, name: str) -> Trial | None:
 
 
 def trial_config(sweep: Path, trial: Trial) -> DictConfig:
-    """The configuration of a trial, resolved except for secrets, with its own folder as run directory."""
+    """The configuration of a trial, resolved except for secrets, with its own folder as run directory.
+
+    Raises:
+        UserError: others could have written it, and what it names is run.
+    """
+    check_private_file(trial_dir(sweep, trial.name) / TRIAL)
     return build_trial_config(
         sweep, trial, read_base(sweep, trial.config), trial.name, trial_dir(sweep, trial.name)
     )
@@ -105,7 +114,8 @@ def write_base(sweep: Path, base: Base) -> None:
     """Write a base configuration, unless its file exists."""
     file = config_file(sweep, base_name(base))
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o700, exist_ok=True)
         write_text(file, OmegaConf.to_yaml(OmegaConf.create(base)))
 
 
@@ -114,7 +124,9 @@ def read_base(sweep: Path, name: str) -> Base:
     """Read a base configuration. The result is cached: callers must not change it.
 
     Raises:
-        UserError: see `read_config`.
+        UserError: see `read_config`, or others could have written it, and what it names is run.
     """
-    base: Any = OmegaConf.to_container(read_config(config_file(sweep, name)), resolve=False)
+    file = config_file(sweep, name)
+    check_private_file(file)
+    base: Any = OmegaConf.to_container(read_config(file), resolve=False)
     return dict(base)

@@ -6,13 +6,14 @@ import pytest
 
 from espnet3.errors import UserError
 from espnet3.launcher.batch import run_job
+from espnet3.rundir.files import reading
 from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.job import write_job_result
 
 
 @pytest.fixture
 def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(run_job, "LATE_FILES_S", 0.0)
+    monkeypatch.setattr(reading, "LATE_FILES_S", 0.0)
     folder = tmp_path / "prepare-1"
     folder.mkdir()
     return folder

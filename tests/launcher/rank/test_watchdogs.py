@@ -3,6 +3,10 @@
 import signal
 import subprocess
 import sys
+import time
+
+from espnet3.launcher.rank.watchdogs import stop_at_time
+from espnet3.rundir.stop import TIME_LIMIT, StopFlag
 
 IN_C_CODE = """
 import hashlib, os, threading, time
@@ -41,3 +45,17 @@ def test_a_request_to_stop_is_heard_in_a_long_call_of_c_code_and_none_meant_for_
             assert process.wait() == 75
         finally:
             process.kill()
+
+
+def test_a_time_limit_that_was_raised_is_used(until):
+    stop, limits = StopFlag(), [time.time() + 0.2, time.time() + 0.2]
+    asked: list[float] = []
+
+    def read_again() -> float:
+        assert not stop.is_set()
+        asked.append(time.time())
+        return limits[len(asked) - 1]
+
+    stop_at_time(time.time(), stop, read_again)
+    until(stop.is_set, "the request to stop")
+    assert stop.reason == TIME_LIMIT and len(asked) == 2 and asked[1] >= limits[0]

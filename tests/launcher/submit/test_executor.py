@@ -96,7 +96,7 @@ def test_the_script_is_the_one_that_the_stock_executor_makes(tmp_path: Path, slu
     asked = request(tmp_path / "job", nodes=3, partition="gpu", additional_parameters={"reservation": "x"})
     stock = submitit.SlurmExecutor(asked.folder)
     stock.update_parameters(**sbatch_parameters(asked), use_srun=False)
-    assert asked.script == stock._make_submission_file_text(" ".join(asked.command), "")
+    assert asked.script == stock._make_submission_file_text(asked.executor()._submitit_command_str, "")
 
 
 def test_sbatch_gets_the_script_once_and_no_variables_of_another_job(tmp_path: Path, slurm, monkeypatch):

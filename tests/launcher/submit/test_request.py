@@ -1,11 +1,15 @@
 """The batch script and the srun command are what the resources say, word for word."""
 
+import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from espnet3.launcher.start.step import TASK
 from espnet3.launcher.submit.request import JobRequest
 from espnet3.resources import Resources
+from espnet3.rundir.records.job import read_job_result
 from espnet3.slurm.srun import srun_command
 
 EVERYTHING = Resources(
@@ -53,12 +57,25 @@ SCRIPT = f"""\
 
 # setup
 trap : TERM
+setup_failed() {{ trap - ERR EXIT; {sys.executable} -m espnet3.launcher.batch.setup_failure\
+ '/exp/my jobs/train-1' resources.train.setup "$@"; exit $(($1 ? $1 : 1)); }}
+trap 'code=$?; [ ${{#BASH_SOURCE[@]}} -gt 1 ] || setup_failed $code "$BASH_COMMAND"' ERR
+trap 'setup_failed $? "$BASH_COMMAND"' EXIT
 module load cuda
 ulimit -n 4096
+trap - ERR EXIT
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-{sys.executable} -u -m espnet3.launcher.batch.run_job '/exp/my jobs/train-1'
+for start in 1 2 3; do
+    {sys.executable} -u -m espnet3.launcher.batch.run_job '/exp/my jobs/train-1'
+    code=$?
+    case $code in
+        13[45679]) echo "the batch process was killed, exit code $code" ;;
+        *) break ;;
+    esac
+done
+exit $code
 """
 
 
@@ -98,3 +115,52 @@ def test_srun_starts_every_rank_with_its_cores_and_ends_all_with_the_first_that_
         *("apptainer", "exec", "--nv", "my image.sif", "python"),
         *("-u", "-m", "espnet3.launcher.rank.entry", "espnet3.launcher.rank.task", "/exp/attempts/train-1"),
     ]
+
+
+def run_script(folder: Path, command: str, *setup: str) -> subprocess.CompletedProcess[str]:
+    """Run the script of a job whose batch process is a command of the shell."""
+    request = JobRequest(Resources(setup=setup), folder, name="n", token="t", output=folder / "log")
+    own = " ".join(request.command)
+    folder.mkdir(exist_ok=True)
+    (folder / "job.sh").write_text(request.script.replace(own, command))
+    return subprocess.run(["bash", folder / "job.sh"], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "named"),
+    [
+        ("module load nothing", 127, "`module load nothing` ended with exit code 127"),
+        ("exit 3", 3, "`exit 3` ended with exit code 3"),
+        ("exit 0", 1, "`exit 0` ended the script"),
+        ("false || exit 4", 4, "`exit 4` ended with exit code 4"),
+        ("set -e; false", 1, "`false` ended with exit code 1"),
+    ],
+)
+def test_a_line_of_setup_that_fails_fails_the_job_by_its_name(
+    tmp_path: Path, line: str, code: int, named: str
+):
+    done = run_script(tmp_path / "train-1", "echo began", "export A=1", line)
+    assert done.returncode == code and "began" not in done.stdout
+    result = read_job_result(tmp_path / "train-1")
+    assert result is not None and result.outcome == "failed"
+    assert result.reason.startswith(f"resources.train.setup: {named}") and result.reason in done.stdout
+
+
+def test_setup_that_does_not_fail_is_left_alone(tmp_path: Path):
+    sourced = tmp_path / "profile.sh"
+    sourced.write_text("false\nexport B=2\n")
+    setup = ("false || true", f"source {sourced}", "if false; then", "exit 3", "fi")
+    done = run_script(tmp_path / "train-1", "sh -c 'echo $B; exit 75'", *setup)
+    assert (done.returncode, done.stdout) == (75, "2\n"), done.stderr
+    assert read_job_result(tmp_path / "train-1") is None
+
+
+def test_a_batch_process_that_is_killed_runs_again_and_other_ends_stand(tmp_path: Path):
+    count = f"echo x >> {tmp_path}/starts; [ $(wc -l < {tmp_path}/starts) -ge 2 ] && exit 75; kill -9 $$"
+    done = run_script(tmp_path / "train-1", f"sh -c '{count}'")
+    assert done.returncode == 75 and "the batch process was killed, exit code 137" in done.stdout
+    done = run_script(tmp_path / "train-1", "sh -c 'kill -9 $$'")
+    assert done.returncode == 137 and done.stdout.count("was killed") == 3
+    for number in (15, 12):  # Slurm is ending the job, or its time limit is near
+        done = run_script(tmp_path / "train-1", f"sh -c 'kill -{number} $$'")
+        assert done.returncode == 128 + number and not done.stdout

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from espnet3.errors import UserError
-from espnet3.rundir.files.reading import files_in, read_text
+from espnet3.rundir.files.reading import files_in, read_late, read_text
 
 
 def test_a_missing_file_or_folder(tmp_path: Path):
@@ -44,3 +44,9 @@ def test_a_file_that_was_replaced_on_nfs_is_read_again(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     assert read_text(tmp_path / "a") == "new"
+
+
+def test_a_file_that_is_seen_late_is_waited_for_and_one_that_never_comes_is_missing(tmp_path: Path):
+    answers = iter([None, "", "there"])
+    assert read_late(lambda: next(answers), tmp_path) == "there"
+    assert read_late(lambda: None, tmp_path / "nothing", within_s=0.0) is None

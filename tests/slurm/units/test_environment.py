@@ -14,6 +14,7 @@ LEFT_BY_A_JOB = {
     "SRUN_CPUS_PER_TASK": "8",
     "SQUEUE_STATES": "PENDING",
     "SACCT_FORMAT": "User",
+    "SCONTROL_ALL": "1",
     "SLURMD_NODENAME": "node1",
     "SUBMITIT_EXECUTOR": "slurm",
     "RANK": "3",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from espnet3.slurm.queue import SlurmJob, find_job
+from espnet3.slurm.scontrol import indices
 
 CALLS = """
 import sys
@@ -31,6 +32,14 @@ def test_a_submission_does_not_outlive_the_command_that_makes_it(tmp_path: Path,
     command.kill()
     command.wait()
     until(lambda: not lives(pid), "the child's end")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("7", [7]), ("0-3,8%2", [0, 1, 2, 3, 8]), ("0-4:2", [0, 2, 4]), ("1,3-4%1", [1, 3, 4]), ("", [])],
+)
+def test_the_elements_of_an_array_that_scontrol_shows(text: str, expected: list[int]):
+    assert indices(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import pytest
 
 from espnet3.config.compose import compose, find_recipe
 from espnet3.errors import UserError
-from espnet3.slurm.sbatch_options import sbatch_spelling
+from espnet3.resources import Resources
+from espnet3.slurm.queue import token_in
+from espnet3.slurm.sbatch_options import gpu_option, job_comment, job_name, job_options, sbatch_spelling
 
 
 def composed(recipe: Path, *overrides: str):
@@ -26,18 +28,18 @@ def message(recipe: Path, *overrides: str) -> str:
         ("output: x.log", "logs/train"),
         ("error: x.log", "logs/train"),
         ("open-mode: truncate", "logs/train"),
-        ("comment: mine", "finds its jobs"),
         ("dependency: afterok:1", "the stage before"),
         ("kill-on-invalid-dep: 'no'", "cancelled"),
         ("signal: USR1@60", "resources.train.signal_delay_s"),
         ("requeue: true", "resources.train.max_restarts"),
         ("no_requeue: true", "resources.train.max_restarts"),
-        ("job_name: mine", "tag=NAME"),
+        ("job_name: mine", "'p42-{name}'; tag=NAME names a run"),
         ("array: 1-3", "one job"),
         ("wait: true", "calls sbatch itself"),
         ("nodes: 2", "resources.train.nodes"),
         ("ntasks: 2", "resources.train.tasks_per_node"),
         ("gpus_per_node: 2", "resources.train.gpus_per_node"),
+        ("gpus_per_node: 'v100:2'", "resources.train.gpus_per_node"),
         ("gpus: 2", "resources.train.gpus_per_node"),
         ("mem: 4G", "resources.train.mem_gb"),
         ("time: 60", "resources.train.timeout_min"),
@@ -86,3 +88,49 @@ def test_other_options_are_given_as_sbatch_spells_them_and_null_leaves_one_out(s
 def test_commands_and_lines_of_shell_are_checked(small_recipe: Path, override: str, part: str):
     said = message(small_recipe, f"resources.train.{override}")
     assert said.startswith(f"resources.train.{override.split('=')[0]}") and part in said
+
+
+SITE = """
+resources:
+  all:
+    additional_parameters:
+      gres: gpu:v100
+      mem-per-cpu: true
+      comment: p42
+      job-name: p42-{name}
+"""
+
+
+def test_a_site_gives_once_in_which_form_it_wants_gpus_memory_comment_and_name(
+    small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "mine.yaml").write_text(SITE)
+    monkeypatch.setenv("ESPNET3_SITE", str(tmp_path / "mine.yaml"))
+    overrides = [f"resources.train.{word}" for word in ("gpus_per_node=2", "mem_gb=10", "cpus_per_task=4")]
+    config = composed(small_recipe, *overrides)
+    train, prepare = (Resources.of(config, stage) for stage in ("train", "prepare"))
+    options = job_options(train)
+    assert (options["gres"], options["mem-per-cpu"]) == ("gpu:v100:2", "1280M")  # 10 GB by 2 x 4 CPUs
+    assert not {"gpus-per-node", "mem", "comment", "job-name"} & options.keys()
+    assert not {"gres", "mem-per-cpu", "mem"} & job_options(prepare).keys()
+    assert job_name(train, "asr.default.2-train") == "p42-asr.default.2-train"
+    assert token_in(job_comment(train, "espnet3:abc-0")) == "espnet3:abc-0"
+    assert job_comment(train, "espnet3:abc-0").startswith("p42 ")
+
+
+@pytest.mark.parametrize(
+    ("further", "gpus", "option"),
+    [
+        ({}, 2, {"gpus-per-node": 2}),
+        ({}, 0, {}),
+        ({"gpus_per_node": "a100"}, 2, {"gpus-per-node": "a100:2"}),
+        ({"gres": "gpu"}, 3, {"gres": "gpu:3"}),
+        ({"gres": "gpu:a100_80,tmp:10G"}, 1, {"gres": "gpu:a100_80:1,tmp:10G"}),
+        ({"gres": "gpu:a100,tmp:10G"}, 0, {"gres": "tmp:10G"}),
+        ({"gres": "gpu:a100:4"}, 2, {"gpus-per-node": 2}),  # as given: Slurm decides
+    ],
+)
+def test_gpus_are_requested_of_a_kind_and_by_the_option_that_a_site_takes(further, gpus: int, option):
+    resources = Resources(gpus_per_node=gpus, additional_parameters=further)
+    assert gpu_option(resources) == option
+    assert {name: job_options(resources)[name] for name in option} == option

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from espnet3.config.overrides import parse_overrides
 from espnet3.errors import UserError
-from espnet3.sweep.trials.grid import parse_grid
+from espnet3.sweep.trials.grid import axis_of, number_of_values, parse_grid
 
 
 def spanned(*overrides: str, conf: tuple[Path, ...] = (), params=None):
@@ -29,6 +30,24 @@ def test_every_way_to_give_several_values():
         "e": [1, None],
         "f": [0.1, 0.2],
     }
+
+
+def test_a_grid_above_the_limit_is_refused_before_it_is_enumerated():
+    overrides = ["a=range(0,1e9)", "b=shuffle(range(0,4,0.5))", "c=x,y"]
+    with pytest.raises(UserError, match=r"16,000,000,000 trials \(1,000,000,000 a x 8 b x 2 c\)") as error:
+        parse_grid(overrides, most_points=100)
+    assert "sweep.max_trials=100:" in str(error.value)
+    with pytest.raises(UserError, match="16 trials"):
+        parse_grid(overrides[1:], most_points=15)
+    assert len(list(parse_grid(overrides[1:], most_points=16).points())) == 16
+
+
+@pytest.mark.parametrize(
+    "values", ["range(0,10)", "range(10,0,-3)", "range(0.1,0.55,0.1)", "range(3,1)", "1,2,2", "choice(x)"]
+)
+def test_values_are_counted_as_they_are_enumerated(values: str):
+    (override,) = parse_overrides([f"a={values}"], several=True)
+    assert number_of_values(override) == len(axis_of(override, ()).values)
 
 
 def test_points_are_in_the_order_given_and_single_values_are_fixed():
@@ -65,6 +84,19 @@ def test_the_recipes_own_parameters_lie_under_the_command_line():
         (("a.b={c: 1},{c: 2}", "a.b.c=1,2"), "a.b and a.b.c can't both be swept"),
         (("a=",), None),
         (("a=1,",), "is no override"),
+        (("a=range(0,1,0)",), "a range has finite numbers, and a step that is not 0"),
+        (("a=range(0.5,1,0)",), "a range has finite numbers"),
+        (("a=range(0,inf)",), "a range has finite numbers"),
+        (("a=range(nan,1)",), "a range has finite numbers"),
+        (("a=range(1,4),5",), "a function can't be one of several values"),
+        (("a=[range(1,4)],[5]",), "a function can't be one of several values"),
+        (("a={b: interval(1,4)},{b: 5}",), "a function can't be one of several values"),
+        (("a=glob(x*),y",), "a function can't be one of several values"),
+        (("a=1,nan",), "nan is no value to compare trials by"),
+        (("a=[1,-inf],[2,3]",), "-inf is no value to compare trials by"),
+        (("a=tag(lgo,range(1,4))",), "there is no tag lgo; the only one is log"),
+        (("@a=1,2",), "names no key"),
+        (("=1",), "names no key"),
     ],
 )
 def test_what_can_not_be_swept_is_named(overrides, message):

@@ -5,19 +5,22 @@ that is never released, and training hangs: with Python 3.11 before 3.11.10 the 
 (python/cpython#112275); torch warns of others with InfiniBand. A forkserver has no threads.
 """
 
+import errno
 import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import multiprocessing.util
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from multiprocessing.context import BaseContext
+from multiprocessing.queues import Queue
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from typing import Any, NoReturn
 
 from espnet3.errors import UserError
 
@@ -43,7 +46,7 @@ def worker_options(
     if world_size == 1:
         return {
             "multiprocessing_context": multiprocessing.get_context("fork"),
-            "worker_init_fn": worker_init_fn,
+            "worker_init_fn": partial(_init_forked_worker, worker_init_fn),
         }
     return {
         "multiprocessing_context": _server([*PRELOADED, *modules]),
@@ -75,8 +78,27 @@ def _server(modules: list[str]) -> BaseContext:
     return context
 
 
+def _init_forked_worker(worker_init_fn: Callable[[int], None] | None, worker_id: int) -> None:
+    """In the worker of a single rank."""
+    Queue._on_queue_feeder_error = staticmethod(_exit_unsent)  # type: ignore[attr-defined]
+    if worker_init_fn is not None:
+        worker_init_fn(worker_id)
+
+
+def _exit_unsent(error: BaseException, item: Any) -> NoReturn:
+    """End the worker when a batch can't be sent, such as with /dev/shm full.
+
+    Python's own handler drops the batch, and the rank would wait for it for ever.
+    """
+    full = (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error)
+    advice = "; /dev/shm is full: ask for more memory, or give dataloader num_workers: 0" if full else ""
+    print(f"a worker of the data loader can't send its batch: {error}{advice}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
 def _init_worker(worker_init_fn: Callable[[int], None] | None, worker_id: int) -> None:
     """In the worker: exit when the rank does, even if killed. Torch watches the server, which outlives it."""
+    Queue._on_queue_feeder_error = staticmethod(_exit_unsent)  # type: ignore[attr-defined]
     rank = multiprocessing.parent_process()
     assert rank is not None
 

@@ -107,3 +107,30 @@ def test_data_that_cannot_be_sent_there_is_told(loader):
     told = r"dataloader\.train: with several ranks the data is sent to the workers, .*pickled.*<lambda>"
     with pytest.raises(UserError, match=told):
         loader(2, 1, transform=lambda sample: sample)
+
+
+SENDS = """
+import sys, torch
+from torch.utils.data import DataLoader
+from espnet3.components.data.loading.worker_processes import worker_options
+
+class Large(torch.utils.data.Dataset):
+    def __len__(self): return 4
+    def __getitem__(self, index): return torch.zeros(1_000_000)
+
+if __name__ == "__main__":
+    for _ in DataLoader(Large(), num_workers=1, **worker_options(int(sys.argv[1]), [])): pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world_size", ["1", "2"])
+def test_a_full_dev_shm_is_an_error_and_no_hang(tmp_path: Path, world_size: str):
+    (tmp_path / "sends.py").write_text(SENDS)
+    full = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
+    own = ["unshare", "--mount", "sh", "-c", full, "sh"]
+    if subprocess.run([*own, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    command = [*own, sys.executable, str(tmp_path / "sends.py"), world_size]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 1 and "DataLoader worker" in done.stderr.splitlines()[-1], done.stderr

@@ -1,0 +1,42 @@
+"""The trials of a sweep that are not submitted for want of room in Slurm's queue: `arrays/waiting.json`."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
+
+
+@dataclass(frozen=True)
+class WaitingTrials:
+    """The content of `waiting.json`."""
+
+    names: list[str]
+    force: bool
+    command: str
+    """The user's command line."""
+    written_at: float = field(default_factory=time.time)
+
+
+def note_waiting(sweep: Path, names: Sequence[str], *, force: bool, command: str) -> None:
+    """Write which trials wait; without any, remove the file."""
+    if names:
+        write_dataclass(_file(sweep), WaitingTrials(list(names), force, command))
+    else:
+        _file(sweep).unlink(missing_ok=True)
+
+
+def read_waiting(sweep: Path) -> WaitingTrials | None:
+    """What was noted; None if no trial waits."""
+    return read_dataclass(WaitingTrials, _file(sweep))
+
+
+def waiting_trials(sweep: Path) -> list[str]:
+    """Names of the trials that wait for room."""
+    waiting = read_waiting(sweep)
+    return waiting.names if waiting else []
+
+
+def _file(sweep: Path) -> Path:
+    return sweep / "arrays" / "waiting.json"

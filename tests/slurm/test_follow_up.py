@@ -1,0 +1,88 @@
+"""Jobs that Slurm does not requeue, or whose batch process dies, go on; on a real cluster."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
+
+Until = Callable[[Callable[[], object], str], None]
+DIES_ONCE = """
+import os
+from pathlib import Path
+
+import making
+
+
+def make(data_dir, **arguments):
+    died = Path(data_dir) / "died"
+    if not died.exists():
+        died.touch()
+        os.kill(os.getpid(), 9)
+    return making.make(data_dir, **arguments)
+"""
+
+
+@pytest.fixture
+def no_requeue(cluster, tmp_path: Path) -> dict[str, str]:
+    """Where a site's own sbatch makes every job one that is not requeued."""
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    sbatch = bin_folder / "sbatch"
+    sbatch.write_text(f'#!/bin/sh\nexec {shutil.which("sbatch")} --no-requeue "$@"\n')
+    sbatch.chmod(0o755)
+    return {**cluster.environment, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
+
+
+def test_a_job_that_is_not_requeued_goes_on_as_another_that_the_next_one_waits_for(
+    cluster, small_recipe: Path, start: Callable[..., Any], start_on_slurm, no_requeue: dict[str, str]
+):
+    (small_recipe / "dying.py").write_text(DIES_ONCE)
+    config = small_recipe / "conf" / "config.yaml"
+    config.write_text(config.read_text().replace("making.make", "dying.make"))
+    code, output = start(small_recipe, "--stop-stage", "1", "launcher=slurm", **no_requeue).finish()
+    assert code == 1, output  # there is nothing to collect statistics of
+    jobs = small_recipe / "exp" / "default" / "jobs"
+    assert sorted(path.name for path in jobs.glob("*-*")) == ["collect_stats-1", "prepare-1"]
+    newest = json.loads((jobs / "prepare-1" / "submission.json").read_text())["job_id"]
+    assert f"continues as job {newest}" in output
+    begins = sorted((small_recipe / "exp" / "default" / "attempts").glob("prepare-*/begin.json"))
+    first, second = (json.loads(begin.read_text())["slurm_job_id"] for begin in begins)
+    assert second == newest != first
+    assert (cluster.accounted(first), cluster.accounted(second)) == (["FAILED"], ["COMPLETED"]), output
+    waiting = json.loads((jobs / "collect_stats-1" / "submission.json").read_text())["job_id"]
+    assert cluster.accounted(waiting) == ["FAILED"], "it was cancelled, and did not wait for the new job"
+    _, output = start_on_slurm("status", small_recipe / "exp" / "default", "--json").finish()
+    (run,) = json.loads(output)["runs"]
+    assert (run["stages"][0]["state"], run["stages"][0]["job_id"]) == ("done", newest)
+
+
+def test_a_job_that_never_gets_further_ends_after_its_restarts_also_by_follow_up_jobs(
+    small_recipe: Path, start: Callable[..., Any], no_requeue: dict[str, str]
+):
+    words = ("--stop-stage", "0", "launcher=slurm", "prepare.mode=die", "resources.prepare.max_restarts=1")
+    code, output = start(small_recipe, *words, **no_requeue).finish()
+    assert code == 1 and output.count("continues as job") == 1, output
+    assert "2 attempts in a row left no newer checkpoint, and max_restarts=1" in output
+
+
+def test_a_batch_process_that_is_killed_starts_again_in_its_job_when_its_tasks_have_ended(
+    cluster, small_recipe: Path, start: Callable[..., Any], until: Until
+):
+    words = ("--stop-stage", "0", "launcher=slurm", "prepare.mode=wait")
+    command = start(small_recipe, *words, **cluster.environment)
+    data, exp_dir = small_recipe / "data", small_recipe / "exp" / "default"
+    until(lambda: list(data.glob("begun-*")), "the stage")
+    begin = json.loads((exp_dir / "attempts" / "prepare-1" / "begin.json").read_text())
+    os.kill(begin["launched_by"]["pid"], signal.SIGKILL)
+    until(lambda: len(list(data.glob("begun-*"))) == 2, "the stage again")
+    assert (data / "saved").exists(), "the first task was still at work"
+    (data / "go").touch()
+    code, output = command.finish()
+    assert code == 0 and "the batch process was killed, exit code 137" in output, output
