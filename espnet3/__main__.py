@@ -52,7 +52,7 @@ def exiting(command: Callable[[], int]) -> int:
         if error.errno not in OF_THE_MACHINE:
             raise
         where = f"{short_path(error.filename)}: " if isinstance(error.filename, str) else ""
-        print(f"espnet3: {where}{error.strerror}", file=sys.stderr)
+        print(message_line(f"{where}{error.strerror}"), file=sys.stderr)
         return 1
     if problem is not None:
         print(f"espnet3: can't write what it prints: {problem.strerror}", file=sys.stderr)

@@ -47,9 +47,9 @@ def printable(text: object) -> str:
     )
 
 
-def message_line(error: BaseException) -> str:
-    """The message of `error` as the one line that a command prints; line ends in it are escaped."""
-    return f"espnet3: {printable(error)}".replace("\n", "\\n")
+def message_line(message: object) -> str:
+    """A message, as of a UserError, as the one line that a command prints; line ends in it are escaped."""
+    return f"espnet3: {printable(message)}".replace("\n", "\\n")
 
 
 def short_path(path: str | Path) -> str:

@@ -54,14 +54,15 @@ ARRAYS = {"count": 2, "sum": np.ones(4), "sum_square": np.ones(4)}
         {"sum_square": np.full(4, np.inf)},
         {"count": "text"},
         {"count": np.ones(2)},
-        {"sum": np.ones(4, dtype=complex)},
         {"sum": np.array([None] * 4)},
     ],
 )
 def test_arrays_that_are_no_statistics_are_refused_in_one_line(wrong, tmp_path):
     path = tmp_path / "feats_stats.npz"
     np.savez(path, **{**ARRAYS, **wrong})
-    with pytest.raises(UserError, match=r"^.*feats_stats\.npz is not a file of collect_stats: .*stage 1.*$"):
+    with pytest.raises(
+        UserError, match=r"^.*feats_stats\.npz (is not a file of collect_stats|has sums).*; run stage 1.*$"
+    ):
         load_stats(path)
 
 
@@ -81,7 +82,8 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path):
     ):
         path.write_bytes(content)
         with pytest.raises(
-            UserError, match=r"^.*feats_stats\.npz is not a file of collect_stats: .*stage 1.*$"
+            UserError,
+            match=r"^.*feats_stats\.npz (is not a file of collect_stats|has sums).*; run stage 1.*$",
         ):
             load_stats(path)
 

@@ -36,7 +36,12 @@ def main() -> int:
         prog="tools/fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("areas", nargs="*", metavar="AREA", help=f"of {', '.join(AREAS)} (default: all)")
-    parser.add_argument("--seconds", type=float, default=60, help="of all areas together (default: 60)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=60,
+        help="of all areas together, without their preparation (default: 60)",
+    )
     parser.add_argument("--cases", type=int, help="of each area, in place of a time")
     parser.add_argument("--seed", type=int, default=1, help="another one, other cases (default: 1)")
     parser.add_argument("--replay", metavar="AREA:SEED:NUMBER", help="run one case, and show all about it")
@@ -50,8 +55,7 @@ def main() -> int:
         parser.error(f"{error}: areas are {', '.join(AREAS)}; a replay is AREA:SEED:NUMBER")
     found = 0
     for kind in wanted:
-        end = None if options.cases else time.monotonic() + options.seconds / len(wanted)
-        found += run(kind(), options.seed, cases=options.cases, end=end)
+        found += run(kind(), options.seed, cases=options.cases, seconds=options.seconds / len(wanted))
     return 1 if found else 0
 
 
@@ -68,12 +72,13 @@ def replay(area: Area, seed: int, number: int) -> int:
     return 1 if findings else 0
 
 
-def run(area: Area, seed: int, *, cases: int | None = None, end: float | None = None) -> int:
-    """Run cases of an area; print its findings, and return how many causes they have."""
+def run(area: Area, seed: int, *, cases: int | None, seconds: float) -> int:
+    """Run so many cases, or for so long; print the findings, and return how many causes they have."""
     found: Counter[str] = Counter()
-    shown_at, number = time.monotonic(), 0
+    number = 0
     with prepared(area) as sandbox:
-        while number < cases if cases is not None else end is None or time.monotonic() < end:
+        began = shown_at = time.monotonic()
+        while number < cases if cases is not None else time.monotonic() < began + seconds:
             case = area.make(random_of(area, seed, number), sandbox)
             _, findings = run_case(case, sandbox)
             for finding in findings:

@@ -15,17 +15,19 @@ CODE = 99
 SIGN = "fuzzing.guard: "
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _ALTERING = {
-    "os.mkdir": (0,), "os.rename": (0, 1), "os.remove": (0,), "os.rmdir": (0,), "os.link": (1,),
-    "os.chmod": (0,), "os.symlink": (1,), "os.truncate": (0,), "os.chown": (0,), "os.utime": (0,), "os.setxattr": (0,),
-}  # fmt: skip
+    **dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod", "os.chown"), (0,)),
+    **dict.fromkeys(("os.utime", "os.setxattr"), (0,)),
+    **dict.fromkeys(("os.link", "os.symlink"), (1,)),
+    "os.rename": (0, 1),
+}
 """Event -> which of its arguments are altered."""
 
 
 def install(sandbox: Path, *, read_only: bool) -> None:
     """From now on, end this process before it alters a file outside of `sandbox`.
 
-    With `read_only` also those in it, but for `tmp`. New files outside can't be made: a user may ask for them,
-    but has no permission.
+    With `read_only` also those in it, but for `tmp`. New files outside can't be made: a user may ask for
+    them, but has no permission.
     """
     inside = os.path.realpath(sandbox)
     commands, temporary = os.path.join(inside, "bin"), os.path.join(inside, "tmp")

@@ -1,6 +1,9 @@
 """What each kind of input has: things made once, and a case for each seed."""
 
+import io
 import os
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from random import Random
 from typing import ClassVar
 
@@ -27,3 +30,10 @@ def quiet_environment() -> None:
     os.environ["ESPNET3_SITE"] = os.devnull
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["COLUMNS"] = "100"
+
+
+def warm_up(main: Callable[[list[str]], int], *lines: Sequence[str]) -> None:
+    """Run command lines that write nothing, so that what they import is imported once for all cases."""
+    for line in lines:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            main(list(line))

@@ -4,10 +4,10 @@ import shlex
 from random import Random
 from typing import Any, ClassVar
 
-from fuzzing.areas.area import Area
+from fuzzing.areas.area import Area, warm_up
 from fuzzing.case import Case
 from fuzzing.mutation import WORDS, typo, value, word
-from fuzzing.recipes import RECIPES, add_recipes, add_slurm
+from fuzzing.recipes import RECIPES, RUN, add_recipes, add_slurm
 from fuzzing.sandbox import Sandbox
 
 FLAGS = (
@@ -60,6 +60,11 @@ class CommandLines(Area):
             for choices in ([], ["launcher=slurm"], ["launcher=debug"]):
                 config = compose.compose(found, choices)
             self.values[recipe] = flatten(compose.to_plain(config))
+        dry = ["run", "--recipe", str(sandbox.folder / RUN), "--dry-run"]
+        search = ["--multirun", "hydra/sweeper=optuna", "optimizer.lr=interval(1e-5,1e-2)"]
+        warm_up(
+            main, dry, [*dry, "launcher=slurm"], [*dry, "-m", "seed=1,2", "launcher=slurm"], [*dry, *search]
+        )
 
     def make(self, random: Random, sandbox: Sandbox) -> Case:
         """A command line of some words."""

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import yaml
 
-from fuzzing.areas.area import Area
+from fuzzing.areas.area import Area, warm_up
 from fuzzing.case import Case
 from fuzzing.mutation import damaged, damaged_bytes, typo, value, word
-from fuzzing.recipes import RECIPES, add_recipes, add_slurm
+from fuzzing.recipes import RECIPES, RUN, add_recipes, add_slurm
 from fuzzing.sandbox import Sandbox
 
 SITE = b"""launcher: slurm
@@ -46,6 +46,8 @@ class Configurations(Area):
         self.main = main
         add_recipes(sandbox)
         add_slurm(sandbox)
+        dry = ["run", "--recipe", str(sandbox.folder / RUN), "--dry-run"]
+        warm_up(main, dry, [*dry, "launcher=slurm"], [*dry, "-m", "seed=1,2"], [*dry, "--cfg", "job"])
         self.site = sandbox.folder / "home" / ".config" / "espnet3" / "site.yaml"
         self.site.parent.mkdir(parents=True)
         self.site.write_bytes(SITE)

@@ -5,7 +5,7 @@ import shlex
 from random import Random
 from typing import ClassVar
 
-from fuzzing.areas.area import Area
+from fuzzing.areas.area import Area, warm_up
 from fuzzing.case import Case
 from fuzzing.mutation import INJECTION, typo
 from fuzzing.recipes import RUN, add_recipes, add_runs, add_slurm
@@ -75,6 +75,8 @@ class Folders(Area):
         sandbox.add_foreign(
             "egs/tiny", "egs/tiny/exp/default/checkpoints", "egs/tiny/exp/default", "egs/tiny/data"
         )
+        dry = ["run", "--recipe", str(self.tiny), "--dry-run"]
+        warm_up(main, dry, [*dry, "launcher=slurm"], [*dry, "-m", "seed=1,2", "launcher=slurm"])
         os.chdir(sandbox.folder / "work")
 
     def make(self, random: Random, sandbox: Sandbox) -> Case:

@@ -5,7 +5,7 @@ import shlex
 from random import Random
 from typing import ClassVar
 
-from fuzzing.areas.area import Area
+from fuzzing.areas.area import Area, warm_up
 from fuzzing.case import Case
 from fuzzing.mutation import damaged_bytes, typo, word
 from fuzzing.recipes import RUN, add_recipes, add_runs, add_slurm, answer
@@ -63,7 +63,8 @@ class SlurmAnswers(Area):
         add_slurm(sandbox)
         self.recipe = sandbox.folder / RUN
         compose._compose_files = shared(compose._compose_files)
-        compose.compose(compose.find_recipe(self.recipe), ["launcher=slurm"])
+        dry = ["run", "--recipe", str(self.recipe), "--dry-run", "launcher=slurm"]
+        warm_up(main, dry, [*dry, "-m", "seed=1,2"], ["status", str(self.recipe / "exp")])
         jobs = sorted((self.recipe / "exp" / "submitted" / "jobs").glob("*/job.json"))
         self.jobs = [("101", "102")[n] + "|" + json.loads(p.read_text())["token"] for n, p in enumerate(jobs)]
 

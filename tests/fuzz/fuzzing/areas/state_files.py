@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import ClassVar
 
-from fuzzing.areas.area import Area
+from fuzzing.areas.area import Area, warm_up
 from fuzzing.case import Case
 from fuzzing.mutation import damaged_bytes, damaged_json
 from fuzzing.recipes import RUN, add_recipes, add_runs, add_slurm
@@ -42,8 +42,10 @@ class StateFiles(Area):
         add_slurm(sandbox)
         self.recipe = sandbox.folder / RUN
         compose._compose_files = shared(compose._compose_files)
-        for choices in ([], ["launcher=slurm"]):
-            compose.compose(compose.find_recipe(self.recipe), choices)
+        dry = ["run", "--recipe", str(self.recipe), "--dry-run"]
+        runs, sweep = str(self.recipe / "exp"), str(self.recipe / SWEEPS[0])
+        multirun = [*dry, "--stage", "2", "--multirun", "seed=1,2"]
+        warm_up(main, dry, [*dry, "launcher=slurm"], multirun, ["status", runs], ["status", sweep])
         made = (path for folder in ("exp", "data") for path in (self.recipe / folder).rglob("*"))
         self.files = sorted(p for p in made if p.is_file() and FOREIGN not in str(p.relative_to(self.recipe)))
 
