@@ -126,7 +126,7 @@ def test_a_held_job_names_its_release_and_a_raised_time_limit_is_used(
     until(lambda: list(exp_dir.glob("jobs/*/submission.json")), "the submission")
     job = json.loads(next(exp_dir.glob("jobs/*/submission.json")).read_text())["job_id"]
     code, shown = start_on_slurm("status", exp_dir).finish()
-    assert " held " in shown and f"JobHeldUser: `scontrol release {job}`" in shown, shown
+    assert "held" in shown.split() and f"JobHeldUser: `scontrol release {job}`" in shown, shown
     cluster("scontrol", "release", job)
     until(lambda: list((small_recipe / "data").glob("begun-*")), "the stage")
     cluster("scontrol", "update", f"jobid={job}", "timelimit=10")
