@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": LAUNCHER | {"launcher"},
     "api": SWEEP | {"sweep"},
     "commands": SWEEP | {"sweep", "api", "report", "doctor"},
-    "__main__": {"errors", "commands"},
+    "__main__": {"errors", "terminal", "commands"},
     "hydra_app": SWEEP | {"sweep", "api", "commands", "__main__"},
 }
 """A room, the folders inside it included where they have no entry of their own -> what it may import besides

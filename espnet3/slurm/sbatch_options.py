@@ -14,11 +14,13 @@ from espnet3.resources import RESOURCES, Resources
 from espnet3.value_checks import is_one_line
 
 _OUTPUT = "nothing: what jobs and tasks print is in logs/<stage> of the run directory"
+_OWN_CLUSTER = "nothing: jobs are submitted to this login node's own cluster, where they are looked for"
 _CALL = "nothing: espnet3 calls sbatch itself"
 SET_ELSEWHERE = {
     "dependency": "nothing: a stage's job waits for the stage before it",
     "kill-on-invalid-dep": "nothing: a job whose predecessor failed is cancelled",
     "array": "nothing: each stage is one job",
+    **dict.fromkeys(("clusters", "cluster"), _OWN_CLUSTER),
     **dict.fromkeys(("output", "error", "open-mode"), _OUTPUT),
     **dict.fromkeys(("input", "wait", "wrap", "parsable", "test-only", "help", "usage", "version"), _CALL),
 }
@@ -50,11 +52,15 @@ ABOUT_HARDWARE = frozenset(
 def check_sbatch_options(where: str, options: dict[str, Any]) -> None:
     """Check the options under the key `where`, such as resources.train.additional_parameters.
 
+    An option of one letter has another name in a script: `#SBATCH --M=…` is unknown to sbatch.
+
     Raises:
         UserError: naming the option and what to use instead.
     """
     stage = where.split(".")[1]
     for name, value in options.items():
+        if len(option_name(name)) == 1:
+            raise UserError(f"{where}.{name} can't be given: use the option's long name, as in `man sbatch`")
         instead = _replacement(option_name(name), stage)
         if option_name(name) == "job-name" and "{name}" not in str(value):
             raise UserError(

@@ -17,7 +17,7 @@ from espnet3.sweep.jobs.array import read_array
 from espnet3.sweep.show.searcher import find_searcher
 from espnet3.sweep.trials.folder import array_dir, array_numbers
 from espnet3.sweep.trials.search_record import is_search, search_dir
-from espnet3.sweep.trials.waiting import note_waiting
+from espnet3.sweep.trials.waiting import forget_waiting
 from espnet3.terminal.screen import Screen
 
 _SEARCH_ENDS_S = 10.0
@@ -35,7 +35,7 @@ def cancel_sweep(sweep: Path, screen: Screen, *, wait: bool) -> None:
     Raises:
         UserError: Slurm does not answer, or refuses.
     """
-    note_waiting(sweep, [], force=False, command="")  # first: a trial that ends submits no more of them
+    forget_waiting(sweep)  # first: a trial that ends submits no more of them
     _cancel_search(sweep, screen)
     path, process = short_path(sweep), process_at_work(sweep)
     alive = process is not None and process.is_alive()
@@ -83,7 +83,8 @@ def _queued(sweep: Path) -> list[SlurmJob]:
     if not shared and not folders:
         return []
     ids = {read_job_id(folder) for folder in folders}
-    jobs = own_jobs([*filter(None, ids), *(i for path in shared for i in unfinished_ids(path))])
+    runs = [*shared, *(sweep / "trials").glob("*")]
+    jobs = own_jobs({job_id.partition("_")[0] for run in runs for job_id in unfinished_ids(run)})
     tokens = {array.token for folder in folders if (array := read_array(folder))}
     array_jobs = [
         job

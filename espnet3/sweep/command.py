@@ -179,7 +179,8 @@ def start_sweep(checked: CheckedSweep, options: SweepOptions, screen: Screen) ->
     screen.line(f"{short_path(planned.sweep)}: {selection}")
     write_planned(planned, [trial.name for trial in selection.to_run])
     started = start(planned.sweep, checked.batches, planned.bases, options, screen)
-    note_waiting(planned.sweep, started.queued.left_names, force=options.force, command=options.command)
+    left = started.queued.left_names
+    note_waiting(planned.sweep, left, of=selection.names, force=options.force, command=options.command)
     return started
 
 

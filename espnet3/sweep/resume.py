@@ -61,6 +61,6 @@ def resume_sweep(
             batches += plan_and_check(sweep, same, bases, replace(options, stages=list(stages)))
         screen.line(f"{short_path(sweep)}: {selection}")
         started = start(sweep, batches, bases, options, screen)
-        if names is None or started.queued.left:
-            note_waiting(sweep, started.queued.left_names, force=False, command=command)
+        left = started.queued.left_names
+        note_waiting(sweep, left, of=selection.names, force=False, command=command)
     return finish(sweep, selection, started, options, screen)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,13 +116,34 @@ def test_a_running_job_that_squeue_hides_is_neither_gone_nor_submitted_again(
     assert not cluster("squeue", "--noheader")
 
 
+def test_a_held_job_names_its_release_and_a_raised_time_limit_is_used(
+    cluster, small_recipe: Path, launch, start_on_slurm, until: Until
+):
+    limit = ("resources.prepare.timeout_min=1", "resources.prepare.signal_delay_s=50")
+    hold = "resources.prepare.additional_parameters={hold: true}"
+    command = launch(small_recipe, *STAGE_0, "prepare.mode=wait", hold, *limit)
+    exp_dir = small_recipe / "exp" / "default"
+    until(lambda: list(exp_dir.glob("jobs/*/submission.json")), "the submission")
+    job = json.loads(next(exp_dir.glob("jobs/*/submission.json")).read_text())["job_id"]
+    code, shown = start_on_slurm("status", exp_dir).finish()
+    assert "held" in shown.split() and f"JobHeldUser: `scontrol release {job}`" in shown, shown
+    cluster("scontrol", "release", job)
+    until(lambda: list((small_recipe / "data").glob("begun-*")), "the stage")
+    cluster("scontrol", "update", f"jobid={job}", "timelimit=10")
+    stop_at = json.loads(next(exp_dir.glob("attempts/*/begin.json")).read_text())["stop_at"]
+    until(lambda: time.time() > stop_at + 2, "the time at which it would have stopped")
+    (small_recipe / "data" / "go").touch()
+    code, output = command.finish()
+    assert code == 0 and f"job {job} held (JobHeldUser: `scontrol release {job}`)" in output, output
+    assert len(list(exp_dir.glob("attempts/*"))) == 1
+
+
 LIMITED = """
 for word; do script=$word; done
 last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$script")
 if [ $(( $(squeue --noheader --array | wc -l) + ${{last:-0}} + 1 )) -gt {limit} ]; then
     echo "sbatch: error: AssocMaxSubmitJobLimit" >&2
-    echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit," \\
-         "user's size and/or time limits)" >&2
+    echo "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size)" >&2
     exit 1
 fi
 exec {sbatch} "$@"

@@ -98,3 +98,16 @@ def test_characters_that_a_terminal_lacks_are_written_in_ascii(encoding: str, sh
         check=True,
     )
     assert done.stdout.decode(encoding) == f"{shown}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_ranks")
+def test_a_recipe_prints_what_it_likes_in_any_locale(small_recipe: Path, run, start_verb):
+    making = small_recipe / "making.py"
+    making.write_text(making.read_text().replace("printed by a library", "Größe 語"))
+    narrow = {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    code, output = run(small_recipe, "--stop-stage", "0", **narrow)
+    assert code == 0 and "Gr\\xf6\\xdfe \\u8a9e" in output, output
+    assert "Größe 語" in next((small_recipe / "exp").rglob("rank-0.log")).read_text("utf-8")
+    code, output = start_verb("logs", small_recipe / "exp" / "default", **narrow).finish()
+    assert code == 0 and "Gr\\xf6\\xdfe \\u8a9e" in output, output

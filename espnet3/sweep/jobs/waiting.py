@@ -50,7 +50,7 @@ def submit_waiting(sweep: Path, screen: Screen) -> SubmissionResult:
         for batch in plan_batches(sweep, same, bases, stages):
             arrays += waiting_arrays(batch, bases, _shared_jobs(sweep, batch))
     queued = submit_some(sweep, arrays, force=noted.force, command=[noted.command], screen=screen)
-    note_waiting(sweep, queued.left_names, force=noted.force, command=noted.command)
+    note_waiting(sweep, queued.left_names, of=noted.names, force=noted.force, command=noted.command)
     return queued
 
 
@@ -65,10 +65,10 @@ def submit_next(sweep: Path, job_id: str, screen: Screen) -> None:
 
     One process at a time tries: if another does, the end of this element makes room for it.
     """
-    if not waiting_trials(sweep) or is_ended_by_slurm(job_id):
-        return
     deadline = time.monotonic() + _ROOM_WITHIN_S
     try:
+        if not waiting_trials(sweep) or is_ended_by_slurm(job_id):
+            return
         with hold_directory(sweep, screen, wait=False):
             while True:
                 queued = submit_waiting(sweep, screen)

@@ -1,7 +1,7 @@
 """The trials of a sweep that are not submitted for want of room in Slurm's queue: `arrays/waiting.json`."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,12 +19,20 @@ class WaitingTrials:
     written_at: float = field(default_factory=time.time)
 
 
-def note_waiting(sweep: Path, names: Sequence[str], *, force: bool, command: str) -> None:
-    """Write which trials wait; without any, remove the file."""
-    if names:
-        write_dataclass(_file(sweep), WaitingTrials(list(names), force, command))
+def note_waiting(
+    sweep: Path, names: Sequence[str], *, of: Collection[str], force: bool, command: str
+) -> None:
+    """Write that the trials `names` wait, of those that a command has tried to submit; others stay noted."""
+    waiting = [name for name in waiting_trials(sweep) if name not in of] + list(names)
+    if waiting:
+        write_dataclass(_file(sweep), WaitingTrials(waiting, force, command))
     else:
         _file(sweep).unlink(missing_ok=True)
+
+
+def forget_waiting(sweep: Path) -> None:
+    """Let no trial wait any more."""
+    _file(sweep).unlink(missing_ok=True)
 
 
 def read_waiting(sweep: Path) -> WaitingTrials | None:

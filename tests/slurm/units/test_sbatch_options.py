@@ -35,6 +35,8 @@ def message(recipe: Path, *overrides: str) -> str:
         ("no_requeue: true", "resources.train.max_restarts"),
         ("job_name: mine", "'p42-{name}'; tag=NAME names a run"),
         ("array: 1-3", "one job"),
+        ("clusters: other", "this login node's own cluster"),
+        ("M: other", "long name"),
         ("wait: true", "calls sbatch itself"),
         ("nodes: 2", "resources.train.nodes"),
         ("ntasks: 2", "resources.train.tasks_per_node"),
