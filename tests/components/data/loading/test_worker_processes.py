@@ -121,7 +121,8 @@ class Large(torch.utils.data.Dataset):
 def first(items): return items[0]  # is moved to shared memory only when it is sent
 
 if __name__ == "__main__":
-    for _ in DataLoader(Large(), num_workers=1, collate_fn=first, **worker_options(int(sys.argv[1]), [])): pass
+    own = worker_options(int(sys.argv[1]), [])
+    for _ in DataLoader(Large(), num_workers=1, collate_fn=first, **own): pass
 """
 
 
