@@ -11,7 +11,13 @@ from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, job_log, jobs_dir
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, read_attempts
-from espnet3.rundir.records.job import SubmittedJob, read_job_id, read_job_result, read_jobs
+from espnet3.rundir.records.job import (
+    SubmittedJob,
+    is_being_continued,
+    read_job_id,
+    read_job_result,
+    read_jobs,
+)
 from espnet3.rundir.records.outcome import TaskState
 from espnet3.rundir.records.record import Record, read_record
 from espnet3.stage_table import STAGES
@@ -28,6 +34,8 @@ class JobFiles:
     """None: it waits, runs, or was ended from outside."""
     has_log: bool = False
     """Whether its batch process has begun."""
+    is_being_continued: bool = False
+    """Whether it is submitting the job that follows it, whose id is not known yet."""
     submitter_lives: bool | None = False
     """Whether the command that submits it is alive; None: unknown, as it is on another machine."""
 
@@ -133,6 +141,7 @@ def _read_job(exp_dir: Path, job: SubmittedJob, attempts: Sequence[Attempt]) -> 
         job_id,
         read_job_result(folder),
         has_log=bool(job_id) and job_log(exp_dir, job.stage, job_id).exists(),
+        is_being_continued=is_being_continued(folder),
         submitter_lives=False if job_id else lives(from_plain(ProcessName, job.submitted_by)),
     )
 
