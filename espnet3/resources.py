@@ -108,7 +108,10 @@ class Resources:
         default=0,
         metadata=resource_metadata(
             "GPUs on each",
-            AT_LEAST_0,
+            (
+                AT_LEAST_0[0],
+                f"{AT_LEAST_0[1]}; a kind of GPU is given by additional_parameters={{gpus-per-node: v100}}",
+            ),
             sbatch="gpus-per-node",
             sbatch_value=lambda count: count or None,
             decides=("gpus", "gpus-per-task"),

@@ -7,6 +7,7 @@ from platform import python_version
 
 from espnet3.doctor.report import BATCH, PROBE, Batch, ProbeRequest
 from espnet3.errors import UserError
+from espnet3.launcher.rank.network import first_node_address
 from espnet3.rundir.files.json_file import read_dataclass, write_dataclass
 from espnet3.rundir.files.private import check_private
 from espnet3.rundir.records.job import duplicate_of
@@ -25,9 +26,9 @@ def main(folder: str) -> int:
     request = read_dataclass(ProbeRequest, directory / PROBE)
     assert request is not None, f"{directory} describes no probe"
     nodes, addresses = allocated_nodes(), {}
-    for node in nodes:
+    for number, node in enumerate(nodes):
         try:
-            addresses[node] = node_address(node)
+            addresses[node] = node_address(node) if number else first_node_address(nodes)
         except UserError as error:
             print(error, flush=True)
     write_dataclass(directory / BATCH, Batch(nodes, addresses, python_version(), is_requeueable()))

@@ -22,15 +22,14 @@ def may_restart(result: AttemptResult | None) -> bool:
 
 
 def may_come_back(result: AttemptResult | None, slurm: SlurmJob | None, now: float) -> bool:
-    """Whether a job that is not in the queue may soon be there again, to restart, or as its follow-up job.
+    """Whether a job that is not in the queue may soon be there again, to restart.
 
     Args:
         result: of its last attempt.
         slurm: Slurm's entry of the job, if any.
         now: the current time, in seconds since the epoch.
     """
-    restarts = result is not None and (result.restarts or may_restart(result))
-    if result is None or not restarts or (slurm is not None and is_cancelled(slurm)):
+    if result is None or not may_restart(result) or (slurm is not None and is_cancelled(slurm)):
         return False
     return now - result.ended_at < COMES_BACK_S
 

@@ -70,6 +70,7 @@ def requeue(job_id: str) -> None:
         time.sleep(POLL_EVERY_S)
         if is_ended_by_slurm(job_id):
             time.sleep(ENDS_WITHIN_S)
+            return
     raise UserError(f"`scontrol requeue {job_id}` did not end the job")
 
 

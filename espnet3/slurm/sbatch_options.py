@@ -82,7 +82,7 @@ _GPU_GRES = re.compile(r"gpu(:[A-Za-z][\w.-]*)?")
 
 
 def gpu_option(resources: Resources) -> dict[str, Any]:
-    """The option of sbatch and srun that requests the GPUs of each node, in the site's form; empty without GPUs."""
+    """The option of sbatch and srun that requests the GPUs of a node, in the site's form; empty: none."""
     count, given = resources.gpus_per_node, sbatch_spelling(resources.additional_parameters)
     items = str(given.get("gres", "")).split(",")
     if any(_GPU_GRES.fullmatch(item) for item in items):

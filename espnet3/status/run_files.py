@@ -23,6 +23,7 @@ from espnet3.rundir.records.attempt import (
 from espnet3.rundir.records.job import (
     SubmittedJob,
     by_submission,
+    is_being_continued,
     job_folders,
     read_job,
     read_job_id,
@@ -45,6 +46,8 @@ class JobFiles:
     """None: it waits, runs, or was ended from outside."""
     has_log: bool = False
     """Whether its batch process has begun."""
+    is_being_continued: bool = False
+    """Whether it is submitting the job that follows it, whose id is not known yet."""
     submitter_lives: bool | None = False
     """Whether the command that submits it is alive; None: unknown, as it is on another machine."""
 
@@ -184,6 +187,7 @@ def _read_job(exp_dir: Path, job: SubmittedJob, attempts: Sequence[Attempt]) -> 
         job_id,
         read_job_result(folder),
         has_log=bool(job_id) and exists(job_log(exp_dir, job.stage, job_id)),
+        is_being_continued=is_being_continued(folder),
         submitter_lives=False if job_id else lives(from_plain(ProcessName, job.submitted_by)),
     )
 

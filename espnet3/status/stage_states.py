@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from espnet3.outcomes.attempt import unwatched_result
-from espnet3.outcomes.job import is_cancelled, job_result, may_come_back, may_restart
+from espnet3.outcomes.job import COMES_BACK_S, is_cancelled, job_result, may_come_back, may_restart
 from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.slurm.queue import SlurmJob
 from espnet3.stage_table import STAGES
@@ -129,6 +129,8 @@ def _of_job(
         return _in_queue(stage, slurm, before, now)
     if attempt and job.result is None and may_come_back(attempt.result, slurm, now):
         return "restarting", "Slurm has ended it"
+    if job.is_being_continued and attempt and attempt.result and now - attempt.result.ended_at < COMES_BACK_S:
+        return "restarting", attempt.result.reason
     if slurm is not None:
         return _over(stage, slurm, before)
     return _unknown_to_slurm(stage, before, queue)

@@ -27,6 +27,22 @@ def make(data_dir, **arguments):
         os.kill(os.getpid(), 9)
     return making.make(data_dir, **arguments)
 """
+DYING = """
+import os
+from pathlib import Path
+
+from lightning.pytorch import Callback
+
+
+class DiesOnce(Callback):
+    def __init__(self, what):
+        self.died = Path(__file__).parent / f"died-{what}"
+
+    def on_train_batch_start(self, *_):
+        if not self.died.exists():
+            self.died.touch()
+            os.kill(os.getpid(), 9)
+"""
 
 
 @pytest.fixture
@@ -86,3 +102,22 @@ def test_a_batch_process_that_is_killed_starts_again_in_its_job_when_its_tasks_h
     (data / "go").touch()
     code, output = command.finish()
     assert code == 0 and "the batch process was killed, exit code 137" in output, output
+
+
+def test_an_element_of_a_sweep_that_is_not_requeued_goes_on_as_an_array_of_its_own(
+    sweeps, no_requeue: dict[str, str]
+):
+    (sweeps.directory / "dying.py").write_text(DYING)
+    words = (
+        *("--multirun", "launcher=slurm", "trainer.max_epochs=1", "logger.tensorboard=null"),
+        *("prepare.sizes={train: 32, valid: 16, test: 16}", "optimizer.lr=1e-2,3e-3"),
+        "+callbacks.dies={_target_: dying.DiesOnce, what: '${optimizer.lr}'}",
+    )
+    code, output = sweeps.start("run", "--recipe", sweeps.directory, *words, **no_requeue).finish()
+    assert code == 0 and "2 trials: 2 done" in output, output
+    sweep = sweeps.sweep()
+    (array,) = [json.loads(path.read_text())["job_id"] for path in sweep.glob("arrays/*/submission.json")]
+    ids = [json.loads(path.read_text())["job_id"] for path in sweep.glob("trials/*/jobs/*/submission.json")]
+    assert sorted(one.partition("_")[2] for one in ids) == ["0", "1"]
+    assert not [one for one in ids if one.partition("_")[0] == array]
+    assert len(list(sweep.glob("trials/*/attempts/train-2"))) == 2

@@ -50,11 +50,23 @@ def ahead_on_path(tmp_path: Path) -> Callable[..., dict[str, str]]:
     return make
 
 
-@pytest.mark.parametrize("line", ["exit 0", "exec true"])
-def test_a_script_that_its_setup_ends_is_not_done(cluster, small_recipe: Path, launch, line: str):
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("exit 0", "resources.prepare.setup: `exit 0` ended the script before the stage began"),
+        ("exit 3", "resources.prepare.setup: `exit 3` ended with exit code 3"),
+        (
+            "exec true",
+            "ended without a result, and Slurm says COMPLETED: does `setup` end the script",
+        ),
+    ],
+)
+def test_a_script_that_its_setup_ends_is_not_done(
+    cluster, small_recipe: Path, launch, line: str, reason: str
+):
     code, output = launch(small_recipe, *STAGE_0, f"resources.prepare.setup=[{line}]").finish()
     assert code == 1
-    assert "ended without a result, and Slurm says COMPLETED: does `setup` end the script" in output
+    assert reason in output
     assert not (small_recipe / "data" / "train.jsonl").exists()
 
 

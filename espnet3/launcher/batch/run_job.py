@@ -45,6 +45,7 @@ from espnet3.rundir.records.job import (
     read_job_result,
     write_job_result,
 )
+from espnet3.rundir.records.record import Record, missing_outputs, read_record
 from espnet3.slurm.accounting import states_by_start
 from espnet3.slurm.own_job import (
     is_ended_by_slurm,
@@ -158,6 +159,7 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
     write_job_result(folder, None)
     if submitted.after:
         check_before_is_done(folder.parent / submitted.after)
+        wait_for_outputs(config, folder.parent / submitted.after)
     os.environ["ESPNET3_JOB"] = submitted.name  # marks the allocation for commands inside
     jobs = plan(config, submitted.stages)
     main = main_job(jobs)
@@ -217,6 +219,21 @@ def check_before_is_done(folder: Path) -> None:
     if result is None or result.outcome != "done":
         how = NO_RESULT if result is None else f"ended as {result.outcome}: {result.reason}"
         raise UserError(f"{folder.name}, which this job waited for, {how}")
+
+
+def wait_for_outputs(config: DictConfig, folder: Path) -> None:
+    """Wait until what the job in `folder`, which is done, has made is seen on this node."""
+    before = read_job(folder)
+    for stage in before.stages if before else ():
+        home = stage_home(config, stage)
+        record = read_late(partial(_done_record, home, stage), home)
+        if record is not None:
+            read_late(lambda made=record: not missing_outputs(made, Path(config.recipe_dir)), home)
+
+
+def _done_record(home: Path, stage: str) -> Record | None:
+    record = read_record(home, stage)
+    return record if record is not None and record.done else None
 
 
 def _restarts(

@@ -11,8 +11,9 @@ from espnet3.slurm.own_job import own_array_index
 
 def main(folder: str, key: str, code: str, line: str) -> None:
     """Write and print that `line` of the configuration's `key` has ended with exit code `code`."""
-    ended = f"ended with exit code {code}" if code != "0" else "ended the script"
-    result = failed_result(UserError(f"{key}: `{line}` {ended}; give `… || true` if it may fail"))
+    failed = f"ended with exit code {code}; give `… || true` if it may fail"
+    ended = failed if code != "0" else "ended the script before the stage began"
+    result = failed_result(UserError(f"{key}: `{line}` {ended}"))
     print(result.reason, flush=True)
     index = own_array_index()
     if index is None:

@@ -7,9 +7,11 @@ then, and NCCL may take one that leads nowhere, such as a container's bridge.
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from espnet3.slurm.step import node_address
 
 INTERFACE_VARIABLES = {"GLOO_SOCKET_IFNAME": "{}", "NCCL_SOCKET_IFNAME": "={}"}
 """Variables by which libraries choose an interface -> form of its name: NCCL's is a prefix without "="."""
@@ -25,6 +27,18 @@ def master_address(environment: Mapping[str, str], num_nodes: int) -> str:
     if not addresses or (num_nodes > 1 and all(map(is_loopback, addresses))):
         return address or name
     return name
+
+
+def first_node_address(nodes: Sequence[str]) -> str:
+    """The address of the first of `nodes`, on which this process is, for all of them.
+
+    Raises:
+        UserError: its name does not resolve, nor does its address in Slurm.
+    """
+    address = node_address(nodes[0])
+    if len(nodes) > 1 and is_loopback(address):  # by Debian's /etc/hosts
+        return own_address_towards(node_address(nodes[1])) or address
+    return address
 
 
 def interface_environment(master: str, num_nodes: int, environment: Mapping[str, str]) -> dict[str, str]:

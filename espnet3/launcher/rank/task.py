@@ -110,6 +110,8 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
         stop=stop,
         heartbeat=Heartbeat(heartbeat_path(directory, placement.rank)),
     )
+    if begin.slurm_job_id:
+        _wait_for_inputs(config, task.stage)
     homes = {exp_dir.resolve(), stage_home(config, task.stage)}
     for home in homes:
         claim.join(home, f"rank-{task.rank}")
@@ -130,6 +132,14 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
     sys.stderr.flush()
     if state.outcome != "done":
         raise SystemExit(EXIT_CODES[state.outcome or "killed"])
+
+
+def _wait_for_inputs(config: DictConfig, stage: str) -> None:
+    """Wait for the files that the first node saw when it started the stage, such as manifests."""
+    home, root = stage_home(config, stage), Path(config.recipe_dir)
+    record = read_record(home, stage)
+    for path in [root / name for name in record.files] if record else ():
+        read_late(path.exists, path.parent)
 
 
 def run_stage(config: DictConfig, task: Task, started_state: TaskState) -> TaskState:

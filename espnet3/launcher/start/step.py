@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.launcher.planning.plan import Job
-from espnet3.launcher.rank.network import is_loopback, own_address_towards
+from espnet3.launcher.rank.network import first_node_address
 from espnet3.launcher.start.tasks import free_port, last_lines, task_environment
 from espnet3.parent_death import signal_on_parent_death
 from espnet3.rundir.layout import log_path
 from espnet3.rundir.records.attempt import Begin
 from espnet3.slurm.srun import killed_tasks, srun_command, start_error
-from espnet3.slurm.step import node_address, srun_environment
+from espnet3.slurm.step import srun_environment
 
 _STEP_ENDS_S = 60.0
 
@@ -105,9 +105,7 @@ def step_environment(job: Job, nodes: list[str]) -> dict[str, str]:
     """
     environment = task_environment(job.resources)
     if job.world_size > 1:
-        address, port = node_address(nodes[0]), free_port(uuid.uuid4().hex)
-        if len(nodes) > 1 and is_loopback(address):  # this is the first node, by Debian's /etc/hosts
-            address = own_address_towards(node_address(nodes[1])) or address
+        address, port = first_node_address(nodes), free_port(uuid.uuid4().hex)
         environment |= {"MASTER_ADDR": nodes[0], "MASTER_PORT": str(port), "MASTER_IP": address}
     return environment
 

@@ -133,6 +133,12 @@ def renew_token(folder: Path, token: str) -> None:
     write_dataclass(folder / JOB, replace(job, token=token))
 
 
+def is_being_continued(folder: Path) -> bool:
+    """Whether a follow-up job is being submitted for the job in `folder`: see `renew_token`."""
+    submission = read_dataclass(Submission, folder / SUBMISSION)
+    return submission is not None and not submission.job_id
+
+
 def read_job_id(folder: Path) -> str | None:
     """Slurm's id of the job in `folder`; None if neither it nor the id of its array was written."""
     submission = read_dataclass(Submission, folder / SUBMISSION)

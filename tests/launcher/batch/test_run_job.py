@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from espnet3.errors import UserError
 from espnet3.launcher.batch import run_job
+from espnet3.outcomes.restart import RestartDecision
 from espnet3.rundir.files import reading
 from espnet3.rundir.records.attempt import AttemptResult
-from espnet3.rundir.records.job import write_job_result
+from espnet3.rundir.records.job import SubmittedJob, read_job_result, write_job, write_job_result
+from espnet3.rundir.records.record import Record, write_record
+from espnet3.slurm import own_job
+from espnet3.terminal.screen import Screen
 
 
 @pytest.fixture
@@ -39,3 +44,46 @@ def test_anything_else_fails_this_job(before: Path, result: AttemptResult | None
 
 def test_a_job_of_another_run_directory_is_not_looked_for(tmp_path: Path):
     run_job.check_before_is_done(tmp_path / "shared-1")
+
+
+def test_what_the_job_before_has_made_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its manifest is seen on this node at the third look."""
+    config = OmegaConf.create({"recipe_dir": str(tmp_path), "data_dir": str(tmp_path / "data")})
+    folder = tmp_path / "jobs" / "prepare-1"
+    write_job(folder, SubmittedJob("prepare-1", ["prepare"], "t", "t", 0, "", False, [], 3, {}), "")
+    write_record(tmp_path / "data", "prepare", Record({}, {}, done=True, outputs=["data/train.jsonl"]))
+    looks = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            (tmp_path / "data" / "train.jsonl").touch()
+
+    monkeypatch.setattr(reading.time, "sleep", sleep)
+    run_job.wait_for_outputs(config, folder)
+    assert len(looks) == 2
+
+
+def test_without_requeueing_and_without_a_follow_up_job_the_result_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> str:
+        raise UserError("Requested operation is presently disabled")
+
+    monkeypatch.setattr(run_job, "is_ended_by_slurm", lambda job_id: False)
+    monkeypatch.setattr(run_job, "requeue", refuse)
+    saved = RestartDecision(AttemptResult("stopped", "SIGUSR2", restarts=True), "requeue", "time limit")
+    assert run_job.leave(tmp_path, saved, Screen(), lambda: "8") == 75
+    assert read_job_result(tmp_path) is None, "the follow-up job writes it"
+    assert run_job.leave(tmp_path, saved, Screen(), refuse) == 75
+    result = read_job_result(tmp_path)
+    assert result is not None and not result.restarts
+    assert "Slurm neither requeues the job nor takes one that continues it: Requested" in result.reason
+
+
+def test_a_requeueing_that_does_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(own_job, "ask_with_retries", lambda *command, timeout_s: "")
+    monkeypatch.setattr(own_job, "is_ended_by_slurm", lambda job_id: False)
+    monkeypatch.setattr(own_job, "NOT_ENDED_AFTER_S", 0.0)
+    with pytest.raises(UserError, match="`scontrol requeue 7` did not end the job"):
+        own_job.requeue("7")

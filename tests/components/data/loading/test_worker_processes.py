@@ -118,8 +118,11 @@ class Large(torch.utils.data.Dataset):
     def __len__(self): return 4
     def __getitem__(self, index): return torch.zeros(1_000_000)
 
+def first(items): return items[0]  # is moved to shared memory only when it is sent
+
 if __name__ == "__main__":
-    for _ in DataLoader(Large(), num_workers=1, **worker_options(int(sys.argv[1]), [])): pass
+    own = worker_options(int(sys.argv[1]), [])
+    for _ in DataLoader(Large(), num_workers=1, collate_fn=first, **own): pass
 """
 
 
@@ -132,5 +135,8 @@ def test_a_full_dev_shm_is_an_error_and_no_hang(tmp_path: Path, world_size: str)
     if subprocess.run([*own, "true"], check=False, capture_output=True).returncode:
         pytest.skip("mounting needs root")
     command = [*own, sys.executable, str(tmp_path / "sends.py"), world_size]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 1 and "DataLoader worker" in done.stderr.splitlines()[-1], done.stderr
+    with (tmp_path / "output").open("wb") as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, timeout=240, check=False)
+    text = (tmp_path / "output").read_text()
+    assert done.returncode == 1 and "/dev/shm is full" in text, text
+    assert "DataLoader worker" in text.splitlines()[-1], text
