@@ -1,6 +1,5 @@
 """Mean and standard deviation follow from the sums, and a file that has none is named."""
 
-
 import numpy as np
 import pytest
 
