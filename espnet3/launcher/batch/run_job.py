@@ -228,7 +228,11 @@ def wait_for_outputs(config: DictConfig, folder: Path) -> None:
         home = stage_home(config, stage)
         record = read_late(partial(_done_record, home, stage), home)
         if record is not None:
-            read_late(lambda made=record: not missing_outputs(made, Path(config.recipe_dir)), home)
+            read_late(partial(_has_outputs, record, Path(config.recipe_dir)), home)
+
+
+def _has_outputs(record: Record, root: Path) -> bool:
+    return not missing_outputs(record, root)
 
 
 def _done_record(home: Path, stage: str) -> Record | None:
