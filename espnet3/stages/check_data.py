@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
-from espnet3.config.checks.target_keys import target_nodes
+from espnet3.config.checks.targets.keys import target_nodes
 from espnet3.config.fingerprint import data_hash, own_code
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.atomic import write_text

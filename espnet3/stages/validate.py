@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.checks.scored_splits import check_split
-from espnet3.config.checks.target_keys import VALIDATE_KEYS
+from espnet3.config.checks.targets.keys import VALIDATE_KEYS
 from espnet3.config.fingerprint import code_files, stage_part
 from espnet3.errors import UserError, short_path
 from espnet3.number_text import counted

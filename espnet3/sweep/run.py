@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet3.config.checks.targets_exist import check_targets_exist
+from espnet3.config.checks.targets.exist import check_targets_exist
 from espnet3.errors import UserError, short_path
 from espnet3.launcher.attempt.data_check import check_before_queueing
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C

@@ -27,7 +27,7 @@ from espnet3.config.checks.named_optimizers import (
 )
 from espnet3.config.checks.optimizers import read_single_config
 from espnet3.config.checks.schema import GROUPS, check_config
-from espnet3.config.checks.target_keys import VALIDATE_KEYS
+from espnet3.config.checks.targets.keys import VALIDATE_KEYS
 from espnet3.config.compose import compose, find_recipe
 from espnet3.errors import UserError
 

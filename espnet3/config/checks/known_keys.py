@@ -7,7 +7,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from espnet3.config.checks.dataloader import KEYS as DATALOADER_KEYS
 from espnet3.config.checks.dataloader import OPTIONS, SPLITS
 from espnet3.config.checks.named_optimizers import OPTIMIZER_KEYS, SCHEDULER_KEYS
-from espnet3.config.checks.target_keys import HYDRA, VALIDATE_KEYS, keywords, search_roots
+from espnet3.config.checks.targets.keys import HYDRA, VALIDATE_KEYS, keywords, search_roots
 from espnet3.config.checks.trainer_keys import ARGUMENTS, OURS
 from espnet3.config.flat import flat_keys
 from espnet3.errors import UserError, suggestion

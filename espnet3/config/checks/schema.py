@@ -11,8 +11,8 @@ from espnet3.config.checks.folders import check_folders
 from espnet3.config.checks.known_keys import has_key, top_keys
 from espnet3.config.checks.optimizers import check_optimizers
 from espnet3.config.checks.scored_splits import check_scored_splits
-from espnet3.config.checks.target_keys import check_target_keys
-from espnet3.config.checks.target_values import check_target_values
+from espnet3.config.checks.targets.keys import check_target_keys
+from espnet3.config.checks.targets.values import check_target_values
 from espnet3.config.checks.trainer_keys import check_trainer_keys
 from espnet3.errors import UserError, nearest, suggestion
 from espnet3.resources import RESOURCES

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from espnet3.config.checks.targets_exist import check_targets_exist
+from espnet3.config.checks.targets.exist import check_targets_exist
 from espnet3.errors import UserError, first_of, short_path
 from espnet3.launcher.attempt.data_check import reads_data
 from espnet3.launcher.attempt.run_stage import RunOptions, run_stage

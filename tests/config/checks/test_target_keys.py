@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from espnet3.config.checks.target_keys import check_target_keys, keywords
+from espnet3.config.checks.targets.keys import check_target_keys, keywords
 from espnet3.errors import UserError
 
 SOURCE = """

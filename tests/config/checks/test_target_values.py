@@ -8,8 +8,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from espnet3.config.checks.target_keys import Parameter, parameters
-from espnet3.config.checks.target_values import OPTIMIZER, SCHEDULER, check_target_values, type_expected
+from espnet3.config.checks.targets.keys import Parameter, parameters
+from espnet3.config.checks.targets.values import OPTIMIZER, SCHEDULER, check_target_values, type_expected
 from espnet3.errors import UserError
 
 PLAIN = """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from espnet3.config.checks.targets_exist import check_targets_exist, missing_reason
+from espnet3.config.checks.targets.exist import check_targets_exist, missing_reason
 from espnet3.config.compose import compose, find_recipe
 from espnet3.errors import UserError
 
@@ -125,7 +125,7 @@ def test_the_recipes_here_are_right(recipe: str):
 def test_nothing_is_imported(root: Path):
     (root / "model.py").write_text("raise SystemExit(3)\nclass Model: ...\n")
     program = (
-        "import sys\nfrom espnet3.config.checks.targets_exist import missing_reason\n"
+        "import sys\nfrom espnet3.config.checks.targets.exist import missing_reason\n"
         f"missing_reason('model.Model', ('{root}',)), missing_reason('torch.optim.Adam', ())\n"
         "assert 'torch' not in sys.modules and 'model' not in sys.modules"
     )

@@ -38,7 +38,8 @@ class Run:
             "position": 0, "after": "", "force": False, "command": ["run.sh"], "max_restarts": 3,
             "submitted_by": GONE, "written_at": float(len(list(folder.parent.glob("*")))),
         }  # fmt: skip
-        config = f"exp_dir: {self.exp_dir}\ndata_dir: {self.exp_dir}/data\nstats_dir: {self.exp_dir}/stats\n"
+        folders = {name: str(self.exp_dir / name) for name in ("recipe_dir", "data_dir", "stats_dir")}
+        config = "".join(f"{key}: {path}\n" for key, path in {"exp_dir": self.exp_dir, **folders}.items())
         write_job(folder, SubmittedJob(**{**described, **fields}), config)
         if job_id:
             write_submission(folder, job_id)
@@ -120,8 +121,8 @@ def test_the_exception_has_the_traceback_of_the_rank_that_failed_first(run: Run,
     run.attempt(
         folder,
         AttemptResult("failed", "rank 1: ValueError: boom"),
-        TaskState(0, {}, "0", ended_at=1.0, outcome="failed", traceback="lost", peer_lost=True),
-        TaskState(1, {}, "1", ended_at=2.0, outcome="failed", message="boom", traceback="Traceback\nboom\n"),
+        TaskState(0, GONE, "0", ended_at=1.0, outcome="failed", traceback="lost", peer_lost=True),
+        TaskState(1, GONE, "1", ended_at=2.0, outcome="failed", message="boom", traceback="Traceback\nboom\n"),
     )
     write_job_result(folder, AttemptResult("failed", "rank 1: ValueError: boom"))
     slurm.queue("12", "FAILED", "espnet3:train-1")

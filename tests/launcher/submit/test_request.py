@@ -139,8 +139,8 @@ def run_script(folder: Path, command: str, *setup: str) -> subprocess.CompletedP
 def test_a_line_of_setup_that_fails_fails_the_job_by_its_name(
     tmp_path: Path, line: str, code: int, named: str
 ):
-    done = run_script(tmp_path / "train-1", "echo began", "export A=1", line)
-    assert done.returncode == code and "began" not in done.stdout
+    done = run_script(tmp_path / "train-1", "echo it runs", "export A=1", line)
+    assert done.returncode == code and "it runs" not in done.stdout
     result = read_job_result(tmp_path / "train-1")
     assert result is not None and result.outcome == "failed"
     assert result.reason.startswith(f"resources.train.setup: {named}") and result.reason in done.stdout

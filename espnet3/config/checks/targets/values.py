@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-from espnet3.config.checks.target_keys import Parameter, parameters, search_roots, target_nodes
+from espnet3.config.checks.targets.keys import Parameter, parameters, search_roots, target_nodes
 from espnet3.errors import UserError
 from espnet3.value_checks import Check, either, is_number, one_of, or_null, whole
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from espnet3.config.checks.target_keys import (
+from espnet3.config.checks.targets.keys import (
     bound_names,
     required_keywords,
     source_file,
