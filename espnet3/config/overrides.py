@@ -33,7 +33,7 @@ def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[
     for text in overrides:
         try:
             override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
+        except (HydraException, ValueError, RecursionError) as error:
             reason = one_line(error).partition(" See https")[0]
             raise UserError(f"{text!r} is no override (key=value, +key=value, ~key): {reason}") from error
         if not override.key_or_group:

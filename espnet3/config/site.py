@@ -90,8 +90,8 @@ def read_site(environment: Mapping[str, str]) -> Site:
             ) from None
         return Site()
     except OSError as error:
-        raise UserError(f"can't read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise UserError(f"can't read {path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, ValueError, AssertionError, RecursionError, OmegaConfBaseException) as error:
         raise UserError(f"{short_path(path)}: broken YAML: {' '.join(str(error).split())}") from error
     site = Site(path)
     content = _group(site, "the file", content)

@@ -1,10 +1,12 @@
-"""A saved configuration that is damaged is told in one line."""
+"""A saved configuration, a site file or an override that is damaged is told in one line."""
 
 from pathlib import Path
 
 import pytest
 
+from espnet3.config.overrides import parse_overrides
 from espnet3.config.saved import read_config
+from espnet3.config.site import read_site
 from espnet3.errors import UserError
 
 
@@ -36,3 +38,15 @@ def test_a_missing_one_and_one_that_can_t_be_read_are_told_apart(tmp_path: Path)
     (tmp_path / "config.yaml").mkdir()
     with pytest.raises(UserError, match=r"can't read .*config\.yaml: Is a directory"):
         read_config(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("content", ["'0'", "5", "a: " + "[" * 3000])
+def test_a_site_file_of_another_shape_is_refused(content: str, tmp_path: Path):
+    (tmp_path / "site.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"site\.yaml"):
+        read_site({"ESPNET3_SITE": str(tmp_path / "site.yaml")})
+
+
+def test_an_override_with_a_number_of_thousands_of_digits_is_refused():
+    with pytest.raises(UserError, match=r"is no override .*: Exceeds the limit"):
+        parse_overrides([f"seed={'9' * 5000}"])

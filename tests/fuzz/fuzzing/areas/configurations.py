@@ -97,7 +97,7 @@ def _values(random: Random, content: bytes) -> bytes:
     """Still YAML, with other values or keys."""
     try:
         data: Any = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         return damaged_bytes(random, content)
     data = damaged(random, data, random.choice((1, 1, 1, 2, 3)))
     if isinstance(data, dict) and random.random() < 0.2:
