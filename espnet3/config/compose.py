@@ -20,6 +20,7 @@ from espnet3.config.checks.schema import check_config
 from espnet3.config.checks.sexagesimal import check_no_base_60
 from espnet3.config.fingerprint import stats_hash
 from espnet3.config.flat import flatten
+from espnet3.config.hydra_internals import unresolved
 from espnet3.config.overrides import apply_values, check_choice, parse_overrides, split_overrides
 from espnet3.config.secrets import check_secrets_set, refuse_secrets, secrets_named
 from espnet3.config.site import Site, read_site
@@ -277,7 +278,7 @@ def _broken_file(recipe: Recipe) -> str:
         if not isinstance(content, DictConfig):
             return f"{short_path(path)} holds a list, and must hold keys and values"
         for key in REQUIRED:
-            if key in content and isinstance(content._get_node(key), ListConfig):
+            if key in content and isinstance(unresolved(content, key), ListConfig):
                 return f"{key} of {short_path(path)} is a list, and takes a group of keys (name: value)"
     return ""
 

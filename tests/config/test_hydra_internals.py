@@ -1,4 +1,4 @@
-"""Hydra has what espnet3 needs of its internals; after an upgrade, a failure says what is gone."""
+"""Hydra and OmegaConf have what espnet3 needs of their internals; else a failure says what is gone."""
 
 from dataclasses import fields
 
@@ -6,8 +6,9 @@ import hydra
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
+from omegaconf import OmegaConf
 
-from espnet3.config.hydra_internals import with_element
+from espnet3.config.hydra_internals import is_null, unresolved, with_element
 
 
 @pytest.mark.parametrize("name", ["_value", "value_type", "input_line"])
@@ -36,3 +37,9 @@ def test_one_of_several_values_is_as_if_it_had_been_given_alone(typed: str, alon
 def test_an_element_that_was_cast_keeps_its_type():
     several = OverridesParser.create().parse_override("a=str(choice(1,2))")
     assert with_element(several, next(several.sweep_iterator()), "a=1").value() == "1"
+
+
+def test_a_node_is_looked_at_without_being_resolved():
+    config = OmegaConf.create({"a": "${nothing}", "b": ["${nothing}"]})
+    assert str(unresolved(config, "a")) == str(unresolved(unresolved(config, "b"), 0)) == "${nothing}"
+    assert not is_null(config) and is_null(OmegaConf.create(None))

@@ -61,7 +61,7 @@ def test_a_secret_stays_an_interpolation_and_is_read_where_it_is_used(small_reci
 
 
 def test_what_decides_a_stage_holds_a_secret_by_its_name(small_recipe: Path, monkeypatch: pytest.MonkeyPatch):
-    keys = ("dataset", "validate", "callbacks")
+    keys = ("dataset", "validate")
     overrides = [f"+{key}.api_key='${{oc.env:TEST_API_KEY}}'" for key in keys]
     overrides += [f"+{key}.password='${{oc.env:OUR_DATABASE}}'" for key in keys]
     overrides += ["prepare.mode='${oc.env:TEST_API_KEY}'"]

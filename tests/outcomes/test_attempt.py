@@ -43,7 +43,7 @@ def test_tasks_that_can_not_be_started_have_failed_and_are_not_tried_again():
     assert decide_restart(result, without_progress=1, max_restarts=3).after == "exit"
     lost = attempt_result([], 2)
     assert lost.outcome == "killed"
-    assert decide_restart(lost, without_progress=1, max_restarts=3).after == "requeue"
+    assert decide_restart(lost, all_began=False, without_progress=1, max_restarts=3).after == "requeue"
     assert attempt_result([state(0, "done"), state(1, "done")], 2, start_error="x").outcome == "done"
 
 

@@ -16,7 +16,7 @@ from espnet3.status.run_dirs import one_run_dir, run_dirs
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where squeue and sacct, both put first on PATH, note that they were called; they know nothing."""
+    """Where Slurm's commands, put first on PATH, note that they were called; they know nothing."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("squeue", "sacct"):
@@ -25,6 +25,9 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             f'#!/bin/sh\necho {name} >> "{tmp_path}/calls"\ncat "{tmp_path}/{name}" 2>/dev/null || true\n'
         )
         command.chmod(0o755)
+    command = folder / "scontrol"
+    command.write_text("#!/bin/sh\necho slurm_load_jobs error: Invalid job id specified >&2\nexit 1\n")
+    command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     return tmp_path / "calls"
 

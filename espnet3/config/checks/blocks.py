@@ -3,6 +3,7 @@
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from espnet3.config.checks.scored_splits import SPLITS
+from espnet3.config.hydra_internals import unresolved
 from espnet3.errors import UserError, nearest, suggestion
 from espnet3.stage_table import STAGES
 
@@ -47,7 +48,7 @@ def check_blocks(config: DictConfig, where: str) -> None:
             if key in OPTIONAL:
                 continue
             raise _missing(key, where)
-        value = group._get_node(name)
+        value = unresolved(group, name)
         if OmegaConf.is_interpolation(group, name):
             if key in (*OPTIONAL, "manifests", "dataset"):
                 continue

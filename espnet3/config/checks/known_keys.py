@@ -10,6 +10,7 @@ from espnet3.config.checks.named_optimizers import OPTIMIZER_KEYS, SCHEDULER_KEY
 from espnet3.config.checks.targets.keys import HYDRA, VALIDATE_KEYS, keywords, search_roots
 from espnet3.config.checks.trainer_keys import ARGUMENTS, OURS
 from espnet3.config.flat import flat_keys
+from espnet3.config.hydra_internals import is_null, unresolved
 from espnet3.errors import UserError, suggestion
 from espnet3.stage_table import STAGES
 
@@ -26,10 +27,10 @@ def has_key(config: DictConfig, key: str) -> bool:
     """Whether `config` has the dotted `key`; list positions are parts of it. Nothing is resolved."""
     node: Any = config
     for part in key.split("."):
-        if isinstance(node, DictConfig) and not node._is_none() and part in node:
-            node = node._get_node(part)
+        if isinstance(node, DictConfig) and not is_null(node) and part in node:
+            node = unresolved(node, part)
         elif isinstance(node, ListConfig) and part.isdecimal() and int(part) < len(node):
-            node = node._get_node(int(part))
+            node = unresolved(node, int(part))
         else:
             return False
     return True

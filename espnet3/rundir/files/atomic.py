@@ -45,7 +45,10 @@ def _replaced(path: Path) -> Iterator[Path]:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if error.filename in (None, str(temporary)):  # none where writing fails: a full disk
+        if error.errno is not None and error.filename in (
+            None,
+            str(temporary),
+        ):  # none where writing fails: a full disk
             error.filename, error.filename2 = str(path), None
         raise
     except BaseException:

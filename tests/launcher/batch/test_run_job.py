@@ -1,5 +1,6 @@
 """A job that waits for another starts only after that one has written that it is done."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from espnet3.errors import UserError
 from espnet3.launcher.batch import run_job
 from espnet3.outcomes.restart import RestartDecision
 from espnet3.rundir.files import reading
+from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.job import SubmittedJob, read_job_result, write_job, write_job_result
 from espnet3.rundir.records.record import Record, write_record
@@ -50,7 +52,11 @@ def test_what_the_job_before_has_made_is_waited_for(tmp_path: Path, monkeypatch:
     """Its manifest is seen on this node at the third look."""
     config = OmegaConf.create({"recipe_dir": str(tmp_path), "data_dir": str(tmp_path / "data")})
     folder = tmp_path / "jobs" / "prepare-1"
-    write_job(folder, SubmittedJob("prepare-1", ["prepare"], "t", "t", 0, "", False, [], 3, {}), "")
+    write_job(
+        folder,
+        SubmittedJob("prepare-1", ["prepare"], "t", "t", 0, "", False, [], 3, asdict(ProcessName.own())),
+        "",
+    )
     write_record(tmp_path / "data", "prepare", Record({}, {}, done=True, outputs=["data/train.jsonl"]))
     looks = []
 

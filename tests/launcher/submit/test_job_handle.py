@@ -122,7 +122,9 @@ def test_the_exception_has_the_traceback_of_the_rank_that_failed_first(run: Run,
         folder,
         AttemptResult("failed", "rank 1: ValueError: boom"),
         TaskState(0, GONE, "0", ended_at=1.0, outcome="failed", traceback="lost", peer_lost=True),
-        TaskState(1, GONE, "1", ended_at=2.0, outcome="failed", message="boom", traceback="Traceback\nboom\n"),
+        TaskState(
+            1, GONE, "1", ended_at=2.0, outcome="failed", message="boom", traceback="Traceback\nboom\n"
+        ),
     )
     write_job_result(folder, AttemptResult("failed", "rank 1: ValueError: boom"))
     slurm.queue("12", "FAILED", "espnet3:train-1")

@@ -97,8 +97,8 @@ def test_the_recipes_own_parameters_lie_under_the_command_line():
         (("a=1,nan",), "nan is no value to compare trials by"),
         (("a=[1,-inf],[2,3]",), "-inf is no value to compare trials by"),
         (("a=tag(lgo,range(1,4))",), "there is no tag lgo; the only one is log"),
-        (("@a=1,2",), "names no key"),
-        (("=1",), "names no key"),
+        (("@a=1,2",), "the key is missing"),
+        (("=1",), "the key is missing"),
     ],
 )
 def test_what_can_not_be_swept_is_named(overrides, message):

@@ -56,4 +56,4 @@ def _sum(tensor: Tensor) -> float:
 
 def _elements(tensor: Tensor) -> Tensor:
     """Those of a sparse gradient that are not zero."""
-    return tensor._values() if tensor.is_sparse else tensor
+    return tensor.coalesce().values() if tensor.is_sparse else tensor
