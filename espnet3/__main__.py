@@ -12,18 +12,12 @@ from espnet3.terminal.output import READER_GONE, ReaderGone, keep_output, lost_o
 
 VERBS = (run, status, logs, cancel, resume, release, report, doctor)
 
-OF_THE_MACHINE = (
-    *(
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.EIO,
-        errno.ESTALE,
-    ),
-    *(errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP, errno.ETIMEDOUT, errno.ENOTCONN),
+OF_THE_MACHINE = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "EMFILE", "ENFILE"),
+        *("ENAMETOOLONG", "ELOOP", "ETIMEDOUT", "ENOTCONN"),
+    )
 )
 """What files and disks refuse, such as for want of space: no bug, whose traceback would help."""
 
