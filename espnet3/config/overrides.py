@@ -148,6 +148,8 @@ def set_value(config: DictConfig, override: Override, *, force_add: bool = False
         OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=force_add)
     except OmegaConfBaseException as error:
         raise UserError(f"{override.input_line}: {one_line(error)}") from error
+    except RecursionError as error:
+        raise UserError(f"{override.key_or_group}: its value is nested too deeply") from error
 
 
 def is_empty_group(config: DictConfig, key: str) -> bool:

@@ -38,9 +38,10 @@ def mentioned(folder: Path) -> list[str]:
 
 def test_four_tasks_on_two_nodes_complete_and_sacct_says_so(cluster, tmp_path, until: Until):
     out = tmp_path / "out"
-    ranks = "srun sh -c 'echo $SLURM_PROCID on $SLURMD_NODENAME'"
-    job = cluster.submit(ranks, "--wait", "-N2", "-n4", "--ntasks-per-node=2", f"--output={out}")
-    assert sorted(out.read_text().splitlines()) == ["0 on node1", "1 on node1", "2 on node2", "3 on node2"]
+    program = "srun sh -c 'echo $SLURM_PROCID on $SLURMD_NODENAME'"
+    job = cluster.submit(program, "--wait", "-N2", "-n4", "--ntasks-per-node=2", f"--output={out}")
+    ranks, nodes = zip(*(line.split(" on ") for line in sorted(out.read_text().splitlines())), strict=True)
+    assert ranks == ("0", "1", "2", "3") and nodes[0] == nodes[1] != nodes[2] == nodes[3]
     until(lambda: cluster.accounted(job) == ["COMPLETED"], "sacct to know the job's end")
 
 

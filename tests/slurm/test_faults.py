@@ -51,6 +51,17 @@ class WaitsForItsEnd(Callback):
             time.sleep(0.1)
         self.trained = True
 
+class WaitsForFile(Callback):
+    # after its first batch
+    def __init__(self, file):
+        self.file = Path(file)
+        self.trained = False
+
+    def on_train_batch_start(self, *_):
+        while self.trained and not self.file.exists():
+            time.sleep(0.1)
+        self.trained = True
+
 class Deaf(Callback):
     def on_train_batch_start(self, *_):
         while True:
@@ -322,12 +333,16 @@ def test_a_job_that_the_administrator_requeues_or_holds_resumes(recipe: Recipe):
     recipe.same_as_undisturbed("requeued")
 
 
-def test_a_controller_that_restarts_does_nothing_to_the_run(recipe: Recipe):
-    command = recipe.train("controller")
+def test_a_controller_that_restarts_does_nothing_to_the_run(recipe: Recipe, tmp_path: Path):
+    go = tmp_path / "go"
+    command = recipe.train("controller", f"+callbacks.waits={{_target_: broken.WaitsForFile, file: {go}}}")
     recipe.begun("controller")
+    # A job that is not saved yet, which takes a few seconds, is lost with the controller.
+    saved, before = recipe.cluster.folder / "state" / "job_state", recipe.newest("controller")
+    recipe.until(lambda: saved.stat().st_mtime_ns > before, "the controller to save its state")
     pid = recipe.cluster.pids()["slurmctld"]
     os.kill(pid, signal.SIGKILL)
-    before = recipe.newest("controller")
+    go.touch()
     recipe.until(lambda: recipe.newest("controller") > before, "a checkpoint without a controller")
     recipe.cluster.up()
     code, output = command.finish()

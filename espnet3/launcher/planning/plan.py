@@ -163,8 +163,9 @@ def find_stage(text: str, flag: str) -> Stage:
     Raises:
         UserError: no such stage; names the command-line option `flag` and the known stages.
     """
+    number = text.lstrip("0") or text[-1:]  # as text: Python converts no number of thousands of digits
     for stage in STAGES.values():
-        if text == stage.name or (text.isascii() and text.isdigit() and int(text) == stage.number):
+        if text == stage.name or number == str(stage.number):
             return stage
     guess = nearest(text, STAGES)
     hint = f"did you mean {STAGES[guess].number} {guess}?" if guess else f"known are {numbered()}"

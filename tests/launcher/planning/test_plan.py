@@ -11,7 +11,7 @@ from espnet3.launcher.planning.plan import plan, stage_range
 
 def test_stages_go_by_number_or_name_and_both_ends_are_included():
     assert stage_range(None, None) == ["prepare", "collect_stats", "train", "validate"]
-    assert stage_range("1", "train") == ["collect_stats", "train"]
+    assert stage_range("01", "train") == ["collect_stats", "train"]
     assert stage_range("validate", None) == ["validate"]
 
 
@@ -20,6 +20,7 @@ def test_stages_go_by_number_or_name_and_both_ends_are_included():
     [
         ("4", None, "0 prepare"),
         ("trian", None, r"did you mean 2 train\?"),
+        ("9" * 5000, None, "there is no such stage"),
         ("²", None, "--stage ²: there is no such stage; known are 0 prepare"),
         ("", None, "--stage '': there is no such stage"),
         (None, "-1", "--stop-stage -1"),

@@ -57,7 +57,7 @@ class Parameter:
 
 def search_roots(config: DictConfig) -> tuple[str, str]:
     """The folders in which modules of a recipe are looked for before sys.path."""
-    recipe = Path(config.recipe_dir)
+    recipe = Path(str(config.recipe_dir))
     return str(recipe), str(recipe.parent)
 
 
