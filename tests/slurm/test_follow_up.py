@@ -13,36 +13,49 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
 
 Until = Callable[[Callable[[], object], str], None]
-DIES_ONCE = """
+STOPPING = """
 import os
+import subprocess
 from pathlib import Path
 
 import making
 
 
-def make(data_dir, **arguments):
-    died = Path(data_dir) / "died"
-    if not died.exists():
-        died.touch()
-        os.kill(os.getpid(), 9)
-    return making.make(data_dir, **arguments)
+def make(data_dir, mode, **arguments):
+    stopped = Path(data_dir) / "stopped"
+    if mode == "stop" or not stopped.exists():
+        stopped.touch()
+        # As Slurm does ahead of the time limit; after a killed rank the job would keep its nodes.
+        subprocess.run(["scancel", "--signal=USR2", os.environ["SLURM_JOB_ID"]], check=True)
+        mode = "wait"
+    return making.make(data_dir, mode=mode, **arguments)
 """
-DYING = """
+STOPS_ONCE = """
 import os
+import subprocess
 from pathlib import Path
 
 from lightning.pytorch import Callback
 
 
-class DiesOnce(Callback):
+class StopsOnce(Callback):
     def __init__(self, what):
-        self.died = Path(__file__).parent / f"died-{what}"
+        self.stopped = Path(__file__).parent / f"stopped-{what}"
 
     def on_train_batch_start(self, *_):
-        if not self.died.exists():
-            self.died.touch()
-            os.kill(os.getpid(), 9)
+        if not self.stopped.exists():
+            self.stopped.touch()
+            subprocess.run(["scancel", "--signal=USR2", os.environ["SLURM_JOB_ID"]], check=True)
 """
+
+
+@pytest.fixture
+def stopping_recipe(small_recipe: Path) -> Path:
+    """The small recipe, whose stage 0 is asked to stop; with mode `stop` each time, else the first time."""
+    (small_recipe / "stopping.py").write_text(STOPPING)
+    config = small_recipe / "conf" / "config.yaml"
+    config.write_text(config.read_text().replace("making.make", "stopping.make"))
+    return small_recipe
 
 
 @pytest.fixture
@@ -57,34 +70,31 @@ def no_requeue(cluster, tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_job_that_is_not_requeued_goes_on_as_another_that_the_next_one_waits_for(
-    cluster, small_recipe: Path, start: Callable[..., Any], start_on_slurm, no_requeue: dict[str, str]
+    cluster, stopping_recipe: Path, start: Callable[..., Any], start_on_slurm, no_requeue: dict[str, str]
 ):
-    (small_recipe / "dying.py").write_text(DIES_ONCE)
-    config = small_recipe / "conf" / "config.yaml"
-    config.write_text(config.read_text().replace("making.make", "dying.make"))
-    code, output = start(small_recipe, "--stop-stage", "1", "launcher=slurm", **no_requeue).finish()
+    code, output = start(stopping_recipe, "--stop-stage", "1", "launcher=slurm", **no_requeue).finish()
     assert code == 1, output  # there is nothing to collect statistics of
-    jobs = small_recipe / "exp" / "default" / "jobs"
+    jobs = stopping_recipe / "exp" / "default" / "jobs"
     assert sorted(path.name for path in jobs.glob("*-*")) == ["collect_stats-1", "prepare-1"]
     newest = json.loads((jobs / "prepare-1" / "submission.json").read_text())["job_id"]
     assert f"continues as job {newest}" in output
-    begins = sorted((small_recipe / "exp" / "default" / "attempts").glob("prepare-*/begin.json"))
+    begins = sorted((stopping_recipe / "exp" / "default" / "attempts").glob("prepare-*/begin.json"))
     first, second = (json.loads(begin.read_text())["slurm_job_id"] for begin in begins)
     assert second == newest != first
     assert (cluster.accounted(first), cluster.accounted(second)) == (["FAILED"], ["COMPLETED"]), output
     waiting = json.loads((jobs / "collect_stats-1" / "submission.json").read_text())["job_id"]
     assert cluster.accounted(waiting) == ["FAILED"], "it was cancelled, and did not wait for the new job"
-    _, output = start_on_slurm("status", small_recipe / "exp" / "default", "--json").finish()
+    _, output = start_on_slurm("status", stopping_recipe / "exp" / "default", "--json").finish()
     (run,) = json.loads(output)["runs"]
     assert (run["stages"][0]["state"], run["stages"][0]["job_id"]) == ("done", newest)
 
 
 def test_a_job_that_never_gets_further_ends_after_its_restarts_also_by_follow_up_jobs(
-    small_recipe: Path, start: Callable[..., Any], no_requeue: dict[str, str]
+    stopping_recipe: Path, start: Callable[..., Any], no_requeue: dict[str, str]
 ):
-    words = ("--stop-stage", "0", "launcher=slurm", "prepare.mode=die", "resources.prepare.max_restarts=1")
-    code, output = start(small_recipe, *words, **no_requeue).finish()
-    assert code == 1 and output.count("continues as job") == 1, output
+    words = ("--stop-stage", "0", "launcher=slurm", "prepare.mode=stop", "resources.prepare.max_restarts=1")
+    code, output = start(stopping_recipe, *words, **no_requeue).finish()
+    assert code == 75 and output.count("continues as job") == 1, output
     assert "2 attempts in a row left no newer checkpoint, and max_restarts=1" in output
 
 
@@ -107,11 +117,11 @@ def test_a_batch_process_that_is_killed_starts_again_in_its_job_when_its_tasks_h
 def test_an_element_of_a_sweep_that_is_not_requeued_goes_on_as_an_array_of_its_own(
     sweeps, no_requeue: dict[str, str]
 ):
-    (sweeps.directory / "dying.py").write_text(DYING)
+    (sweeps.directory / "stopping.py").write_text(STOPS_ONCE)
     words = (
         *("--multirun", "launcher=slurm", "trainer.max_epochs=1", "logger.tensorboard=null"),
         *("prepare.sizes={train: 32, valid: 16, test: 16}", "optimizer.lr=1e-2,3e-3"),
-        "+callbacks.dies={_target_: dying.DiesOnce, what: '${optimizer.lr}'}",
+        "+callbacks.stops={_target_: stopping.StopsOnce, what: '${optimizer.lr}'}",
     )
     code, output = sweeps.start("run", "--recipe", sweeps.directory, *words, **no_requeue).finish()
     assert code == 0 and "2 trials: 2 done" in output, output

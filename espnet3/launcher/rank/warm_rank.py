@@ -92,7 +92,9 @@ def serve(
     while stdin_is_open or child:
         ready, _, _ = select.select([wakeup_reader, *([0] if stdin_is_open else [])], [], [])
         if wakeup_reader in ready:
-            os.read(wakeup_reader, 4096)
+            received_signals = set(os.read(wakeup_reader, 4096)) & set(STOP_SIGNALS)
+            for number in received_signals if child else ():
+                os.kill(child, number)  # some sites signal process groups, and the child leads its own
         if child and (ended := os.waitpid(child, os.WNOHANG))[0]:
             with suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)  # processes that the child started
@@ -129,7 +131,7 @@ def serve(
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """These signals are for the child: Slurm sends them to all processes."""
+    """These signals are for the child, to which they are passed on."""
 
 
 def _set_up_fork(

@@ -194,11 +194,17 @@ def test_a_request_to_stop_reaches_a_child_that_has_hardly_begun(warm: Warm):
 def test_signals_are_for_the_child_and_it_is_stopped_when_nobody_gives_orders_any_more(
     warm: Warm, until: Until
 ):
+    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
+        attempt = warm.attempt("wait")
+        warm.send(WarmRankRequest(str(attempt)))
+        until((attempt.parents[1] / "begun").exists, "the child")
+        warm.process.send_signal(number)
+        assert warm.answer() == "0 75\n"
+        (state,) = read_task_states(attempt)
+        assert state.asked_by == number.name
     attempt = warm.attempt("wait")
     warm.send(WarmRankRequest(str(attempt)))
     until((attempt.parents[1] / "begun").exists, "the child")
-    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
-        warm.process.send_signal(number)
     assert warm.process.stdin is not None
     warm.process.stdin.close()
     assert warm.answer() == "0 75\n"
