@@ -53,7 +53,7 @@ def split_overrides(overrides: Iterable[Override], *conf: Path) -> tuple[list[Ov
     values: list[Override] = []
     for override in overrides:
         name = override.key_or_group
-        is_group = any((folder / name).is_dir() for folder in conf)
+        is_group = any(_is_folder(folder / name) for folder in conf)
         composed = is_group or override.is_add() or override.is_delete() or name.startswith("hydra")
         (groups if composed else values).append(override)
     return groups, values
@@ -68,7 +68,7 @@ def check_choice(override: Override, *conf: Path) -> None:
     group, choice = override.key_or_group, override.value()
     if group.startswith("hydra/"):
         return  # Hydra and its plugins have further choices, which Hydra lists
-    folders = [folder / group for folder in conf if (folder / group).is_dir()]
+    folders = [folder / group for folder in conf if _is_folder(folder / group)]
     if override.is_delete() or not (folders or group == "experiment"):
         _check_package(override)
         return
@@ -84,6 +84,13 @@ def check_choice(override: Override, *conf: Path) -> None:
         raise UserError(
             f"{override.input_line}: no file {group}/{unknown[0]}.yaml in {short_path(conf[0])}; {hint}"
         )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name of thousands of characters
+        return False
 
 
 def _check_package(override: Override) -> None:
@@ -118,7 +125,10 @@ def check_key(config: DictConfig, override: Override, where: str) -> None:
     """
     _check_package(override)
     key, value = override.key_or_group, override.value()
-    old = OmegaConf.select(config, key, throw_on_missing=False)
+    try:
+        old = OmegaConf.select(config, key, throw_on_missing=False)
+    except OmegaConfBaseException:  # what should be a group above it is a value
+        old = None
     inner = flat_keys(value) if isinstance(old, DictConfig) and len(old) and isinstance(value, dict) else []
     for name in (key, *(f"{key}.{part}" for part in inner)):
         hint = _unknown_key(config, name)

@@ -113,6 +113,8 @@ def test_a_short_name_leads_to_all_keys_it_may_mean(small_recipe: Path):
         ("resources.train.setup=['a\u2028b']", ["resources.train.setup", "one line each"]),
         ("trainer=1", ["trainer=1", "name of a file in trainer/, not 1; there are: default"]),
         ("launcher=null", ["launcher=null", "slurm"]),
+        ("prepare.mode.$HOME=1", ["no key prepare.mode.$HOME"]),
+        ("x" * 3000 + "=1", ["no key xxx"]),
         ("recipe_dir=1.5", ["exp_dir=1.5/exp/", "absolute path"]),
         (f"resources.prepare.account={'[' * 400}{']' * 400}", ["resources.prepare.account", "too deeply"]),
         ("@seed=1", ["'@seed=1' is no override", "the key is missing"]),
