@@ -48,5 +48,7 @@ def unsaved_state(started: TaskState, *, within_s: float, asked_by: str, now: fl
 
 
 def error_summary(error: BaseException) -> str:
-    """An exception in one line: its type and the first line of its message."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    """An exception in one line: its type and the first line of its message; the next, too, after a colon."""
+    first, *more = f"{type(error).__name__}: {error}".splitlines()
+    second = next((line.strip() for line in more if line.strip()), "")
+    return f"{first} {second}" if second and str(error).strip() and first.endswith(":") else first

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from espnet3.rundir.files.json_file import read_plain
 from espnet3.rundir.files.reading import exists, files_in
 from espnet3.stage_table import STAGES, own_stages
 
@@ -77,8 +78,9 @@ def is_run_dir(path: Path) -> bool:
         UserError: the directory can't be read.
     """
     records = (path / "stages" / f"{stage}.json" for stage in own_stages())
+    ran = [*files_in(path / "attempts", "*-*"), *files_in(path / "jobs", "*-*")]
     return (
-        bool(files_in(path / "attempts", "*-*") or files_in(path / "jobs", "[!.]*-*"))
+        any(_is_numbered_stage(folder.name) for folder in ran)
         or exists(path / "claim" / "owner.json")
         or any(exists(record) for record in records)
     )
@@ -92,5 +94,21 @@ def foreign_entries(path: Path) -> list[str]:
     """
     if is_run_dir(path):
         return []
-    ours = (*BOOKKEEPING, *TRAINING_FILES, _TRIAL_FILE, _DATA_REPORT)
+    ours = [*BOOKKEEPING, _TRIAL_FILE, _DATA_REPORT]
+    if exists(path / _TRIAL_FILE) or _has_provenance(path):
+        ours += TRAINING_FILES  # such as config.yaml and checkpoints, which other tools make, too
     return [entry.name for entry in files_in(path, "[!.]*") if entry.name not in ours]
+
+
+def _is_numbered_stage(name: str) -> bool:
+    stage, _, number = name.rpartition("-")
+    return stage in STAGES and number.isdecimal()
+
+
+def _has_provenance(path: Path) -> bool:
+    """Whether the directory `path` has the `run.json` of one of our trainings."""
+    try:
+        versions = read_plain(path / "run.json").get("versions")
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(versions, dict) and "espnet3" in versions

@@ -75,3 +75,11 @@ def test_a_lost_peer_is_told_from_an_error_of_the_users():
         assert is_lost_peer(error)
     assert not is_lost_peer(ValueError("connection closed by peer is a phrase"))
     assert not is_lost_peer(RuntimeError("shape mismatch"))
+
+
+def test_a_message_that_goes_on_after_a_colon_keeps_its_reason():
+    error = RuntimeError("Error in call to target 'model.Net':\nValueError('no -4')\nfull_key: model")
+    assert error_summary(error) == "RuntimeError: Error in call to target 'model.Net': ValueError('no -4')"
+    assert error_summary(ValueError("no\nmore")) == "ValueError: no"
+    assert error_summary(ValueError("where:")) == "ValueError: where:"
+    assert error_summary(ValueError("")) == "ValueError: "

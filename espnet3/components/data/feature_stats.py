@@ -60,7 +60,7 @@ def load_stats(path: str | Path) -> tuple[Array, Array]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"no statistics at {path}; stage 1 (collect_stats) makes them")
-    again = "run stage 1 (collect_stats) again"
+    again = "run stage 1 (collect_stats) again after deleting it"
     try:
         content = path.read_bytes()
     except OSError as error:

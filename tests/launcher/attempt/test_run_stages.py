@@ -211,10 +211,11 @@ def test_moving_a_training_aside_leaves_what_it_did_not_make(tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["logs", "notes.txt", "trial.json"]
 
 
-def test_a_run_directory_that_cannot_be_made_is_named(small_recipe: Path, run):
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_run_directory_that_cannot_be_made_is_named(small_recipe: Path, run, more: tuple[str, ...]):
     (small_recipe / "exp").touch()
-    code, output = run(small_recipe, *STAGE_0)
-    assert code == 2
+    code, output = run(small_recipe, *STAGE_0, *more)
+    assert code == 2 and output.count("\n") == 1
     assert f"can't write {small_recipe}/exp" in output
 
 
