@@ -119,6 +119,7 @@ def test_a_short_name_leads_to_all_keys_it_may_mean(small_recipe: Path):
         (f"resources.prepare.account={'[' * 400}{']' * 400}", ["resources.prepare.account", "too deeply"]),
         ("@seed=1", ["'@seed=1' is no override", "the key is missing"]),
         ("init_from=/no/such.ckpt", ["init_from=/no/such.ckpt", "no such file"]),
+        ("+validate.checkpoint=/no/such.ckpt", ["validate.checkpoint=/no/such.ckpt", "no such file"]),
         ("launcher=slrm", ["launcher=slrm", "slurm"]),
         ("+experiment=none", ["+experiment=none", "experiment"]),
         ("prepare.size=1,2", ["several values"]),

@@ -41,3 +41,6 @@ def check_folders(config: DictConfig) -> None:
         for name, inner in (("the recipe", Path(config.recipe_dir)), ("your home directory", Path.home())):
             if inner.resolve().is_relative_to(folder):
                 raise UserError(f"{key}={value} is or contains {name} ({inner}): give a folder of its own")
+    for key in ("data_dir", "stats_dir"):
+        if Path(config[key]).resolve() == Path(config.exp_dir).resolve():
+            raise UserError(f"exp_dir={config.exp_dir} is {key}, too: give each a folder of its own")

@@ -81,6 +81,9 @@ def check_depends_on(config: DictConfig) -> None:
         )
     for key in keys:
         if not (has_key(config, key) or OmegaConf.select(config, key) is not None or taker(config, key)):
+            group = key.partition(".")[0]
+            if group in TOP and OmegaConf.select(config, group) is None:
+                raise UserError(f"{group} is missing or empty, and {where} names {key}")
             hint = suggestion(
                 key, flat_keys(OmegaConf.to_container(config, resolve=False)), otherwise="give one that is"
             )

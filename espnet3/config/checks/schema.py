@@ -132,6 +132,9 @@ def check_config(config: DictConfig) -> None:
     init_from = config.get("init_from")
     if init_from is not None and not (isinstance(init_from, str) and Path(init_from).is_file()):
         raise UserError(f"init_from={init_from}: there is no such file; give a checkpoint (*.ckpt), or null")
+    scored = Path(str(OmegaConf.select(config, "validate.checkpoint")))
+    if scored.is_absolute() and not scored.is_relative_to(config.exp_dir) and not scored.is_file():
+        raise UserError(f"validate.checkpoint={scored}: there is no such file; give best, last or a *.ckpt")
 
 
 def resource_checks() -> dict[str, Check]:

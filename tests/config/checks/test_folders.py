@@ -56,3 +56,9 @@ def test_a_folder_of_logs_has_nothing_that_slurm_replaces(key: str):
 def test_the_folder_of_a_sweep_is_checked():
     with pytest.raises(UserError, match=r"^sweep.dir is empty"):
         check_folders(config(sweep={"dir": ""}))
+
+
+@pytest.mark.parametrize("key", ["data_dir", "stats_dir"])
+def test_a_run_directory_is_no_other_folder_too(key: str):
+    with pytest.raises(UserError, match=rf"^exp_dir=/scratch/a is {key}, too"):
+        check_folders(config(exp_dir="/scratch/a", **{key: "/scratch/b/../a"}))
