@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -55,6 +56,11 @@ def message_line(message: object) -> str:
 def short_path(path: str | Path) -> str:
     """`path` for a message: relative to the working directory when that is shorter."""
     return min(os.path.relpath(path), str(path), key=len)
+
+
+def command_path(path: str | Path) -> str:
+    """`path` as a word of a command in a message, which people copy into a shell: quoted if need be."""
+    return shlex.quote(short_path(path))
 
 
 def cannot_write(error: OSError, path: str | Path) -> UserError:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import ceil
 from pathlib import Path
 
 from espnet3.errors import UserError, cannot_write, short_path
@@ -57,7 +58,11 @@ def held_elsewhere(directory: Path) -> list[Holder]:
             found.append(_holder(place, unknown[0]))
     for holder in found:
         if holder.silent_s is not None and holder.silent_s < ALIVE_WITHIN_S:
-            raise UserError(f"{holder}, so it is alive: end it on {holder.process.host}")
+            left = counted(ceil(ALIVE_WITHIN_S - holder.silent_s), "second")
+            raise UserError(
+                f"{holder}, so it may be alive: end it on {holder.process.host}; if that is gone, give"
+                f" the command again in {left}"
+            )
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet3.config.saved import read_config
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, command_path, short_path
 from espnet3.launcher.attempt.run_stages import check_before
 from espnet3.launcher.follow.jobs import detached
 from espnet3.launcher.follow.logs import RunStatus, follow_logs, read_run_status, status_line
@@ -110,15 +110,15 @@ def _check_resumable(exp_dir: Path, now: RunStatus) -> None:
     Raises:
         UserError: names the holder, or the command that continues the run.
     """
-    where, owner = short_path(exp_dir), now.run.owner
+    where, word, owner = short_path(exp_dir), command_path(exp_dir), now.run.owner
     job_ids = {status.job_id for status in now.statuses if status.job}
     if owner and owner.slurm_job.partition(".")[0] not in job_ids and owner_is_at_work(now.run, now.queue):
         if not owner.can_be_checked:
             raise UserError(
-                f"{where} is in use by {owner}; if that process is gone, `espnet3 release {where}` frees it"
+                f"{where} is in use by {owner}; if that process is gone, `espnet3 release {word}` frees it"
             )
         raise UserError(
-            f"{where} is in use by {owner}, which is at work: `espnet3 logs -f {where}` follows it"
+            f"{where} is in use by {owner}, which is at work: `espnet3 logs -f {word}` follows it"
         )
     if not now.run.stages:
         raise UserError(f"{where}: nothing of it was submitted, or can be read; give the command again")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.config.checks.targets.exist import check_targets_exist
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, command_path
 from espnet3.launcher.attempt.data_check import check_before_queueing
-from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
+from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, print_commands
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs
 from espnet3.number_text import counted
@@ -223,9 +223,9 @@ def finish(
         screen.line(f"queued: {', '.join(queued.arrays) or 'nothing new'}")
         if queued.waiting:
             left = counted(queued.left, "trial")
-            by = "trials that end" if under_way else f"`espnet3 resume {short_path(sweep)}`"
+            by = "trials that end" if under_way else f"`espnet3 resume {command_path(sweep)}`"
             screen.line(f"waiting for room: {left}, submitted by {by}")
-        screen.line(how_to_follow(sweep))
+        print_commands(sweep, screen)
         return 0
     if started.code is not None:
         for line in sweep_table(read_sweep_status(sweep), screen.width):
@@ -261,7 +261,7 @@ def follow(
                     unfinished = _follow_some(sweep, unfinished, tracker, screen)
         except KeyboardInterrupt:
             screen.line("detached: the trials go on")
-            screen.line(how_to_follow(sweep))
+            print_commands(sweep, screen)
             return DETACHED_BY_CTRL_C
     status = read_sweep_status(sweep)
     for line in sweep_table(status, screen.width) if show else ():
@@ -284,12 +284,6 @@ def _follow_some(sweep: Path, names: Sequence[str], tracker: Tracker, screen: Sc
         with hold_directory(sweep, screen, wait=True):
             submit_waiting(sweep, screen)
     return [name for name in names if name not in ended]
-
-
-def how_to_follow(sweep: Path) -> str:
-    """A message: how to follow, show and cancel a sweep."""
-    path = short_path(sweep)
-    return f"follow: espnet3 logs -f {path}    look: espnet3 status {path}    end: espnet3 cancel {path}"
 
 
 def _settings(batch: Batch, bases: Mapping[str, Base]) -> dict[str, Any]:

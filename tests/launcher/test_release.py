@@ -65,6 +65,13 @@ def test_what_lives_is_never_touched(tmp_path: Path, alive: str):
     assert claim.owner(tmp_path) is not None
 
 
+def test_a_fresh_heartbeat_may_be_of_a_dead_process_and_the_message_says_when_to_ask_again(tmp_path: Path):
+    hold(tmp_path)
+    beat(tmp_path, seconds_ago=79)
+    with pytest.raises(UserError, match=r"so it may be alive: .* the command again in \d+ seconds"):
+        release([tmp_path], lambda line: None, lambda question: True)
+
+
 def test_a_directory_that_another_took_meanwhile_stays_held(tmp_path: Path):
     hold(tmp_path)
 

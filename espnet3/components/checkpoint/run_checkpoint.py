@@ -39,7 +39,7 @@ from espnet3.components.trainers.lightning_internals import (
     state_before_validation,
     validation_follows,
 )
-from espnet3.errors import suggestion
+from espnet3.errors import short_path, suggestion
 from espnet3.rundir.stop import Stopped
 
 log = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ class RunCheckpoint(Checkpoint):
         epoch, batch = module.position
         if trainer.is_global_zero:
             where = f"epoch {epoch + 1}, batch {batch + 1}"
-            log.info("continuing from %s: %s", trainer.ckpt_path, where)
+            log.info("continuing from %s: %s", short_path(str(trainer.ckpt_path)), where)
             if len(states) != trainer.world_size:
                 log.warning(
                     "trained on %d ranks before, on %d from now on: the order of the data changes, and the"

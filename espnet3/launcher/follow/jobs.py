@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet3.errors import short_path
+from espnet3.errors import command_path
 from espnet3.outcomes.job import job_result, may_come_back
 from espnet3.rundir.files.log_tail import LogTail, without_log_only
 from espnet3.rundir.heartbeat import read_heartbeat
@@ -190,9 +190,13 @@ def detached(chain: "Sequence[JobHandle]", exp_dir: Path, screen: Screen) -> int
 
 def print_how_to_follow(chain: "Sequence[JobHandle]", exp_dir: Path, screen: Screen) -> None:
     """Print which jobs are queued and how to follow them."""
-    where = short_path(exp_dir)
     jobs = ", ".join(f"{job.job_id} ({job.stage})" for job in chain)
     screen.line(f"queued: {jobs}")
-    screen.line(
-        f"follow: espnet3 logs -f {where}    look: espnet3 status {where}    end: espnet3 cancel {where}"
-    )
+    print_commands(exp_dir, screen)
+
+
+def print_commands(directory: Path, screen: Screen) -> None:
+    """Print how to follow, show and cancel a run or a sweep: a line for each command, to be copied."""
+    where = command_path(directory)
+    for purpose, verb in (("follow", "logs -f"), ("look", "status"), ("end", "cancel")):
+        screen.line(f"{purpose}: `espnet3 {verb} {where}`")

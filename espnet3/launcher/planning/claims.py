@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from espnet3.errors import UserError, cannot_write
 from espnet3.rundir import claim
@@ -56,5 +57,9 @@ def check_free(directory: Path) -> None:
 
 
 def _in_use(error: claim.HeldError, directory: Path) -> UserError:
-    gone = f"; if that process is gone, `espnet3 release {directory}` frees it" if error.uncertain else ""
+    gone = (
+        f"; if that process is gone, `espnet3 release {quote(str(directory))}` frees it"
+        if error.uncertain
+        else ""
+    )
     return UserError(f"{error}; wait for it, or give tag=NAME for a run directory of its own{gone}")

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, command_path, short_path
 from espnet3.outcomes.job import may_restart
 from espnet3.rundir.layout import jobs_dir
 from espnet3.rundir.records.job import read_job_id, read_job_result, read_jobs, write_submission
@@ -74,9 +74,9 @@ def refuse_if_queued(exp_dir: Path) -> None:
             f"Slurm does not say whether jobs are queued for {short_path(exp_dir)}: {error}"
         ) from error
     if queued:
-        first, where = queued[0], short_path(exp_dir)
+        first, where, word = queued[0], short_path(exp_dir), command_path(exp_dir)
         state = first.queue_entry.state if first.queue_entry else "queued"
         raise UserError(
             f"{where} is in use by Slurm job {first.job_id} ({first.stage}, {state}): follow it with"
-            f" `espnet3 logs -f {where}`, end it with `espnet3 cancel {where}`, or give tag=NAME"
+            f" `espnet3 logs -f {word}`, end it with `espnet3 cancel {word}`, or give tag=NAME"
         )

@@ -3,10 +3,10 @@
 import time
 from pathlib import Path
 
-from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, QUEUE_EVERY_S
+from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, QUEUE_EVERY_S, print_commands
 from espnet3.rundir.files.log_tail import LogTail
 from espnet3.slurm.command import SlurmAway
-from espnet3.sweep.run import follow, how_to_follow
+from espnet3.sweep.run import follow
 from espnet3.sweep.show.searcher import LOG, find_searcher
 from espnet3.sweep.trials.search_record import search_dir
 from espnet3.terminal.screen import Screen
@@ -35,7 +35,7 @@ def follow_search(sweep: Path, screen: Screen) -> int | None:
                 time.sleep(_POLL_S)
     except KeyboardInterrupt:
         screen.line("detached: the search goes on")
-        screen.line(how_to_follow(sweep))
+        print_commands(sweep, screen)
         return DETACHED_BY_CTRL_C
     for line in [*tail.lines(), *tail.rest()]:
         screen.line(line)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from espnet3.errors import UserError
+from espnet3.launcher.follow.jobs import print_commands
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.submit.follow_up import submit_script_again
 from espnet3.launcher.submit.request import JobRequest
@@ -26,7 +27,7 @@ from espnet3.rundir.files.reading import read_late
 from espnet3.rundir.records.job import SCRIPT, SUBMISSION, duplicate_of, write_submission
 from espnet3.slurm.own_job import is_first_start, own_slurm_job_id, requeue, stop_at, wait_for_slurm
 from espnet3.slurm.sbatch_options import ABOUT_HARDWARE, option_name
-from espnet3.sweep.run import SweepOptions, how_to_follow, plan_and_check
+from espnet3.sweep.run import SweepOptions, plan_and_check
 from espnet3.sweep.search.folder import search_folder
 from espnet3.sweep.search.loop import run_search
 from espnet3.sweep.search.planned import PlannedSearch, corners, plan_search
@@ -61,7 +62,7 @@ def submit_search(request: SearchRequest, screen: Screen, *, again: bool = False
         with search_folder(sweep), hold_directory(search_dir(sweep), screen, wait=False):
             job_id = _submit(planned, search_dir(sweep), again=again)
         screen.line(f"search for {counted(planned.settings.n_trials, 'trial')}: submitted as job {job_id}")
-    screen.line(how_to_follow(sweep))
+    print_commands(sweep, screen)
     return 0
 
 

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator, Mapping
 
-from espnet3.errors import UserError, short_path
-from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C
+from espnet3.errors import UserError, command_path
+from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, print_commands
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.submit.submission import SubmissionRefused
 from espnet3.number_text import counted
@@ -17,7 +17,7 @@ from espnet3.sweep.command import messages, write_planned
 from espnet3.sweep.execute.local_trials import LocalTrial, run_local_trials
 from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.jobs.shared import each_by_itself, run_shared
-from espnet3.sweep.run import SweepOptions, how_to_follow, plan_and_check, select_trials, start
+from espnet3.sweep.run import SweepOptions, plan_and_check, select_trials, start
 from espnet3.sweep.search.folder import search_folder
 from espnet3.sweep.search.planned import PlannedSearch, plan_search
 from espnet3.sweep.search.space import Point
@@ -73,7 +73,7 @@ def plan_idle_search(request: SearchRequest, allocation: Allocation | None) -> P
     planned = plan_search(request, allocation)
     searcher = SlurmRetry().until_answered(lambda: describe_searcher(planned.sweep))
     if searcher:
-        where = short_path(planned.sweep)
+        where = command_path(planned.sweep)
         raise UserError(
             f"the search is under way, by {searcher}: `espnet3 logs -f {where}` follows it, and"
             f" `espnet3 cancel {where}` ends it"
@@ -108,7 +108,7 @@ class Search:
             self._screen.line(
                 f"detached: {remaining}, but the search does not: {how_to_continue(self._sweep)}"
             )
-            self._screen.line(how_to_follow(self._sweep))
+            print_commands(self._sweep, self._screen)
             return DETACHED_BY_CTRL_C
         except UserError:
             if state.points:
@@ -257,7 +257,7 @@ class Search:
         ):
             self._screen.line(how_to_continue(self._sweep))
         elif any(state in FAILED for state in states):
-            where = short_path(self._sweep)
+            where = command_path(self._sweep)
             self._screen.line(f"`espnet3 resume {where}` runs the failed trials again")
         if code:
             return code

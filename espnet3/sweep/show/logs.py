@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, command_path, short_path
 from espnet3.sweep.show.results import read_sweep_status
 from espnet3.sweep.show.states import FAILED, UNDER_WAY
 from espnet3.sweep.trials.folder import trial_dir
@@ -30,7 +30,7 @@ def find_trial(sweep: Path, given: str) -> Path:
     )
     raise UserError(
         f"--trial {given}: {problem}; give a number from 1 to {len(names)}, as `espnet3 status"
-        f" {short_path(sweep)}` shows it, or a name"
+        f" {command_path(sweep)}` shows it, or a name"
     )
 
 
@@ -49,7 +49,7 @@ def find_first_failed(sweep: Path, screen: Screen) -> Path:
             return trial_dir(sweep, row.name)
     raise UserError(
         f"no trial of {short_path(sweep)} has failed: give --trial, a number from 1 to {len(status.rows)}, as"
-        f" `espnet3 status {short_path(sweep)}` shows it, or a name"
+        f" `espnet3 status {command_path(sweep)}` shows it, or a name"
     )
 
 

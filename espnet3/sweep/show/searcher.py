@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, command_path
 from espnet3.rundir import claim
 from espnet3.rundir.files.json_file import read_dataclass
 from espnet3.rundir.process import ProcessName
@@ -83,4 +83,4 @@ def search_line(sweep: Path) -> str:
         return f"{record}; under way, by {searcher}"
     if len(record.trials) >= record.n_trials:
         return str(record)
-    return f"{record}; not running: `espnet3 resume {short_path(sweep)}` continues it"
+    return f"{record}; not running: `espnet3 resume {command_path(sweep)}` continues it"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from espnet3.errors import short_path
+from espnet3.errors import command_path, short_path
 from espnet3.number_text import counted
 from espnet3.rundir.files.atomic import without_nan
 from espnet3.status.show import FILES_EVERY_S, QUEUE_EVERY_S
@@ -35,7 +35,7 @@ def show_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
         for line in sweep_table(read_sweep_status(sweep, in_part=True), screen.width):
             screen.styled(line)
         if waiting := waiting_trials(sweep):
-            count, command = counted(len(waiting), "trial"), f"`espnet3 resume {short_path(sweep)}`"
+            count, command = counted(len(waiting), "trial"), f"`espnet3 resume {command_path(sweep)}`"
             screen.styled([(f"waiting for room: {count}, submitted by trials that end, or by {command}", "")])
 
 
@@ -74,5 +74,5 @@ def mention_sweeps(directory: Path, screen: Screen) -> None:
     for file in sorted({path for pattern in _SWEEP_PATTERNS for path in recipe.glob(f"{pattern}/{SWEEP}")}):
         record = read_sweep_record(file.parent)
         count = len(record.trials) if record else 0
-        where = short_path(file.parent)
-        screen.styled([(f"sweep {where}: {counted(count, 'trial')}, see `espnet3 status {where}`", "")])
+        where, word = short_path(file.parent), command_path(file.parent)
+        screen.styled([(f"sweep {where}: {counted(count, 'trial')}, see `espnet3 status {word}`", "")])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from espnet3.errors import short_path
+from espnet3.errors import command_path
 from espnet3.rundir.files.json_file import from_plain, read_dataclass, write_dataclass
 
 SEARCH = "search.json"
@@ -60,4 +60,4 @@ def write_search(sweep: Path, record: SearchRecord) -> None:
 
 def how_to_continue(sweep: Path) -> str:
     """A message: how to continue a search that ended early."""
-    return f"the same command, or `espnet3 resume {short_path(sweep)}`, continues the search"
+    return f"the same command, or `espnet3 resume {command_path(sweep)}`, continues the search"
