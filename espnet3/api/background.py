@@ -31,6 +31,15 @@ def start_in_background(directory: Path, command: Command, homes: Mapping[str, P
     _start(directory, words, homes or {}, is_sweep=command.multirun)
 
 
+def start_again(directory: Path, ended: Background) -> None:
+    """Start the command that `ended` was once more.
+
+    Raises:
+        UserError: it is still at work, or its log can't be written.
+    """
+    _start(directory, ended.command, ended.homes, is_sweep=ended.is_sweep)
+
+
 def start_resuming(sweep: Path) -> None:
     """Start `espnet3 resume` of a sweep.
 
@@ -40,7 +49,7 @@ def start_resuming(sweep: Path) -> None:
     _start(sweep, ["resume", str(sweep)], {}, is_sweep=True)
 
 
-def _start(directory: Path, words: Sequence[str], homes: Mapping[str, Path], *, is_sweep: bool) -> None:
+def _start(directory: Path, words: Sequence[str], homes: Mapping[str, Path | str], *, is_sweep: bool) -> None:
     _started[:] = [process for process in _started if process.poll() is None]
     running = read_background(directory)
     if running is not None and running.is_alive:

@@ -135,9 +135,10 @@ def launch_cause(lines: Sequence[str]) -> str:
 
 
 def with_cause(result: AttemptResult, lines: Sequence[str]) -> AttemptResult:
-    """`result` with the `launch_cause` in `lines` appended to its reason."""
+    """`result` with the `launch_cause` in `lines` appended to its reason, if it says more."""
     cause = launch_cause(lines)
-    return replace(result, reason=f"{result.reason}: {cause}") if cause else result
+    says_more = cause and not (cause.endswith(": Killed") and "killed" in result.reason)
+    return replace(result, reason=f"{result.reason}: {cause}") if says_more else result
 
 
 def _lost_reason(failure: TaskState) -> str:
@@ -148,4 +149,5 @@ def _lost_reason(failure: TaskState) -> str:
 def _killed_reason(killed: Sequence[TaskState]) -> str:
     ranks = ", ".join(str(state.rank) for state in killed)
     nodes = ", ".join(sorted({state.node for state in killed if state.node}))
-    return f"rank {ranks} was killed" + (f" on {nodes}" if nodes else "")
+    said = f"ranks {ranks} were killed" if len(killed) > 1 else f"rank {ranks} was killed"
+    return said + (f" on {nodes}" if nodes else "")

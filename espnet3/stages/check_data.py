@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from espnet3.config.checks.targets.keys import target_nodes
 from espnet3.config.fingerprint import data_hash, own_code
 from espnet3.errors import UserError, short_path
+from espnet3.number_text import counted
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.records.data_check import (
     DataCheck,
@@ -149,11 +150,13 @@ def _conclude(
     bad_in = {split: broken[split] + sum(map(len, left_out[split].values())) for split in left_out}
     empty = [split for split, there in found.utterances.items() if there and there == bad_in[split]]
     whole = [problem for problem in found.problems if problem.index is None and not problem.line]
-    bad = sum(bad_in.values())
+    bad = sum(bad_in.values()) - len(whole)
     error = ""
     if lines:
         write_report(report, lines, summary)
-        what = f"{bad:,} of {max(total, bad):,} utterances can't be used"
+        parts = [f"{bad:,} of {max(total, bad):,} utterances"] if bad else []
+        parts += [counted(len(whole), "split")] if whole else []
+        what = f"{' and '.join(parts)} can't be used"
         if not skips or whole:
             hint = "" if whole else ", or leave them out: dataset.on_bad=skip"
             copies = "".join(f"; {copy}" for copy in found.copies)

@@ -91,7 +91,7 @@ LOST = failed(0, "connection closed", 4.0, peer_lost=True)
             ("failed", "rank 1: ValueError: no", 1, "/log/1"),
         ),
         ([LOST, state(1, node="node2")], None, ("killed", "rank 1 was killed on node2", 1, "/log/1")),
-        ([state(0), state(1)], None, ("killed", "rank 0, 1 was killed", 0, "/log/0")),
+        ([state(0), state(1)], None, ("killed", "ranks 0, 1 were killed", 0, "/log/0")),
         ([LOST, state(1, "done")], None, ("failed", "rank 0: connection closed", 0, "/log/0")),
         ([state(0, "done")], None, ("killed", "rank 1 ended before it began", 1, "")),
         ([], None, ("killed", "rank 0 ended before it began", 0, "")),
@@ -166,3 +166,8 @@ def test_the_cause_is_what_slurm_or_a_rank_has_printed_and_not_that_it_has_ended
     assert launch_cause(lines) == cause
     result = with_cause(AttemptResult("killed", "rank 0 ended before it began"), lines)
     assert result.reason == "rank 0 ended before it began" + (f": {cause}" if cause else "")
+
+
+def test_that_a_killed_rank_was_killed_is_said_once():
+    killed = AttemptResult("killed", "ranks 2, 3 were killed on node2")
+    assert with_cause(killed, ["srun: error: node1: task 0: Killed"]) == killed
