@@ -24,6 +24,7 @@ from espnet3.rundir.task import Task
 
 BATCHES = 6
 NAMES = ("generator", "discriminator")
+COUNTING = "counting_device.CountingAccelerator"
 ADAM = {"_target_": "torch.optim.Adam", "lr": 0.01, "foreach": True}
 CASES = {
     "a training batch": {},
@@ -123,7 +124,7 @@ def waits(
     whole = {
         "exp_dir": str(directory),
         "trainer": {
-            "accelerator": accelerator,
+            "accelerator": {"_target_": COUNTING} if accelerator == counting_device.NAME else accelerator,
             "devices": task.world_size,
             "max_epochs": 2,
             "log_every_n_steps": 1,
