@@ -68,7 +68,7 @@ def stage_manifests(config: DictConfig, stage: str) -> dict[str, str]:
     return {
         name: path
         for name, path in manifests.items()
-        if path in in_others or not (path in in_test or name.startswith("test"))
+        if str(path) in in_others or not (str(path) in in_test or str(name).startswith("test"))
     }
 
 

@@ -120,6 +120,7 @@ def test_a_short_name_leads_to_all_keys_it_may_mean(small_recipe: Path):
         ("@seed=1", ["'@seed=1' is no override", "the key is missing"]),
         ("init_from=/no/such.ckpt", ["init_from=/no/such.ckpt", "no such file"]),
         ("+validate.checkpoint=/no/such.ckpt", ["validate.checkpoint=/no/such.ckpt", "no such file"]),
+        ("+manifests={a: {b: 1}}", ["manifests.a={'b': 1}: takes a file"]),
         ("launcher=slrm", ["launcher=slrm", "slurm"]),
         ("+experiment=none", ["+experiment=none", "experiment"]),
         ("prepare.size=1,2", ["several values"]),

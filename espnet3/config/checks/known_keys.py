@@ -75,7 +75,7 @@ def check_depends_on(config: DictConfig) -> None:
     where = "collect_stats.depends_on"
     given = OmegaConf.select(config, where)
     keys = list(given) if isinstance(given, ListConfig) else None
-    if not keys or not all(isinstance(key, str) and key for key in keys):
+    if not keys or not all(isinstance(key, str) and all(key.split(".")) for key in keys):
         raise UserError(
             f"{where}={given}: takes a list of keys, such as [dataset, dataloader.collate_fn, model]"
         )

@@ -26,6 +26,7 @@ def message(*overrides: str) -> str:
         ("[model._taget_]", "did you mean model._target_?"),
         ("[model.chanels]", "did you mean model.channels?"),
         ("[dataloader.colate_fn]", "dataloader.colate_fn is no key"),
+        ("[..]", "depends_on=['..']: takes a list of keys"),
         ("[]", "depends_on=[]: takes a list of keys"),
         ("[1]", "depends_on=[1]: takes a list of keys"),
         ("null", "depends_on=None: takes a list of keys"),
