@@ -71,8 +71,11 @@ def load_stats(path: str | Path) -> tuple[Array, Array]:
         raise UserError(f"{path} is not a file of collect_stats: {one_line(error)}; {again}") from error
     if count <= 0:
         raise UserError(f"{path} counts no frames; {again}")
-    mean, mean_square = total / count, squares / count
-    variance = mean_square - np.square(mean)
+    with np.errstate(over="ignore"):
+        mean, mean_square = total / count, squares / count
+        variance = mean_square - np.square(mean)
+    if not np.isfinite(variance).all():
+        raise UserError(f"{path} has sums that no features have; {again}")
     varies = variance > CONSTANT * mean_square
     return mean, np.sqrt(np.where(varies, variance, 1.0))
 

@@ -8,7 +8,6 @@ from omegaconf import DictConfig
 
 from espnet3.config.checks.targets.exist import check_targets_exist
 from espnet3.errors import UserError, first_of, short_path
-from espnet3.launcher.attempt.data_check import reads_data
 from espnet3.launcher.attempt.run_stage import RunOptions, run_stage
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged, decide_all
@@ -30,8 +29,7 @@ def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> Non
     """
     _check_not_foreign(Path(config.exp_dir))
     stages = [job.stage for job in jobs]
-    if any(reads_data(stage) for stage in stages):
-        check_targets_exist(config)
+    check_targets_exist(config)
     check_inputs(config, stages, force=force)
     if any(STAGES[stage].trains for stage in stages):
         decide_all(config, stages, force=force)

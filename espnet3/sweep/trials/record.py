@@ -12,6 +12,7 @@ from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.atomic import write_text
 from espnet3.rundir.files.json_file import from_plain, read_dataclass, write_dataclass
 from espnet3.rundir.provenance import git
+from espnet3.stage_table import are_stages
 from espnet3.sweep.trials.folder import SWEEP, diff_file
 
 
@@ -84,7 +85,7 @@ def read_sweep_record(sweep: Path) -> SweepRecord | None:
     if not (sweep / SWEEP).exists():
         return None
     record = read_dataclass(SweepRecord, sweep / SWEEP)
-    if record is None:
+    if record is None or not all(are_stages(trial.stages) for trial in record.listed.values()):
         raise UserError(f"{short_path(sweep / SWEEP)} can't be read as the record of a sweep")
     return record
 

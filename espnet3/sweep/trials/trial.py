@@ -127,6 +127,6 @@ def read_base(sweep: Path, name: str) -> Base:
         UserError: see `read_config`, or others could have written it, and what it names is run.
     """
     file = config_file(sweep, name)
-    check_private_file(file)
     base: Any = OmegaConf.to_container(read_config(file), resolve=False)
+    check_private_file(file)
     return dict(base)

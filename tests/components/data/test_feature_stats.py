@@ -51,6 +51,7 @@ ARRAYS = {"count": 2, "sum": np.ones(4), "sum_square": np.ones(4)}
         {"sum": np.ones(3)},
         {"sum": np.full(4, np.nan)},
         {"sum_square": np.full(4, np.inf)},
+        {"sum": np.full(4, 1e300), "sum_square": np.full(4, 1e300)},
         {"count": "text"},
         {"count": np.ones(2)},
         {"sum": np.array([None] * 4)},

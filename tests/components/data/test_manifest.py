@@ -89,7 +89,10 @@ LINE = '{"uid": "é", "audio": "a.wav"}'
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(LINE.encode()), r"m\.jsonl is compressed \(gzip\); a manifest is text in UTF-8"),
+        (
+            gzip.compress(LINE.encode(), mtime=0),
+            r"m\.jsonl is compressed \(gzip\); a manifest is text in UTF-8",
+        ),
         (LINE.encode("utf-16"), r"m\.jsonl is in UTF-16; a manifest is text in UTF-8"),
         (b"\n" + LINE.encode("latin-1"), r"m\.jsonl:2: not UTF-8: byte 0xe9 at column 10$"),
     ],

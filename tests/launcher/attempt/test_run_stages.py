@@ -37,6 +37,13 @@ def left_over(recipe: Path) -> list[str]:
     return [str(path) for path in recipe.rglob("*") if path.name.endswith(".tmp") or "claim" in path.name]
 
 
+@pytest.mark.parametrize("launcher", ["local", "debug"])
+def test_a_function_that_is_not_there_is_told_before_stage_0_begins(small_recipe: Path, run, launcher: str):
+    code, output = run(small_recipe, *STAGE_0, f"launcher={launcher}", "prepare._target_=making.mke")
+    assert code == 2 and output.count("\n") == 1 and "prepare._target_=making.mke" in output
+    assert not (small_recipe / "data").exists() and not (small_recipe / "exp" / "default").exists()
+
+
 def test_a_stage_says_what_it_made_and_is_skipped_the_second_time(small_recipe: Path, run):
     code, output = run(small_recipe, *STAGE_0)
     assert code == 0, output

@@ -208,9 +208,11 @@ def test_a_sweep_is_told_from_a_run(sweep: Path, tmp_path: Path):
 def test_a_directory_without_a_sweep_or_with_a_broken_one_is_named(sweep: Path, tmp_path: Path):
     with pytest.raises(UserError, match=r"holds no sweep: it has no sweep.json"):
         read_sweep_status(tmp_path)
-    (sweep / "sweep.json").write_text("{")
-    with pytest.raises(UserError, match=r"can't be read as the record of a sweep"):
-        read_sweep_status(sweep)
+    whole = (sweep / "sweep.json").read_text()
+    for broken in ("{", whole.replace('"train"', '"trian"')):
+        (sweep / "sweep.json").write_text(broken)
+        with pytest.raises(UserError, match=r"can't be read as the record of a sweep"):
+            read_sweep_status(sweep)
 
 
 def test_a_shorter_training_is_marked_and_not_compared_with_longer_ones(sweep: Path):

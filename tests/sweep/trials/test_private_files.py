@@ -59,3 +59,10 @@ def test_a_file_or_folder_that_others_could_have_written_is_not_run(
         os.chown(path, 65534, -1)
     with pytest.raises(UserError, match=f"^{path} .*as you"):
         trial_config(sweep, trial)
+
+
+def test_a_configuration_that_is_gone_is_named(written: tuple[Path, Trial]):
+    sweep, trial = written
+    files(sweep, trial)["config"].unlink()
+    with pytest.raises(UserError, match="is gone: the configuration was saved there"):
+        trial_config(sweep, trial)

@@ -68,7 +68,7 @@ class Data(Area):
         if kind < 0.02:
             return None
         if kind < 0.05:
-            return gzip.compress(content)
+            return gzip.compress(content, mtime=0)
         if kind < 0.1:
             return random.choice(self.files).read_bytes()
         if path.suffix == ".npz" and kind < 0.6:
