@@ -171,7 +171,7 @@ def _load_model(model: "torch.nn.Module", checkpoint: Path) -> "torch.nn.Module"
         others = "validate.checkpoint takes another one: last, or a file"
         raise UserError(f"{short_path(checkpoint)} can't be scored: {error}; {others}") from error
     weights = content.get("state_dict") if isinstance(content, dict) else None
-    if weights is None:
+    if not isinstance(weights, dict):
         raise UserError(f"{short_path(checkpoint)} is no checkpoint: it holds no state_dict")
     try:
         model.load_state_dict(weights)

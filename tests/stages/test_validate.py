@@ -206,7 +206,11 @@ def test_mistakes_are_told_in_one_line(config: DictConfig, key: str, value: Any,
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(b"PK nothing", "can't be scored: its content is damaged"), ({"epoch": 1}, "holds no state_dict")],
+    [
+        (b"PK nothing", "can't be scored: its content is damaged"),
+        ({"epoch": 1}, "holds no state_dict"),
+        ({"state_dict": 1}, "no state_dict"),
+    ],
 )
 def test_a_damaged_checkpoint_is_told_in_one_line(config: DictConfig, content: Any, problem: str):
     path = Path(config.exp_dir) / "checkpoints" / "last.ckpt"

@@ -72,10 +72,16 @@ def check_parts(checkpoint: Mapping[str, Any], directory: Path) -> str | None:
     Raises:
         UserError: one can't be read now.
     """
-    for part in checkpoint.get(KEY, {}).get("parts", ()):
-        path = directory / part["file"]
+    try:
+        written = [
+            (directory / part["file"], part["bytes"], part["crc32"])
+            for part in checkpoint.get(KEY, {}).get("parts", ())
+        ]
+    except (AttributeError, KeyError, TypeError):
+        return "what it says of its parts is damaged"
+    for path, size, crc32 in written:
         try:
-            if path.stat().st_size != part["bytes"] or checksum(path) != part["crc32"]:
+            if path.stat().st_size != size or checksum(path) != crc32:
                 return f"{path.name} is not the file that was written"
         except FileNotFoundError:
             return f"{path.name} is missing"

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
-from espnet3.components.checkpoint.held_gradients import KEY, checksum, load_held
+from espnet3.components.checkpoint.held_gradients import KEY, check_parts, checksum, load_held
 
 
 @pytest.fixture
@@ -46,3 +46,10 @@ def test_between_updates_nothing_is_held(tmp_path):
     for rank in range(2):
         assert load_held({KEY: {"own": {}, "parts": []}}, tmp_path, rank=rank, world_size=2) == {}
         assert load_held({}, tmp_path, rank=rank, world_size=2) == {}
+
+
+@pytest.mark.parametrize(
+    "held", ["0", {"parts": [1]}, {"parts": 3}, {"parts": [{"file": "a"}]}, {"parts": [{}]}]
+)
+def test_what_says_nothing_of_its_parts_is_damaged(tmp_path, held):
+    assert check_parts({KEY: held}, tmp_path) == "what it says of its parts is damaged"
