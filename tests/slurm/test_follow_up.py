@@ -25,8 +25,8 @@ def make(data_dir, mode, **arguments):
     stopped = Path(data_dir) / "stopped"
     if mode == "stop" or not stopped.exists():
         stopped.touch()
-        # As Slurm does ahead of the time limit; after a killed rank the job would keep its nodes.
-        subprocess.run(["scancel", "--signal=USR2", os.environ["SLURM_JOB_ID"]], check=False)  # hears it, too
+        # As Slurm does ahead of the time limit; scancel hears it, too. After a killed rank the job would stay.
+        subprocess.run(["scancel", "--signal=USR2", os.environ["SLURM_JOB_ID"]], check=False)
         mode = "wait"
     return making.make(data_dir, mode=mode, **arguments)
 """
@@ -45,7 +45,7 @@ class StopsOnce(Callback):
     def on_train_batch_start(self, *_):
         if not self.stopped.exists():
             self.stopped.touch()
-            subprocess.run(["scancel", "--signal=USR2", os.environ["SLURM_JOB_ID"]], check=False)  # hears it, too
+            subprocess.run(["scancel", "--signal=USR2", os.environ["SLURM_JOB_ID"]], check=False)
 """
 
 
