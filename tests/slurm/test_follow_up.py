@@ -25,7 +25,7 @@ def make(data_dir, mode, **arguments):
     stopped = Path(data_dir) / "stopped"
     if mode == "stop" or not stopped.exists():
         stopped.touch()
-        # As Slurm does ahead of the time limit; scancel hears it, too. After a killed rank the job would stay.
+        # As Slurm does ahead of the time limit; scancel hears it, too. A killed rank would not do.
         subprocess.run(["scancel", "--signal=USR2", os.environ["SLURM_JOB_ID"]], check=False)
         mode = "wait"
     return making.make(data_dir, mode=mode, **arguments)
