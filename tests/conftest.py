@@ -20,6 +20,9 @@ from forked_ranks import forked_ranks
 from shared_compositions import shared
 
 ROOT = Path(__file__).resolve().parents[1]
+for size in ("COLUMNS", "LINES"):  # readline, which pytest imports, gives them to the workers of xdist
+    os.environ.pop(size, None)
+    os.unsetenv(size)
 
 SMALL_CONFIG = """
 defaults: [base, _self_]
