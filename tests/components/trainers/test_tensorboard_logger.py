@@ -1,12 +1,15 @@
 import logging
+import time
+from types import SimpleNamespace
 
 from espnet3.components.checkpoint.log_rows import ContinuedLogger
 from espnet3.components.trainers.csv_logger import AppendingCSVLogger
 from espnet3.components.trainers.tensorboard_logger import ContinuedTensorBoardLogger
 
 
-def test_a_curve_of_a_resumed_run_has_every_step_once(tmp_path):
+def test_a_curve_of_a_resumed_run_has_every_step_once(tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.summary.writer import event_file_writer
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     first = ContinuedTensorBoardLogger(tmp_path, name="", version="")
@@ -14,6 +17,8 @@ def test_a_curve_of_a_resumed_run_has_every_step_once(tmp_path):
         first.log_metrics({"train/loss": 1.0}, step=step)
     position = 3
     first.finalize("failed")
+    # Files are read by the second in their names, and those of one second by a number without leading zeros.
+    monkeypatch.setattr(event_file_writer, "time", SimpleNamespace(time=lambda: time.time() + 2))
     second = ContinuedTensorBoardLogger(tmp_path, name="", version="")
     second.continue_from(position)
     for step in range(position, 7):
