@@ -10,6 +10,7 @@ from espnet3.api.command import Command
 from espnet3.errors import UserError, cannot_write, short_path
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.background import Background, background_log, read_background, write_background
+from espnet3.rundir.records.job import read_jobs
 
 _started: "list[subprocess.Popen[bytes]]" = []
 """Those that this process started, until they have ended and were waited for."""
@@ -29,6 +30,12 @@ def start_in_background(directory: Path, command: Command, homes: Mapping[str, P
     command = replace(command, detach=False)
     words = ["run", "--recipe", str(command.recipe.resolve()), *command.arguments]
     _start(directory, words, homes or {}, is_sweep=command.multirun)
+
+
+def started_last(directory: Path) -> Background | None:
+    """The background command that has started the run last; None where jobs were submitted since."""
+    background, jobs = read_background(directory), read_jobs(directory)
+    return None if background and jobs and jobs[-1].written_at > background.started_at else background
 
 
 def start_again(directory: Path, ended: Background) -> None:

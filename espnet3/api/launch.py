@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, overload
 
+from espnet3.api.background import started_last
 from espnet3.api.command import Command
 from espnet3.api.handle import Handle
 from espnet3.api.logged import LoggedScreen
@@ -12,7 +13,6 @@ from espnet3.api.run import Run
 from espnet3.api.sweep import Sweep
 from espnet3.errors import UserError
 from espnet3.rundir.records.background import read_background
-from espnet3.rundir.records.job import read_jobs
 from espnet3.status.run_dirs import one_run_dir
 from espnet3.sweep.trials.folder import is_sweep
 from espnet3.sweep.trials.search_record import search_dir
@@ -117,11 +117,11 @@ def load_run(directory: str | Path) -> Run | Sweep:
         UserError: there is no run, or there are several.
     """
     path = Path(directory)
-    background, jobs = read_background(path), read_jobs(path)
+    background = read_background(path)
     if is_sweep(path) or search_dir(path).is_dir() or (background and background.is_sweep):
         return Sweep(path)
     if background is None:
         return Run(one_run_dir(path))
-    if jobs and jobs[-1].written_at > background.started_at and not background.is_alive:
+    if started_last(path) is None and not background.is_alive:
         return Run(path)
     return Run(path, {stage: Path(home) for stage, home in background.homes.items()})

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet3.api.background import start_again
+from espnet3.api.background import start_again, started_last
 from espnet3.api.handle import Handle
 from espnet3.api.logged import LoggedScreen
 from espnet3.launcher.cancel import cancel_runs
@@ -13,7 +13,6 @@ from espnet3.launcher.resume import resume
 from espnet3.launcher.start.tasks import last_lines
 from espnet3.rundir.metrics import run_metrics
 from espnet3.rundir.records.background import Background, background_log, read_background
-from espnet3.rundir.records.job import read_jobs
 from espnet3.rundir.records.record import read_record
 from espnet3.stage_table import STAGES
 from espnet3.status.run_files import RunFiles, read_run
@@ -92,10 +91,9 @@ class Run(Handle):
             UserError: it is in use, Slurm refuses, or a command in a shell had started it on this machine:
                 the message has the command that continues it.
         """
-        background = read_background(self.directory)
-        jobs = read_jobs(self.directory)
-        if background is not None and not (jobs and jobs[-1].written_at > background.started_at):
-            start_again(self.directory, background)
+        here = started_last(self.directory)
+        if here is not None:
+            start_again(self.directory, here)
         else:
             resume(self.directory, LoggedScreen())
 

@@ -16,10 +16,6 @@ UNPRIVILEGED = (
 )
 """Before a command: root reads everything."""
 
-pytestmark = pytest.mark.skipif(
-    bool(UNPRIVILEGED) and not shutil.which("setpriv"), reason="root without setpriv reads everything"
-)
-
 
 def espnet3(*words: str | Path) -> tuple[int, str, list[str]]:
     """Exit code, standard output, and the lines of standard error."""

@@ -128,7 +128,7 @@ def _be_child(
         code = case.run()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(bool(error.code))
-    except BaseException:
+    except BaseException:  # is the finding
         traceback.print_exc()
     finally:
         try:

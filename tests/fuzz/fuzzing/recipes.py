@@ -21,10 +21,10 @@ def add_recipes(sandbox: Sandbox) -> None:
     for name in ("egs", "conf"):
         ignored = shutil.ignore_patterns("exp", "data", "__pycache__", "*.png")
         shutil.copytree(ROOT / name, sandbox.folder / name, ignore=ignored, dirs_exist_ok=True)
-    sandbox.add_foreign("home", "work", "work/full", *(f"egs/{recipe}" for recipe in RECIPES))
-    (sandbox.folder / "work" / "empty").mkdir()
+    sandbox.add_foreign("home", "scratch", "scratch/full", *(f"egs/{recipe}" for recipe in RECIPES))
+    (sandbox.folder / "scratch" / "empty").mkdir()
     (sandbox.folder / "home" / ".foreign-rc").write_text("export A=1\n")
-    (sandbox.folder / "work" / "link").symlink_to(sandbox.folder / "home")
+    (sandbox.folder / "scratch" / "link").symlink_to(sandbox.folder / "home")
 
 
 def add_runs(sandbox: Sandbox) -> None:

@@ -102,3 +102,12 @@ def _write(path: Path, entry: Entry) -> None:
     else:
         path.write_bytes(content)
     path.chmod(mode)
+
+
+def put(path: Path, content: bytes | None) -> None:
+    """Replace the content of a file; None: a folder takes its place."""
+    if content is None:
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(content)

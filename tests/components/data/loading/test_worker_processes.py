@@ -132,7 +132,7 @@ def test_a_full_dev_shm_is_an_error_and_no_hang(tmp_path: Path, world_size: str)
     (tmp_path / "sends.py").write_text(SENDS)
     full = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
     own = ["unshare", "--mount", "sh", "-c", full, "sh"]
-    if subprocess.run([*own, "true"], check=False, capture_output=True).returncode:
+    if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     command = [*own, sys.executable, str(tmp_path / "sends.py"), world_size]
     with (tmp_path / "output").open("wb") as output:

@@ -2,6 +2,7 @@
 
 import io
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from random import Random
@@ -11,18 +12,19 @@ from fuzzing.case import Case
 from fuzzing.sandbox import Sandbox
 
 
-class Area:
+class Area(ABC):
     """A kind of input."""
 
     name: ClassVar[str]
     """On command lines."""
 
+    @abstractmethod
     def prepare(self, sandbox: Sandbox) -> None:
         """Fill the sandbox, and import what cases need, once."""
 
+    @abstractmethod
     def make(self, random: Random, sandbox: Sandbox) -> Case:
         """A case; it may damage files of the sandbox, and draws everything from `random`."""
-        raise NotImplementedError
 
 
 def quiet_environment() -> None:

@@ -119,7 +119,7 @@ class Checkpoints(Area):
             content = damaged(random, self.intact[name], random.choice((1, 1, 2)))
         try:
             torch.save(content, file)
-        except Exception:
+        except Exception:  # not everything can be pickled
             torch.save([], file)
         return file.getvalue(), repr(content)[:300]
 

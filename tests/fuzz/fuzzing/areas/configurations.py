@@ -12,7 +12,7 @@ from fuzzing.areas.area import Area, warm_up
 from fuzzing.case import Case
 from fuzzing.mutation import damaged, damaged_bytes, typo, value, word
 from fuzzing.recipes import RECIPES, RUN, add_recipes, add_slurm
-from fuzzing.sandbox import Sandbox
+from fuzzing.sandbox import Sandbox, put
 
 SITE = b"""launcher: slurm
 resources:
@@ -61,11 +61,7 @@ class Configurations(Area):
         said = []
         for path in random.sample(sorted(files), random.choice((1, 1, 1, 2))):
             content = self._damage(random, path)
-            if content is None:
-                path.unlink()
-                path.mkdir()
-            else:
-                path.write_bytes(content)
+            put(path, content)
             now = "a folder" if content is None else repr(content[:1500])
             said.append(f"{path.relative_to(sandbox.folder)}: {now}")
         words = random.choice(

@@ -11,7 +11,7 @@ from fuzzing.areas.area import Area
 from fuzzing.areas.trained import train_small
 from fuzzing.case import Case, Wrong
 from fuzzing.mutation import damaged, damaged_bytes, value, word
-from fuzzing.sandbox import FOREIGN, Sandbox
+from fuzzing.sandbox import FOREIGN, Sandbox, put
 
 LEVELS = ("manifests", "quick", "full")
 
@@ -52,11 +52,7 @@ class Data(Area):
         files = [path for path in (*self.files, self.curves) if path.match(kind)]
         for path in random.sample(files, min(len(files), random.choice((1, 1, 2)))):
             content = self._damage(random, path)
-            if content is None:
-                path.unlink()
-                path.mkdir()
-            else:
-                path.write_bytes(content)
+            put(path, content)
             said.append(f"{path.relative_to(sandbox.folder)}: {(content or b'')[:1500]!r}")
         level, on_bad = random.choice(LEVELS), random.choice(("error", "skip"))
         text = f"{reader.__name__} level={level} on_bad={on_bad}\n    " + "\n    ".join(said)
@@ -184,6 +180,6 @@ def _damaged_arrays(random: Random) -> bytes:
     file = io.BytesIO()
     try:
         np.savez(file, **arrays)
-    except Exception:
+    except Exception:  # not everything can be an array
         return b"PK"
     return file.getvalue()

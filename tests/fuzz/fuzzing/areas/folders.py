@@ -38,15 +38,15 @@ class Model:
 '''
 KEYS = ("exp_dir", "exp_dir", "exp_dir", "tag", "data_dir", "stats_dir", "sweep.dir", "recipe_dir")
 FOLDERS = (
-    *("", " ", ".", "..", "../..", "/", "//", "~", "null", "home", "work", "work/full", "work/empty"),
-    *("work/link", "work/new"),
+    *("", " ", ".", "..", "../..", "/", "//", "~", "null", "home", "scratch"),
+    *("scratch/full", "scratch/empty", "scratch/link", "scratch/new"),
     *("egs", RUN, f"{RUN}/exp", f"{RUN}/exp/default", f"{RUN}/exp/submitted", f"{RUN}/data", f"{RUN}/conf"),
     *(f"{RUN}/run.sh",),
     *(f"{RUN}/exp/sweeps", f"{RUN}/exp/sweeps/default", "egs/tiny", "egs/tiny/exp", "egs/tiny/exp/default"),
     *("egs/tiny/conf",),
-    *("egs/tiny/data", "bin", "work/foreign.txt", "work/foreign.txt/x", f"work/{INJECTION}", "work/%j"),
-    *("work/a b", "a" * 300),
-    *("${oc.env:HOME}", "${recipe_dir}", "${nothing}", "'${data_dir}'", "work/é", "work/\udcff"),
+    *("egs/tiny/data", "bin", "scratch/foreign.txt", "scratch/foreign.txt/x"),
+    *(f"scratch/{INJECTION}", "scratch/%j", "scratch/a b", "a" * 300),
+    *("${oc.env:HOME}", "${recipe_dir}", "${nothing}", "'${data_dir}'", "scratch/é", "scratch/\udcff"),
 )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ class Folders(Area):
         )
         dry = ["run", "--recipe", str(self.tiny), "--dry-run"]
         warm_up(main, dry, [*dry, "launcher=slurm"], [*dry, "-m", "seed=1,2", "launcher=slurm"])
-        os.chdir(sandbox.folder / "work")
+        os.chdir(sandbox.folder / "scratch")
 
     def make(self, random: Random, sandbox: Sandbox) -> Case:
         """One or two folders, and stages."""
