@@ -32,6 +32,18 @@ columns:
   beat          time since rank 0 last wrote its progress (minutes:seconds)
   utt/s         utterances per second, of all ranks together
   metric        the last loss, or the result of the last stage
+  trained       share of the time on nodes that training batches took
+kinds of time (--goodput), of all attempts; they add up to the time of the jobs:
+  queued        from submission, or from its end before, to the job's start
+  start-up      from a job's start, or an attempt's, to its first batch
+  training, validation
+  data          waiting for the next batch
+  checkpoint    training stands still for one
+  lost          work that no checkpoint held, to be done again
+  hang          nothing was heard for long before an attempt ended
+  stopping      from the last sign of a rank to the end of the attempt and job
+  idle          nodes held between two attempts
+  other         stages that do not train
 exit codes: 0; 1 part is not shown, as a newer espnet3 has written it or it
 can't be read, which is said; 2 a mistake in the command, or nothing is shown;
 with --watch 141 when it is no longer read"""
@@ -51,6 +63,11 @@ def add(verbs: Any) -> None:
     )
     status.add_argument("--watch", action="store_true", help="redraw until Ctrl-C")
     status.add_argument("--json", action="store_true", help="one document with every field")
+    status.add_argument(
+        "--goodput",
+        action="store_true",
+        help="what the time was spent on, in seconds, node-hours and GPU-hours; with --json as `goodput`",
+    )
     status.set_defaults(main=main)
 
 
@@ -59,6 +76,8 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
     refuse_extra_arguments(rest)
     if options.watch and options.json:
         raise UserError("--watch and --json don't go together: call --json repeatedly")
+    if options.watch and options.goodput:
+        raise UserError("--watch and --goodput don't go together: call --goodput repeatedly")
     from espnet3.status.show import status, watch_status
     from espnet3.sweep.trials.folder import split_sweeps
     from espnet3.terminal.output import closing_ends
@@ -78,7 +97,10 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
                 watch_sweeps(sweeps, screen)
             except KeyboardInterrupt:
                 return 0
-        (print_document(sweeps) if options.json else show_sweeps(sweeps, screen))
+        if options.json:
+            print_document(sweeps, goodput=options.goodput)
+        else:
+            show_sweeps(sweeps, screen, goodput=options.goodput)
         if not runs:
             return 0
     if options.watch:
@@ -86,7 +108,7 @@ def main(options: argparse.Namespace, rest: list[str]) -> int:
             watch_status(runs, screen)
         except KeyboardInterrupt:
             return 0
-    code = status(runs, as_json=options.json, screen=screen)
+    code = status(runs, as_json=options.json, screen=screen, goodput=options.goodput)
     if not options.dirs and not options.json:
         from espnet3.sweep.show.status import mention_sweeps
 

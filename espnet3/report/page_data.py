@@ -73,6 +73,7 @@ def _trial(
         "metrics": [measured.get(name) for name in metrics],
         "last_finite": trial.last_finite,
         "seconds": trial.seconds,
+        "trained": trial.trained,
         "message": trial.message,
         "traceback": tracebacks.setdefault(_shortened(trial.traceback), len(tracebacks)),
         "command": trial.command,

@@ -13,22 +13,34 @@ from espnet3.sweep.trials.value_text import value_text
 
 
 def as_csv(view: SweepView) -> str:
-    """Columns: trial, state, best, older, swept keys, objective, other metrics, seconds, directory, message.
+    """Columns: trial, state, best, older, swept keys, objective, other metrics, seconds, trained,
+    directory, message.
 
-    `best` and `older` are 1 or empty. Missing values are empty.
+    `best` and `older` are 1 or empty, `trained` is the share of the time on nodes. Missing values are empty.
     """
     metrics = metric_names(view)
     buffer = io.StringIO()
     rows = csv.writer(buffer, lineterminator="\n")
     rows.writerow(
-        ["trial", "state", "best", "older", *view.keys, *metrics, "seconds", "directory", "message"]
+        [
+            "trial",
+            "state",
+            "best",
+            "older",
+            *view.keys,
+            *metrics,
+            "seconds",
+            "trained",
+            "directory",
+            "message",
+        ]
     )
     for trial in view.trials:
         values = [value_text(trial.values[key]) if key in trial.values else "" for key in view.keys]
         measured = {**trial.metrics, view.objective: trial.objective}
         numbers = [_cell(measured.get(name)) for name in metrics]
         flags = ["1" if flag else "" for flag in (trial.name == view.best, trial.older)]
-        end = [_cell(trial.seconds), trial.directory, trial.message]
+        end = [_cell(trial.seconds), _share(trial.trained), trial.directory, trial.message]
         rows.writerow([trial.name, trial.state, *flags, *values, *numbers, *end])
     return buffer.getvalue().encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -63,3 +75,7 @@ def _dumps(value: Any) -> str:
 
 def _cell(value: float | None) -> str:
     return "" if value is None else repr(value)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

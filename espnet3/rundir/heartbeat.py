@@ -8,6 +8,7 @@ from typing import Any
 
 from espnet3.rundir.files.plain_types import has_type
 from espnet3.rundir.files.reading import parse_json
+from espnet3.rundir.time_spent import TimeSpent
 
 EVERY_S = 2.0
 """Often enough for a progress bar, seldom enough for a shared file system with one file per rank."""
@@ -18,6 +19,7 @@ FIELDS: dict[str, Any] = {
     **{"epoch": int | None, "max_epochs": int | None, "metrics": dict[str, float]},
     **{"utterances_per_s": float | None, "eta_s": float | None},
     **{"memory": int | None, "gpu_memory": int | None},
+    **{"spent": dict[str, float], "saved": dict[str, float], "longest_s": float},
 }
 """What a heartbeat says, and the type of it."""
 
@@ -28,13 +30,18 @@ class Heartbeat:
     Known fields: `unit` ("utterance", "batch"), `done`, `total`, `epoch`, `max_epochs`,
     `metrics` (a dict of floats), `utterances_per_s` (of all ranks), `eta_s` (seconds until the stage ends, or
     None), `memory` and `gpu_memory` (bytes). A field keeps its value until it is updated.
+
+    Added to them: `at` (seconds since the epoch), `spent` (seconds by kind, see `TimeSpent`), `saved` (what
+    of them the newest complete checkpoint holds), `longest_s` (the longest time between two heartbeats).
     """
 
     def __init__(self, path: Path | None = None, every_s: float = EVERY_S) -> None:
         self.path = path
         self.every_s = every_s
+        self.spent = TimeSpent()
         self._fields: dict[str, Any] = {}
         self._written_at = float("-inf")
+        self._longest_s = 0.0
 
     def due(self) -> bool:
         """Whether the next `update` would write, so that a caller can avoid computing fields."""
@@ -45,11 +52,25 @@ class Heartbeat:
         self._fields.update(fields)
         if self.path is None or not (force or self.due()):
             return
-        self._written_at = time.monotonic()
+        now = time.monotonic()
+        if math.isfinite(self._written_at):
+            self._longest_s = max(self._longest_s, now - self._written_at)
+        self._written_at = now
+        self._write()
+
+    def saved(self) -> None:
+        """Write at once that a checkpoint holds all until now; `update` is due when it was anyway."""
+        self._fields["saved"] = self.spent.sums()
+        self._write()
+
+    def _write(self) -> None:
+        if self.path is None:
+            return
+        counted = {"at": time.time(), "spent": self.spent.sums(), "longest_s": round(self._longest_s, 3)}
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         # Not fsynced: losing a heartbeat in a power cut does no harm, and every batch may write one.
         try:
-            temporary.write_text(json.dumps({"at": time.time(), **self._fields}), encoding="utf-8")
+            temporary.write_text(json.dumps({**counted, **self._fields}), encoding="utf-8")
             temporary.replace(self.path)
         except OSError:
             temporary.unlink(missing_ok=True)  # a full disk must not end a training that can go on

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 
 from espnet3.errors import UserError
 from espnet3.slurm.command import SlurmAway, ask
@@ -57,3 +59,45 @@ def states_by_start(ids: Iterable[str]) -> dict[str, str]:
             states[f"{job_id}.{starts[job_id]}"] = state.split()[0]
             starts[job_id] += 1
     return states
+
+
+@dataclass(frozen=True)
+class StartTimes:
+    """When Slurm queued, started and ended a job, in seconds since the epoch; None: it has not yet."""
+
+    submitted_at: float
+    began_at: float | None
+    ended_at: float | None
+
+
+def times_by_start(ids: Iterable[str]) -> dict[str, StartTimes]:
+    """The times of each start of jobs: "123.0", "123.1", …; empty when sacct does not answer.
+
+    One sacct call.
+    """
+    queried_ids = sorted({job_id.partition("_")[0] for job_id in ids})
+    if not queried_ids:
+        return {}
+    command = "sacct --duplicates --allocations --noheader --parsable2 --format=JobID,Submit,Start,End -j"
+    try:
+        lines = ask([*command.split(), ",".join(queried_ids)], timeout_s=20.0).splitlines()
+    except (SlurmAway, UserError):
+        return {}
+    starts: Counter[str] = Counter()
+    times = {}
+    for line in lines:
+        job_id, *stamps = line.strip().split("|")
+        if len(stamps) == 3:
+            submitted, began, ended = map(_seconds, stamps)
+            if submitted is not None:
+                times[f"{job_id}.{starts[job_id]}"] = StartTimes(submitted, began, ended)
+            starts[job_id] += 1
+    return times
+
+
+def _seconds(stamp: str) -> float | None:
+    """Slurm's local time "2026-11-24T15:01:25" in seconds since the epoch; None if it is not a time."""
+    try:
+        return datetime.fromisoformat(stamp).timestamp()
+    except ValueError:
+        return None  # Unknown, None

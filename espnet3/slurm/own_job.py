@@ -3,6 +3,7 @@
 import os
 import time
 from contextlib import suppress
+from pathlib import Path
 
 from espnet3.errors import UserError
 from espnet3.slurm.command import SlurmAway, ask
@@ -121,6 +122,25 @@ def own_slurm_job() -> str:
 def own_slurm_job_id() -> str:
     """As `own_slurm_job`, without the restart count: "123", "123_4"; empty outside of a job."""
     return own_slurm_job().partition(".")[0]
+
+
+def began_at() -> float:
+    """When the step of this batch process began, in seconds since the epoch, by this node's clock.
+
+    Slurm's own time of it, in whole seconds and by the controller's clock, is up to its prolog earlier.
+    """
+    try:
+        stat = Path(f"/proc/{os.getsid(0)}/stat").read_text("utf-8", errors="replace")
+        ticks = int(stat.rpartition(")")[2].split()[19])  # since the boot; the name may contain blanks
+        uptime_s = float(Path("/proc/uptime").read_text("ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return time.time()
+    return time.time() - max(0.0, uptime_s - ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def number_of_nodes() -> int:
+    """How many nodes this job has."""
+    return int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
 
 
 def is_first_start() -> bool:

@@ -50,7 +50,7 @@ def run(config: DictConfig, task: Task) -> StageResult:
         task,
         [
             *(FailureTime(), MonitorCheck(monitors(config)), Progress(task, config.checkpoint.monitor)),
-            RunCheckpoint(directory, **options),
+            RunCheckpoint(directory, **options, heartbeat=task.heartbeat),
         ],
     )
 

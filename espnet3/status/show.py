@@ -3,13 +3,19 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.atomic import without_nan
 from espnet3.rundir.records.record import briefly
+from espnet3.slurm.accounting import times_by_start
+from espnet3.stage_table import STAGES
+from espnet3.status.goodput.document import goodput_document
+from espnet3.status.goodput.facts import at_present, read_facts, slurm_ids, with_accounting
+from espnet3.status.goodput.ledger import Row, ledger, trained_share
+from espnet3.status.goodput.table import goodput_lines
 from espnet3.status.run_dirs import run_dirs
 from espnet3.status.run_files import RunFiles, read_what_can_be_read
 from espnet3.status.snapshot import QueueSnapshot, query_queue
@@ -23,19 +29,30 @@ QUEUE_EVERY_S = 10.0
 """Every squeue call loads Slurm's controller."""
 
 
-def status(named: Sequence[Path], *, as_json: bool, screen: Screen) -> int:
+def status(named: Sequence[Path], *, as_json: bool, screen: Screen, goodput: bool = False) -> int:
     """Print the current status of the runs; returns the exit code, 1 if something can't be read.
+
+    With `goodput` what their time was spent on, for which sacct is asked once; in JSON besides their status.
 
     Raises:
         UserError: one of the directories is no run directory, or the only run can't be read.
     """
     runs, unreadable = read_runs(run_dirs(named))
-    queue = query_queue(jobs_to_query(runs))
+    queue, now = query_queue(jobs_to_query(runs)), time.time()
+    rows = ledgers(runs, queue, now) if goodput else {}
     if as_json:
-        shown = {**document(runs, queue, time.time()), "unreadable": unreadable}
+        shown = {**document(runs, queue, now), "unreadable": unreadable}
+        for run in shown["runs"] if goodput else ():
+            run["goodput"] = goodput_document(rows[Path(run["run"])])
         print(json.dumps(shown, indent=2))
+    elif goodput:
+        for run in runs:
+            for line in goodput_lines(short_path(run.exp_dir), rows[run.exp_dir], screen.width):
+                screen.styled(line)
+        for line in _problems(runs, unreadable, queue):
+            screen.styled(line)
     else:
-        for line in report(runs, unreadable, queue, time.time(), screen.width):
+        for line in report(runs, unreadable, queue, now, screen.width):
             screen.styled(line)
     return 1 if unreadable or any(run.unreadable for run in runs) else 0
 
@@ -88,10 +105,15 @@ def report(
     width: int | None,
 ) -> list[Line]:
     """The table, a line for each run that can't be read in full, and one if Slurm does not answer."""
-    statuses = [stage_statuses(run, queue, now) for run in runs]
+    statuses = [with_trained(run, stage_statuses(run, queue, now), now) for run in runs]
     is_single = len(runs) == 1 and not unreadable
     rows = [one for stages in statuses for one in (stages if is_single else brief(stages))]
     lines = table(rows, width) if rows else [[("there are no runs here", "")]]
+    return lines + _problems(runs, unreadable, queue)
+
+
+def _problems(runs: Sequence[RunFiles], unreadable: Mapping[str, str], queue: QueueSnapshot) -> list[Line]:
+    lines: list[Line] = []
     for run in runs:
         if run.unreadable:
             lines.append(
@@ -108,6 +130,22 @@ def brief(stages: Sequence[StageStatus]) -> list[StageStatus]:
     return [one for one in stages if one.state != "done"] or list(stages[-1:])
 
 
+def with_trained(run: RunFiles, stages: Sequence[StageStatus], now: float) -> list[StageStatus]:
+    """The stages, a training with the share of its time on nodes that batches took."""
+    if not any(STAGES[one.stage].trains for one in stages if one.stage):
+        return list(stages)
+    share = trained_share(ledger(at_present(read_facts(run.exp_dir), stages), now))
+    return [replace(one, trained=share) if one.stage and STAGES[one.stage].trains else one for one in stages]
+
+
+def ledgers(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float) -> dict[Path, list[Row]]:
+    """The ledger of each run, with the times that sacct has of their jobs."""
+    facts = [at_present(read_facts(run.exp_dir), stage_statuses(run, queue, now)) for run in runs]
+    known = times_by_start(slurm_ids(facts))
+    pairs = zip(runs, facts, strict=True)
+    return {run.exp_dir: ledger(with_accounting(one, known), now) for run, one in pairs}
+
+
 def document(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float) -> dict[str, Any]:
     """All statuses as a JSON document."""
     return {
@@ -121,7 +159,7 @@ def document(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float) -> dict
                 "stages": [_fields(one) for one in stages],
             }
             for run in runs
-            for stages in [stage_statuses(run, queue, now)]
+            for stages in [with_trained(run, stage_statuses(run, queue, now), now)]
         ],
     }
 

@@ -53,6 +53,8 @@ class StageStatus:
     ended_at: float | None = None
     elapsed_s: float | None = None
     """Of the attempt."""
+    trained: float | None = None
+    """Of a training: the share of its time on nodes, of all attempts, that batches took; see `goodput`."""
     epoch: int | None = None
     max_epochs: int | None = None
     unit: str = ""

@@ -41,7 +41,7 @@ def table(statuses: Sequence[StageStatus], width: int | None) -> list[Line]:
     """
     runs = [run for run, _ in groupby(status.run for status in statuses)]
     head = [*([("run", lambda status: status.run.name)] if len(runs) > 1 else []), *_HEAD]
-    for columns in ([*head, *_TAIL], [*head, _METRIC], head):
+    for columns in ([*head, *_TAIL], [*head, _METRIC, _TRAINED], [*head, _TRAINED], head):
         cells = _cells(columns, statuses)
         sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
         too_wide = sum(sizes) + len(_GAP) * (len(sizes) - 1) - (width or math.inf)
@@ -74,6 +74,14 @@ def duration(seconds: float | None) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d{whole % 86400 // 3600}h"
+
+
+def share_text(share: float | None) -> str:
+    """A share as "93 %"; one that is not all is never shown as 100 %."""
+    if share is None:
+        return ""
+    percent = round(100 * share)
+    return f"{min(percent, 99) if share < 1 else percent} %"
 
 
 def node_list(names: Sequence[str]) -> str:
@@ -132,6 +140,7 @@ _HEAD: list[Column] = [
     ("elapsed", lambda status: duration(status.elapsed_s)),
     ("beat", lambda status: duration(status.heartbeat_age_s)),
 ]
+_TRAINED: Column = ("trained", lambda status: share_text(status.trained))
 _METRIC: Column = ("metric", lambda status: " ".join(last_metric(status.metrics)).strip())
 _TAIL: list[Column] = [
     ("nodes", lambda status: node_list(status.nodes)),
@@ -139,6 +148,7 @@ _TAIL: list[Column] = [
     ("progress", _progress),
     ("utt/s", _speed),
     _METRIC,
+    _TRAINED,
     ("ETA", lambda status: duration(status.eta_s)),
 ]
 
@@ -172,7 +182,7 @@ def _flow(status: StageStatus, hidden: Sequence[Column], width: int) -> list[str
     if status.state not in (*AT_WORK, *OVER_NOT_DONE):
         return []
     values = {name: value(status) for name, value in hidden}
-    names = {"epoch": "epoch {}", "utt/s": "{} utt/s", "ETA": "ETA {}"}
+    names = {"epoch": "epoch {}", "utt/s": "{} utt/s", "ETA": "ETA {}", "trained": "{} trained"}
     items = [names.get(name, "{}").format(value) for name, value in values.items() if value]
     if values.get("epoch") and values.get("progress"):
         at = items.index(values["progress"])

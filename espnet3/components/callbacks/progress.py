@@ -18,12 +18,15 @@ from espnet3.components.gpu import uses_gpu
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.metrics.host_values import on_host
 from espnet3.rundir.task import Task
+from espnet3.rundir.time_spent import DATA, STARTUP, TRAINING, VALIDATION
 
 log = logging.getLogger(__name__)
 
 
 class Progress(Checkpoint):
     """Updates the task's heartbeat, and logs a line at the end of every epoch and in long epochs.
+
+    Also counts what the time is spent on: a reading of the clock at the start and at the end of each batch.
 
     Metrics are read from the device only when the heartbeat is about to be written or a line is due.
     A subclass of Lightning's Checkpoint only because those run last: after the epoch's means are logged.
@@ -44,6 +47,8 @@ class Progress(Checkpoint):
         self._utterances = 0
         self._began_at = 0.0
         self._batches = 0
+        self._spent = task.heartbeat.spent
+        self._before_validation = STARTUP
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Report at once that training has begun; a resumed epoch starts its clock here."""
@@ -55,11 +60,20 @@ class Progress(Checkpoint):
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start the clock of the epoch."""
         self._start_clock()
+        if self._spent.kind != STARTUP:
+            self._spent.switch(DATA)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """The batch is there."""
+        self._spent.switch(TRAINING)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the batch; report if it is due."""
+        self._spent.switch(DATA)
         self._utterances += len(batch[0])
         self._batches += 1
         if self._task.heartbeat.due():
@@ -71,6 +85,16 @@ class Progress(Checkpoint):
                 trainer, module, f", batch {batch_idx + 1}/{trainer.num_training_batches}", ("train/",)
             )
 
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """The time is the validation's; that of the check before training is part of the start."""
+        if not trainer.sanity_checking:
+            self._before_validation = self._spent.switch(VALIDATION)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Go on with what was before."""
+        if not trainer.sanity_checking:
+            self._spent.switch(self._before_validation)
+
     def on_validation_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
@@ -81,6 +105,7 @@ class Progress(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Report the metrics of the epoch."""
+        self._spent.switch(TRAINING)
         metrics = _floats(trainer, ("train/", "valid/"))
         self._beat(trainer, trainer.fit_loop.batch_idx + 1, force=True, metrics=metrics)
         if self._task.rank == 0:

@@ -40,7 +40,9 @@ from espnet3.components.trainers.lightning_internals import (
     validation_follows,
 )
 from espnet3.errors import short_path, suggestion
+from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.stop import Stopped
+from espnet3.rundir.time_spent import CHECKPOINT
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +88,7 @@ class RunCheckpoint(Checkpoint):
         keep_last: how many of the newest are kept, best or not.
         every_n_batches: batches from one checkpoint to the next, over all epochs; None: by time only.
         every_minutes: minutes from one checkpoint to the next, by rank 0's clock; None: by batches only.
+        heartbeat: counts for how long training stands still, and what is saved; None: nobody does.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class RunCheckpoint(Checkpoint):
         keep_last: int = 2,
         every_n_batches: int | None = None,
         every_minutes: float | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         super().__init__()
         if mode not in ("min", "max"):
@@ -108,6 +112,7 @@ class RunCheckpoint(Checkpoint):
         self.keep_last = keep_last
         self.every_n_batches = every_n_batches
         self.every_minutes = every_minutes
+        self._heartbeat = heartbeat or Heartbeat()
         self._is_due = False
         self._saved_at = time.monotonic()
         self._is_readable = False
@@ -298,6 +303,7 @@ class RunCheckpoint(Checkpoint):
         Raises:
             Diverged: the weights are not finite; nothing is written.
         """
+        before = self._heartbeat.spent.switch(CHECKPOINT)
         if not moment.epoch_row:  # at the end of an epoch the module has checked them
             module.check_weights()
         position = folder.Position(*module.position)
@@ -316,6 +322,8 @@ class RunCheckpoint(Checkpoint):
         self._writing = None
         self._is_due = False
         self._saved_at = time.monotonic()
+        self._heartbeat.spent.switch(before)
+        self._heartbeat.saved()
 
     def _ranking(self) -> Ranking:
         ranking = read_ranking(self.directory)

@@ -152,6 +152,7 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
         job=run_options.job,
         slurm_job_id=own_slurm_job_id() if in_step else "",
         nodes=nodes,
+        gpus_per_node=job.resources.gpus_per_node,
         command=run_options.command,
         environment=step_environment(job, nodes) if in_step else local_environment(job),
         stop_at=run_options.stop_at,

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -46,9 +47,12 @@ from espnet3.rundir.records.job import (
     write_job_result,
 )
 from espnet3.rundir.records.record import Record, missing_outputs, read_record
+from espnet3.rundir.records.start import JobStart, begin_start, end_start
 from espnet3.slurm.accounting import states_by_start
 from espnet3.slurm.own_job import (
+    began_at,
     is_ended_by_slurm,
+    number_of_nodes,
     own_slurm_job,
     own_slurm_job_id,
     requeue,
@@ -96,6 +100,8 @@ def run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDecis
     if decision.result is not None and decision.after == "exit":
         with suppress(OSError):  # a full disk does not change the outcome
             write_job_result(folder, decision.result)
+    with suppress(OSError):
+        end_start(folder, own_slurm_job())
     return decision
 
 
@@ -163,6 +169,7 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
     os.environ["ESPNET3_JOB"] = submitted.name  # marks the allocation for commands inside
     jobs = plan(config, submitted.stages)
     main = main_job(jobs)
+    _note_start(folder, submitted, main)
     earlier = _earlier(config, submitted)
     without_progress = attempts_without_progress(earlier, _progress(config, earlier), _preempted(earlier))
     final_result = result_without_progress(
@@ -189,6 +196,14 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         result = run_in_turn(jobs, config, run_options) or aborted_result()
     last = decisions[-1] if decisions else RestartDecision(result)
     return RestartDecision(with_reason(result, last.reason), last.after)
+
+
+def _note_start(folder: Path, submitted: SubmittedJob, main: Job) -> None:
+    """Write since when this start of the job holds its nodes; of several runs each holds them in its turn."""
+    since = began_at() if submitted.runs == 1 else time.time()
+    start = JobStart(own_slurm_job(), number_of_nodes(), main.resources.gpus_per_node, since)
+    with suppress(OSError):  # a full disk is told where it matters
+        begin_start(folder, start)
 
 
 def _end_left_tasks(homes: Iterable[Path], run_options: RunOptions) -> None:

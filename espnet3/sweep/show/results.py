@@ -13,8 +13,10 @@ from espnet3.rundir.curves import Curve, read_curves
 from espnet3.rundir.files.reading import if_readable
 from espnet3.rundir.metrics import run_metrics
 from espnet3.rundir.records.attempt import read_attempts
+from espnet3.status.goodput.ledger import ledger, trained_share
 from espnet3.status.run_files import read_what_can_be_read
 from espnet3.status.snapshot import QueueSnapshot
+from espnet3.sweep.show.goodput import trial_facts
 from espnet3.sweep.show.length import shorter, trained_length
 from espnet3.sweep.show.states import (
     FAILED,
@@ -156,7 +158,7 @@ def read_sweep(directory: Path, queue: QueueSnapshot | None = None) -> SweepView
         keys=list(status.record.keys),
         objective=status.record.objective,
         direction=status.record.direction,
-        trials=[_view(directory, row) for row in status.rows],
+        trials=[_view(directory, row, status.queue) for row in status.rows],
         best=status.best.name if status.best else None,
         command=status.record.command_history[-1].command if status.record.commands else "",
         generated_at=time.time(),
@@ -164,11 +166,11 @@ def read_sweep(directory: Path, queue: QueueSnapshot | None = None) -> SweepView
     )
 
 
-def _view(sweep: Path, row: TrialRow) -> TrialView:
+def _view(sweep: Path, row: TrialRow, queue: QueueSnapshot) -> TrialView:
     directory = trial_dir(sweep, row.name)
     unreadable: list[str] = []
     trial = if_readable(partial(read_trial, sweep, row.name), unreadable)
-    failure = failure_of(row.files)
+    failure, now = failure_of(row.files), time.time()
     failed = row.state.state in FAILED
     return TrialView(
         name=row.name,
@@ -184,6 +186,7 @@ def _view(sweep: Path, row: TrialRow) -> TrialView:
         seconds=if_readable(partial(_seconds, directory), unreadable),
         older=row.listed.older or bool(row.shorter),
         last_finite=row.last_finite,
+        trained=trained_share(ledger(trial_facts(directory, row.files, queue, now), now)),
     )
 
 

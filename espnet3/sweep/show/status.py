@@ -10,11 +10,15 @@ from typing import Any
 from espnet3.errors import command_path, short_path
 from espnet3.number_text import counted
 from espnet3.rundir.files.atomic import without_nan
+from espnet3.status.goodput.document import goodput_document
+from espnet3.status.goodput.ledger import Row
+from espnet3.status.goodput.table import goodput_by_trial, goodput_lines
 from espnet3.status.show import FILES_EVERY_S, QUEUE_EVERY_S
 from espnet3.status.table import Line
-from espnet3.sweep.show.results import read_sweep, read_sweep_status
+from espnet3.sweep.show.goodput import accounted_ledgers, trial_facts
+from espnet3.sweep.show.results import SweepStatus, read_sweep, read_sweep_status
 from espnet3.sweep.show.table import sweep_table
-from espnet3.sweep.trials.folder import SWEEP
+from espnet3.sweep.trials.folder import SWEEP, trial_dir
 from espnet3.sweep.trials.record import read_sweep_record
 from espnet3.sweep.trials.waiting import waiting_trials
 from espnet3.terminal.screen import Screen
@@ -29,14 +33,33 @@ _SWEEP_PATTERNS = (
 """Where sweeps are, seen from a recipe, a corpus, egs/ and a clone."""
 
 
-def show_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
-    """Print the current status of each."""
+def show_sweeps(sweeps: Sequence[Path], screen: Screen, *, goodput: bool = False) -> None:
+    """Print the current status of each, or with `goodput` what the time of each trial was spent on."""
     for sweep in sweeps:
-        for line in sweep_table(read_sweep_status(sweep, in_part=True), screen.width):
+        status = read_sweep_status(sweep, in_part=True)
+        lines = goodput_table(status, screen.width) if goodput else sweep_table(status, screen.width)
+        for line in lines:
             screen.styled(line)
         if waiting := waiting_trials(sweep):
             count, command = counted(len(waiting), "trial"), f"`espnet3 resume {command_path(sweep)}`"
             screen.styled([(f"waiting for room: {count}, submitted by trials that end, or by {command}", "")])
+
+
+def goodput_table(status: SweepStatus, width: int | None) -> list[Line]:
+    """The time of all trials by kind, and a line for each, by its number in the table of their states."""
+    ledgers = _ledgers(status)
+    title = short_path(status.directory)
+    everything = goodput_lines(title, [row for rows in ledgers for row in rows], width, by_attempt=False)
+    return [*everything, [("", "")], *goodput_by_trial(ledgers, width)]
+
+
+def _ledgers(status: SweepStatus) -> list[list[Row]]:
+    now = time.time()
+    facts = [
+        trial_facts(trial_dir(status.directory, row.name), row.files, status.queue, now)
+        for row in status.rows
+    ]
+    return accounted_ledgers(facts, now)
 
 
 def watch_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
@@ -60,9 +83,15 @@ def watch_sweeps(sweeps: Sequence[Path], screen: Screen) -> None:
             time.sleep(FILES_EVERY_S)
 
 
-def print_document(sweeps: Sequence[Path]) -> None:
-    """Print everything about sweeps as JSON."""
-    print(json.dumps([without_nan(asdict(read_sweep(sweep))) for sweep in sweeps], indent=2, default=str))
+def print_document(sweeps: Sequence[Path], *, goodput: bool = False) -> None:
+    """Print everything about sweeps as JSON, with `goodput` also what the time of each trial was spent on."""
+    documents = [without_nan(asdict(read_sweep(sweep))) for sweep in sweeps]
+    for sweep, shown in zip(sweeps, documents, strict=True) if goodput else ():
+        ledgers = _ledgers(read_sweep_status(sweep, in_part=True))
+        shown["goodput"] = goodput_document([row for rows in ledgers for row in rows], with_rows=False)
+        for trial, rows in zip(shown["trials"], ledgers, strict=True):
+            trial["goodput"] = goodput_document(rows)
+    print(json.dumps(documents, indent=2, default=str))
 
 
 def mention_sweeps(directory: Path, screen: Screen) -> None:

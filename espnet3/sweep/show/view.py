@@ -35,6 +35,8 @@ class TrialView:
     compared with other trials."""
     last_finite: float | None = None
     """The last finite value of the objective, of a trial that has diverged."""
+    trained: float | None = None
+    """The share of its time on nodes that training batches took."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ function numberText(value, digits = 4, even = false) {
   return even && !Number.isInteger(value) && size >= 1e-5 && size < 10 ** (digits - 1) ? value.toPrecision(digits) : plainText;
 }
 
+/** A share as "93 %"; one that is not all is never shown as 100 %. */
+function shareText(share) {
+  return share === null ? "–" : `${share < 1 ? Math.min(99, Math.round(100 * share)) : 100} %`;
+}
+
 function durationText(seconds) {
   if (seconds === null) return "–";
   const [days, hours, minutes] = [86400, 3600, 60].map((unit) => Math.floor(seconds / unit));

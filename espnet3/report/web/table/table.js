@@ -36,6 +36,7 @@ const table = {
         hidden: place > SHOWN_METRICS && !isScored(metric),
       })),
       { id: "duration", label: "Duration", names: ["duration", "seconds"], right: true, number: (index) => trials[index].seconds, cell: (index) => durationText(trials[index].seconds) },
+      { id: "trained", label: "Trained", names: ["trained"], right: true, title: "share of the time on nodes that training batches took", number: (index) => trials[index].trained, cell: (index) => shareText(trials[index].trained), hidden: !trials.some((trial) => trial.trained !== null) },
       { id: "message", label: "Why", text: (index) => trials[index].message, cell: (index) => element("span", { class: "message", title: trials[index].message }, trials[index].message), hidden: !trials.some((trial) => trial.message) },
       { id: "directory", label: "Directory", text: (index) => trials[index].directory, cell: (index) => directoryLink(trials[index]) },
     ];
