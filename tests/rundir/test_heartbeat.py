@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from espnet3.rundir.heartbeat import Heartbeat, read_heartbeat
+from espnet3.rundir.time_spent import CHECKPOINT, DATA, TRAINING, TimeSpent
 
 
 def test_it_is_written_when_it_is_due_or_at_once_when_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -61,3 +62,30 @@ def test_a_full_disk_leaves_the_last_one_and_raises_nothing(tmp_path: Path):
 def test_one_of_another_shape_says_nothing(tmp_path: Path, text: str):
     (tmp_path / "beat.json").write_text(text)
     assert not read_heartbeat(tmp_path / "beat.json")
+
+
+def test_time_is_counted_by_kind_and_all_of_it():
+    began = time.perf_counter()
+    spent = TimeSpent()
+    for kind in (TRAINING, DATA, CHECKPOINT):
+        spent.switch(kind)
+        time.sleep(0.01)
+    before = spent.switch(DATA)
+    assert before == CHECKPOINT and spent.kind == DATA
+    sums = spent.sums()
+    assert sum(sums.values()) == pytest.approx(time.perf_counter() - began, abs=0.005)
+    assert all(sums[kind] >= 0.01 for kind in (TRAINING, DATA, CHECKPOINT)) and "validation" not in sums
+
+
+def test_a_heartbeat_says_what_time_was_spent_on_and_what_is_saved_which_makes_no_other_late(tmp_path):
+    heartbeat = Heartbeat(tmp_path / "beat.json", every_s=3600.0)
+    heartbeat.spent.switch(TRAINING)
+    heartbeat.saved()
+    assert heartbeat.due(), "the next is due as if there had been no checkpoint"
+    heartbeat.update(done=1)
+    heartbeat.spent.switch(DATA)
+    heartbeat.update(force=True, done=2)
+    read = read_heartbeat(tmp_path / "beat.json")
+    assert sum(read["spent"].values()) > sum(read["saved"].values()) > 0
+    assert read["longest_s"] >= 0 and read["done"] == 2
+    Heartbeat().saved()  # without a file it writes nothing

@@ -36,7 +36,7 @@ def _summary(rows: Sequence[Row]) -> str:
     trained, kept = share_text(trained_share(rows)), share_text(kept_share(rows))
     if not trained:
         return "nothing was trained yet"
-    return f"{trained} of the time on nodes trained; {kept} was left by starts, stops and faults"
+    return f"{trained} of the time on nodes trained; starts and faults left {kept}"
 
 
 def _of_all(rows: Sequence[Row], by_kind: Mapping[str, float]) -> list[Line]:
@@ -45,10 +45,10 @@ def _of_all(rows: Sequence[Row], by_kind: Mapping[str, float]) -> list[Line]:
     cells = [["", "seconds", "share", "node-hours", "GPU-hours" if any(gpus.values()) else ""]]
     for kind in KINDS:
         if by_kind[kind]:
-            on_nodes = [] if kind == QUEUED else [_percent(by_kind[kind], held), _hours(nodes[kind])]
-            cells.append(
-                [_NAMES.get(kind, kind), _number(by_kind[kind]), *on_nodes, _hours(gpus.get(kind, 0))]
-            )
+            on_nodes = []
+            if kind != QUEUED:
+                on_nodes = [_percent(by_kind[kind], held), _hours(nodes[kind]), _hours(gpus[kind])]
+            cells.append([_NAMES.get(kind, kind), _number(by_kind[kind]), *on_nodes])
     everything = [_percent(held, held), _hours(sum(nodes.values())), _hours(sum(gpus.values()))]
     cells.append(["in all", _number(sum(by_kind.values())), *everything])
     wide = 5 if any(gpus.values()) else 4
