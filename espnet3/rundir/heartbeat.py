@@ -58,9 +58,12 @@ class Heartbeat:
         self._written_at = now
         self._write()
 
-    def saved(self) -> None:
-        """Write at once that a checkpoint holds all until now; `update` is due when it was anyway."""
-        self._fields["saved"] = self.spent.sums()
+    def saved(self, spent: dict[str, float] | None = None) -> None:
+        """Write at once that a checkpoint is complete; the next `update` is due when it was anyway.
+
+        It holds what `spent.sums()` were when its state was taken, by default all until now.
+        """
+        self._fields["saved"] = self.spent.sums() if spent is None else spent
         self._write()
 
     def _write(self) -> None:

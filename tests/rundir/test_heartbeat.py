@@ -80,7 +80,9 @@ def test_time_is_counted_by_kind_and_all_of_it():
 def test_a_heartbeat_says_what_time_was_spent_on_and_what_is_saved_which_makes_no_other_late(tmp_path):
     heartbeat = Heartbeat(tmp_path / "beat.json", every_s=3600.0)
     heartbeat.spent.switch(TRAINING)
+    time.sleep(0.01)
     heartbeat.saved()
+    time.sleep(0.01)
     assert heartbeat.due(), "the next is due as if there had been no checkpoint"
     heartbeat.update(done=1)
     heartbeat.spent.switch(DATA)

@@ -57,6 +57,10 @@ def test_what_no_checkpoint_held_is_lost_with_the_time_until_the_first_rank_noti
 def test_an_attempt_that_was_not_heard_of_for_long_before_its_end_was_hanging():
     hung = attempt(1, 0.0, 700.0, outcome="killed", at=90.0, rank_ended_at=690.0)
     assert spent(ledger(RunFacts([job(("7.0", 2, 4, 0.0, 700.0))], [hung]), 0.0))["hang"] == 600.0
+    short = attempt(1, 0.0, 105.0, outcome="killed", at=90.0)
+    ended = replace(short, hung=True)  # found by its ranks' watchers
+    assert ledger(RunFacts(attempts=[short]), 0.0)[0].seconds["lost"] == 15.0
+    assert ledger(RunFacts(attempts=[ended]), 0.0)[0].seconds["hang"] == 15.0
     beat = {**hung.beat, "longest_s": 250.0}  # its batches take so long
     slow = replace(hung, beat=beat)
     assert "hang" not in spent(ledger(RunFacts([job(("7.0", 2, 4, 0.0, 700.0))], [slow]), 0.0))

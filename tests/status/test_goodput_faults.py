@@ -39,7 +39,7 @@ class Faults(Callback):
             while not module.stop_requested():
                 time.sleep(0.05)
 """
-"""The second batch of the second epoch waits, in the first two attempts, for the end that comes from outside."""
+"""The second batch of the second epoch waits, in the first two attempts, for an end from outside."""
 BATCHES = 3  # of an epoch
 
 

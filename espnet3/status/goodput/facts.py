@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from espnet3.rundir.files.reading import if_readable
+from espnet3.rundir.files.reading import exists, if_readable
 from espnet3.rundir.heartbeat import read_heartbeat
-from espnet3.rundir.layout import heartbeat_path, jobs_dir
+from espnet3.rundir.layout import heartbeat_path, jobs_dir, log_path
 from espnet3.rundir.records.attempt import Attempt, attempt_dirs, in_order, read_attempt
 from espnet3.rundir.records.job import SubmittedJob, by_submission, job_folders, read_job
 from espnet3.rundir.records.start import JobStart, read_starts
@@ -40,6 +40,8 @@ class AttemptFacts:
     """The last heartbeat of rank 0."""
     rank_ended_at: float | None = None
     """When the first rank said that it ended."""
+    hung: bool = False
+    """Whether it was ended because it did not move: `hang.txt` beside its logs."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class RunFacts:
 def read_facts(exp_dir: Path) -> RunFacts:
     """Read them; what can't be read is left out. What runs is not in files: see `at_present`."""
     problems: list[str] = []
-    read = [if_readable(partial(_attempt, folder), problems) for folder in attempt_dirs(exp_dir)]
+    read = [if_readable(partial(_attempt, exp_dir, folder), problems) for folder in attempt_dirs(exp_dir)]
     described = [if_readable(partial(read_job, folder), problems) for folder in job_folders(exp_dir)]
     jobs = [if_readable(partial(_job, exp_dir, job), problems) for job in by_submission(described)]
     attempts = sorted((one for one in read if one), key=lambda one: (one.began_at, one.number))
@@ -124,12 +126,12 @@ def _job(exp_dir: Path, job: SubmittedJob) -> JobFacts:
     return JobFacts(job.name, job.written_at, job.after, read_starts(jobs_dir(exp_dir) / job.name))
 
 
-def _attempt(directory: Path) -> AttemptFacts | None:
+def _attempt(exp_dir: Path, directory: Path) -> AttemptFacts | None:
     attempt = next(iter(in_order([read_attempt(directory)])), None)
-    return _facts(attempt) if attempt else None
+    return _facts(exp_dir, attempt) if attempt else None
 
 
-def _facts(attempt: Attempt) -> AttemptFacts:
+def _facts(exp_dir: Path, attempt: Attempt) -> AttemptFacts:
     begin, result = attempt.begin, attempt.result
     trains = STAGES[begin.stage].trains
     ends = [state.ended_at for state in attempt.states if state.ended_at is not None] if trains else []
@@ -146,4 +148,5 @@ def _facts(attempt: Attempt) -> AttemptFacts:
         trains=trains,
         beat=(read_heartbeat(heartbeat_path(attempt.directory, 0)) or {}) if trains else {},
         rank_ended_at=min(ends, default=None),
+        hung=trains and exists(log_path(exp_dir, begin.stage, begin.number, 0).with_name("hang.txt")),
     )

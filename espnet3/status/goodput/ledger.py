@@ -172,7 +172,7 @@ def _spent(attempt: AttemptFacts, began: float, ended: float, at_work: bool) -> 
     until_sign = tail
     if attempt.rank_ended_at is not None:
         until_sign = min(tail, max(0.0, attempt.rank_ended_at - float(beat.get("at", ended))))
-    if until_sign > _silence(beat):
+    if attempt.hung or until_sign > _silence(beat):
         return _added(seconds, {LOST: sum(lost.values()), HANG: until_sign, STOPPING: tail - until_sign})
     return _added(seconds, {LOST: sum(lost.values()) + until_sign, STOPPING: tail - until_sign})
 
