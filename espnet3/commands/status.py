@@ -44,6 +44,9 @@ kinds of time (--goodput), of all attempts; they add up to the time of the jobs:
   stopping      from the last sign of a rank to the end of the attempt and job
   idle          nodes held between two attempts
   other         stages that do not train
+With --json each run, and each trial of a sweep, has `goodput`: shares `trained`
+and `kept` (all but start-up, lost, hang, stopping and idle); `seconds`,
+`node_hours` and `gpu_hours` by kind; `rows`, one for each attempt.
 exit codes: 0; 1 part is not shown, as a newer espnet3 has written it or it
 can't be read, which is said; 2 a mistake in the command, or nothing is shown;
 with --watch 141 when it is no longer read"""

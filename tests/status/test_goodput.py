@@ -121,6 +121,15 @@ def test_sacct_knows_of_starts_that_no_file_knows_of_and_its_times_count():
     ]
 
 
+def test_of_trainings_that_share_a_job_and_of_those_of_an_earlier_version_only_what_is_known_is_said():
+    known = {"7.0": StartTimes(0.0, 1.0, 500.0)}
+    shared = replace(job(("7.0", 1, 0, 60.0, 160.0)), shares=True)
+    run = with_accounting(RunFacts([shared], [attempt(1, 61.0, 160.0)]), known)
+    assert sum(row.held_s for row in ledger(run, 0.0)) == 100.0, "not the time of the others"
+    old = attempt(1, 0.0, 50.0, beat={"at": 49.0, "done": 7.0})
+    assert spent(ledger(RunFacts(attempts=[old]), 0.0)) == {"other": 50.0}
+
+
 def test_no_time_is_negative_and_all_times_add_up_whatever_the_clocks_and_files_say():
     rng = random.Random(5)
     for _ in range(3000):

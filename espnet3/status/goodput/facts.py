@@ -54,6 +54,8 @@ class JobFacts:
     """Name of the job that it waits for."""
     starts: Sequence[JobStart] = ()
     present: Present = "over"
+    shares: bool = False
+    """Whether its Slurm job runs others, too, one after the other: Slurm's times are not its own."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _present(job: str, running: set[str], waiting: set[str]) -> Present:
 
 def with_accounting(run: RunFacts, known: Mapping[str, StartTimes]) -> RunFacts:
     """`run` with the times of starts that Slurm's accounting has: one clock, and also of what was killed."""
-    return replace(run, jobs=[_accounted(job, known) for job in run.jobs])
+    return replace(run, jobs=[job if job.shares else _accounted(job, known) for job in run.jobs])
 
 
 def _accounted(job: JobFacts, known: Mapping[str, StartTimes]) -> JobFacts:
@@ -118,12 +120,13 @@ def _accounted(job: JobFacts, known: Mapping[str, StartTimes]) -> JobFacts:
 
 def slurm_ids(runs: Iterable[RunFacts]) -> list[str]:
     """The ids of all jobs that have started."""
-    ids = (start.slurm_job.rpartition(".")[0] for run in runs for job in run.jobs for start in job.starts)
-    return list(dict.fromkeys(ids))
+    jobs = [job for run in runs for job in run.jobs if not job.shares]
+    return list(dict.fromkeys(start.slurm_job.rpartition(".")[0] for job in jobs for start in job.starts))
 
 
 def _job(exp_dir: Path, job: SubmittedJob) -> JobFacts:
-    return JobFacts(job.name, job.written_at, job.after, read_starts(jobs_dir(exp_dir) / job.name))
+    starts = read_starts(jobs_dir(exp_dir) / job.name)
+    return JobFacts(job.name, job.written_at, job.after, starts, shares=job.runs > 1)
 
 
 def _attempt(exp_dir: Path, directory: Path) -> AttemptFacts | None:

@@ -21,7 +21,7 @@ KINDS = (
 """queued: not on nodes. startup: from the start of the job, or of the attempt, to the first batch. lost:
 work that no checkpoint held when the attempt ended, to be done again. hang: nothing was heard of the attempt
 before its end. stopping: from the last sign of a rank to the end. idle: nodes held between two attempts, or
-after the last. other: stages that don't train."""
+after the last. other: stages that don't train, and trainings of which an earlier version counted nothing."""
 PLANNED = (TRAINING, DATA, CHECKPOINT, VALIDATION)
 """What a training without a start and without a fault consists of."""
 SILENT_S = 30.0
@@ -148,9 +148,9 @@ def _start_rows(
 def _spent(attempt: AttemptFacts, began: float, ended: float, at_work: bool) -> dict[str, float]:
     """What the time from `began` to `ended` of an attempt was spent on; adds up to it."""
     length = max(0.0, ended - began)
-    if not attempt.trains:
-        return {OTHER: length}
     beat = attempt.beat
+    if not attempt.trains or (beat and "spent" not in beat):
+        return {OTHER: length}
     spent = {kind: max(0.0, beat.get("spent", {}).get(kind, 0.0)) for kind in PLANNED}
     counted = sum(spent.values())
     if not counted:
