@@ -61,6 +61,7 @@ def test_the_report_tells_what_the_trials_came_to(sweep: Path):
     good, bad = sorted(rows, key=lambda row: row["state"])
     assert (good["state"], bad["state"]) == ("done", "failed")
     assert good["model.channels"] == "8" and good["best"] == "1" and float(good["valid/loss"]) > 0
+    assert 0 < float(good["trained"]) < 1 and bad["trained"] == "", "it failed in its first batch"
     assert (sweep / good["directory"] / "checkpoints").is_dir()
     trials = {
         trial["state"]: trial

@@ -62,6 +62,16 @@ def test_on_80_columns_what_is_too_wide_stands_below():
     ]
 
 
+def test_the_share_that_trained_stands_in_the_line_and_is_never_rounded_to_all():
+    lines = plain(table([replace(RUNNING, trained=0.934), QUEUED], 80))
+    assert lines[1:4] == [
+        "stage     job      state                   attempt  elapsed  beat  trained",
+        "train     1234567  running                 2        12:33    0:02  93 %",
+        "  node[1-2]  epoch 3/20 batch 120/480  1204 utt/s  train/loss 0.5324  ETA 45:10",
+    ]
+    assert plain(table([replace(RUNNING, trained=0.998)], None))[2].endswith("  99 %     45:10")
+
+
 def test_several_runs_stand_below_the_folder_they_lie_in_and_a_failure_says_why():
     elsewhere = replace(QUEUED, run=Path("/other/exp/default"))
     assert plain(table([RUNNING, QUEUED, FAILED, elsewhere], 80)) == [

@@ -4,7 +4,7 @@
                                   [--checkpoint-every S]
     python tools/bench/goodput.py --extrapolate [--run DIR] > extrapolation.md
 
-The recipe egs/TEMPLATE, with batches of 0.1 s, is trained on a real cluster: that of SLURM_CONF, else one of
+The recipe egs/TEMPLATE, with batches of 0.2 s, is trained on a real cluster: that of SLURM_CONF, else one of
 tools/slurm, which is started and ended by this script. Every S seconds a rank is killed (SIGKILL), each time
 another one; after that, R times, the job is requeued instead. Shown are the ledger of the run as in `espnet3
 status --goodput`, how far it is from sacct's time of the job, what a fault costs, and the share of the time
@@ -35,12 +35,11 @@ from lightning.pytorch import Callback
 
 class Paced(Callback):
     def on_train_batch_end(self, trainer, *_):
-        time.sleep(0.1)
+        time.sleep(0.2)
 
     def on_train_epoch_end(self, trainer, *_):
         trainer.should_stop = trainer.strategy.broadcast(Path(trainer.default_root_dir, "end").exists())
 """
-EPOCH = 100  # batches of 16 utterances, of each rank
 LLAMA_H = 54 * 24 / 419
 SOURCES = (
     (1024, 7.9, "Meta's research clusters, projected (Kokolis et al., arXiv 2410.21680)"),
@@ -79,9 +78,8 @@ def measure(folder: Path, arguments: argparse.Namespace) -> None:
     bench = Bench(folder, arguments.nodes, arguments.tasks)
     (bench.recipe / "paced.py").write_text(PACED)
     ranks = arguments.nodes * arguments.tasks
-    bench.espnet3 += [f"prepare.sizes.train={EPOCH * 16 * ranks}", "+callbacks.paced._target_=paced.Paced"]
+    bench.espnet3 += ["dataloader.train.batch_size=1", "+callbacks.paced._target_=paced.Paced"]
     bench.espnet3 += [f"checkpoint.every_minutes={arguments.checkpoint_every / 60}"]
-    check([*bench.espnet3, "--stop-stage", "1", "launcher=local"])
     run = folder / "run"
     run.mkdir()
     job = bench.launch_espnet3(run, "true")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from espnet3.rundir.files.reading import exists, if_readable
 from espnet3.rundir.heartbeat import read_heartbeat
 from espnet3.rundir.layout import heartbeat_path, jobs_dir, log_path
-from espnet3.rundir.records.attempt import Attempt, attempt_dirs, in_order, read_attempt
+from espnet3.rundir.records.attempt import Attempt, attempt_dirs, read_attempt
 from espnet3.rundir.records.job import SubmittedJob, by_submission, job_folders, read_job
 from espnet3.rundir.records.start import JobStart, read_starts
 from espnet3.slurm.accounting import StartTimes
@@ -39,7 +39,7 @@ class AttemptFacts:
     beat: Mapping[str, Any] = field(default_factory=dict)
     """The last heartbeat of rank 0."""
     rank_ended_at: float | None = None
-    """When the first rank said that it ended."""
+    """When the first rank said that it ended; None where that says nothing more, as of one that is done."""
     hung: bool = False
     """Whether it was ended because it did not move: `hang.txt` beside its logs."""
 
@@ -130,14 +130,16 @@ def _job(exp_dir: Path, job: SubmittedJob) -> JobFacts:
 
 
 def _attempt(exp_dir: Path, directory: Path) -> AttemptFacts | None:
-    attempt = next(iter(in_order([read_attempt(directory)])), None)
+    attempt = read_attempt(directory)
     return _facts(exp_dir, attempt) if attempt else None
 
 
 def _facts(exp_dir: Path, attempt: Attempt) -> AttemptFacts:
     begin, result = attempt.begin, attempt.result
     trains = STAGES[begin.stage].trains
-    ends = [state.ended_at for state in attempt.states if state.ended_at is not None] if trains else []
+    broke_off = trains and (result is None or result.outcome in ("killed", "failed"))
+    states = attempt.states if broke_off else []  # a file of each rank
+    ends = [state.ended_at for state in states if state.ended_at is not None]
     return AttemptFacts(
         stage=begin.stage,
         number=begin.number,
