@@ -135,6 +135,7 @@ def with_trained(run: RunFiles, stages: Sequence[StageStatus], now: float) -> li
     if not any(STAGES[one.stage].trains for one in stages if one.stage):
         return list(stages)
     share = trained_share(ledger(at_present(read_facts(run.exp_dir), stages), now))
+    share = None if share is None else round(share, 4)
     return [replace(one, trained=share) if one.stage and STAGES[one.stage].trains else one for one in stages]
 
 

@@ -31,7 +31,7 @@ def test_the_bench_tells_when_a_job_was_accepted_and_made_its_first_step_twice(c
 
 
 def test_the_ledger_of_a_job_that_was_killed_and_requeued_adds_up_to_the_time_that_sacct_has(cluster):
-    faults = ("--kills", "1", "--requeues", "1", "--every", "5", "--checkpoint-every", "1")
+    faults = ("--kills", "1", "--requeues", "1", "--every", "3", "--checkpoint-every", "1")
     shown = lines(cluster, "goodput.py", "--nodes", "1", *faults)
     (line,) = (line for line in shown if line.startswith("on nodes: "))
     held, known, _ = (float(word) for word in line.split() if word[0].isdigit())

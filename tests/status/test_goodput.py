@@ -184,8 +184,9 @@ def test_the_table_shows_kinds_then_attempts_within_80_columns():
     rows = ledger(RunFacts([job(("7.0", 2, 4, 10.0, 211.0))], attempts), 0.0)
     lines = plain(goodput_lines("exp/default", rows, 80))
     assert max(map(len, lines)) <= 80
-    assert lines[:3] == [
-        "exp/default: 55 % of the time on nodes trained; starts and faults left 75 %",
+    assert lines[:4] == [
+        "exp/default",
+        "55 % of the time on nodes trained; starts and faults left 75 %",
         "            seconds  share  node-hours  GPU-hours",
         "queued         10.0",
     ]
@@ -197,4 +198,4 @@ def test_the_table_shows_kinds_then_attempts_within_80_columns():
     narrow = plain(goodput_lines("exp/default", rows, 50))
     assert max(map(len, narrow)) <= 50 and sum(line.startswith("train-2") for line in narrow) > 1
     assert plain(goodput_by_trial([rows, []], 80))[1].split()[:3] == ["1", "55", "%"]
-    assert plain(goodput_lines("exp/none", [], 80)) == ["exp/none: nothing was trained yet"]
+    assert plain(goodput_lines("exp/none", [], 80)) == ["exp/none", "nothing was trained yet"]

@@ -62,7 +62,7 @@ def end_by(command, home, attempt, number, until):
     return command.finish()
 
 
-def test_each_fault_costs_in_the_ledger_what_it_was_made_to_cost(start, recipe, until, run):
+def test_each_fault_costs_in_the_ledger_what_it_was_made_to_cost(start, start_verb, recipe, until, run):
     home = recipe / "exp" / "default"
     arguments = [
         *(f"prepare.sizes.train={16 * BATCHES}", "trainer.max_epochs=3", "checkpoint.every_minutes=null"),
@@ -96,3 +96,19 @@ def test_each_fault_costs_in_the_ledger_what_it_was_made_to_cost(start, recipe, 
         folder = home / "attempts" / f"train-{row.attempt}"
         began, ended = (json.loads((folder / f"{name}.json").read_text()) for name in ("begin", "end"))
         assert row.held_s == pytest.approx(ended["ended_at"] - began["started_at"], rel=0.01)
+
+    code, output = start_verb("status", home, "--goodput", "--json").finish()
+    (shown,) = json.loads(output)["runs"]
+    assert code == 0 and shown["goodput"]["trained"] == round(trained_share(rows), 4)
+    (training,) = (stage for stage in shown["stages"] if stage["stage"] == "train")
+    assert training["trained"] == shown["goodput"]["trained"]
+    assert shown["goodput"]["seconds"]["lost"] == pytest.approx(kept["lost"], abs=0.001)
+    code, output = start_verb("status", home, "--goodput", COLUMNS="80").finish()
+    assert code == 0 and max(map(len, output.splitlines())) <= 80
+    assert [line.split()[0] for line in output.splitlines() if line.startswith("train-")][:3] == [
+        "train-1",
+        "train-2",
+        "train-3",
+    ]
+    code, output = start_verb("status", home, "--goodput", "--watch").finish()
+    assert code == 2 and "don't go together" in output

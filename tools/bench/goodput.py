@@ -4,7 +4,7 @@
                                   [--checkpoint-every S]
     python tools/bench/goodput.py --extrapolate [--run DIR] > extrapolation.md
 
-The recipe egs/TEMPLATE, with batches of 0.2 s, is trained on a real cluster: that of SLURM_CONF, else one of
+The recipe egs/TEMPLATE, with batches of 0.1 s, is trained on a real cluster: that of SLURM_CONF, else one of
 tools/slurm, which is started and ended by this script. Every S seconds a rank is killed (SIGKILL), each time
 another one; after that, R times, the job is requeued instead. Shown are the ledger of the run as in `espnet3
 status --goodput`, how far it is from sacct's time of the job, what a fault costs, and the share of the time
@@ -35,7 +35,7 @@ from lightning.pytorch import Callback
 
 class Paced(Callback):
     def on_train_batch_end(self, trainer, *_):
-        time.sleep(0.2)
+        time.sleep(0.1)
 
     def on_train_epoch_end(self, trainer, *_):
         trainer.should_stop = trainer.strategy.broadcast(Path(trainer.default_root_dir, "end").exists())

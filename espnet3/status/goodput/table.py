@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from espnet3.status.goodput.document import hours
 from espnet3.status.goodput.ledger import KINDS, QUEUED, Row, kept_share, totals, trained_share
 from espnet3.status.table import Line, share_text
-from espnet3.terminal.fitting import folded
+from espnet3.terminal.fitting import folded, path_within
 
 _GAP = "  "
 _NAMES = {"startup": "start-up"}
@@ -16,7 +16,8 @@ def goodput_lines(
 ) -> list[Line]:
     """What all time was spent on, by kind, then by attempt, in seconds; kinds of no time are left out."""
     by_kind = totals(rows)
-    lines = _texts(f"{title}: {_summary(rows)}", width, "bold")
+    lines: list[Line] = [[(path_within(title, width) if width else title, "bold")]]
+    lines += _texts(_summary(rows), width, "")
     if not any(by_kind.values()):
         return lines
     lines += _of_all(rows, by_kind)
