@@ -80,6 +80,7 @@ def _by_row(
         used += size
     lines: list[Line] = []
     for block in blocks:
+        lines += [[("", "")]] if lines else []
         rows = [[*label, *(column[at] for column in block)] for at, label in enumerate(left)]
         lines += _aligned(rows, left=len(left[0]))
     return lines
