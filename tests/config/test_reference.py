@@ -63,7 +63,7 @@ IN_CODE: dict[str, Any] = {
     **under("optimizers.<name>", {key: arguments(NamedOptimizerConfig)[key] for key in OPTIMIZER_KEYS}),
     **under("schedulers.<name>", {key: arguments(NamedSchedulerConfig)[key] for key in SCHEDULER_KEYS}),
     "trainer.nonfinite_gradients": TRAINER["nonfinite_gradients"],
-    **under("checkpoint", {key: BASE["checkpoint"][key] for key in list(arguments(RunCheckpoint))[1:]}),
+    **under("checkpoint", {key: BASE["checkpoint"][key] for key in list(arguments(RunCheckpoint))[1:-1]}),
     "validate._target_": REQUIRED,
     **under("validate", dict.fromkeys(VALIDATE_KEYS, UNKNOWN)),
 }
@@ -102,7 +102,7 @@ HOMES = {
 
 def test_the_page_names_each_key_once_and_no_other():
     assert sorted(row.key for row in ROWS) == sorted(IN_CODE)
-    assert set(arguments(RunCheckpoint)) - {"directory"} == set(BASE["checkpoint"])
+    assert set(arguments(RunCheckpoint)) - {"directory", "heartbeat"} == set(BASE["checkpoint"])
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
