@@ -17,6 +17,7 @@ from espnet3.components.callbacks.epoch_line import epoch_line
 from espnet3.components.gpu import uses_gpu
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.metrics.host_values import on_host
+from espnet3.rundir.activity import Phase
 from espnet3.rundir.task import Task
 
 log = logging.getLogger(__name__)
@@ -50,10 +51,13 @@ class Progress(Checkpoint):
         self._start_clock()
         self._began_at, self._batches = time.monotonic(), 0
         done = module.position[1] if isinstance(module, ESPnetLightningModule) else 0
+        self._task.activity.enter("start", trainer.current_epoch + 1, done + 1)
         self._beat(trainer, done, force=True)
 
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start the clock of the epoch."""
+        if self._batches:
+            self._task.activity.enter("epoch start", trainer.current_epoch + 1, 1)
         self._start_clock()
 
     def on_train_batch_end(
@@ -62,6 +66,8 @@ class Progress(Checkpoint):
         """Count the batch; report if it is due."""
         self._utterances += len(batch[0])
         self._batches += 1
+        phase: Phase = "training" if batch_idx + 1 < trainer.num_training_batches else "epoch end"
+        self._task.activity.enter(phase, trainer.current_epoch + 1, batch_idx + 2)
         if self._task.heartbeat.due():
             self._beat(trainer, batch_idx + 1, metrics=_floats(trainer, ("train/",)))
         now = time.monotonic()
@@ -71,10 +77,30 @@ class Progress(Checkpoint):
                 trainer, module, f", batch {batch_idx + 1}/{trainer.num_training_batches}", ("train/",)
             )
 
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Say so to the watcher."""
+        self._task.activity.enter("validation start", trainer.current_epoch + 1, 1)
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Say to the watcher that the last batch of it has ended."""
+        batches = int(sum(trainer.num_val_batches))
+        self._task.activity.enter("validation end", trainer.current_epoch + 1, batches + 1)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Say so to the watcher: training goes on, or its epoch ends."""
+        ends = trainer.fit_loop.batch_idx + 1 >= trainer.num_training_batches
+        phase: Phase = "epoch end" if ends else "epoch start"
+        self._task.activity.enter(phase, trainer.current_epoch + 1, trainer.fit_loop.batch_idx + 2)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Say so to the watcher."""
+        self._task.activity.enter("end", trainer.current_epoch + 1, 0)
+
     def on_validation_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Report the progress of validation."""
+        self._task.activity.enter("validation", trainer.current_epoch + 1, batch_idx + 2)
         if self._task.heartbeat.due():
             total = sum(trainer.num_val_batches)
             self._task.heartbeat.update(unit="validation batch", done=batch_idx + 1, total=total)
