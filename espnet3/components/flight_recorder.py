@@ -19,7 +19,9 @@ def record_collectives() -> None:
 def collectives() -> tuple[int, int] | None:
     """How many were started, and how many of them are completed; None if it is not known."""
     with suppress(ImportError, ValueError, KeyError, TypeError):
-        from torch._C._distributed_c10d import _dump_fr_trace_json
+        from torch._C._distributed_c10d import (  # type: ignore[attr-defined]
+            _dump_fr_trace_json,
+        )
 
         groups = json.loads(_dump_fr_trace_json())["pg_status"].values()
         started = sum(int(group["last_enqueued_collective"]) for group in groups)

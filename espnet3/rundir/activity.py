@@ -11,8 +11,8 @@ Phase = Literal[
     "start", "epoch start", "training", "epoch end", "validation start", "validation", "validation end", "end"
 ]
 PHASES: tuple[Phase, ...] = get_args(Phase)
-"""`start`, `epoch start`, `validation start`: up to the end of the first batch; `training`, `validation`: from
-the end of one batch to that of the next; the ends: what comes after the last batch."""
+"""`start`, `epoch start`, `validation start`: up to the end of the first batch; `training`, `validation`:
+from the end of one batch to that of the next; the ends: what comes after the last batch."""
 
 _NUMBERS = {phase: number for number, phase in enumerate(PHASES)}
 _PHASE, _EPOCH, _BATCH, _LEFT = 0, 1, 2, 3

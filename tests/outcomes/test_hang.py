@@ -47,12 +47,11 @@ IN = {
 
 def stall(rank: int, where: str = "all_reduce", **fields: object) -> Stall:
     """Of rank r, two ranks a node; `state` is that of its process, `workers` are stacks."""
-    state, workers = str(fields.pop("state", "S")), fields.pop("workers", ())
+    state, workers = str(fields.pop("state", "S")), list(fields.pop("workers", ()))  # type: ignore[call-overload]
     own = StalledProcess(100 + rank, "python", state, "", stack(*IN[where]) if state == "S" else "")
-    below = [StalledProcess(200 + n, "pt_data_worker", "S", "", text) for n, text in enumerate(workers)]  # type: ignore[arg-type]
-    usual = Stall(
-        rank, f"node{rank // 2 + 1}", "training", 2, 812, 71.2, 60.0, [asdict(own), *map(asdict, below)]
-    )
+    below = [StalledProcess(200 + n, "pt_data_worker", "S", "", text) for n, text in enumerate(workers)]
+    processes = [asdict(own), *map(asdict, below)]
+    usual = Stall(rank, f"node{rank // 2 + 1}", "training", 2, 812, 71.2, 60.0, processes)
     return replace(usual, **fields)  # type: ignore[arg-type]
 
 
@@ -133,14 +132,18 @@ HANGS: dict[str, tuple[list[Stall], dict[int, str], tuple[int, ...], str]] = {
         f"ranks 2, 3 on node2 give no sign of life{WAIT}",
     ),
     "others wait for the first time, such as at a validation's end": (
-        [*others(1, phase="validation end", limit_s=1800.0), stall(1, "forward", phase="validation", batch=3)],
+        [
+            *others(1, phase="validation end", limit_s=1800.0),
+            stall(1, "forward", phase="validation", batch=3),
+        ],
         {}, (1,),
-        "rank 1 on node1 has been in the forward pass (model.py:7 attend) of batch 3 of the validation of epoch"
-        " 2 for 71 s, others wait in all_reduce of the end of the validation of epoch 2",
+        "rank 1 on node1 has been in the forward pass (model.py:7 attend) of batch 3 of the validation of"
+        " epoch 2 for 71 s, others wait in all_reduce of the end of the validation of epoch 2",
     ),
     "one rank": (
         [stall(0, "backward", epoch=1, batch=5)], {}, (0,),
-        "rank 0 on node1 has been in the backward pass (lightning_module.py:7 training_step) of batch 5 for 71 s",
+        "rank 0 on node1 has been in the backward pass (lightning_module.py:7 training_step) of batch 5"
+        " for 71 s",
     ),
 }  # fmt: skip
 

@@ -40,8 +40,8 @@ def follow(
     """Show `tasks` until they have ended, and return how; a `stop` that is set meanwhile is passed on once.
 
     A stop is passed on when all ranks have begun: the signal would kill one that has no handler yet.
-    When one rank fails the others end too: after PEER_GRACE_S they are killed. When no rank moves any more, it
-    is written down why, and all are killed.
+    When one rank fails the others end too: after PEER_GRACE_S they are killed. When no rank moves any more,
+    what is known of it is written down, and all are killed.
     """
     tail = LogTail(tasks.log) if show_log else None
     stop_sent, stop_deadline, failed_at, next_check_at = False, None, None, 0.0

@@ -1,8 +1,8 @@
 """The watcher of a rank: a process of its own, which no interpreter that hangs can stop.
 
-It is forked from the rank before that has threads, reads the rank's `Activity`, and describes in the attempt's
-folder how the rank stands still (`stall-<rank>.json`), if it does for long. Who follows the attempt decides on
-the descriptions of all ranks. It ends with the rank.
+It is forked from the rank before that has threads, reads the rank's `Activity`, and where the rank stands
+still for long, describes how, in the attempt's folder (`stall-<rank>.json`). Who follows the attempt decides,
+on the descriptions of all ranks. It ends with the rank.
 """
 
 import os
@@ -98,6 +98,7 @@ def _watch(
 ) -> NoReturn:
     every_s = min(1.0, max(0.05, limits.least_s / 20))
     before, still_s, next_at_s = activity.read(), 0.0, 0.0
+    limits.seen((0,) * len(before.left), before.left, 0.0)
     woke_at = time.monotonic()
     while True:
         time.sleep(every_s)

@@ -30,13 +30,17 @@ class StallLimits:
         return AUTO_LEAST_S if self.timeout_s is None else self.timeout_s
 
     def of(self, phase: Phase) -> float:
-        """Seconds; UNHURRIED_S for what has not been seen to end yet, such as the first batch."""
-        if phase not in self._longest:
+        """Seconds; UNHURRIED_S for what has not been seen to end yet, such as the first batch.
+
+        The second batch may take as long as the first, start-up included.
+        """
+        if phase not in self._longest and phase not in _BATCHES:
             return max(self.least_s, UNHURRIED_S)
         if self.timeout_s is not None and phase in _BATCHES:
             return self.timeout_s
+        longest_s = self._longest.get(phase, max(self._longest.values(), default=0.0))
         times = _AUTO_TIMES if self.timeout_s is None else _GIVEN_TIMES
-        return max(self.least_s, times * self._longest[phase])
+        return max(self.least_s, times * longest_s)
 
     def seen(self, before: tuple[int, ...], now: tuple[int, ...], still_s: float) -> None:
         """Note what has ended between two readings; those within a moment took no time."""
