@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet3.rundir.activity import Activity
 from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.stop import StopFlag
+from espnet3.rundir.watch.activity import Activity
 
 Collectives = Callable[[], tuple[int, int] | None]
 """How many collectives a rank has started, and how many of them are completed; None: not known."""

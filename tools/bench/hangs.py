@@ -66,13 +66,14 @@ def launch(bench: Bench, run: Path, orders: Path, timeout_s: float) -> str:
     """Submit a training without end; its job id."""
     shutil.copy(Path(__file__).with_name("hanging.py"), bench.recipe)
     os.environ["PYTHONPATH"] = f"{bench.recipe}{os.pathsep}{ROOT}"
+    naps = f"+dataset.preprocessor={{_target_: hanging.Naps, folder: {orders}}}"
+    check([*bench.espnet3, "--stage", "1", "--stop-stage", "1", "launcher=local", f"exp_dir={run}", naps])
     overrides = [
         *("launcher=slurm", f"exp_dir={run}", "trainer.max_epochs=100000", "trainer.accelerator=cpu"),
         *(f"resources.train.nodes={bench.nodes}", f"resources.train.tasks_per_node={bench.tasks}"),
         *(f"trainer.hang_timeout_s={timeout_s}", "dataloader.train.batch_size=4"),
-        *("+dataloader.train.num_workers=1", "logger.tensorboard=null"),
+        *("+dataloader.train.num_workers=1", "logger.tensorboard=null", naps),
         f"+callbacks.hangs={{_target_: hanging.Hangs, folder: {orders}}}",
-        f"+dataset.preprocessor={{_target_: hanging.Naps, folder: {orders}}}",
     ]
     check([*bench.espnet3, "--stage", "2", "--stop-stage", "2", "--detach", *overrides])
     return str(json.loads((run / "jobs" / "train-1" / "submission.json").read_text())["job_id"])

@@ -17,8 +17,8 @@ from espnet3.components.callbacks.epoch_line import epoch_line
 from espnet3.components.gpu import uses_gpu
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.metrics.host_values import on_host
-from espnet3.rundir.activity import Phase
 from espnet3.rundir.task import Task
+from espnet3.rundir.watch.activity import Phase
 
 log = logging.getLogger(__name__)
 

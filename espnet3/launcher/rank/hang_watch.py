@@ -22,9 +22,9 @@ from espnet3.launcher.rank.process_facts import children_of, facts_of
 from espnet3.launcher.rank.stall_limits import StallLimits
 from espnet3.outcomes.hang import UNHURRIED_S
 from espnet3.parent_death import signal_on_parent_death
-from espnet3.rundir.activity import Activity
 from espnet3.rundir.records.stall import Stall, stall_path, write_stall
-from espnet3.rundir.stack_dump import dump_on_signal
+from espnet3.rundir.watch.activity import Activity
+from espnet3.rundir.watch.stack_dump import dump_on_signal
 
 _REFRESH = 0.5
 """A rank that stands still is described again when this share of the timeout has passed, and at its limit."""

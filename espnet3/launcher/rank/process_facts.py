@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from espnet3.rundir.records.stall import StalledProcess
-from espnet3.rundir.stack_dump import SIGNAL, can_dump
+from espnet3.rundir.watch.stack_dump import SIGNAL, can_dump
 
 _DUMP_WITHIN_S = 2.0
 _QUIET_S = 0.05

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from espnet3.outcomes.hang import UNHURRIED_S
-from espnet3.rundir.activity import PHASES, Phase
+from espnet3.rundir.watch.activity import PHASES, Phase
 
 AUTO_LEAST_S = 60.0
 _AUTO_TIMES = 10.0

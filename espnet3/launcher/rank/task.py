@@ -30,7 +30,6 @@ from espnet3.launcher.rank.watchdogs import (
 from espnet3.outcomes.rank import rank_state
 from espnet3.resources import Resources
 from espnet3.rundir import claim
-from espnet3.rundir.activity import Activity
 from espnet3.rundir.files.log_tail import log_only
 from espnet3.rundir.files.private import check_private
 from espnet3.rundir.files.reading import read_late
@@ -42,6 +41,7 @@ from espnet3.rundir.records.outcome import EXIT_CODES, TaskState, write_task_sta
 from espnet3.rundir.records.record import finish, read_record, write_record
 from espnet3.rundir.stop import StopFlag
 from espnet3.rundir.task import StageResult, Task
+from espnet3.rundir.watch.activity import Activity
 from espnet3.slurm.environment import forget_ranks
 from espnet3.slurm.own_job import stop_at
 from espnet3.stage_table import STAGES

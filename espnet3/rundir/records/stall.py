@@ -29,7 +29,7 @@ class Stall:
     rank: int
     node: str
     phase: str
-    """See `rundir.activity`."""
+    """See `rundir.watch.activity`."""
     epoch: int
     batch: int
     still_s: float

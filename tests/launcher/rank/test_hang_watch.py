@@ -18,7 +18,7 @@ RANK = """
 import ctypes, os, signal, subprocess, sys, time
 from pathlib import Path
 from espnet3.launcher.rank.hang_watch import watch_for_hangs
-from espnet3.rundir.activity import Activity
+from espnet3.rundir.watch.activity import Activity
 
 kind, folder = sys.argv[1], Path(sys.argv[2])
 activity = Activity()

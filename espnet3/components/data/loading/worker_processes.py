@@ -23,7 +23,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, NoReturn
 
 from espnet3.errors import UserError
-from espnet3.rundir.stack_dump import dump_as_parent
+from espnet3.rundir.watch.stack_dump import dump_as_parent
 
 PRELOADED = ["espnet3.components.data.loading.collate", "espnet3.components.data.combined_dataset"]
 """What every worker needs: the server imports it once, and torch with it."""
