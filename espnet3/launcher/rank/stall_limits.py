@@ -32,9 +32,9 @@ class StallLimits:
     def of(self, phase: Phase) -> float:
         """Seconds; UNHURRIED_S for what has not been seen to end yet, such as the first batch.
 
-        The second batch may take as long as the first, start-up included.
+        The second batch, and the first of the second epoch, may take as long as start-up and the first batch.
         """
-        if phase not in self._longest and phase not in _BATCHES:
+        if phase not in self._longest and phase not in (*_BATCHES, "epoch start"):
             return max(self.least_s, UNHURRIED_S)
         if self.timeout_s is not None and phase in _BATCHES:
             return self.timeout_s

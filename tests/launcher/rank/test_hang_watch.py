@@ -144,6 +144,7 @@ def test_what_was_never_seen_to_end_may_take_half_an_hour():
         assert limits.of("validation start") == UNHURRIED_S
         limits.ended("start", 20.0)
         assert limits.of("training") == (10.0 if limits is given else 200.0)
+        assert limits.of("epoch start") == (60.0 if limits is given else 200.0)
         limits.ended("training", 8.0)
         limits.ended("training", 0.5)
         limits.ended("validation end", 30.0)
