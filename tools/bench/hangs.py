@@ -104,6 +104,8 @@ def epochs(attempt: Path) -> int:
     try:
         epoch = json.loads((attempt / "heartbeat-0.json").read_text()).get("epoch")
     except (OSError, ValueError):
+        epoch = None
+    if epoch is None:
         return -1
     first = attempt / "first-epoch"
     if not first.exists():
