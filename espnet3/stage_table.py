@@ -111,7 +111,8 @@ _STAGES = (
         ),
         speed_only=(
             *("checkpoint.keep_last", "checkpoint.every_minutes", "checkpoint.every_n_batches"),
-            "trainer.nonfinite_gradients",  # a training that it has ended may go on with another value
+            # A training that these have ended may go on with another value.
+            *("trainer.nonfinite_gradients", "trainer.hang_timeout_s"),
         ),
         many_tasks=True,
         trains=True,

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "espnet3"
 MAY_USE = (
     *("lightning_internals.py", "hydra_internals.py", "process_exit.py", "executor.py"),
-    "worker_processes.py",
+    *("worker_processes.py", "flight_recorder.py"),
 )
 """Each has a contract test, which names what an upgrade took away."""
 PUBLIC = ("os._exit", "torch._foreach_", "_typeshed.")

@@ -1,11 +1,20 @@
 """The argument and the result of a stage function."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.stop import StopFlag
+from espnet3.rundir.watch.activity import Activity
+
+Collectives = Callable[[], tuple[int, int] | None]
+"""How many collectives a rank has started, and how many of them are completed; None: not known."""
+
+
+def _nobody_asks(collectives: Collectives) -> None:
+    """The task has no watcher."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,10 @@ class Task:
     num_nodes: int = 1
     stop: StopFlag = field(default_factory=StopFlag)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    activity: Activity = field(default_factory=Activity)
+    """What it is in, for its watcher."""
+    tell_collectives: Callable[[Collectives], None] = _nobody_asks
+    """Gives its watcher the function to ask."""
 
     @classmethod
     def single(cls, stage: str) -> "Task":

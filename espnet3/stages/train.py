@@ -38,9 +38,13 @@ def run(config: DictConfig, task: Task) -> StageResult:
         from espnet3.components.checkpoint.ranking import read_ranking
         from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
         from espnet3.components.data.instantiation import instantiate_node
+        from espnet3.components.flight_recorder import collectives, record_collectives
         from espnet3.components.modeling.lightning_module import ESPnetLightningModule
         from espnet3.components.trainers.build import build_trainer
 
+    if task.world_size > 1:
+        record_collectives()
+        task.tell_collectives(collectives)
     check_optimizers(config)
     _use_threads(OmegaConf.select(config, "resources.train.cpus_per_task") or 1)
     directory = Path(config.exp_dir) / "checkpoints"

@@ -62,7 +62,7 @@ IN_CODE: dict[str, Any] = {
     **dict(zip(SINGLE_KEYS, (REQUIRED, SINGLE.scheduler, SINGLE.interval, SINGLE.monitor), strict=True)),
     **under("optimizers.<name>", {key: arguments(NamedOptimizerConfig)[key] for key in OPTIMIZER_KEYS}),
     **under("schedulers.<name>", {key: arguments(NamedSchedulerConfig)[key] for key in SCHEDULER_KEYS}),
-    "trainer.nonfinite_gradients": TRAINER["nonfinite_gradients"],
+    **{f"trainer.{key}": TRAINER[key] for key in ("nonfinite_gradients", "hang_timeout_s")},
     **under("checkpoint", {key: BASE["checkpoint"][key] for key in list(arguments(RunCheckpoint))[1:-1]}),
     "validate._target_": REQUIRED,
     **under("validate", dict.fromkeys(VALIDATE_KEYS, UNKNOWN)),

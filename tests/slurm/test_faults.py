@@ -161,6 +161,7 @@ def prepared(shared_by_workers: Path) -> Path:
             ignored = shutil.ignore_patterns("exp", "data", "__pycache__", "vocoder")
             shutil.copytree(ROOT / "egs" / "mini_digits", copy, ignore=ignored)
             (copy / "asr" / "broken.py").write_text(BROKEN)
+            shutil.copy(ROOT / "tools" / "bench" / "hanging.py", copy / "asr")
             done = subprocess.run(
                 [*ESPNET3, "--recipe", str(copy / "asr"), "--stop-stage", "1", "+experiment=small"],
                 capture_output=True, text=True, check=False,
@@ -201,6 +202,29 @@ def test_killed_ranks_end_all_ranks_and_the_training_goes_on_with_the_nodes_it_h
     assert len({tuple(one["nodes"]) for one in begun}) == 1
     recipe.until(lambda: recipe.cluster.accounted(job) == ["COMPLETED"], "sacct")
     recipe.same_as_undisturbed("killed")
+
+
+@pytest.mark.usefixtures("fresh_ranks")
+def test_a_rank_that_hangs_is_named_and_the_training_goes_on_with_the_nodes_it_has(
+    recipe: Recipe, tmp_path: Path
+):
+    hangs = {"stop 3": "rank 3 on node2 has been stopped (SIGSTOP)", "gil 1": "rank 1 on node1 has been in"}
+    for attempt, order in enumerate(hangs, start=1):
+        (tmp_path / f"attempt-{attempt}").write_text(order)
+    code, output = recipe.train(
+        *("hung", f"+callbacks.hangs={{_target_: hanging.Hangs, folder: {tmp_path}}}"),
+        "trainer.hang_timeout_s=4",
+    ).finish()
+    assert code == 0, output
+    *hung, last = recipe.attempts("hung")
+    for number, (result, (order, said)) in enumerate(zip(hung, hangs.items(), strict=True), start=1):
+        assert (result["outcome"], result["restarts"], result["rank"]) == ("killed", True, int(order[-1]))
+        assert result["reason"].startswith(f"hung: {said}"), result
+        text = (recipe.exp("hung") / "logs" / "train" / f"attempt-{number}" / "hang.txt").read_text()
+        assert said in text and "in agree_and_read" in text
+        assert f"starts again on the same nodes: hung: {said}" in output
+    assert last["outcome"] == "done"
+    recipe.same_as_undisturbed("hung")
 
 
 def test_five_time_limits_in_a_row_are_no_failure_with_one_restart_allowed(recipe: Recipe):

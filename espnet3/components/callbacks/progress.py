@@ -19,6 +19,7 @@ from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.metrics.host_values import on_host
 from espnet3.rundir.task import Task
 from espnet3.rundir.time_spent import DATA, STARTUP, TRAINING, VALIDATION
+from espnet3.rundir.watch.activity import Phase
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +56,13 @@ class Progress(Checkpoint):
         self._start_clock()
         self._began_at, self._batches = time.monotonic(), 0
         done = module.position[1] if isinstance(module, ESPnetLightningModule) else 0
+        self._task.activity.enter("start", trainer.current_epoch + 1, done + 1)
         self._beat(trainer, done, force=True)
 
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start the clock of the epoch."""
+        if self._batches:
+            self._task.activity.enter("epoch start", trainer.current_epoch + 1, 1)
         self._start_clock()
         if self._spent.kind != STARTUP:
             self._spent.switch(DATA)
@@ -76,6 +80,8 @@ class Progress(Checkpoint):
         self._spent.switch(DATA)
         self._utterances += len(batch[0])
         self._batches += 1
+        phase: Phase = "training" if batch_idx + 1 < trainer.num_training_batches else "epoch end"
+        self._task.activity.enter(phase, trainer.current_epoch + 1, batch_idx + 2)
         if self._task.heartbeat.due():
             self._beat(trainer, batch_idx + 1, metrics=_floats(trainer, ("train/",)))
         now = time.monotonic()
@@ -86,19 +92,33 @@ class Progress(Checkpoint):
             )
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """The time is the validation's; that of the check before training is part of the start."""
+        """Say so to the watcher; the time is the validation's, but the check before training is of the start."""
+        self._task.activity.enter("validation start", trainer.current_epoch + 1, 1)
         if not trainer.sanity_checking:
             self._before_validation = self._spent.switch(VALIDATION)
 
+    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Say to the watcher that the last batch of it has ended."""
+        batches = int(sum(trainer.num_val_batches))
+        self._task.activity.enter("validation end", trainer.current_epoch + 1, batches + 1)
+
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Go on with what was before."""
+        """Go on with what was before: training, or the end of its epoch."""
         if not trainer.sanity_checking:
             self._spent.switch(self._before_validation)
+        ends = trainer.fit_loop.batch_idx + 1 >= trainer.num_training_batches
+        phase: Phase = "epoch end" if ends else "epoch start"
+        self._task.activity.enter(phase, trainer.current_epoch + 1, trainer.fit_loop.batch_idx + 2)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Say so to the watcher."""
+        self._task.activity.enter("end", trainer.current_epoch + 1, 0)
 
     def on_validation_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Report the progress of validation."""
+        self._task.activity.enter("validation", trainer.current_epoch + 1, batch_idx + 2)
         if self._task.heartbeat.due():
             total = sum(trainer.num_val_batches)
             self._task.heartbeat.update(unit="validation batch", done=batch_idx + 1, total=total)

@@ -6,7 +6,7 @@ from typing import Any
 
 from espnet3.config.config_value import config_value
 from espnet3.errors import ConfigurationError, UserError, nearest, suggestion
-from espnet3.value_checks import BOOLEAN, LARGEST, Check, either, is_int, one_of, or_null, whole
+from espnet3.value_checks import BOOLEAN, LARGEST, Check, either, is_int, is_number, one_of, or_null, whole
 
 STRATEGIES = (
     *("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true"),
@@ -100,6 +100,9 @@ NONFINITE_GRADIENTS = ("skip", "error", "ignore")
 OURS: dict[str, Check] = {
     "float32_matmul_precision": or_null(one_of(MATMUL_PRECISIONS)),
     "nonfinite_gradients": or_null(one_of(NONFINITE_GRADIENTS)),
+    "hang_timeout_s": or_null(
+        (lambda v: v == "auto" or (is_number(v) and 1 <= v <= LARGEST), "seconds, 1 or more, or auto")
+    ),
 }
 """Keys under `trainer:` that are no arguments of Lightning's Trainer, and what each takes."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espnet3.errors import short_path
+from espnet3.launcher.attempt.hang_check import HangCheck
 from espnet3.launcher.start.tasks import RunningTasks
 from espnet3.outcomes.attempt import (
     attempt_result,
@@ -13,6 +14,7 @@ from espnet3.outcomes.attempt import (
     missing_ranks,
     with_cause,
 )
+from espnet3.outcomes.hang import Hang, hung_result
 from espnet3.rundir.files.json_file import from_plain
 from espnet3.rundir.files.log_tail import LogTail, without_log_only
 from espnet3.rundir.heartbeat import read_heartbeat
@@ -38,12 +40,14 @@ def follow(
     """Show `tasks` until they have ended, and return how; a `stop` that is set meanwhile is passed on once.
 
     A stop is passed on when all ranks have begun: the signal would kill one that has no handler yet.
-    When one rank fails the others end too: after PEER_GRACE_S they are killed.
+    When one rank fails the others end too: after PEER_GRACE_S they are killed. When no rank moves any more,
+    what is known of it is written down, and all are killed.
     """
     tail = LogTail(tasks.log) if show_log else None
     stop_sent, stop_deadline, failed_at, next_check_at = False, None, None, 0.0
     ended: set[int] = set()
     perhaps_ended: set[int] = set()
+    hang_check, hang = HangCheck(tasks.directory, tasks.world_size), None
     with ProgressBar(screen, title) as bar:
         while tasks.is_running():
             heartbeat = read_heartbeat(heartbeat_path(tasks.directory, 0)) if screen.is_terminal else None
@@ -61,6 +65,9 @@ def follow(
                 next_check_at = time.monotonic() + STATES_EVERY_S
                 if tasks.lost_ranks() or any_failed(tasks.directory, tasks.world_size):
                     failed_at = time.monotonic()
+                elif (hang := hang_check.find()) is not None:
+                    failed_at = float("-inf")
+                    screen.line(_write_hang(hang, hang_check, tasks))
             if failed_at is not None and time.monotonic() - failed_at > PEER_GRACE_S:
                 perhaps_ended |= _perhaps_alive(tasks.directory) - tasks.lost_ranks()
                 ended |= tasks.end_now()
@@ -76,11 +83,23 @@ def follow(
         stop_reason=stop.reason,
         start_error="" if states else tasks.start_error(),
     )
+    if hang is not None:
+        return hung_result(result, hang, str(tasks.log.with_name(f"rank-{hang.ranks[0]}.log")))
     for line in cause_lines(tasks, states, result, ended | perhaps_ended, show_log=show_log):
         screen.line(line)
     if result.outcome == "killed" and result.rank is not None:
         result = with_cause(result, tasks.early_output(result.rank))
     return result
+
+
+def _write_hang(hang: Hang, check: HangCheck, tasks: RunningTasks) -> str:
+    """Write all about a hang beside the logs; the line for the screen."""
+    path = tasks.log.with_name("hang.txt")
+    try:
+        check.write(hang, path)
+    except OSError as error:  # a full disk: the ranks end anyway
+        return f"the training hangs: {hang.line} (can't write {short_path(str(path))}: {error})"
+    return f"the training hangs: {hang.line}; see {short_path(str(path))}"
 
 
 def any_failed(directory: Path, world_size: int) -> bool:

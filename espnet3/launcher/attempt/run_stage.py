@@ -19,6 +19,7 @@ from espnet3.launcher.start.local import local_environment, start_local
 from espnet3.launcher.start.step import start_step, step_environment
 from espnet3.launcher.start.tasks import RunningTasks
 from espnet3.outcomes.attempt import aborted_result, attempt_result
+from espnet3.outcomes.hang import failed_if_repeated
 from espnet3.rundir.files.atomic import remove_torn, write_json, write_text
 from espnet3.rundir.files.json_file import with_format
 from espnet3.rundir.layout import TRAINING_FILES, attempt_dir, new_attempt, stage_home
@@ -29,6 +30,7 @@ from espnet3.rundir.records.attempt import (
     Begin,
     attempt_dirs,
     progress_mark,
+    read_attempts,
     write_begin,
     write_result,
 )
@@ -184,6 +186,9 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
                 tasks.kill()
             write_result(directory, aborted_result(error))
             raise
+        if result.hung_at and begin.job:
+            attempts = [one for one in read_attempts(exp_dir, job.stage) if one.begin.job == begin.job]
+            result = failed_if_repeated(result, attempts[:-1])
         result = replace(result, restarts=run_options.restarts(job, result, begin.progress))
         write_result(directory, result)
     return result

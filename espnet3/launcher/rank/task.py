@@ -9,13 +9,14 @@ import time
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from omegaconf import DictConfig
 
 from espnet3.config.saved import read_config
 from espnet3.config.secrets import check_secrets_set, hide_secrets
 from espnet3.errors import TracedError, UserError
+from espnet3.launcher.rank.hang_watch import watch_for_hangs
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
 from espnet3.launcher.rank.network import master_address, set_interfaces
 from espnet3.launcher.rank.placement import TaskPlacement
@@ -40,8 +41,10 @@ from espnet3.rundir.records.outcome import EXIT_CODES, TaskState, write_task_sta
 from espnet3.rundir.records.record import finish, read_record, write_record
 from espnet3.rundir.stop import StopFlag
 from espnet3.rundir.task import StageResult, Task
+from espnet3.rundir.watch.activity import Activity
 from espnet3.slurm.environment import forget_ranks
 from espnet3.slurm.own_job import stop_at
+from espnet3.stage_table import STAGES
 from espnet3.stages import stage_function
 
 SRUN_SIGNAL_GRACE_S = 5.0
@@ -82,6 +85,7 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
     config = read_config(directory / "config.yaml")
     stop = StopFlag()
     install_stop_signals(stop)  # replaces submitit's handlers
+    watched = _watched(config, begin.stage, directory, placement)
     hear_stop_signals(stop)
     exp_dir = Path(config.exp_dir)
     output = log_path(exp_dir, begin.stage, begin.number, placement.rank)
@@ -109,6 +113,7 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
         num_nodes=placement.num_nodes,
         stop=stop,
         heartbeat=Heartbeat(heartbeat_path(directory, placement.rank)),
+        **watched,
     )
     if begin.slurm_job_id:
         _wait_for_inputs(config, task.stage)
@@ -132,6 +137,17 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
     sys.stderr.flush()
     if state.outcome != "done":
         raise SystemExit(EXIT_CODES[state.outcome or "killed"])
+
+
+def _watched(config: DictConfig, stage: str, directory: Path, placement: TaskPlacement) -> dict[str, Any]:
+    """Start the watcher of a training; the fields of the task that are for it. Before there are threads."""
+    timeout_s = config.trainer.get("hang_timeout_s", "auto") if STAGES[stage].trains else None
+    if timeout_s is None:
+        return {}
+    activity = Activity()
+    timeout_s = None if timeout_s == "auto" else float(timeout_s)
+    tell = watch_for_hangs(activity, directory, placement.rank, placement.node, timeout_s)
+    return {"activity": activity, "tell_collectives": tell}
 
 
 def _wait_for_inputs(config: DictConfig, stage: str) -> None:

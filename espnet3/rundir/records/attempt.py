@@ -62,6 +62,8 @@ class AttemptResult:
     """The rank that was the cause: the first that failed or was killed."""
     log: str = ""
     """The log of that rank."""
+    hung_at: str = ""
+    """The batch in which it hung, if it was ended for that."""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ WRONG: dict[str, list[Any]] = {
     "deterministic": ["yes", 1],
     "profiler": ["smiple", True],
     "nonfinite_gradients": ["skipp", 1],
+    "hang_timeout_s": ["never", 0, -1, 0.5, True, float("inf")],
     "float32_matmul_precision": ["tf32"],
 }
 RIGHT: dict[str, list[Any]] = {
@@ -64,6 +65,7 @@ RIGHT: dict[str, list[Any]] = {
     "precision": ["32-true", "bf16-mixed", 16, "16", None],
     "max_epochs": [None, -1, 0, 5],
     "max_time": ["00:12:00:00", None],
+    "hang_timeout_s": ["auto", None, 1, 90.5],
     "limit_train_batches": [1, 1.0, 0.1, 500],
     "limit_val_batches": [0, 0.0, 1.0, 7],
     "val_check_interval": [1, 0.25, 1000, "00:00:30:00"],

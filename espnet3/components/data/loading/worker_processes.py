@@ -23,6 +23,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, NoReturn
 
 from espnet3.errors import UserError
+from espnet3.rundir.watch.stack_dump import dump_as_parent
 
 PRELOADED = ["espnet3.components.data.loading.collate", "espnet3.components.data.combined_dataset"]
 """What every worker needs: the server imports it once, and torch with it."""
@@ -101,6 +102,7 @@ def _init_worker(worker_init_fn: Callable[[int], None] | None, worker_id: int) -
     Queue._on_queue_feeder_error = staticmethod(_exit_unsent)  # type: ignore[attr-defined]
     rank = multiprocessing.parent_process()
     assert rank is not None
+    dump_as_parent()
 
     def watch() -> None:
         rank.join()
