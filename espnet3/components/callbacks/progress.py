@@ -92,7 +92,7 @@ class Progress(Checkpoint):
             )
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Say so to the watcher; the time is the validation's, but the check before training is of the start."""
+        """The time is the validation's; that of the check before training is part of the start."""
         self._task.activity.enter("validation start", trainer.current_epoch + 1, 1)
         if not trainer.sanity_checking:
             self._before_validation = self._spent.switch(VALIDATION)
