@@ -112,8 +112,8 @@ def requeue(world: World, random: Random) -> None:
 def hold(world: World, random: Random) -> None:
     """An administrator requeues the job and holds it for a moment."""
     job = world.job()
-    if not requeued(world, job, "requeuehold"):
-        return
+    world.cluster.asked("scontrol", "requeuehold", job)
+    wait(lambda: queue_state(world, job) in ("PENDING", ""), f"{job} to be requeued", world)
     time.sleep(random.uniform(0, 3))
     world.cluster.asked("scontrol", "release", job)
 
@@ -160,14 +160,9 @@ def fill_disk(world: World, random: Random) -> None:
     ballast.unlink()
 
 
-def requeued(world: World, job: str, how: str) -> bool:
-    """Requeue a job, and wait until it is no longer running; False if it can't be."""
-    world.cluster.asked("scontrol", how, job)
-    wait(
-        lambda: world.cluster.asked("squeue", "-h", "-o", "%T", "-j", job) != "RUNNING",
-        f"{job} to be requeued",
-    )
-    return world.cluster.asked("squeue", "-h", "-o", "%T", "-j", job) == "PENDING"
+def queue_state(world: World, job: str) -> str:
+    """What squeue says of a job; nothing where it is gone."""
+    return world.cluster.asked("squeue", "-h", "-o", "%T", "-j", job)
 
 
 def kill(pid: int) -> None:
