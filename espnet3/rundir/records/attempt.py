@@ -61,6 +61,8 @@ class AttemptResult:
     """The rank that was the cause: the first that failed or was killed."""
     log: str = ""
     """The log of that rank."""
+    node: str = ""
+    """The node that is to blame: the program has not failed there, its process was ended; empty: none is."""
 
 
 @dataclass(frozen=True)
