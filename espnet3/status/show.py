@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.errors import UserError, short_path
+from espnet3.outcomes.lemons import lemons
 from espnet3.rundir.files.atomic import without_nan
+from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.record import briefly
 from espnet3.status.run_dirs import run_dirs
 from espnet3.status.run_files import RunFiles, read_what_can_be_read
@@ -93,6 +95,7 @@ def report(
     rows = [one for stages in statuses for one in (stages if is_single else brief(stages))]
     lines = table(rows, width) if rows else [[("there are no runs here", "")]]
     for run in runs:
+        lines += lemon_lines(run.blaming, now)
         if run.unreadable:
             lines.append(
                 [(f"{short_path(run.exp_dir)} is shown in part: {briefly(run.unreadable)}", "yellow")]
@@ -101,6 +104,12 @@ def report(
     if queue.problem:
         lines.append([(f"Slurm can't be asked ({queue.problem}): this is what the files say", "yellow")])
     return lines
+
+
+def lemon_lines(blaming: Sequence[AttemptResult], now: float) -> list[Line]:
+    """A line for each node on which attempts of a run or sweep keep dying."""
+    found = lemons(blaming, now)
+    return [[(f"left out for a day, if there are other nodes: {lemon}", "yellow")] for lemon in found]
 
 
 def brief(stages: Sequence[StageStatus]) -> list[StageStatus]:
@@ -117,6 +126,7 @@ def document(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float) -> dict
             {
                 "run": str(run.exp_dir),
                 "unreadable": list(run.unreadable),
+                "lemons": [asdict(lemon) for lemon in lemons(run.blaming, now)],
                 "state": next((one.state for one in brief(stages)), "not started"),
                 "stages": [_fields(one) for one in stages],
             }

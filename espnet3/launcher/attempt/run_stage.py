@@ -61,7 +61,7 @@ class RunOptions:
     """Whether the job restarts after this result; the text is `progress_mark` from before the attempt."""
     start_step: StartStep = start_step
     nodes: Sequence[str] = ()
-    """The nodes to use, this one first; empty: the allocation's."""
+    """Those of the job, this one first and spares last; empty: the allocation's."""
     stop_at: float | None = None
     """See `Begin.stop_at`."""
     stop_within_s: float = STOP_WITHIN_S
@@ -154,6 +154,7 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
         job=run_options.job,
         slurm_job_id=own_slurm_job_id() if in_step else "",
         nodes=nodes,
+        spares=list(run_options.nodes)[len(nodes) :],
         command=run_options.command,
         environment=step_environment(job, nodes) if in_step else local_environment(job),
         stop_at=run_options.stop_at,

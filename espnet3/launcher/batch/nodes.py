@@ -15,7 +15,7 @@ from espnet3.outcomes.next_start import NextStart, next_start
 from espnet3.resources import Resources
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, read_attempts
 from espnet3.slurm.own_job import own_slurm_job_id, requested
-from espnet3.slurm.restarting.nodes import answering, in_use, own_nodes, share_with_lost_steps
+from espnet3.slurm.restarting.nodes import answering, order_of_use, own_nodes, share_with_lost_steps
 from espnet3.slurm.sbatch_options import sbatch_spelling
 from espnet3.slurm.site.partitions import eligible_partitions, read_partitions
 from espnet3.slurm.step import allocated_nodes
@@ -26,7 +26,7 @@ class FoundNodes:
     """The nodes of the next attempt."""
 
     nodes: list[str] = field(default_factory=list)
-    """This one first; empty: too few are left."""
+    """This one first, spares last; empty: too few are left."""
     lost: str = ""
     """What became of nodes that have died; empty if none has."""
 
@@ -62,12 +62,12 @@ def choose_nodes(
         lost += f": goes on with {counted(needed, 'node')}, {counted(len(alive) - needed, 'spare')} left"
     elif lost:
         lost += f", and no spare is left: goes on with {counted(len(alive), 'node')} instead of {needed}"
-    return FoundNodes(in_use(alive, needed, blamed), lost)
+    return FoundNodes(order_of_use(alive, needed, blamed), lost)
 
 
 def with_nodes(config: DictConfig, job: Job, count: int) -> DictConfig:
-    """`config` with so many nodes for the stage of `job`, and the Trainer's: see `resources.min_nodes`."""
-    if count == job.resources.nodes:
+    """`config` with at most so many nodes for the stage of `job`, and its Trainer: see `min_nodes`."""
+    if count >= job.resources.nodes:
         return config
     OmegaConf.update(config, f"resources.{job.stage}.nodes", count)
     if OmegaConf.select(config, "trainer.num_nodes") not in (None, "auto"):

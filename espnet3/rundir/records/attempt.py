@@ -31,6 +31,8 @@ class Begin:
     """The submitted job that runs it, by the name of the job's folder."""
     slurm_job_id: str = ""
     nodes: list[str] = field(default_factory=list)
+    spares: list[str] = field(default_factory=list)
+    """Further nodes of the job, which are idle."""
     command: list[str] = field(default_factory=list)
     """The user's command line."""
     environment: dict[str, str] = field(default_factory=dict)

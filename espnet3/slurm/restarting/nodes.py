@@ -41,13 +41,16 @@ def answering(nodes: Sequence[str]) -> list[str]:
     return [node for node, is_alive in zip(nodes, alive, strict=True) if is_alive]
 
 
-def in_use(alive: Sequence[str], needed: int, blamed: Mapping[str, int]) -> list[str]:
-    """The nodes that an attempt uses, at most `needed`: the first, on which this process is, and those with
-    the fewest ends of attempts in `blamed`.
+def order_of_use(alive: Sequence[str], needed: int, blamed: Mapping[str, int]) -> list[str]:
+    """The nodes of a job in the order of their use: `needed` for the ranks, then the spares.
+
+    The first, on which this process is, stays; of the others those with the fewest ends of attempts in
+    `blamed` are used.
     """
     first, *others = alive
     chosen = sorted(others, key=lambda node: blamed.get(node, 0))[: needed - 1]
-    return [first, *(node for node in others if node in chosen)]
+    used = [first, *(node for node in others if node in chosen)]
+    return [*used, *(node for node in others if node not in chosen)]
 
 
 def share_with_lost_steps(environment: MutableMapping[str, str] = os.environ) -> None:
