@@ -14,7 +14,7 @@ from espnet3.outcomes.lemons import blames
 from espnet3.outcomes.next_start import NextStart, next_start
 from espnet3.resources import Resources
 from espnet3.rundir.records.attempt import Attempt, AttemptResult, read_attempts
-from espnet3.slurm.own_job import own_slurm_job_id, requested
+from espnet3.slurm.own_job import own_slurm_job, own_slurm_job_id, requested
 from espnet3.slurm.restarting.nodes import answering, order_of_use, own_nodes, share_with_lost_steps
 from espnet3.slurm.sbatch_options import sbatch_spelling
 from espnet3.slurm.site.partitions import eligible_partitions, read_partitions
@@ -32,12 +32,18 @@ class FoundNodes:
 
 
 def find_nodes(job: Job, exp_dir: Path) -> FoundNodes:
-    """The nodes that the next attempt of `job` uses, after asking which are alive."""
-    began_with = allocated_nodes()
-    alive = answering(own_nodes(own_slurm_job_id()))
+    """The nodes that the next attempt of `job` uses, and what became of dead ones.
+
+    They are asked only after an attempt: before, Slurm has just handed them out, and one that does not
+    answer for another reason must not end the job.
+    """
+    attempts, began_with = read_attempts(exp_dir), allocated_nodes()
+    alive = own_nodes(own_slurm_job_id())
+    if any(attempt.launcher.slurm_job == own_slurm_job() for attempt in attempts):
+        alive = answering(alive)
     if len(alive) < len(began_with):
         share_with_lost_steps()
-    results = [attempt.result for attempt in read_attempts(exp_dir)]
+    results = [attempt.result for attempt in attempts]
     blamed = {node: len(ends) for node, ends in blames(results, time.time()).items()}
     return choose_nodes(job.resources, began_with, alive, blamed)
 
