@@ -177,15 +177,20 @@ class WarmSteps:
                 return start_step(job, exp_dir, directory, begin)
             self._resources = job.resources
         if self._step is None or not self._step.is_alive():
-            if job.resources.outlives_nodes:
-                self._resources = job.resources  # only these nodes are known to answer
-            assert self._resources is not None
-            others = [node for node in allocated_nodes() if node not in begin.nodes]
-            self._step = self._new(self._resources, [*begin.nodes, *others])
+            self._step = self._renewed(job.resources, begin.nodes)
         need = job.resources
         self._step.send(WarmRankRequest(str(directory), need.nodes, need.tasks_per_node, need.gpus_per_node))
         log = log_path(exp_dir, job.stage, begin.number, rank=0)
         return WarmTasks(directory, log, begin, self._step)
+
+    def _renewed(self, needed: Resources, nodes: list[str]) -> WarmStep:
+        """A new step in the place of one that has ended, as large if enough nodes are left."""
+        assert self._resources is not None
+        if len(nodes) < self._resources.nodes:
+            nodes = nodes + answering([node for node in allocated_nodes() if node not in nodes])
+        if len(nodes) < self._resources.nodes:
+            self._resources = needed
+        return self._new(self._resources, nodes)
 
     def end(self) -> None:
         """Have the ranks end, and wait until they have."""
