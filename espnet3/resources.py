@@ -23,6 +23,7 @@ from espnet3.value_checks import (
     SBATCH_OPTIONS,
     SETUP,
     Check,
+    or_null,
 )
 
 
@@ -131,6 +132,33 @@ class Resources:
             for_all=_largest_memory,
         ),
     )
+    max_mem_gb: float | None = field(
+        default=None,
+        metadata=resource_metadata(
+            "after it ran out of memory a job restarts with 1.5 times as much, at most this; null: with"
+            " the same",
+            GIGABYTES,
+            own_tasks_only=True,
+        ),
+    )
+    spare_nodes: int = field(
+        default=0,
+        metadata=resource_metadata(
+            "machines more, idle until one dies: the job goes on with a spare in its place",
+            AT_LEAST_0,
+            own_tasks_only=True,
+        ),
+    )
+    min_nodes: int | None = field(
+        default=None,
+        metadata=resource_metadata(
+            "without a spare the job goes on with the machines that are left, and fewer ranks, if they are at"
+            " least this many; null: it is queued again",
+            or_null(AT_LEAST_1),
+            decides_ranks=True,
+            own_tasks_only=True,
+        ),
+    )
     timeout_min: int = field(
         default=1440,
         metadata=resource_metadata(
@@ -217,6 +245,11 @@ class Resources:
         defaults = {name: getattr(type(self)(), name) for name in (*own, "nodes", "gpus_per_node", "mem_gb")}
         return replace(self, **defaults, signal_delay_s=type(self).signal_delay_s)
 
+    @property
+    def outlives_nodes(self) -> bool:
+        """Whether a job goes on after one of its nodes has died."""
+        return self.spare_nodes > 0 or (self.min_nodes is not None and self.min_nodes < self.nodes)
+
     def sbatch_options(self) -> dict[str, Any]:
         """Options of sbatch with their values, by sbatch's names; without `additional_parameters`."""
         options = {
@@ -224,6 +257,9 @@ class Resources:
             for name, resource in resources_of(type(self)).items()
             if resource.sbatch
         }
+        options["nodes"] = self.nodes + self.spare_nodes
+        if self.outlives_nodes:
+            options["no-kill"] = True
         return {option: value for option, value in options.items() if value is not None}
 
     def srun_options(self) -> dict[str, Any]:

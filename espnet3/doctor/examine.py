@@ -66,7 +66,7 @@ def examine(
     )
     size = nodes or max(train.nodes, min(DEFAULT_NODES, available))
     folder = next(path for path in (exp_dir, *exp_dir.parents) if path.is_dir())
-    resources = replace(train, nodes=size)
+    resources = replace(train, nodes=size, spare_nodes=0, min_nodes=None)
 
     def say(text: str) -> None:
         print(f"  {printable(text)}", flush=True)

@@ -36,7 +36,8 @@ def about_requests(stages: Mapping[str, Resources], partitions: tuple[Partition,
             gpus = f", {resources.gpus_per_node} GPUs each" if resources.gpus_per_node else ""
             where = f"partition {resources.partition}" if resources.partition else "the default partition"
             tasks = counted(resources.tasks_per_node, "task")
-            size = f"{resources.nodes} x {tasks}{gpus}, {resources.timeout_min} min"
+            spares = f" + {resources.spare_nodes} spare" if resources.spare_nodes else ""
+            size = f"{resources.nodes}{spares} x {tasks}{gpus}, {resources.timeout_min} min"
             given = ", ".join(f"{name}={value}" for name, value in _further(resources).items())
             further = f", with {given}" if given else ""
             yield right(f"Slurm takes jobs of {', '.join(names)}: {size} in {where}{further}")

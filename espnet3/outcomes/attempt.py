@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
+from espnet3.outcomes.memory import OUT_OF_MEMORY
 from espnet3.outcomes.rank import error_summary
 from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.outcome import Outcome, TaskState
@@ -16,6 +17,10 @@ _ABOUT_THE_END = re.compile(
     r"\*\*\*|: tasks? [\d,-]+: |Timed out waiting for job step|Job step aborted|forcing job termination"
 )
 """Slurm's errors that only say that tasks have ended."""
+_OF_HARDWARE = re.compile(
+    r"uncorrectable|\bECC error|\bXid\b|fallen off the bus|hardware error|\bNVLink error", re.IGNORECASE
+)
+"""Errors of a node and its devices, whatever program meets them."""
 
 
 def attempt_result(
@@ -26,6 +31,7 @@ def attempt_result(
     perhaps_ended: AbstractSet[int] = frozenset(),
     stop_reason: str | None = None,
     start_error: str = "",
+    nodes: Sequence[str] = (),
 ) -> AttemptResult:
     """The result of an attempt, for the process that followed it.
 
@@ -36,6 +42,7 @@ def attempt_result(
         perhaps_ended: ranks that the process has killed unless they were gone before.
         stop_reason: the signal that asked the process to stop, if any.
         start_error: why tasks could not be started, and could not at the next attempt, if no rank had begun.
+        nodes: of the attempt, in the order of its ranks, if it has a node to blame.
     """
     if stop_reason is not None and not states:
         return AttemptResult("stopped", stop_reason)  # no rank had begun
@@ -48,16 +55,24 @@ def attempt_result(
         if failure is not None and not surely:
             return AttemptResult(outcome, _lost_reason(failure), rank=failure.rank, log=failure.log)
         shown = surely or killed
-        return AttemptResult(outcome, _killed_reason(shown), rank=shown[0].rank, log=shown[0].log)
+        node = the_only([state.node for state in shown])
+        return AttemptResult(outcome, _killed_reason(shown), rank=shown[0].rank, log=shown[0].log, node=node)
     if outcome == "stopped":
         asked_by = next((state.asked_by for state in states if state.asked_by), "")
         return AttemptResult(outcome, stop_reason or asked_by)
     if failure is not None:
-        return AttemptResult(outcome, failure_reason(failure), rank=failure.rank, log=failure.log)
+        node = failure.node if _OF_HARDWARE.search(failure.message) else ""
+        return AttemptResult(outcome, failure_reason(failure), rank=failure.rank, log=failure.log, node=node)
     missing = missing_ranks(states, world_size)
     if outcome == "done" or not missing:
         return AttemptResult(outcome)
-    return AttemptResult(outcome, f"rank {missing[0]} ended before it began", rank=missing[0])
+    node = the_only([nodes[rank * len(nodes) // world_size] for rank in missing] if nodes else [])
+    return AttemptResult(outcome, f"rank {missing[0]} ended before it began", rank=missing[0], node=node)
+
+
+def the_only(nodes: Sequence[str]) -> str:
+    """The node, if all are the same; empty if they differ: a cause on several is none of a node."""
+    return nodes[0] if len(set(nodes)) == 1 else ""
 
 
 def unwatched_result(states: Sequence[TaskState], world_size: int) -> AttemptResult:
@@ -124,9 +139,12 @@ def failure_reason(failure: TaskState) -> str:
 def launch_cause(lines: Sequence[str]) -> str:
     """Why ranks ended before they began, or were killed, from what srun and they have printed; may be empty.
 
-    The first error of Slurm's that is not about the end itself; else what a rank has printed last.
+    What says that memory ran out; else the first error of Slurm's that is not about the end itself; else what
+    a rank has printed last.
     """
     texts = [line.strip() for line in lines if line.strip()]
+    if memory := [text for text in texts if OUT_OF_MEMORY.search(text)]:
+        return _SLURMS_ERROR.sub("", memory[0])
     errors = [text for text in texts if _SLURMS_ERROR.match(text)]
     causes = [text for text in errors if not _ABOUT_THE_END.search(text)]
     printed = [text for text in texts if not _SLURMS.match(text)]

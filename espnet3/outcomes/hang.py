@@ -231,8 +231,10 @@ def hung_result(result: AttemptResult, hang: Hang, log: str) -> AttemptResult:
     """The result of an attempt that was ended because it hung."""
     if result.outcome in ("done", "stopped"):
         return result
+    reason = f"hung: {hang.line}"
+    # The program may be the cause as well: no node is to blame.
     return replace(
-        result, outcome="killed", reason=f"hung: {hang.line}", rank=hang.ranks[0], log=log, hung_at=hang.at
+        result, outcome="killed", reason=reason, rank=hang.ranks[0], log=log, hung_at=hang.at, node=""
     )
 
 

@@ -6,8 +6,10 @@ from typing import Literal
 
 from espnet3.outcomes.exit_code import exit_code
 from espnet3.outcomes.job import may_restart
+from espnet3.outcomes.next_start import NextStart
 from espnet3.rundir.records.attempt import Attempt, AttemptResult
 from espnet3.rundir.stop import TIME_LIMIT
+from espnet3.slurm.restarting.job_change import NO_CHANGE, JobChange
 
 After = Literal["exit", "restart", "requeue", "wait"]
 
@@ -23,6 +25,8 @@ class RestartDecision:
     again; wait: Slurm is about to end the job and decides whether it restarts."""
     reason: str = ""
     """Why it restarts, or why not."""
+    change: JobChange = NO_CHANGE
+    """What it asks for otherwise when Slurm starts it again."""
 
     @property
     def restarts(self) -> bool:
@@ -58,6 +62,15 @@ def decide_restart(
     if result.outcome == "stopped":
         return RestartDecision(result, "requeue", "time limit")
     return RestartDecision(result, "restart" if all_began else "requeue", result.reason)
+
+
+def with_next_start(decision: RestartDecision, start: NextStart) -> RestartDecision:
+    """`decision` with the request of the next start; the job leaves its nodes if it can't go on with them."""
+    if not decision.restarts:
+        return decision
+    after: After = "requeue" if start.leaves else decision.after
+    reason = "; ".join(filter(None, (decision.reason, start.leaves)))
+    return replace(decision, after=after, reason=reason, change=start.change)
 
 
 def decide_unended(decision: RestartDecision) -> RestartDecision:

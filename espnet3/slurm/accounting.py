@@ -55,7 +55,7 @@ def states_by_start(ids: Iterable[str]) -> dict[str, str]:
     states = {}
     for line in lines:
         job_id, _, state = line.strip().partition("|")
-        if state:
+        if state and not state.startswith("RESIZING"):  # it has lost a node, and the next row goes on
             states[f"{job_id}.{starts[job_id]}"] = state.split()[0]
             starts[job_id] += 1
     return states

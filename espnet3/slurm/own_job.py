@@ -1,12 +1,15 @@
 """The Slurm job that this process is in: its time limit, whether Slurm is ending it, and requeueing it."""
 
 import os
+import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from espnet3.errors import UserError
 from espnet3.slurm.command import SlurmAway, ask
+from espnet3.slurm.restarting.job_change import NO_CHANGE, JobChange, JobRequested, parse_requested
 from espnet3.slurm.retry import ask_with_retries
 from espnet3.slurm.scontrol import fields
 from espnet3.slurm.site.partitions import parse_partitions
@@ -55,16 +58,35 @@ def is_requeueable() -> bool:
     return shown.get("Requeue") != "0"
 
 
-def requeue(job_id: str) -> None:
-    """Requeue this job; Slurm then ends this process.
+def requested(job_id: str) -> JobRequested:
+    """What this job asks for.
+
+    Raises:
+        SlurmAway, UserError: see `ask`.
+    """
+    return parse_requested(ask(["scontrol", "--oneliner", "show", "job", job_id]))
+
+
+def requeue(job_id: str, change: JobChange = NO_CHANGE, say: Callable[[str], None] = print) -> None:
+    """Requeue this job, with a change of what it asks for; Slurm then ends this process.
+
+    Slurm changes the request of a job that waits, so of this one only when it is requeued. If it refuses the
+    change, that is said, and the job starts again as it was.
 
     Raises:
         UserError: Slurm refuses, does not answer within REQUEUE_TIMEOUT_S, or goes on with the job.
     """
+    if change:  # Slurm's SIGTERM comes while the change is made, and hits scontrol, too
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
         ask_with_retries(["scontrol", "requeue", job_id], timeout_s=REQUEUE_TIMEOUT_S)
+        if change:
+            _update(job_id, change, say)
     except SlurmAway as error:
         raise UserError(f"job {job_id} could not be started again: {error}") from error
+    finally:
+        if change:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     # A command that a site has put in the place of scontrol may do nothing.
     deadline = time.monotonic() + NOT_ENDED_AFTER_S
     while time.monotonic() < deadline:
@@ -73,6 +95,13 @@ def requeue(job_id: str) -> None:
             time.sleep(ENDS_WITHIN_S)
             return
     raise UserError(f"`scontrol requeue {job_id}` did not end the job")
+
+
+def _update(job_id: str, change: JobChange, say: Callable[[str], None]) -> None:
+    try:
+        ask(["scontrol", "update", f"JobId={job_id}", *change.scontrol])
+    except UserError as error:
+        say(f"Slurm does not change what this job asks for ({' '.join(change.scontrol)}): {error}")
 
 
 def wait_for_slurm(job_id: str) -> bool:

@@ -96,6 +96,8 @@ class RunFiles:
     """The process that claims the directory, alive or not."""
     owner_lives: bool | None = False
     """None: unknown, as it is on another machine."""
+    blaming: Sequence[AttemptResult] = ()
+    """The results of all attempts for which a node is to blame."""
     unreadable: Sequence[str] = ()
     """Why parts of it can't be read, such as the private folders of another user's run."""
 
@@ -139,6 +141,7 @@ def read_what_can_be_read(exp_dir: Path) -> RunFiles:
         chain,
         owner,
         owner_lives,
+        [attempt.result for attempt in attempts if attempt.result and attempt.result.node],
         list(dict.fromkeys(problems)),
     )
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.errors import UserError, short_path
+from espnet3.outcomes.lemons import lemons
 from espnet3.rundir.files.atomic import without_nan
+from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.record import briefly
 from espnet3.slurm.accounting import times_by_start
 from espnet3.stage_table import STAGES
@@ -49,7 +51,7 @@ def status(named: Sequence[Path], *, as_json: bool, screen: Screen, goodput: boo
         for run in runs:
             for line in goodput_lines(short_path(run.exp_dir), rows[run.exp_dir], screen.width):
                 screen.styled(line)
-        for line in _problems(runs, unreadable, queue):
+        for line in _problems(runs, unreadable, queue, now):
             screen.styled(line)
     else:
         for line in report(runs, unreadable, queue, now, screen.width):
@@ -109,12 +111,15 @@ def report(
     is_single = len(runs) == 1 and not unreadable
     rows = [one for stages in statuses for one in (stages if is_single else brief(stages))]
     lines = table(rows, width) if rows else [[("there are no runs here", "")]]
-    return lines + _problems(runs, unreadable, queue)
+    return lines + _problems(runs, unreadable, queue, now)
 
 
-def _problems(runs: Sequence[RunFiles], unreadable: Mapping[str, str], queue: QueueSnapshot) -> list[Line]:
+def _problems(
+    runs: Sequence[RunFiles], unreadable: Mapping[str, str], queue: QueueSnapshot, now: float
+) -> list[Line]:
     lines: list[Line] = []
     for run in runs:
+        lines += lemon_lines(run.blaming, now)
         if run.unreadable:
             lines.append(
                 [(f"{short_path(run.exp_dir)} is shown in part: {briefly(run.unreadable)}", "yellow")]
@@ -123,6 +128,12 @@ def _problems(runs: Sequence[RunFiles], unreadable: Mapping[str, str], queue: Qu
     if queue.problem:
         lines.append([(f"Slurm can't be asked ({queue.problem}): this is what the files say", "yellow")])
     return lines
+
+
+def lemon_lines(blaming: Sequence[AttemptResult], now: float) -> list[Line]:
+    """A line for each node on which attempts of a run or sweep keep dying."""
+    found = lemons(blaming, now)
+    return [[(f"left out for a day, if there are other nodes: {lemon}", "yellow")] for lemon in found]
 
 
 def brief(stages: Sequence[StageStatus]) -> list[StageStatus]:
@@ -156,6 +167,7 @@ def document(runs: Sequence[RunFiles], queue: QueueSnapshot, now: float) -> dict
             {
                 "run": str(run.exp_dir),
                 "unreadable": list(run.unreadable),
+                "lemons": [asdict(lemon) for lemon in lemons(run.blaming, now)],
                 "state": next((one.state for one in brief(stages)), "not started"),
                 "stages": [_fields(one) for one in stages],
             }

@@ -100,6 +100,7 @@ def _stage_status(
         expected_start=slurm.start if slurm and slurm.state == "PENDING" else "",
         attempt=begin.number if begin else None,
         nodes=begin.nodes if begin else [],
+        spares=begin.spares if begin else [],
         started_at=begin.started_at if begin else None,
         ended_at=ended_at,
         elapsed_s=max(0.0, (ended_at or now) - begin.started_at) if begin else None,

@@ -48,6 +48,8 @@ class StageStatus:
     """Slurm's estimate of the start time."""
     attempt: int | None = None
     nodes: list[str] = field(default_factory=list)
+    spares: list[str] = field(default_factory=list)
+    """Further nodes of the job, which are idle."""
     started_at: float | None = None
     """When the attempt began, in seconds since the epoch."""
     ended_at: float | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from espnet3.errors import short_path
+from espnet3.number_text import counted
 from espnet3.status.stage_status import AT_WORK, OVER_NOT_DONE, StageStatus
 from espnet3.terminal.fitting import folded, narrowed, path_within, without_middle
 from espnet3.terminal.screen import show
@@ -117,6 +118,11 @@ def _progress(status: StageStatus) -> str:
     return f"{status.unit} {status.done}/{status.total or '?'}".strip()
 
 
+def _nodes(status: StageStatus) -> str:
+    spares = f" + {counted(len(status.spares), 'spare')}" if status.spares else ""
+    return node_list(status.nodes) + spares
+
+
 def _speed(status: StageStatus) -> str:
     if status.state not in AT_WORK or not status.utterances_per_s:
         return ""
@@ -143,7 +149,7 @@ _HEAD: list[Column] = [
 _TRAINED: Column = ("trained", lambda status: share_text(status.trained))
 _METRIC: Column = ("metric", lambda status: " ".join(last_metric(status.metrics)).strip())
 _TAIL: list[Column] = [
-    ("nodes", lambda status: node_list(status.nodes)),
+    ("nodes", _nodes),
     ("epoch", _epoch),
     ("progress", _progress),
     ("utt/s", _speed),

@@ -130,6 +130,11 @@ class Recipe:
             json.loads(p.read_text()) if (p := folder / "end.json").exists() else {} for folder in folders
         ]
 
+    def begins(self, tag: str) -> list[dict]:
+        """How each attempt of the training began, in order."""
+        files = (self.exp(tag) / "attempts").glob("train-*/begin.json")
+        return sorted((json.loads(path.read_text()) for path in files), key=lambda one: one["number"])
+
     def rank(self, tag: str, rank: int, attempt: int = 1) -> dict:
         return json.loads((self.exp(tag) / "attempts" / f"train-{attempt}" / f"rank-{rank}.json").read_text())
 
@@ -299,6 +304,40 @@ def test_a_node_that_dies_has_its_job_run_again_on_others(recipe: Recipe):
     assert recipe.rank("node", 3, attempt=2)["node"] != victim
     recipe.until(lambda: recipe.cluster.accounted(recipe.job("node"))[-1:] == ["COMPLETED"], "sacct")
     recipe.same_as_undisturbed("node")
+
+
+@pytest.mark.usefixtures("fresh_ranks")
+def test_a_spare_takes_the_place_of_a_node_that_dies(recipe: Recipe):
+    command = recipe.train("spare", WAITING, "resources.train.spare_nodes=1")
+    recipe.begun("spare")
+    victim, job = recipe.rank("spare", 3)["node"], recipe.job("spare")
+    assert recipe.cluster.tool("kill-node", victim).returncode == 0
+    code, output = command.finish()
+    assert code == 0, output
+    assert f"{victim} does not answer: goes on with 2 nodes, 0 spares left" in output
+    first, second = recipe.begins("spare")
+    assert {one["launched_by"]["slurm_job"] for one in (first, second)} == {f"{job}.0"}
+    assert victim == first["nodes"][1] and first["nodes"][0] == second["nodes"][0]
+    assert len(second["nodes"]) == 2 and victim not in second["nodes"]
+    assert (ended := recipe.attempts("spare")[0])["node"] == victim, ended
+    recipe.until(lambda: recipe.cluster.accounted(job)[-1:] == ["COMPLETED"], "sacct")
+    recipe.same_as_undisturbed("spare")
+
+
+@pytest.mark.usefixtures("fresh_ranks")
+def test_without_a_spare_a_training_goes_on_with_the_nodes_that_are_left_where_it_may(recipe: Recipe):
+    command = recipe.train("fewer", WAITING, "resources.train.min_nodes=1")
+    recipe.begun("fewer")
+    victim, job = recipe.rank("fewer", 3)["node"], recipe.job("fewer")
+    assert recipe.cluster.tool("kill-node", victim).returncode == 0
+    code, output = command.finish()
+    assert code == 0, output
+    assert f"{victim} does not answer, and no spare is left: goes on with 1 node instead of 2" in output
+    first, second = recipe.begins("fewer")
+    assert {one["launched_by"]["slurm_job"] for one in (first, second)} == {f"{job}.0"}
+    assert (second["nodes"], second["world_size"]) == (first["nodes"][:1], 2)
+    log = recipe.exp("fewer") / "logs" / "train" / "attempt-2" / "rank-0.log"
+    assert "trained on 4 ranks before, on 2 from now on" in log.read_text()
 
 
 def test_a_cancelled_job_saves_and_stays_cancelled_with_the_stages_behind_it(recipe: Recipe):

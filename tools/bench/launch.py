@@ -54,13 +54,14 @@ class Bench:
         self.espnet3 = [sys.executable, "-m", "espnet3", "run", "--recipe", str(self.recipe)]
         check([*self.espnet3, "--stop-stage", "1", "launcher=local"])
 
-    def launch_espnet3(self, home: Path, mark: str) -> str:
-        """Submit stage 2 as a user does; `home` becomes its run directory."""
+    def launch_espnet3(self, home: Path, mark: str, *further: str) -> str:
+        """Submit stage 2 as a user does, with further overrides; `home` becomes its run directory."""
         overrides = [
             *("launcher=slurm", f"exp_dir={home}", "trainer.max_epochs=100000", "trainer.accelerator=cpu"),
             *(f"resources.train.nodes={self.nodes}", f"resources.train.tasks_per_node={self.tasks}"),
             *("+callbacks.clock._target_=plain_training.FirstStep", f"+callbacks.clock.file={home}/marks"),
             f"resources.train.setup=['{mark}']",
+            *further,
         ]
         check([*self.espnet3, "--stage", "2", "--stop-stage", "2", "--detach", *overrides])
         return str(json.loads((home / "jobs" / "train-1" / "submission.json").read_text())["job_id"])

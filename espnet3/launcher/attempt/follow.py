@@ -1,7 +1,7 @@
 """Follow an attempt whose tasks this process has started: rank 0's log and progress, until all have ended."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from espnet3.errors import short_path
@@ -35,13 +35,20 @@ ALL_BEGIN_WITHIN_S = 30.0
 
 
 def follow(
-    tasks: RunningTasks, title: str, stop: StopFlag, screen: Screen, *, show_log: bool = True
+    tasks: RunningTasks,
+    title: str,
+    stop: StopFlag,
+    screen: Screen,
+    *,
+    show_log: bool = True,
+    nodes: Sequence[str] = (),
 ) -> AttemptResult:
     """Show `tasks` until they have ended, and return how; a `stop` that is set meanwhile is passed on once.
 
     A stop is passed on when all ranks have begun: the signal would kill one that has no handler yet.
     When one rank fails the others end too: after PEER_GRACE_S they are killed. When no rank moves any more,
-    what is known of it is written down, and all are killed.
+    what is known of it is written down, and all are killed. `nodes` are the attempt's, in the order of its
+    ranks, if a node may be to blame.
     """
     tail = LogTail(tasks.log) if show_log else None
     stop_sent, stop_deadline, failed_at, next_check_at = False, None, None, 0.0
@@ -79,9 +86,10 @@ def follow(
         states,
         tasks.world_size,
         ended=ended,
-        perhaps_ended=perhaps_ended,
+        perhaps_ended=perhaps_ended - tasks.lost_ranks(),
         stop_reason=stop.reason,
         start_error="" if states else tasks.start_error(),
+        nodes=nodes,
     )
     if hang is not None:
         return hung_result(result, hang, str(tasks.log.with_name(f"rank-{hang.ranks[0]}.log")))

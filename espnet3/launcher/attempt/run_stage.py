@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from espnet3.rundir.records.attempt import (
 )
 from espnet3.rundir.records.job import next_time
 from espnet3.rundir.records.record import Record, read_record, write_record
-from espnet3.slurm.own_job import own_slurm_job_id
+from espnet3.slurm.own_job import is_ended_by_slurm, own_slurm_job_id
 from espnet3.slurm.step import allocated_nodes
 from espnet3.stage_table import STAGES, label
 from espnet3.terminal.screen import Screen
@@ -62,6 +62,8 @@ class RunOptions:
     restarts: Callable[[Job, AttemptResult, str], bool] = lambda job, result, progress: False
     """Whether the job restarts after this result; the text is `progress_mark` from before the attempt."""
     start_step: StartStep = start_step
+    nodes: Sequence[str] = ()
+    """Those of the job, this one first and spares last; empty: the allocation's."""
     stop_at: float | None = None
     """See `Begin.stop_at`."""
     stop_within_s: float = STOP_WITHIN_S
@@ -144,7 +146,7 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
     exp_dir, home = Path(config.exp_dir), stage_home(config, job.stage)
     directory = attempt_dir(exp_dir, job.stage, number)
     in_step = job.launcher in ("slurm", "allocation")
-    nodes = allocated_nodes()[: job.resources.nodes] if in_step else []
+    nodes = list(run_options.nodes or allocated_nodes())[: job.resources.nodes] if in_step else []
     begin = Begin(
         stage=job.stage,
         number=number,
@@ -155,6 +157,7 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
         slurm_job_id=own_slurm_job_id() if in_step else "",
         nodes=nodes,
         gpus_per_node=job.resources.gpus_per_node,
+        spares=list(run_options.nodes)[len(nodes) :],
         command=run_options.command,
         environment=step_environment(job, nodes) if in_step else local_environment(job),
         stop_at=run_options.stop_at,
@@ -175,6 +178,7 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
                 interrupts.stop,
                 run_options.screen,
                 show_log=run_options.show_log,
+                nodes=nodes,
             )
         except SecondInterrupt:
             for tasks in running:
@@ -189,6 +193,8 @@ def _attempt(job: Job, config: DictConfig, number: int, run_options: RunOptions)
         if result.hung_at and begin.job:
             attempts = [one for one in read_attempts(exp_dir, job.stage) if one.begin.job == begin.job]
             result = failed_if_repeated(result, attempts[:-1])
+        if result.node and is_ended_by_slurm(begin.slurm_job_id):
+            result = replace(result, node="")  # a rank may die of the signal
         result = replace(result, restarts=run_options.restarts(job, result, begin.progress))
         write_result(directory, result)
     return result

@@ -15,6 +15,7 @@ from espnet3.config.saved import read_config
 from espnet3.errors import UserError
 from espnet3.launcher.attempt.run_stage import RunOptions, StartStep
 from espnet3.launcher.attempt.run_stages import run_in_turn
+from espnet3.launcher.batch.nodes import find_nodes, read_next_start, with_nodes
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job, main_job, plan
 from espnet3.launcher.rank.interrupts import StopSignals
@@ -30,6 +31,7 @@ from espnet3.outcomes.restart import (
     perhaps_preempted,
     preempted_attempts,
     result_without_progress,
+    with_next_start,
     with_reason,
 )
 from espnet3.rundir import claim
@@ -59,12 +61,17 @@ from espnet3.slurm.own_job import (
     stop_at,
     wait_for_slurm,
 )
+from espnet3.slurm.restarting.job_change import JobChange
 from espnet3.slurm.step import end_own_steps
 from espnet3.terminal.output import keep_output
 from espnet3.terminal.screen import Screen
 
 STOP_MARGIN_S = 15.0
 """How long before the time limit a task that was asked to stop exits, saved or not."""
+
+
+Family = Callable[[], Iterable[Path]]
+"""The run directories of the same user and kind of work, such as all trials of a sweep."""
 
 
 def main(folder: str) -> int:
@@ -74,11 +81,14 @@ def main(folder: str) -> int:
     return leave(Path(folder), run_while_it_stays(Path(folder), screen), screen, follow_up)
 
 
-def run_while_it_stays(folder: Path, screen: Screen) -> RestartDecision:
-    """Run the job that `folder` describes, again and again while it keeps its nodes."""
+def run_while_it_stays(folder: Path, screen: Screen, family: Family = tuple) -> RestartDecision:
+    """Run the job that `folder` describes, again and again while it keeps its nodes.
+
+    A node on which attempts of `family` keep dying is left out of the next start.
+    """
     warm_steps = WarmSteps(folder / "warm")
     try:
-        while stays(decision := run_job(folder, screen, warm_steps.start)):
+        while stays(decision := run_job(folder, screen, warm_steps.start, family)):
             pass
     finally:
         warm_steps.end()
@@ -90,10 +100,10 @@ def stays(decision: RestartDecision) -> bool:
     return decision.after == "restart" and not is_ended_by_slurm(own_slurm_job_id())
 
 
-def run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDecision:
+def run_job(folder: Path, screen: Screen, start_step: StartStep, family: Family = tuple) -> RestartDecision:
     """Run the job that `folder` describes; writes its result there, unless it waits or restarts."""
     try:
-        decision = _run_job(folder, screen, start_step)
+        decision = _run_job(folder, screen, start_step, family)
     except UserError as error:
         screen.line(str(error))
         decision = RestartDecision(failed_result(error))
@@ -106,7 +116,7 @@ def run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDecis
 
 
 def leave(
-    folder: Path, decision: RestartDecision, screen: Screen, submit_follow_up: Callable[[], str]
+    folder: Path, decision: RestartDecision, screen: Screen, submit_follow_up: Callable[[JobChange], str]
 ) -> int:
     """Exit, wait or requeue the job in `folder`; returns this process's exit code unless Slurm ends it.
 
@@ -126,7 +136,7 @@ def leave(
         return 1
     if decision.restarts:
         try:
-            requeue(job_id)
+            requeue(job_id, decision.change, screen.line)
         except UserError as error:
             screen.line(f"Slurm does not requeue this job: {error}")
             return _continue_by(submit_follow_up, folder, decision, screen)
@@ -134,12 +144,12 @@ def leave(
 
 
 def _continue_by(
-    submit_follow_up: Callable[[], str], folder: Path, decision: RestartDecision, screen: Screen
+    submit_follow_up: Callable[[JobChange], str], folder: Path, decision: RestartDecision, screen: Screen
 ) -> int:
     """Submit the job that continues this one, or write why there is none; returns the exit code."""
     assert decision.result is not None
     try:
-        screen.line(f"continues as job {submit_follow_up()}")
+        screen.line(f"continues as job {submit_follow_up(decision.change)}")
     except (UserError, OSError) as error:
         reason = f"Slurm neither requeues the job nor takes one that continues it: {error}"
         screen.line(reason)
@@ -148,7 +158,7 @@ def _continue_by(
     return decision.exit_code
 
 
-def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDecision:
+def _run_job(folder: Path, screen: Screen, start_step: StartStep, family: Family) -> RestartDecision:
     """As `run_job`.
 
     Raises:
@@ -170,6 +180,16 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
     jobs = plan(config, submitted.stages)
     main = main_job(jobs)
     _note_start(folder, submitted, main)
+    nodes: list[str] = []
+    if main.resources.outlives_nodes:
+        found = find_nodes(main, Path(config.exp_dir))
+        if found.lost:
+            screen.line(found.lost)
+        if not found.nodes:
+            return RestartDecision(AttemptResult("killed", found.lost), "requeue", found.lost)
+        nodes = found.nodes
+        jobs = plan(with_nodes(config, main, len(nodes)), submitted.stages)
+        main = main_job(jobs)
     earlier = _earlier(config, submitted)
     without_progress = attempts_without_progress(earlier, _progress(config, earlier), _preempted(earlier))
     final_result = result_without_progress(
@@ -185,8 +205,9 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
         force=submitted.force and not earlier,
         job=submitted.name,
         interrupts=partial(StopSignals, second_ctrl_c_raises=False),
-        restarts=partial(_restarts, config, submitted, decisions, screen),
+        restarts=partial(_restarts, config, submitted, decisions, screen, family),
         start_step=start_step,
+        nodes=nodes,
         stop_at=stop_at(main.resources.signal_delay_s),
         stop_within_s=max(5.0, main.resources.signal_delay_s - STOP_MARGIN_S),
         show_log=False,
@@ -195,7 +216,7 @@ def _run_job(folder: Path, screen: Screen, start_step: StartStep) -> RestartDeci
     with hold_directory(Path(config.exp_dir), screen, wait=True):
         result = run_in_turn(jobs, config, run_options) or aborted_result()
     last = decisions[-1] if decisions else RestartDecision(result)
-    return RestartDecision(with_reason(result, last.reason), last.after)
+    return replace(last, result=with_reason(result, last.reason))
 
 
 def _note_start(folder: Path, submitted: SubmittedJob, main: Job) -> None:
@@ -260,6 +281,7 @@ def _restarts(
     submitted: SubmittedJob,
     decisions: list[RestartDecision],
     screen: Screen,
+    family: Family,
     job: Job,
     result: AttemptResult,
     progress_before: str,
@@ -272,10 +294,14 @@ def _restarts(
         without_progress = 1 + attempts_without_progress(earlier, progress, _preempted(earlier))
     decision = decide_restart(
         result,
-        all_began=len(last.states) == last.begin.world_size,
+        # with a spare, another node takes the place of one where none began
+        all_began=len(last.states) == last.begin.world_size or job.resources.outlives_nodes,
         without_progress=without_progress,
         max_restarts=submitted.max_restarts,
     )
+    if decision.restarts:
+        exp_dirs = {Path(config.exp_dir), *family()}
+        decision = with_next_start(decision, read_next_start(job.resources, result, last, exp_dirs))
     decisions.append(decision)
     if decision.restarts:
         where = " on the same nodes" if decision.after == "restart" else ""

@@ -34,7 +34,8 @@ class Job:
         resources = self.resources
         gpus = f" and {counted(resources.gpus_per_node, 'GPU')}" if resources.gpus_per_node else ""
         tasks, cpus = counted(resources.tasks_per_node, "task"), counted(resources.cpus_per_task, "CPU")
-        size = f"{resources.nodes} x {tasks}{gpus}, {cpus} each"
+        spares = f", and {counted(resources.spare_nodes, 'spare node')}" if resources.spare_nodes else ""
+        size = f"{resources.nodes} x {tasks}{gpus}, {cpus} each{spares if on_slurm(self) else ''}"
         return f"{label(self.stage)}: launcher={self.launcher}, {size}"
 
 
@@ -110,6 +111,14 @@ def _check(job: Job) -> None:
         raise UserError(f"{where}.{key}={getattr(resources, key)}: {label(job.stage)} is one task")
     if job.world_size > 1 and job.launcher == "debug":
         raise UserError(f"{where}.tasks_per_node={resources.tasks_per_node}: launcher=debug runs one task")
+    if resources.min_nodes is not None and resources.min_nodes > resources.nodes:
+        raise UserError(
+            f"{where}.min_nodes={resources.min_nodes}: is more than {where}.nodes={resources.nodes}"
+        )
+    if resources.max_mem_gb is not None and resources.max_mem_gb < (resources.mem_gb or 0):
+        raise UserError(
+            f"{where}.max_mem_gb={resources.max_mem_gb}: is less than {where}.mem_gb={resources.mem_gb}"
+        )
     if resources.signal_delay_s >= 60 * resources.timeout_min and on_slurm(job):
         raise UserError(
             f"{where}.signal_delay_s={resources.signal_delay_s}: must be less than the time limit,"

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
+from espnet3.launcher.rank.memory_events import own_oom_kills
 from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.process_exit import exit_after
 from espnet3.launcher.rank.task import run_task
@@ -89,6 +90,7 @@ def serve(
         os.set_blocking(descriptor, False)
     signal.set_wakeup_fd(wakeup_writer)
     child, rank, partial_line, stdin_is_open = 0, 0, b"", True
+    early_log, oom_kills = Path(), 0
     while stdin_is_open or child:
         ready, _, _ = select.select([wakeup_reader, *([0] if stdin_is_open else [])], [], [])
         if wakeup_reader in ready:
@@ -99,6 +101,9 @@ def serve(
             with suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)  # processes that the child started
             child = 0
+            if own_oom_kills() > oom_kills:  # Slurm says it only when the step is over
+                with early_log.open("a") as log:
+                    log.write("out of memory: the kernel has ended a process of this rank (oom_kill)\n")
             os.write(exits_fd, f"{rank} {os.waitstatus_to_exitcode(ended[1])}\n".encode())
         if 0 not in ready:
             continue
@@ -116,6 +121,7 @@ def serve(
                 continue
             assert not child, f"{request.attempt} before {child} has ended"
             rank = attempt_task.rank
+            early_log, oom_kills = _early_log(request, rank), own_oom_kills()
             # Blocked, so that no signal is lost before the child has its handlers.
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             child = os.fork()
@@ -134,6 +140,11 @@ def _ignore(number: int, frame: FrameType | None) -> None:
     """These signals are for the child, to which they are passed on."""
 
 
+def _early_log(request: WarmRankRequest, rank: int) -> Path:
+    """What a rank prints before it opens its own log."""
+    return Path(request.attempt) / f"early-{rank}.log"
+
+
 def _set_up_fork(
     request: WarmRankRequest, attempt_task: TaskPlacement, step_task: TaskPlacement, warm_pid: int
 ) -> None:
@@ -145,7 +156,7 @@ def _set_up_fork(
     signal_on_parent_death(signal.SIGKILL, warm_pid)
     os.setpgid(0, 0)
     devnull = os.open(os.devnull, os.O_RDONLY)
-    early_log = Path(request.attempt) / f"early-{attempt_task.rank}.log"
+    early_log = _early_log(request, attempt_task.rank)
     output = os.open(early_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for descriptor, number in ((devnull, 0), (output, 1), (output, 2)):
         os.dup2(descriptor, number)

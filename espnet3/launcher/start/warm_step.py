@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from espnet3.launcher.start.tasks import RunningTasks, last_lines, task_environm
 from espnet3.resources import Resources
 from espnet3.rundir.layout import log_path
 from espnet3.rundir.records.attempt import Begin
+from espnet3.slurm.restarting.nodes import answering
 from espnet3.slurm.srun import start_error, warm_command
 from espnet3.slurm.step import allocated_nodes
 from espnet3.stage_table import STAGES
@@ -25,8 +27,10 @@ _KILLED_WITHIN_S = 2.0
 class WarmStep:
     """An srun whose warm ranks outlive attempts; only the process that started it sends requests."""
 
-    def __init__(self, resources: Resources, log: Path) -> None:
-        nodes = allocated_nodes()[: resources.nodes]
+    def __init__(self, resources: Resources, nodes: Sequence[str], log: Path) -> None:
+        """Start it on the first of `nodes`."""
+        self.nodes = list(nodes)[: resources.nodes]
+        self.outlives_nodes = resources.outlives_nodes
         environment = {key: value for key, value in os.environ.items() if key != "ESPNET3_JOB"}
         self.log = log
         self.exits: dict[int, int] = {}
@@ -34,7 +38,7 @@ class WarmStep:
         self._partial_line = b""
         with log.open("ab") as messages:
             self._srun = start_srun(
-                warm_command(resources, log.stem, nodes, WARM_RANK),
+                warm_command(resources, log.stem, self.nodes, WARM_RANK),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=messages,
@@ -66,6 +70,14 @@ class WarmStep:
                 rank, code = line.split()
                 self.exits[int(rank)] = int(code)
 
+    def lose(self) -> None:
+        """End it without waiting for the ranks on a dead node, which srun does until Slurm misses it."""
+        assert self._srun.stdin is not None
+        with suppress(BrokenPipeError):
+            self._srun.stdin.close()  # the others end by this
+        self._srun.kill()
+        self._srun.wait()
+
     def end(self) -> None:
         """Have the ranks end, and wait until they have."""
         assert self._srun.stdin is not None
@@ -83,9 +95,10 @@ class WarmStep:
 class WarmTasks:
     """The tasks of one attempt, below warm ranks."""
 
-    def __init__(self, directory: Path, log: Path, world_size: int, step: WarmStep) -> None:
-        self.directory, self.log, self.world_size = directory, log, world_size
-        self._step = step
+    def __init__(self, directory: Path, log: Path, begin: Begin, step: WarmStep) -> None:
+        self.directory, self.log, self.world_size = directory, log, begin.world_size
+        self._step, self._nodes = step, begin.nodes
+        self._on_dead_nodes: set[int] = set()
 
     def is_running(self) -> bool:
         """Whether a task is alive, and the step."""
@@ -98,7 +111,7 @@ class WarmTasks:
 
     def lost_ranks(self) -> set[int]:
         """The ranks that a signal has ended."""
-        return {rank for rank, code in self._step.exits.items() if code < 0}
+        return {rank for rank, code in self._step.exits.items() if code < 0} | self._on_dead_nodes
 
     def end_now(self) -> set[int]:
         """Kill every task that is alive; the ranks that it ended."""
@@ -108,7 +121,18 @@ class WarmTasks:
         deadline = time.monotonic() + _KILLED_WITHIN_S
         while self.is_running() and time.monotonic() < deadline:
             time.sleep(0.02)
+        if self.is_running() and self._step.outlives_nodes:
+            self._leave_dead_nodes()
         return set(self._step.exits) - before
+
+    def _leave_dead_nodes(self) -> None:
+        """Go on without ranks that no longer end as their node is dead."""
+        alive, count = answering(self._nodes), len(self._nodes)
+        node_of = {rank: self._nodes[rank * count // self.world_size] for rank in range(self.world_size)}
+        gone = {rank for rank, node in node_of.items() if node not in alive} - set(self._step.exits)
+        if gone and set(self._step.exits) | gone == set(node_of):
+            self._on_dead_nodes = gone
+            self._step.lose()
 
     def kill(self) -> None:
         """End every task at once, and the step with them."""
@@ -140,23 +164,33 @@ class WarmSteps:
         """
         self._log, self._number = log, 0
         self._resources = resources
-        self._step = None if resources is None else self._new(resources)
+        self._step = None if resources is None else self._new(resources, allocated_nodes())
 
     def start(self, job: Job, exp_dir: Path, directory: Path, begin: Begin) -> RunningTasks:
         """Start the tasks of an attempt that `directory` describes; returns at once."""
         has_room = self._resources is not None and job.resources.fits_into(self._resources)
+        if self._step is not None and self._step.nodes[: len(begin.nodes)] != begin.nodes:
+            has_room = False  # another node has taken the place of one
         if not has_room:
             self.end()
             if not STAGES[job.stage].trains:
                 return start_step(job, exp_dir, directory, begin)
             self._resources = job.resources
         if self._step is None or not self._step.is_alive():
-            assert self._resources is not None
-            self._step = self._new(self._resources)
+            self._step = self._renewed(job.resources, begin.nodes)
         need = job.resources
         self._step.send(WarmRankRequest(str(directory), need.nodes, need.tasks_per_node, need.gpus_per_node))
         log = log_path(exp_dir, job.stage, begin.number, rank=0)
-        return WarmTasks(directory, log, job.world_size, self._step)
+        return WarmTasks(directory, log, begin, self._step)
+
+    def _renewed(self, needed: Resources, nodes: list[str]) -> WarmStep:
+        """A new step in the place of one that has ended, as large if enough nodes are left."""
+        assert self._resources is not None
+        if len(nodes) < self._resources.nodes:
+            nodes = nodes + answering([node for node in allocated_nodes() if node not in nodes])
+        if len(nodes) < self._resources.nodes:
+            self._resources = needed
+        return self._new(self._resources, nodes)
 
     def end(self) -> None:
         """Have the ranks end, and wait until they have."""
@@ -164,9 +198,9 @@ class WarmSteps:
             self._step.end()
         self._step = None
 
-    def _new(self, resources: Resources) -> WarmStep:
+    def _new(self, resources: Resources, nodes: Sequence[str]) -> WarmStep:
         self._number += 1
-        return WarmStep(resources, self._log.with_name(f"{self._log.name}-{self._number}.log"))
+        return WarmStep(resources, nodes, self._log.with_name(f"{self._log.name}-{self._number}.log"))
 
 
 WARM_RANK = ("espnet3.launcher.rank.entry", "espnet3.launcher.rank.warm_rank")

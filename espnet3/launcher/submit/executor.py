@@ -109,13 +109,14 @@ class BatchExecutor(SlurmExecutor):
             raise SlurmAway(f"sbatch answered without a job id: {answer.strip()!r}") from None
         return job_id
 
-    def submit_again(self, script: Path, *, after: str, array: str = "") -> str:
+    def submit_again(self, script: Path, *, after: str, array: str = "", options: Sequence[str] = ()) -> str:
         """Submit a script that was submitted before, as another job, with this executor's token.
 
         Args:
             script: as submitted; sbatch's options override those in it.
             after: id of the job that must have ended, in any way, before the new one starts.
             array: indices of the elements, if it is an array.
+            options: of sbatch, further ones.
 
         Returns:
             The new job's id; that of the array if it is one.
@@ -126,8 +127,8 @@ class BatchExecutor(SlurmExecutor):
         before = re.search(r"^#SBATCH (--comment=.*)$", script.read_text(), re.MULTILINE)
         comment = shlex.split(before[1])[0].removeprefix("--comment=") if before else ""
         comment = comment.removesuffix(token_in(comment)) + self.parameters["comment"]
-        options = [f"--comment={comment}", f"--dependency=afterany:{after}"]
-        command = ["sbatch", *options, *([f"--array={array}"] if array else []), str(script)]
+        own = [f"--comment={comment}", f"--dependency=afterany:{after}"]
+        command = ["sbatch", *own, *options, *([f"--array={array}"] if array else []), str(script)]
         return SlurmRetry().until_answered(partial(self._sbatch, command), self._id_in_queue)
 
     def _id_in_queue(self) -> str | None:

@@ -9,10 +9,16 @@ from espnet3.launcher.submit.submission import new_token
 from espnet3.rundir.records.job import renew_token, write_submission
 from espnet3.slurm.jobs import wait_for_another
 from espnet3.slurm.queue import element_token
+from espnet3.slurm.restarting.job_change import NO_CHANGE, JobChange
 
 
 def submit_follow_up(
-    folders: Sequence[Path], job_id: str, *, script: Path, element: int | None = None
+    folders: Sequence[Path],
+    job_id: str,
+    change: JobChange = NO_CHANGE,
+    *,
+    script: Path,
+    element: int | None = None,
 ) -> str:
     """Submit a job that continues `job_id`, the one that this process is in; returns the new id.
 
@@ -22,6 +28,7 @@ def submit_follow_up(
     Args:
         folders: of the job; of an array element those of its unfinished runs.
         job_id: Slurm's.
+        change: what it asks for otherwise than `script` does.
         script: as it was submitted.
         element: the index in the array, if the job is an element of one.
 
@@ -31,7 +38,8 @@ def submit_follow_up(
     token = new_token()
     for folder in folders:
         renew_token(folder, token if element is None else element_token(token, element))
-    new_id = submit_script_again(script, token, job_id, "" if element is None else str(element))
+    array = "" if element is None else str(element)
+    new_id = submit_script_again(script, token, job_id, array, change.sbatch)
     if element is not None:
         new_id = f"{new_id}_{element}"
     for folder in folders:
@@ -41,12 +49,17 @@ def submit_follow_up(
     return new_id
 
 
-def submit_script_again(script: Path, token: str, after: str, array: str = "") -> str:
+def submit_script_again(
+    script: Path, token: str, after: str, array: str = "", options: Sequence[str] = ()
+) -> str:
     """Submit `script` once more, with `token` as the comment, to start when `after` has ended; the new id.
+
+    `options` of sbatch override those in the script.
 
     Raises:
         SlurmAway, UserError: Slurm does not answer, or refuses.
     """
     from espnet3.launcher.submit.executor import BatchExecutor
 
-    return BatchExecutor(script.parent, [], {"comment": token}).submit_again(script, after=after, array=array)
+    executor = BatchExecutor(script.parent, [], {"comment": token})
+    return executor.submit_again(script, after=after, array=array, options=options)

@@ -54,8 +54,9 @@ def check_limits(resources: Resources, partitions: Sequence[Partition], where: s
             f" {longest.max_minutes:.0f} minutes ({longest.time_limit}), after which a training goes on"
         )
     most = max(part.nodes if part.max_nodes is None else part.max_nodes for part in possible)
-    if resources.nodes > most:
+    if resources.nodes + resources.spare_nodes > most:
+        spares = f" with spare_nodes={resources.spare_nodes}" if resources.spare_nodes else ""
         raise UserError(
-            f"{where}.nodes={resources.nodes}: partition {names} takes jobs of at most"
+            f"{where}.nodes={resources.nodes}{spares}: partition {names} takes jobs of at most"
             f" {counted(most, 'node')}"
         )

@@ -32,6 +32,8 @@ class Begin:
     slurm_job_id: str = ""
     nodes: list[str] = field(default_factory=list)
     gpus_per_node: int = 0
+    spares: list[str] = field(default_factory=list)
+    """Further nodes of the job, which are idle."""
     command: list[str] = field(default_factory=list)
     """The user's command line."""
     environment: dict[str, str] = field(default_factory=dict)
@@ -64,6 +66,8 @@ class AttemptResult:
     """The log of that rank."""
     hung_at: str = ""
     """The batch in which it hung, if it was ended for that."""
+    node: str = ""
+    """The node that is to blame: the program has not failed there, its process was ended; empty: none is."""
 
 
 @dataclass(frozen=True)

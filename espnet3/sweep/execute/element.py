@@ -36,9 +36,10 @@ from espnet3.rundir.records.job import (
 )
 from espnet3.rundir.stop import TIME_LIMIT
 from espnet3.slurm.own_job import own_array_element, own_slurm_job_id, stop_at
+from espnet3.slurm.restarting.job_change import JobChange
 from espnet3.sweep.jobs.array import own_job, read_array
 from espnet3.sweep.jobs.waiting import submit_next
-from espnet3.sweep.trials.folder import trial_dir
+from espnet3.sweep.trials.folder import trial_dir, trial_dirs
 from espnet3.sweep.trials.trial import Trial, read_trial, trial_config
 from espnet3.terminal.output import keep_output
 from espnet3.terminal.screen import Screen
@@ -87,13 +88,14 @@ def _run(folder: Path) -> int:
         _prepare(sweep, trial, job)
         job_folder, screen = _job_folder(sweep, trial, job), Screen()
         follow_up = partial(_submit_follow_up, [job_folder], folder, element)
-        return batch.leave(job_folder, batch.run_while_it_stays(job_folder, screen), screen, follow_up)
+        decision = batch.run_while_it_stays(job_folder, screen, partial(trial_dirs, sweep))
+        return batch.leave(job_folder, decision, screen, follow_up)
     return 0
 
 
-def _submit_follow_up(job_folders: Sequence[Path], folder: Path, element: int) -> str:
+def _submit_follow_up(job_folders: Sequence[Path], folder: Path, element: int, change: JobChange) -> str:
     """Submit the element again, to go on with unfinished trials; returns the id."""
-    return submit_follow_up(job_folders, own_slurm_job_id(), script=folder / SCRIPT, element=element)
+    return submit_follow_up(job_folders, own_slurm_job_id(), change, script=folder / SCRIPT, element=element)
 
 
 def _run_sequentially(sweep: Path, folder: Path, element: int, trials: Sequence[ElementTrial]) -> int:
@@ -133,7 +135,7 @@ def _run_until_ended(sweep: Path, trial: Trial, job: SubmittedJob, start: StartS
     while True:
         try:
             _prepare(sweep, trial, job)
-            decision = batch.run_job(folder, Screen(), start)
+            decision = batch.run_job(folder, Screen(), start, partial(trial_dirs, sweep))
         except Exception as error:  # a bug, which may not affect the other trials
             traceback.print_exc()
             decision = RestartDecision(failed_result(error))

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from espnet3.errors import UserError, short_path
 from espnet3.rundir.curves import Curve, read_curves
 from espnet3.rundir.files.reading import if_readable
 from espnet3.rundir.metrics import run_metrics
-from espnet3.rundir.records.attempt import read_attempts
+from espnet3.rundir.records.attempt import AttemptResult, read_attempts
 from espnet3.status.goodput.ledger import ledger, trained_share
 from espnet3.status.run_files import read_what_can_be_read
 from espnet3.status.snapshot import QueueSnapshot
@@ -59,6 +59,8 @@ class SweepStatus:
     """In the order the trials were asked for."""
     queue: QueueSnapshot
     """Slurm's answer."""
+    blaming: list[AttemptResult] = field(default_factory=list)
+    """The results of attempts for which a node is to blame, of the trials that are not done."""
 
     @property
     def objective(self) -> Objective:
@@ -131,7 +133,8 @@ def read_sweep_status(
         )
         value = objective_value(record.objective, files)
         rows.append(TrialRow(files.name, entry, files, state, value, last, is_shorter))
-    return SweepStatus(sweep, record, rows, queue)
+    blaming = [result for files in trials if files.run for result in files.run.blaming]
+    return SweepStatus(sweep, record, rows, queue, blaming)
 
 
 def objective_value(metric: str, trial: TrialFiles) -> float | None:

@@ -1,11 +1,13 @@
 """A sweep as a table: one line per trial, with its swept values, state and objective."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from espnet3.errors import short_path
 from espnet3.number_text import counted
+from espnet3.status.show import lemon_lines
 from espnet3.status.table import STYLES, Line, below
 from espnet3.sweep.show.results import SweepStatus, TrialRow
 from espnet3.sweep.show.searcher import search_line
@@ -48,6 +50,8 @@ def sweep_table(status: SweepStatus, width: int | None = None) -> list[Line]:
         value = f"{status.record.objective} {show(best.objective)} at its best checkpoint"
         table += _texts(f"best: {name}, {value}", width, "bold")
     table += _texts(search_line(status.directory) or "", width, "")
+    for lemon in lemon_lines(status.blaming, time.time()):
+        table += _texts(lemon[0][0], width, lemon[0][1])
     if status.queue.problem:
         problem = f"Slurm can't be asked ({status.queue.problem}): this is what the files say"
         table += _texts(problem, width, "yellow")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet3.rundir.files.reading import CantReadError, exists
+from espnet3.rundir.files.reading import CantReadError, exists, files_in
 
 SWEEP = "sweep.json"
 
@@ -40,6 +40,11 @@ def split_sweeps(directories: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 def trial_dir(sweep: Path, name: str) -> Path:
     """The run directory of a trial."""
     return sweep / "trials" / name
+
+
+def trial_dirs(sweep: Path) -> list[Path]:
+    """The run directories of all trials that have begun or were submitted."""
+    return files_in(sweep / "trials")
 
 
 def config_file(sweep: Path, name: str) -> Path:

@@ -15,6 +15,7 @@ from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.job import SubmittedJob, read_job_result, write_job, write_job_result
 from espnet3.rundir.records.record import Record, write_record
 from espnet3.slurm import own_job
+from espnet3.slurm.restarting.job_change import JobChange, Memory
 from espnet3.terminal.screen import Screen
 
 
@@ -78,13 +79,37 @@ def test_without_requeueing_and_without_a_follow_up_job_the_result_says_why(
 
     monkeypatch.setattr(run_job, "is_ended_by_slurm", lambda job_id: False)
     monkeypatch.setattr(run_job, "requeue", refuse)
-    saved = RestartDecision(AttemptResult("stopped", "SIGUSR2", restarts=True), "requeue", "time limit")
-    assert run_job.leave(tmp_path, saved, Screen(), lambda: "8") == 75
+    more = JobChange(Memory(150), "node1")
+    saved = RestartDecision(AttemptResult("stopped", "SIGUSR2", restarts=True), "requeue", "time limit", more)
+    asked: list[JobChange] = []
+    assert run_job.leave(tmp_path, saved, Screen(), lambda change: asked.append(change) or "8") == 75
+    assert asked == [more]
     assert read_job_result(tmp_path) is None, "the follow-up job writes it"
     assert run_job.leave(tmp_path, saved, Screen(), refuse) == 75
     result = read_job_result(tmp_path)
     assert result is not None and not result.restarts
     assert "Slurm neither requeues the job nor takes one that continues it: Requested" in result.reason
+
+
+def test_a_change_that_slurm_refuses_is_said_and_the_job_is_requeued_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    asked, said = [], []
+
+    def refuse(command: list[str]) -> str:
+        asked.append(command)
+        raise UserError("Access/permission denied")
+
+    monkeypatch.setattr(own_job, "ask_with_retries", lambda command, timeout_s: asked.append(command))
+    monkeypatch.setattr(own_job, "ask", refuse)
+    monkeypatch.setattr(own_job, "is_ended_by_slurm", lambda job_id: True)
+    monkeypatch.setattr(own_job, "POLL_EVERY_S", 0.0)
+    monkeypatch.setattr(own_job, "ENDS_WITHIN_S", 0.0)
+    own_job.requeue("7", JobChange(exclude="node1"), said.append)
+    update = ["scontrol", "update", "JobId=7", "ExcNodeList=node1"]
+    assert asked == [["scontrol", "requeue", "7"], update]
+    (line,) = said
+    assert "ExcNodeList=node1" in line and line.endswith("Access/permission denied")
 
 
 def test_a_requeueing_that_does_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch):

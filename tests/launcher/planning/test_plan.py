@@ -43,6 +43,33 @@ def test_jobs_say_what_they_ask_for(small_recipe: Path):
     assert (prepare.directory, train.directory) == (f"{small_recipe}/data", f"{small_recipe}/exp/default")
 
 
+def test_a_job_with_spares_asks_for_them_on_slurm_and_runs_its_ranks_on_the_others(small_recipe: Path):
+    overrides = ["resources.train.nodes=2", "resources.train.spare_nodes=1", "launcher=slurm"]
+    (train,) = plan(compose(find_recipe(small_recipe), overrides), ["train"])
+    assert str(train) == "stage 2 train: launcher=slurm, 2 x 1 task, 1 CPU each, and 1 spare node"
+    assert train.world_size == 2
+    assert train.resources.sbatch_options()["nodes"] == 3 and train.resources.sbatch_options()["no-kill"]
+    overrides[1] = "resources.train.min_nodes=1"
+    (train,) = plan(compose(find_recipe(small_recipe), overrides), ["train"])
+    assert train.resources.sbatch_options()["nodes"] == 2 and train.resources.sbatch_options()["no-kill"]
+    overrides[1] = "resources.train.min_nodes=2"  # all of them
+    (train,) = plan(compose(find_recipe(small_recipe), overrides), ["train"])
+    assert "no-kill" not in train.resources.sbatch_options()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["min_nodes=3", "nodes=2"], "resources.train.min_nodes=3: is more than resources.train.nodes=2"),
+        (["max_mem_gb=3", "mem_gb=4"], "resources.train.max_mem_gb=3: is less than resources.train.mem_gb=4"),
+    ],
+)
+def test_limits_that_contradict_the_start_are_refused(small_recipe: Path, overrides: list[str], said: str):
+    words = ["launcher=slurm", *(f"resources.train.{word}" for word in overrides)]
+    with pytest.raises(UserError, match=said):
+        plan(compose(find_recipe(small_recipe), words), ["train"])
+
+
 @pytest.mark.parametrize(
     ("override", "stage"),
     [
