@@ -86,24 +86,20 @@ def not_written(target: Path, reason: str) -> UserError:
     return UserError(f"{target} was not written: {reason}; {_FREE_SPACE}")
 
 
-def check_room(checkpoint: dict[str, Any], target: Path) -> None:
-    """Fail if the disk has too little room for `checkpoint`; makes the folder of `target`.
+def check_room(checkpoint: dict[str, Any], target: Path) -> int:
+    """About the bytes of `checkpoint` on the disk, which has room for them; makes the folder of `target`.
 
     Raises:
-        UserError: it has, or it fails.
+        UserError: it has none, or it fails.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        needed, free = expected_bytes(checkpoint), shutil.disk_usage(target.parent).free
+        needed, free = tensor_bytes(checkpoint) + SPARE_BYTES, shutil.disk_usage(target.parent).free
     except OSError as error:
         raise not_written(target, error.strerror or str(error)) from error
     if needed > free:
         raise not_written(target, f"it needs {_megabytes(needed)}, the disk has {_megabytes(free)} left")
-
-
-def expected_bytes(checkpoint: dict[str, Any]) -> int:
-    """About the size of a checkpoint on the disk."""
-    return tensor_bytes(checkpoint) + SPARE_BYTES
+    return needed
 
 
 def tensor_bytes(value: Any) -> int:

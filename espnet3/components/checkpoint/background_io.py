@@ -8,7 +8,6 @@ from typing import Any
 from espnet3.components.checkpoint.atomic_io import (
     AtomicCheckpointIO,
     check_room,
-    expected_bytes,
     not_written,
 )
 from espnet3.components.checkpoint.completion import Completion
@@ -50,10 +49,10 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
         assert isinstance(storage_options, Completion)
         self.wait()
         target = Path(path)
-        check_room(checkpoint, target)
+        expected_bytes = check_room(checkpoint, target)
         try:
             self._snapshot = self._snapshot or Snapshot()
-            size = self._snapshot.take(checkpoint, expected_bytes(checkpoint))
+            size = self._snapshot.take(checkpoint, expected_bytes)
         except OSError as error:
             log.warning("training waits for checkpoints: no memory for a copy of the state (%s)", error)
             self._save_now(checkpoint, target, storage_options)

@@ -50,7 +50,7 @@ def saving():
 
 @pytest.fixture
 def stopped(saving, tmp_path):
-    """The IO with one checkpoint written, and a second one sent to a writer that does nothing; and its pid."""
+    """The IO, one checkpoint written and a second sent to a writer that does nothing; and its pid."""
     saving.save_checkpoint(state(1), tmp_path / FIRST, completion(FIRST))
     saving.wait()
     pid = saving._writer._process.pid
