@@ -15,7 +15,7 @@ from itertools import count
 
 import torch
 
-from espnet3.components.checkpoint import writer_handle
+from espnet3.components.checkpoint.background import writer_handle
 from espnet3.components.checkpoint.newest_intact import read_whole
 from espnet3.launcher.rank.task import install_stop_signals
 from espnet3.rundir.records.outcome import EXIT_CODES
@@ -100,7 +100,7 @@ class _Dies:
 _DYING = """
 import itertools, os, signal, sys
 sys.path.append(sys.argv[1])
-from espnet3.components.checkpoint import writer_process
+from espnet3.components.checkpoint.background import writer_process
 from espnet3.rundir.files.atomic import temporary_beside
 write, writes = writer_process.write, itertools.count(1)
 def write_or_die(archive, target):

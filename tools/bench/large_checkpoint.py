@@ -25,7 +25,7 @@ def channels_for(megabytes: int) -> int:
 def measure_stalls(config: Any) -> None:
     """Train an epoch with a checkpoint every few batches; each beside a copy of its state, in pairs."""
     from espnet3.components.checkpoint.atomic_io import tensor_bytes
-    from espnet3.components.checkpoint.background_io import BackgroundCheckpointIO
+    from espnet3.components.checkpoint.background.background_io import BackgroundCheckpointIO
     from espnet3.components.checkpoint.run_checkpoint import RunCheckpoint
     from espnet3.rundir.task import Task
     from espnet3.stages import train
@@ -70,9 +70,7 @@ def measure_stalls(config: Any) -> None:
     print(f"  to new memory          {stall / new:7.2f},    of CPU time {stall_cpu / new_cpu:7.2f}")
     written = _medians(writes[1:])[0]
     print(f"written after            {1e3 * written:7.1f} ms more, CPU time {1e3 * writer_s:7.1f} ms")
-    print(
-        f"one every {EVERY_S:.0f} s costs      {100 * stall / EVERY_S:7.2f} % where the writer has its own core"
-    )
+    print(f"one every {EVERY_S:.0f} s costs      {100 * stall / EVERY_S:7.2f} % where the writer has a core")
     shared = (stall_cpu + writer_s) / EVERY_S
     print(f"                         {100 * shared:7.2f} % of CPU time where it shares the training's")
     print(f"memory for the copy      {sizes[0] / sizes[1]:7.2f} x the state")
@@ -121,7 +119,7 @@ def measure_kills(folder: Path, megabytes: int, kills: int) -> None:
 
 def _save_twice(folder: Path, states: list[Any], pipe: int) -> None:
     """Save, say how long the write takes as the second begins, and wait for the end."""
-    from espnet3.components.checkpoint.background_io import BackgroundCheckpointIO
+    from espnet3.components.checkpoint.background.background_io import BackgroundCheckpointIO
     from espnet3.components.checkpoint.completion import Completion
     from espnet3.components.checkpoint.ranking import Ranking
 

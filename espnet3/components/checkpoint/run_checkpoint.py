@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from espnet3.components.checkpoint import folder
-from espnet3.components.checkpoint.background_io import BackgroundCheckpointIO
+from espnet3.components.checkpoint.background.background_io import BackgroundCheckpointIO
 from espnet3.components.checkpoint.completion import Completion
 from espnet3.components.checkpoint.held_gradients import (
     held_gradients,

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from espnet3.components.checkpoint.background_io import BackgroundCheckpointIO
+from espnet3.components.checkpoint.background.background_io import BackgroundCheckpointIO
 from espnet3.components.trainers.cluster_environment import TaskEnvironment
 from espnet3.components.trainers.lightning_internals import leave_signals_alone, set_rank
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer

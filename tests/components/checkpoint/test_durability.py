@@ -8,8 +8,8 @@ import pytest
 
 import resume_ends
 import resume_runs
-from espnet3.components.checkpoint import background_io
-from espnet3.components.checkpoint.writer_process import serve
+from espnet3.components.checkpoint.background import background_io
+from espnet3.components.checkpoint.background.writer_process import serve
 
 
 class WriterHere:

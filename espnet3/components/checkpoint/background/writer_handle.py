@@ -10,14 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import espnet3
-from espnet3.components.checkpoint.writer_process import WriteReply, WriteRequest
+from espnet3.components.checkpoint.background.writer_process import WriteReply, WriteRequest
 
 _UNHEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Requests to stop go to all processes of a group or a step: the training waits for the writer then."""
 _PROGRAM = """
 import sys
 sys.path.append(sys.argv[1])
-from espnet3.components.checkpoint.writer_process import main
+from espnet3.components.checkpoint.background.writer_process import main
 main(int(sys.argv[2]), int(sys.argv[3]))
 """
 

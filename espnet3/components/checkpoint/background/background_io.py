@@ -10,11 +10,11 @@ from espnet3.components.checkpoint.atomic_io import (
     check_room,
     not_written,
 )
+from espnet3.components.checkpoint.background.snapshot import Snapshot
+from espnet3.components.checkpoint.background.writer_handle import WriterDied, WriterHandle
+from espnet3.components.checkpoint.background.writer_process import WriteReply, WriteRequest
 from espnet3.components.checkpoint.completion import Completion
 from espnet3.components.checkpoint.reading import check_readable
-from espnet3.components.checkpoint.snapshot import Snapshot
-from espnet3.components.checkpoint.writer_handle import WriterDied, WriterHandle
-from espnet3.components.checkpoint.writer_process import WriteReply, WriteRequest
 from espnet3.errors import UserError, short_path
 
 log = logging.getLogger(__name__)
