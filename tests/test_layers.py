@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "slurm": {"errors", "number_text", "resources", "parent_death", "value_checks"},
     "rundir": GROUND | {"slurm"},
     "config": FILES,
-    "components": {"errors", "number_text", "rundir", "config"},
+    "components": {"errors", "number_text", "parent_death", "rundir", "config"},
     "stages": {"errors", "number_text", "stage_table", "rundir", "config", "components"},
     "outcomes": FILES,
     "status": FILES | {"outcomes", "stages", "terminal"},

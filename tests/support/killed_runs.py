@@ -15,6 +15,7 @@ from itertools import count
 
 import torch
 
+from espnet3.components.checkpoint.background import writer_handle
 from espnet3.components.checkpoint.newest_intact import read_whole
 from espnet3.launcher.rank.task import install_stop_signals
 from espnet3.rundir.records.outcome import EXIT_CODES
@@ -79,6 +80,8 @@ class _Dies:
     share: float
 
     def arm(self):
+        """Kill this rank in its own writes, which are of parts, and in those of its writer."""
+        writer_handle._PROGRAM = _DYING.format(write=self.write, share=self.share)
         save, writes = torch.save, count(1)
 
         def save_or_die(value, file, **options):
@@ -92,6 +95,25 @@ class _Dies:
             os.kill(os.getpid(), signal.SIGKILL)
 
         torch.save = save_or_die
+
+
+_DYING = """
+import itertools, os, signal, sys
+sys.path.append(sys.argv[1])
+from espnet3.components.checkpoint.background import writer_process
+from espnet3.rundir.files.atomic import temporary_beside
+write, writes = writer_process.write, itertools.count(1)
+def write_or_die(archive, target):
+    if next(writes) < {write}:
+        return write(archive, target)
+    temporary_beside(target).write_bytes(archive[: int({share} * len(archive))])
+    os.kill(int(sys.argv[2]), signal.SIGKILL)
+    while True:
+        signal.pause()
+writer_process.write = write_or_die
+writer_process.main(int(sys.argv[2]), int(sys.argv[3]))
+"""
+"""A writer that kills the training after a share of a file; the kernel kills it then."""
 
 
 def start(case, corpus, home, world_size, attempt, *, stop_after=0, seen=None, dies=None):

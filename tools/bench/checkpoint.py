@@ -1,6 +1,7 @@
 """Measures what checkpoints and heartbeats cost: times of training batches with and without them.
 
     python tools/bench/checkpoint.py [--every N ...] [--channels C] [--rounds R] [--batches B]
+    python tools/bench/checkpoint.py --state-mb 100 [--kills 100]
 
 The recipe egs/TEMPLATE is trained for one epoch again and again by the real stage, in turns: with neither
 checkpoints (but the one at its end) nor heartbeats, with a checkpoint every N batches, and with a heartbeat
@@ -9,6 +10,9 @@ at every batch, from which the cost of heartbeats at their usual interval is com
 An epoch is cut into windows of as many batches as lie between two checkpoints (at least 20), so that each
 contains its share of them. A time is the mean of the quickest fifth of the windows of all rounds, per batch:
 this excludes what a busy machine adds. Ratios are to "neither" in windows of the same length; 1.00: no cost.
+
+With --state-mb the stall of a checkpoint of so large a state is compared with one copy of it in memory, and
+processes are killed during writes.
 """
 
 import argparse
@@ -65,6 +69,8 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=512, help="of the model: 512 are 200,000 parameters")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--batches", type=int, default=310, help="of an epoch; the first 10 are not counted")
+    parser.add_argument("--state-mb", type=int, help="measure checkpoints of so large a state instead")
+    parser.add_argument("--kills", type=int, default=100, help="with --state-mb: how many")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -72,27 +78,33 @@ def main() -> None:
         recipe = Path(folder) / "egs" / "bench"
         ignored = shutil.ignore_patterns("exp", "data", "__pycache__")
         shutil.copytree(ROOT / "egs" / "TEMPLATE", recipe, ignore=ignored)
-        measure(recipe, arguments)
+        if arguments.state_mb is None:
+            measure(recipe, arguments)
+        else:
+            measure_large(recipe, Path(folder) / "kills", arguments.state_mb, arguments.kills)
+
+
+def measure_large(recipe: Path, folder: Path, megabytes: int, kills: int) -> None:
+    """Checkpoints of a large state, and kills during their writes."""
+    from large_checkpoint import channels_for, measure_kills, measure_stalls
+
+    overrides = ["prepare.sizes.train=60", "dataloader.train.batch_size=1", "trainer.max_epochs=1"]
+    overrides += [f"model.channels={channels_for(megabytes)}", "checkpoint.every_n_batches=3"]
+    overrides += ["checkpoint.every_minutes=null", "logger.tensorboard=null"]
+    measure_stalls(prepared(recipe, overrides))
+    measure_kills(folder, megabytes, kills)
 
 
 def measure(recipe: Path, arguments: argparse.Namespace) -> None:
     """Train in turns, and compare."""
     from espnet3.config.compose import Recipe, compose
-    from espnet3.launcher.rank.task import add_recipe_to_path
     from espnet3.rundir.heartbeat import EVERY_S
-    from espnet3.rundir.task import Task
-    from espnet3.stages import collect_stats, prepare
 
-    add_recipe_to_path(recipe)
     batch_size = 8
     overrides = [f"prepare.sizes.train={batch_size * arguments.batches}", "trainer.max_epochs=1"]
     overrides += [f"dataloader.train.batch_size={batch_size}", f"model.channels={arguments.channels}"]
     overrides += ["checkpoint.every_minutes=null", "logger.tensorboard=null"]
-    config = compose(Recipe(recipe), overrides)
-    for stage in (prepare, collect_stats):
-        for home in (config.data_dir, config.stats_dir):
-            Path(home).mkdir(parents=True, exist_ok=True)
-        stage.run(config, Task.single("any"))
+    prepared(recipe, overrides)
     neither = Variant("neither")
     others = [Variant(f"checkpoint every {every}", every=every) for every in arguments.every]
     others += [Variant("heartbeat every batch", beats=True)]
@@ -112,6 +124,22 @@ def measure(recipe: Path, arguments: argparse.Namespace) -> None:
         each = f", {1e3 * cost:6.2f} ms each" if variant is not neither else ""
         print(f"{variant.name:22} {1e3 * seconds:7.2f} ms a batch, ratio {seconds / plain:.3f}{each}")
     print(f"heartbeats every {EVERY_S} s: ratio {1 + cost / EVERY_S:.4f}, computed from the last line")
+
+
+def prepared(recipe: Path, overrides: list[str]) -> Any:
+    """The configuration of a training, whose data and statistics are made."""
+    from espnet3.config.compose import Recipe, compose
+    from espnet3.launcher.rank.task import add_recipe_to_path
+    from espnet3.rundir.task import Task
+    from espnet3.stages import collect_stats, prepare
+
+    add_recipe_to_path(recipe)
+    config = compose(Recipe(recipe), overrides)
+    for stage in (prepare, collect_stats):
+        for home in (config.data_dir, config.stats_dir):
+            Path(home).mkdir(parents=True, exist_ok=True)
+        stage.run(config, Task.single("any"))
+    return config
 
 
 def batch_times(config: Any, *, beats: bool) -> list[float]:

@@ -24,6 +24,9 @@ class AtomicCheckpointIO(CheckpointIO):
     and a kill during it leaves half a checkpoint.
     """
 
+    def __init__(self) -> None:
+        self._held: tuple[str, dict[str, Any]] | None = None
+
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
@@ -33,23 +36,19 @@ class AtomicCheckpointIO(CheckpointIO):
             UserError: no space, no permission, or the disk fails; the earlier file is unchanged.
         """
         target = Path(path)
+        check_room(checkpoint, target)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            needed, free = tensor_bytes(checkpoint) + SPARE_BYTES, shutil.disk_usage(target.parent).free
-            if needed > free:
-                raise UserError(
-                    f"{target} was not written: it needs {_megabytes(needed)}, the disk has"
-                    f" {_megabytes(free)} left; {_FREE_SPACE}"
-                )
             with replace_file(target) as temporary, temporary.open("wb") as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             reason = _os_error(error)
             if reason is None:
                 raise
-            raise UserError(
-                f"{target} was not written: {reason.strerror or reason}; {_FREE_SPACE}"
-            ) from error
+            raise not_written(target, reason.strerror or str(reason)) from error
+
+    def hold(self, path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> None:
+        """Have the next `load_checkpoint` of `path` give `checkpoint`, which was read from it already."""
+        self._held = (str(path), checkpoint)
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = "cpu", weights_only: bool | None = True
@@ -59,6 +58,9 @@ class AtomicCheckpointIO(CheckpointIO):
         Raises:
             FileNotFoundError: there is none.
         """
+        held, self._held = self._held, None
+        if held is not None and held[0] == str(path):
+            return held[1]
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         return checkpoint
 
@@ -77,6 +79,27 @@ def disk_full_error(error: OSError, directory: Path) -> UserError | None:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     return UserError(f"{error.filename or directory}: {error.strerror}; {_FREE_SPACE}")
+
+
+def not_written(target: Path, reason: str) -> UserError:
+    """The error for the user when a checkpoint could not be written."""
+    return UserError(f"{target} was not written: {reason}; {_FREE_SPACE}")
+
+
+def check_room(checkpoint: dict[str, Any], target: Path) -> int:
+    """About the bytes of `checkpoint` on the disk, which has room for them; makes the folder of `target`.
+
+    Raises:
+        UserError: it has none, or it fails.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        needed, free = tensor_bytes(checkpoint) + SPARE_BYTES, shutil.disk_usage(target.parent).free
+    except OSError as error:
+        raise not_written(target, error.strerror or str(error)) from error
+    if needed > free:
+        raise not_written(target, f"it needs {_megabytes(needed)}, the disk has {_megabytes(free)} left")
+    return needed
 
 
 def tensor_bytes(value: Any) -> int:

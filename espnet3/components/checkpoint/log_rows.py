@@ -6,6 +6,7 @@ written after its last checkpoint are written again by the resumed run: they are
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import Trainer
@@ -24,7 +25,10 @@ class ContinuedLogger(Protocol):
         """Unique among the loggers."""
 
     def position(self, next_step: int) -> int:
-        """Its position, flushed to the disk. `next_step` is the step of the row to come."""
+        """Its position; all rows are written. `next_step` is the step of the row to come."""
+
+    def files(self) -> list[Path]:
+        """What holds the rows: on the disk before a checkpoint that counts them is."""
 
     def continue_from(self, position: int) -> None:
         """Remove what was logged after `position`; 0 is the beginning."""
@@ -53,6 +57,11 @@ def log_state(trainer: Trainer, *, batch_to_come: bool, epoch_to_come: bool) -> 
         "positions": {name: logger.position(next_step) for name, logger in loggers.items()},
         "row": row,
     }
+
+
+def log_files(trainer: Trainer) -> tuple[Path, ...]:
+    """The files of rank 0's loggers that `log_state` counts the rows of."""
+    return tuple(file for logger in _continued(trainer).values() for file in logger.files())
 
 
 def continue_rows(trainer: Trainer, state: Mapping[str, Any] | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from espnet3.components.checkpoint import folder
+from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
 from espnet3.components.checkpoint.held_gradients import check_parts
 from espnet3.components.checkpoint.ranking import LAST
 from espnet3.components.checkpoint.reading import DamagedError, read_checkpoint
@@ -31,13 +32,16 @@ class Choice:
     """None: there is none to continue from."""
     rejected: tuple[Path, ...] = ()
     """Newer ones that training cannot continue from."""
+    content: dict[str, Any] | None = None
+    """What `path` holds."""
 
 
 def agree_on_checkpoint(trainer: Trainer, directory: Path, module: ESPnetLightningModule) -> Path | None:
     """The checkpoint that all ranks continue from; rank 0 chooses it, and tidies the folder.
 
     Partial files of a killed attempt are removed, newer checkpoints that cannot be used are renamed, and
-    last.ckpt becomes the one that is used. A collective: the process group is initialized.
+    last.ckpt becomes the one that is used. What rank 0 has read is kept for the fit that follows. A
+    collective: the process group is initialized.
 
     Raises:
         UserError: on all ranks, see `newest_intact`.
@@ -52,6 +56,9 @@ def agree_on_checkpoint(trainer: Trainer, directory: Path, module: ESPnetLightni
             if choice.path is not None:
                 folder.link_last(choice.path)
                 chosen = (str(choice.path), None)
+                checkpoint_io = trainer.strategy.checkpoint_io
+                if choice.content is not None and isinstance(checkpoint_io, AtomicCheckpointIO):
+                    checkpoint_io.hold(choice.path, choice.content)
             else:
                 (directory / LAST).unlink(missing_ok=True)
         except UserError as error:
@@ -79,7 +86,7 @@ def newest_intact(directory: Path, module: ESPnetLightningModule) -> Choice:
         if checkpoint is not None and problem is None:
             problem = model_mismatch(checkpoint, module)
             if problem is None:
-                return Choice(path, tuple(rejected))
+                return Choice(path, tuple(rejected), checkpoint)
             foreign.append(f"{path.name}: {problem}")
         log.warning("%s is not used: %s", short_path(path), problem)
         rejected.append(path)

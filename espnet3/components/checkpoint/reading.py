@@ -1,13 +1,18 @@
 """Reads checkpoints: a damaged one is told apart from one that can't be read now."""
 
 import errno
+import io
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, BinaryIO
+
+import torch
 
 from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
+from espnet3.components.checkpoint.zip_checksums import LOCAL_HEADER, content_offset
 from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.reading import cannot_read
 
@@ -32,7 +37,7 @@ def read_checkpoint(path: Path) -> Any:
         with path.open("rb") as file:
             is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC  # torch before 1.6 wrote bare pickles
         if is_zip:
-            _check_sums(path)
+            return _load_once(path)
         return AtomicCheckpointIO().load_checkpoint(path)
     except FileNotFoundError:
         raise
@@ -48,19 +53,22 @@ def read_checkpoint(path: Path) -> Any:
         raise DamagedError(_problem(error)) from error
 
 
-def check_readable(path: Path) -> None:
-    """Read back a checkpoint that was just written: a callback may have added what is not plain data.
+def check_readable(file: str | Path, target: Path) -> None:
+    """Read back what is to be the checkpoint `target`: a callback may have added what is not plain data.
+
+    Args:
+        file: what holds it; its tensors are not read.
+        target: the name of the checkpoint.
 
     Raises:
-        UserError: training could not continue from it; the file is removed.
+        UserError: training could not continue from it.
     """
     try:
-        AtomicCheckpointIO().load_checkpoint(path)
+        torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except UnpicklingError as error:
-        path.unlink()
         raise UserError(
-            f"{short_path(path)} can't be read back: {_problem(error)}; a checkpoint is data, never code: the"
-            " state_dict of a callback must give tensors, numbers, text, lists and dicts"
+            f"{short_path(target)} can't be read back: {_problem(error)}; a checkpoint is data, never code:"
+            " the state_dict of a callback must give tensors, numbers, text, lists and dicts"
         ) from error
 
 
@@ -72,8 +80,63 @@ def _problem(error: Exception) -> str:
     return f"its content is damaged ({type(error).__name__}: {reason})"
 
 
-def _check_sums(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise DamagedError(f"its part {damaged} is damaged")
+def _load_once(path: Path) -> Any:
+    """Load an archive, and compare the checksums of what is loaded, as it passes: a file is read once."""
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        parts = {_content_offset(file, part): part for part in archive.infolist()}
+        small = [part for part in parts.values() if "/data/" not in part.filename]
+        for part in small:  # before what they say of the others is believed
+            _check_part(archive, part)
+        file.seek(0)  # where torch looks for what kind of file it is
+        passing = _PassingChecksums(file)
+        content = torch.load(passing, map_location="cpu", weights_only=True)  # type: ignore[arg-type]
+        for offset, part in parts.items():
+            if part in small:
+                continue
+            read = passing.checksums.get((offset, part.file_size))
+            if read is None and part.file_size:
+                _check_part(archive, part)  # no tensor, or not read at once
+            elif part.file_size and read != part.CRC:
+                raise DamagedError(f"its part {part.filename} is damaged")
+    return content
+
+
+class _PassingChecksums(io.RawIOBase):
+    """A file for torch that notes the CRC-32 of each piece it reads, by (offset, size)."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.checksums: dict[tuple[int, int], int] = {}
+
+    def readinto(self, buffer: Any) -> int:
+        offset = self._file.tell()
+        with memoryview(buffer).cast("B") as view:
+            count = self._file.readinto(view)  # type: ignore[attr-defined]
+            self.checksums[offset, count] = zlib.crc32(view[:count])
+        return int(count)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
+def _content_offset(file: BinaryIO, part: zipfile.ZipInfo) -> int:
+    file.seek(part.header_offset)
+    return content_offset(file.read(LOCAL_HEADER), part)
+
+
+def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
+    with archive.open(part) as content:
+        try:
+            while content.read(1 << 20):
+                pass
+        except zipfile.BadZipFile as error:
+            raise DamagedError(f"its part {part.filename} is damaged") from error

@@ -10,6 +10,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from espnet3.components.checkpoint import folder
+from espnet3.components.checkpoint.background.background_io import BackgroundCheckpointIO
+from espnet3.components.checkpoint.completion import Completion
 from espnet3.components.checkpoint.held_gradients import (
     held_gradients,
     load_held,
@@ -17,9 +19,8 @@ from espnet3.components.checkpoint.held_gradients import (
     set_held_gradients,
 )
 from espnet3.components.checkpoint.log_rows import KEY as LOGS
-from espnet3.components.checkpoint.log_rows import continue_rows, log_state
+from espnet3.components.checkpoint.log_rows import continue_rows, log_files, log_state
 from espnet3.components.checkpoint.ranking import Ranked, Ranking, read_ranking, write_ranking
-from espnet3.components.checkpoint.reading import check_readable
 from espnet3.components.checkpoint.run_state import (
     KEY,
     gather_run_state,
@@ -113,9 +114,9 @@ class RunCheckpoint(Checkpoint):
         self.every_n_batches = every_n_batches
         self.every_minutes = every_minutes
         self._heartbeat = heartbeat or Heartbeat()
+        self._held: dict[str, float] | None = None  # what is spent by the checkpoint that is being written
         self._is_due = False
         self._saved_at = time.monotonic()
-        self._is_readable = False
         self._moment = _Moment()
         self._candidate: Ranked | None = None
         self._writing: Path | None = None
@@ -168,7 +169,7 @@ class RunCheckpoint(Checkpoint):
                 self._max_steps = trainer.max_steps
                 set_max_steps(trainer, steps + 1)
         if trainer.is_global_zero:
-            self._restore_ranking(module)
+            self._restore_ranking(trainer, module)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Restore the state, right before the first batch."""
@@ -207,7 +208,10 @@ class RunCheckpoint(Checkpoint):
         if module.stop_agreed or self._is_due or is_end:
             self._save(trainer, module, _Moment(batch_row=True, validation=validates))
         if module.stop_agreed:
+            self._wait(trainer)
             raise _stopped_at(module)
+        _checkpoint_io(trainer).check()
+        self._note_complete(trainer)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Keep the state that a validation changes: it may have to be run again as a whole."""
@@ -228,6 +232,7 @@ class RunCheckpoint(Checkpoint):
             )
             if agreed["stop"]:
                 self._save(trainer, module, _Moment(validation=True))
+                self._wait(trainer)
                 raise _stopped_at(module)
         self._random_before_validation = self._batches_before_validation = None
 
@@ -254,7 +259,16 @@ class RunCheckpoint(Checkpoint):
         stop = {"stop": module.stop_agreed or module.stop_requested()}
         agreed = agree(stop, device=module.device, world_size=trainer.world_size)
         if agreed["stop"] and not _is_finished(trainer):
+            self._wait(trainer)
             raise Stopped(f"saved after epoch {trainer.current_epoch + 1}")
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Wait for the last checkpoint: the training is done when it is complete."""
+        self._wait(trainer)
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Wait for the last checkpoint, which the next attempt continues from."""
+        _checkpoint_io(trainer).finish()
 
     def _minutes_have_passed(self) -> bool:
         return self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
@@ -274,7 +288,7 @@ class RunCheckpoint(Checkpoint):
         name = folder.checkpoint_name(position, trainer.global_step)
         candidate = Ranked(name, float(value), position.epoch, position.batch, _validated(trainer, module))
         # Rank 0 decides for all: the others may see an older file on a shared file system.
-        is_best = name in self._ranking().with_candidate(candidate, self.save_top_k).files()
+        is_best = name in self._ranking(trainer).with_candidate(candidate, self.save_top_k).files()
         return candidate if trainer.strategy.broadcast(is_best) else None
 
     def _refuse_mistyped_monitor(self, trainer: Trainer, module: ESPnetLightningModule) -> None:
@@ -298,10 +312,11 @@ class RunCheckpoint(Checkpoint):
         moment: _Moment,
         candidate: Ranked | None = None,
     ) -> None:
-        """Write one checkpoint, then tidy up; a kill anywhere leaves the newest one usable.
+        """Copy the state, and have it written while training goes on; a kill leaves the newest one usable.
 
         Raises:
             Diverged: the weights are not finite; nothing is written.
+            UserError: there is no room for it, or the checkpoint before could not be written.
         """
         before = self._heartbeat.spent.switch(CHECKPOINT)
         if not moment.epoch_row:  # at the end of an epoch the module has checked them
@@ -309,31 +324,49 @@ class RunCheckpoint(Checkpoint):
         position = folder.Position(*module.position)
         path = self.directory / folder.checkpoint_name(position, trainer.global_step)
         self._moment, self._candidate, self._writing = moment, candidate, path
-        trainer.save_checkpoint(path)
-        if trainer.is_global_zero:
-            if not self._is_readable:
-                check_readable(path)
-                self._is_readable = True
-            if candidate is not None:
-                write_ranking(self.directory, self._ranking().with_candidate(candidate, self.save_top_k))
-            folder.link_last(path)
-            self._tidy()
-        trainer.strategy.barrier("RunCheckpoint")
+        trainer.save_checkpoint(path, storage_options=self._completion(trainer, candidate))
         self._writing = None
         self._is_due = False
         self._saved_at = time.monotonic()
         self._heartbeat.spent.switch(before)
-        self._heartbeat.saved()
+        self._held = self._heartbeat.spent.sums()
+        self._note_complete(trainer)
 
-    def _ranking(self) -> Ranking:
+    def _note_complete(self, trainer: Trainer) -> None:
+        """Tell the heartbeat what the last checkpoint holds, once it is written."""
+        if self._held is not None and _checkpoint_io(trainer).is_complete:
+            self._heartbeat.saved(self._held)
+            self._held = None
+
+    def _completion(self, trainer: Trainer, candidate: Ranked | None) -> Completion | None:
+        """What follows the write; None on the ranks that write nothing."""
+        if not trainer.is_global_zero:
+            return None
+        ranking = self._ranking(trainer)
+        if candidate is not None:
+            ranking = ranking.with_candidate(candidate, self.save_top_k)
+        return Completion(ranking, candidate is not None, self.keep_last, log_files(trainer))
+
+    def _wait(self, trainer: Trainer) -> None:
+        """Wait until the last checkpoint is complete, on all ranks.
+
+        Raises:
+            UserError: it could not be written.
+        """
+        _checkpoint_io(trainer).wait()
+        trainer.strategy.barrier("RunCheckpoint")
+        self._note_complete(trainer)
+
+    def _ranking(self, trainer: Trainer) -> Ranking:
+        _checkpoint_io(trainer).wait()  # its writer enters the last checkpoint
         ranking = read_ranking(self.directory)
         if ranking is None or (ranking.monitor, ranking.mode) != (self.monitor, self.mode):
             return Ranking(self.monitor, self.mode)
         return ranking
 
-    def _restore_ranking(self, module: ESPnetLightningModule) -> None:
+    def _restore_ranking(self, trainer: Trainer, module: ESPnetLightningModule) -> None:
         """Make best.json what it was at the checkpoint: the attempt may have been killed between the two."""
-        before = self._ranking()
+        before = self._ranking(trainer)
         ranking = before.without(later_than=module.position)
         candidate = self._loaded[CANDIDATE] if self._loaded else None
         if candidate is not None:
@@ -341,16 +374,17 @@ class RunCheckpoint(Checkpoint):
         if ranking != before:
             write_ranking(self.directory, ranking)
 
-    def _tidy(self) -> None:
-        names = [path.name for path in self.directory.iterdir()]
-        for name in folder.superfluous(names, keep_last=self.keep_last, best=self._ranking().files()):
-            (self.directory / name).unlink(missing_ok=True)
-
 
 def _validated(trainer: Trainer, module: ESPnetLightningModule) -> dict[str, float]:
     """The metrics of the validation in this epoch, if there was one."""
     metrics = trainer.callback_metrics if module.validated else {}
     return {name: float(value) for name, value in metrics.items() if name.startswith("valid/")}
+
+
+def _checkpoint_io(trainer: Trainer) -> BackgroundCheckpointIO:
+    found = trainer.strategy.checkpoint_io
+    assert isinstance(found, BackgroundCheckpointIO), f"RunCheckpoint cannot write by {type(found).__name__}"
+    return found
 
 
 def _never() -> bool:

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from espnet3.components.checkpoint.atomic_io import AtomicCheckpointIO
+from espnet3.components.checkpoint.background.background_io import BackgroundCheckpointIO
 from espnet3.components.trainers.cluster_environment import TaskEnvironment
 from espnet3.components.trainers.lightning_internals import leave_signals_alone, set_rank
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
@@ -59,7 +59,7 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
         callbacks=everything,
         # Lightning adds a ModelCheckpoint of its own where it finds none.
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in everything),
-        plugins=[TaskEnvironment(task), AtomicCheckpointIO()],
+        plugins=[TaskEnvironment(task), BackgroundCheckpointIO()],
         default_root_dir=Path(config.exp_dir),
         use_distributed_sampler=False,
     )

@@ -3,7 +3,6 @@
 import csv
 import io
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,13 +62,14 @@ class AppendingCSVLogger(Logger):
         self._rows += 1
 
     def position(self, next_step: int) -> int:
-        """Number of rows, all of them on the disk."""
+        """Number of rows."""
         if self._columns is None:
             self._columns = self._open()
-        if self._path.exists():
-            with self._path.open("rb") as file:
-                os.fsync(file.fileno())
         return self._rows
+
+    def files(self) -> list[Path]:
+        """The file, if there are rows."""
+        return [self._path] if self._path.exists() else []
 
     def continue_from(self, position: int) -> None:
         """Keep the first `position` rows: later ones will be written again."""

@@ -1,6 +1,7 @@
 """Lightning's TensorBoard logger, whose curves do not run back after a resume."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -22,9 +23,13 @@ class ContinuedTensorBoardLogger(TensorBoardLogger):
         super().log_metrics(with_epoch_from_one(metrics), step)
 
     def position(self, next_step: int) -> int:
-        """The step of the next row; what was logged is on the disk."""
+        """The step of the next row; what was logged is written."""
         self.save()
         return next_step
+
+    def files(self) -> list[Path]:
+        """None: the writer of TensorBoard owns its files."""
+        return []
 
     def continue_from(self, position: int) -> None:
         """Leave out what earlier attempts logged at `position` and after."""

@@ -8,12 +8,34 @@ import pytest
 
 import resume_ends
 import resume_runs
+from espnet3.components.checkpoint.background import background_io
+from espnet3.components.checkpoint.background.writer_process import serve
+
+
+class WriterHere:
+    """In place of the process that writes: the same, in this one."""
+
+    def __init__(self, descriptor):
+        self.descriptor = descriptor
+
+    def send(self, request):
+        self.reply = serve(request, self.descriptor)
+
+    def has_replied(self):
+        return False
+
+    def receive(self):
+        return self.reply
+
+    def end(self):
+        pass
 
 
 @pytest.fixture
 def events(monkeypatch):
     """What is flushed, renamed and removed, in order, by file name; the real calls are made."""
     seen = []
+    monkeypatch.setattr(background_io, "WriterHandle", WriterHere)
 
     def spied(what, real, name_of):
         def call(*args, **kwargs):
