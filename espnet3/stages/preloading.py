@@ -1,6 +1,7 @@
 """Import what trainings need, in a process whose children run stages."""
 
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 
 from espnet3.stages.importing import quick_imports
@@ -13,10 +14,12 @@ MODULES = (
 """Without those of recipes, which belong to one configuration."""
 
 
+@cache
 def preload() -> None:
     """Import torch, Lightning and the components; nothing is computed, and no GPU is touched.
 
-    What can't be imported is left to the stage that needs it, whose failure says so.
+    Only the first call does. What can't be imported is left to the stage that needs it, whose failure
+    says so.
     """
     with quick_imports(), suppress(Exception):
         for name in MODULES:

@@ -199,7 +199,7 @@ def start(
     local = [batch for batch in batches if not batch.on_slurm]
     if not local:
         return StartResult(None, queued)
-    trials = [LocalTrial(trial.name, batch.stages) for batch in local for trial in batch.trials]
+    trials = [trial for batch in local for trial in LocalTrial.all_of(batch)]
     settings = _settings(local[0], bases)
     record = read_sweep_status(sweep, names=[]).record
     with Tracker(screen, [trial.name for trial in trials], record.objective) as tracker:

@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from espnet3.launcher.planning.plan import Job
 from espnet3.launcher.rank.warm_rank import WarmRankRequest
+from espnet3.launcher.start.forks import Forks
 from espnet3.launcher.start.step import start_srun, start_step
 from espnet3.launcher.start.tasks import RunningTasks, last_lines, task_environment
 from espnet3.resources import Resources
@@ -18,22 +19,17 @@ from espnet3.slurm.srun import start_error, warm_command
 from espnet3.slurm.step import allocated_nodes
 from espnet3.stage_table import STAGES
 
-_RANKS_END_S = 60.0
 _KILLED_WITHIN_S = 2.0
 
 
-class WarmStep:
-    """An srun whose warm ranks outlive attempts; only the process that started it sends requests."""
+class WarmStep(Forks):
+    """An srun whose warm ranks outlive attempts, and report the exit of each rank under its number."""
 
     def __init__(self, resources: Resources, log: Path) -> None:
         nodes = allocated_nodes()[: resources.nodes]
         environment = {key: value for key, value in os.environ.items() if key != "ESPNET3_JOB"}
-        self.log = log
-        self.exits: dict[int, int] = {}
-        """Rank -> exit code of those that have ended in the current attempt; negative for a signal."""
-        self._partial_line = b""
         with log.open("ab") as messages:
-            self._srun = start_srun(
+            srun = start_srun(
                 warm_command(resources, log.stem, nodes, WARM_RANK),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -42,48 +38,42 @@ class WarmStep:
                 # Libraries read these when they are loaded.
                 env=environment | task_environment(resources),
             )
-        assert self._srun.stdout is not None
-        os.set_blocking(self._srun.stdout.fileno(), False)
+        super().__init__(srun, srun.stdin, srun.stdout, log)
+
+    def start(self, request: WarmRankRequest) -> None:
+        """Have the ranks that are alive run an attempt."""
+        self.exits = {}
+        self.write(request.line())
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to all tasks of the attempt that are alive."""
+        self.write(WarmRankRequest(signal=number).line())
+
+
+class RankForks(Protocol):
+    """The forks of one attempt, as `WarmTasks` uses them."""
+
+    exits: dict[int, int]
+    """Rank -> exit code of those that have ended; negative for a signal."""
+    log: Path
 
     def is_alive(self) -> bool:
-        """Whether its srun runs, so that its ranks take requests."""
-        return self._srun.poll() is None
-
-    def send(self, request: WarmRankRequest) -> None:
-        """Send a request to all ranks that are alive."""
-        if request.attempt:
-            self.exits = {}
-        assert self._srun.stdin is not None
-        with suppress(BrokenPipeError):
-            self._srun.stdin.write(request.line())
+        """Whether the process whose forks they are runs."""
 
     def read_exits(self) -> None:
-        """Read which ranks have ended."""
-        assert self._srun.stdout is not None
-        while received := self._srun.stdout.read(65536):
-            *lines, self._partial_line = (self._partial_line + received).split(b"\n")
-            for line in lines:
-                rank, code = line.split()
-                self.exits[int(rank)] = int(code)
+        """Bring `exits` up to date."""
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to all that are alive."""
 
     def end(self) -> None:
-        """Have the ranks end, and wait until they have."""
-        assert self._srun.stdin is not None
-        with suppress(BrokenPipeError):
-            self._srun.stdin.close()
-        for escalate in (self._srun.terminate, self._srun.kill):
-            try:
-                self._srun.wait(timeout=_RANKS_END_S)
-                return
-            except subprocess.TimeoutExpired:
-                escalate()
-        self._srun.wait()
+        """End that process, and wait until it has ended."""
 
 
 class WarmTasks:
-    """The tasks of one attempt, below warm ranks."""
+    """The tasks of one attempt, below warm processes."""
 
-    def __init__(self, directory: Path, log: Path, world_size: int, step: WarmStep) -> None:
+    def __init__(self, directory: Path, log: Path, world_size: int, step: RankForks) -> None:
         self.directory, self.log, self.world_size = directory, log, world_size
         self._step = step
 
@@ -94,7 +84,7 @@ class WarmTasks:
 
     def ask_to_stop(self) -> None:
         """Ask every task to save and end."""
-        self._step.send(WarmRankRequest(signal=signal.SIGUSR1))
+        self._step.send_signal(signal.SIGUSR1)
 
     def lost_ranks(self) -> set[int]:
         """The ranks that a signal has ended."""
@@ -104,7 +94,7 @@ class WarmTasks:
         """Kill every task that is alive; the ranks that it ended."""
         self._step.read_exits()
         before = set(self._step.exits)
-        self._step.send(WarmRankRequest(signal=signal.SIGKILL))
+        self._step.send_signal(signal.SIGKILL)
         deadline = time.monotonic() + _KILLED_WITHIN_S
         while self.is_running() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -154,7 +144,7 @@ class WarmSteps:
             assert self._resources is not None
             self._step = self._new(self._resources)
         need = job.resources
-        self._step.send(WarmRankRequest(str(directory), need.nodes, need.tasks_per_node, need.gpus_per_node))
+        self._step.start(WarmRankRequest(str(directory), need.nodes, need.tasks_per_node, need.gpus_per_node))
         log = log_path(exp_dir, job.stage, begin.number, rank=0)
         return WarmTasks(directory, log, job.world_size, self._step)
 
