@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from espnet3.launcher.rank.fork_server import Asked, serve, set_up_fork, take_signals
 from espnet3.launcher.rank.process_exit import exit_after
-from espnet3.stages.preloading import preload
+from espnet3.stages.preloading import import_in_advance, preload
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class ForkRequest:
     folder: str = ""
     """Their working directory."""
     needs_torch: bool = False
+    """Whether to import what trainings need before the forks are made."""
+    imports: Sequence[str] = ()
+    """Further modules to import before, as far as they are there; none of a recipe."""
     death_signal: int = signal.SIGKILL
     """What a fork gets when the warm process is gone."""
     signal: int = 0
@@ -88,5 +91,7 @@ def _parse(line: bytes) -> Asked[tuple[ForkRequest, int]]:
     request = ForkRequest(**json.loads(line))
     if request.needs_torch:
         preload()
+    if request.function:
+        import_in_advance((request.function.rpartition(".")[0], *request.imports))
     work = {request.first + index: (request, index) for index in range(len(request.arguments))}
     return Asked(work, request.signal, request.to)

@@ -6,23 +6,36 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, STDOUT, Popen
 from typing import Any, NoReturn, Protocol
 
 from espnet3.errors import UserError, message_line
+from espnet3.launcher.attempt.run_stage import RunOptions
+from espnet3.launcher.attempt.run_stages import run_in_turn
+from espnet3.launcher.planning.claims import hold_directory
+from espnet3.launcher.planning.plan import plan
 from espnet3.launcher.rank.interrupts import StopSignals, block
 from espnet3.launcher.rank.warm_process import ForkRequest
 from espnet3.launcher.start.warm_process import warm_process
+from espnet3.outcomes.exit_code import exit_code
 from espnet3.parent_death import signal_on_parent_death
 from espnet3.resources import Resources
+from espnet3.slurm.allocation import read_allocation
 from espnet3.sweep.trials.folder import trial_dir
+from espnet3.sweep.trials.trial import read_trial, trial_config
 from espnet3.terminal.output import keep_output
+from espnet3.terminal.screen import Screen
 
 
 def trial_log(sweep: Path, name: str) -> Path:
     """The log of a trial's process, apart from the logs of its stages."""
     return trial_dir(sweep, name) / "logs" / "sweep.log"
+
+
+_IMPORTS = ("torch.utils.tensorboard", "soundfile")
+"""What most trainings import, too."""
 
 
 class TrialProcess(Protocol):
@@ -73,6 +86,7 @@ class _Fork:
                 environment=dict(os.environ),
                 folder=str(Path.cwd()),
                 needs_torch=True,
+                imports=_IMPORTS,
                 death_signal=signal.SIGTERM,
             )
         )
@@ -141,17 +155,6 @@ def main(*arguments: str) -> NoReturn:
 
 
 def _run(options: Any) -> int:
-    from functools import partial
-
-    from espnet3.launcher.attempt.run_stage import RunOptions
-    from espnet3.launcher.attempt.run_stages import run_in_turn
-    from espnet3.launcher.planning.claims import hold_directory
-    from espnet3.launcher.planning.plan import plan
-    from espnet3.outcomes.exit_code import exit_code
-    from espnet3.slurm.allocation import read_allocation
-    from espnet3.sweep.trials.trial import read_trial, trial_config
-    from espnet3.terminal.screen import Screen
-
     trial = read_trial(options.sweep, options.name)
     if trial is None:
         raise UserError(f"{options.sweep} has no trial {options.name}")

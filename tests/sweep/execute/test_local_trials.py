@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from espnet3.__main__ import main
+from espnet3.resources import Resources
 from espnet3.sweep.execute.trial_process import start_trial, trial_log
 
 Until = Callable[[Callable[[], object], str], None]
@@ -134,11 +135,13 @@ def test_ctrl_c_stops_the_running_trial_and_leaves_the_rest_to_be_done(
 
     # At once, too, when none of its processes hears yet.
     name = next((sweep / "trials").glob("seed-1__*")).name
-    trial = start_trial(sweep, name, ["train", "validate"], force=False, command="")
-    trial.send_signal(signal.SIGTERM)
-    assert trial.wait() == 75, trial_log(sweep, name).read_text()
-    end = sweep / "trials" / name / "attempts" / "train-2" / "end.json"
-    assert json.loads(end.read_text())["outcome"] == "stopped"
+    for number, resources in enumerate((Resources(), None), start=2):
+        trial = start_trial(sweep, name, ["train", "validate"], force=False, command="", resources=resources)
+        trial.ask_to_stop()
+        until(lambda trial=trial: trial.poll() is not None, "the trial to end")
+        assert trial.poll() == 75, trial_log(sweep, name).read_text()
+        end = sweep / "trials" / name / "attempts" / f"train-{number}" / "end.json"
+        assert json.loads(end.read_text())["outcome"] == "stopped"
 
 
 @pytest.mark.slow
