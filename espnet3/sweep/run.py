@@ -161,10 +161,10 @@ def plan_checked(
                 " themselves: give launcher=slurm"
             )
         per_job = _settings(batch, bases)["trials_per_job"]
-        if per_job > 1 and not batch.on_slurm:
+        if per_job > 1 and batch.main.launcher == "allocation":
             raise UserError(
-                f"sweep.trials_per_job={per_job}: trials share jobs on Slurm only, and these run here"
-                f" (launcher={batch.main.launcher}): leave it out; sweep.max_parallel=N runs several at once"
+                f"sweep.trials_per_job={per_job}: trials share jobs that are submitted, and these run in the"
+                " current allocation: leave it out; sweep.max_parallel=N runs several at once"
             )
         _check_inputs(sweep, batch, bases, options.stages)
     return batches

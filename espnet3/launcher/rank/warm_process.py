@@ -72,15 +72,16 @@ def serve_forks(exits_fd: int) -> NoReturn:
     """Serve requests on standard input, write exits to `exits_fd`; in each fork: call the function."""
     handlers = take_signals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C on the terminal is for the command
-    server = os.getpid()
+    server, environment = os.getpid(), dict(os.environ)
     to_run = serve(_parse, exits_fd, handlers)
     if to_run is None:
         os._exit(0)
     request, index = to_run
     set_up_fork(Path(request.output[index]), server, signal.Signals(request.death_signal))
     os.chdir(request.folder)
+    set_by_imports = {name: text for name, text in os.environ.items() if environment.get(name) != text}
     os.environ.clear()
-    os.environ.update(request.environment)
+    os.environ.update(request.environment, **set_by_imports)
     importlib.invalidate_caches()  # a recipe may have been edited
     module, _, name = request.function.rpartition(".")
     sys.argv[:] = [request.function, *request.arguments[index]]

@@ -121,9 +121,8 @@ def comparable(content: dict[str, Any], home: Path) -> dict[str, Any]:
         content["environment"].pop(key, None)
     for key in ("at import", "version"):
         content.pop(key)
-    content["path"] = [path for path in content["path"] if not path.endswith("support")]
-    text = json.dumps(content)
-    result: dict[str, Any] = json.loads(text.replace(str(home), "HOME").replace(home.name, "NAME"))
+    content["path"] = [path for path in content["path"] if not path.endswith("tests/support")]
+    result: dict[str, Any] = json.loads(json.dumps(content).replace(str(home), "HOME"))
     return result
 
 
