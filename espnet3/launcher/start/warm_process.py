@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ from signal import SIGKILL, SIGTERM, Signals
 from typing import IO
 
 from espnet3.launcher.rank import warm_process as warm
+from espnet3.launcher.rank.interrupts import block
 from espnet3.launcher.rank.warm_process import ForkRequest
 from espnet3.launcher.start.forks import Forks
 from espnet3.launcher.start.tasks import task_environment
@@ -30,7 +32,7 @@ class WarmProcess(Forks):
             loaded_with: environment variables that libraries read as they are loaded.
         """
         self._count = 0
-        if warm.loaded_with == loaded_with:  # this process is itself a fork of such a one
+        if warm.loaded_with == loaded_with and threading.active_count() == 1:  # it is a fork of such a one
             super().__init__(*_forked(), Path(os.devnull))
             return
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # of which no file is left, whatever happens
@@ -42,6 +44,7 @@ class WarmProcess(Forks):
             stderr=self._output,
             bufsize=0,
             env={**os.environ, **loaded_with},
+            preexec_fn=block,  # until it handles signals: Ctrl-C reaches it, too
         )
         log = Path(f"/proc/self/fd/{self._output.fileno()}")
         super().__init__(process, process.stdin, process.stdout, log)
