@@ -161,10 +161,10 @@ def plan_checked(
                 " themselves: give launcher=slurm"
             )
         per_job = _settings(batch, bases)["trials_per_job"]
-        if per_job > 1 and not batch.on_slurm:
+        if per_job > 1 and batch.main.launcher == "allocation":
             raise UserError(
-                f"sweep.trials_per_job={per_job}: trials share jobs on Slurm only, and these run here"
-                f" (launcher={batch.main.launcher}): leave it out; sweep.max_parallel=N runs several at once"
+                f"sweep.trials_per_job={per_job}: trials share jobs that are submitted, and these run in the"
+                " current allocation: leave it out; sweep.max_parallel=N runs several at once"
             )
         _check_inputs(sweep, batch, bases, options.stages)
     return batches
@@ -199,7 +199,7 @@ def start(
     local = [batch for batch in batches if not batch.on_slurm]
     if not local:
         return StartResult(None, queued)
-    trials = [LocalTrial(trial.name, batch.stages) for batch in local for trial in batch.trials]
+    trials = [trial for batch in local for trial in LocalTrial.all_of(batch)]
     settings = _settings(local[0], bases)
     record = read_sweep_status(sweep, names=[]).record
     with Tracker(screen, [trial.name for trial in trials], record.objective) as tracker:

@@ -22,7 +22,7 @@ PASSED_ON = (
 
 
 def is_rank(arguments: list[str]) -> bool:
-    """Whether Python's arguments start a rank, by the launcher's entry, submitit's, or a script of the tests.
+    """Whether Python's arguments start a rank, by the launcher's entry or a script of the tests.
 
     The check of the data imports the same.
     """
@@ -32,7 +32,7 @@ def is_rank(arguments: list[str]) -> bool:
         return False
     if arguments[0] == "-m":
         module = arguments[1]
-        return module in ("submitit.core._submit", "espnet3.stages.check_data") or (
+        return module == "espnet3.stages.check_data" or (
             module.startswith("espnet3.") and module.endswith(".entry")
         )
     return arguments[0].startswith(f"{TESTS}{os.sep}")

@@ -23,7 +23,7 @@ from typing import Any
 from handover import PASSED_ON
 
 LIBRARIES = (
-    *("submitit.core.submission", "soundfile", "torch.utils.tensorboard", "torch.utils.serialization.config"),
+    *("soundfile", "torch.utils.tensorboard", "torch.utils.serialization.config"),
     *("matplotlib.backends.backend_agg", "PIL.PngImagePlugin"),
 )
 """What ranks import besides what the product's warm ranks have imported."""

@@ -17,14 +17,6 @@ class TaskPlacement:
     node: str = ""
 
     @classmethod
-    def in_submitit(cls) -> "TaskPlacement":
-        """As submitit's local executor sets it."""
-        from submitit import JobEnvironment
-
-        job = JobEnvironment()
-        return cls(job.global_rank, job.num_tasks, job.local_rank, job.node, job.num_nodes)
-
-    @classmethod
     def in_step(cls) -> "TaskPlacement":
         """As srun sets it for the step, which may have fewer nodes and tasks than its job."""
         return cls(**vars(own_task()))

@@ -58,9 +58,9 @@ def main(directory: str) -> NoReturn:
     exit_after(lambda: run_task(directory, TaskPlacement.in_step()))
 
 
-def main_in_submitit(directory: str) -> NoReturn:
-    """As `main`, called by submitit's local executor for each task."""
-    exit_after(lambda: run_task(directory, TaskPlacement.in_submitit()))
+def main_here(directory: str, rank: str, world_size: str) -> None:
+    """Run rank `rank` of an attempt on this machine; called in a fork of the command's warm process."""
+    run_task(directory, TaskPlacement(int(rank), int(world_size), local_rank=int(rank)))
 
 
 def run_task(attempt: str, placement: TaskPlacement) -> None:
@@ -84,7 +84,7 @@ def run_task(attempt: str, placement: TaskPlacement) -> None:
     begin = described.begin
     config = read_config(directory / "config.yaml")
     stop = StopFlag()
-    install_stop_signals(stop)  # replaces submitit's handlers
+    install_stop_signals(stop)
     watched = _watched(config, begin.stage, directory, placement)
     hear_stop_signals(stop)
     exp_dir = Path(config.exp_dir)
@@ -244,9 +244,6 @@ def configure_logging(rank: int) -> None:
     handler.setFormatter(_HideSecrets("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    submitit_log = logging.getLogger("submitit")  # says that it loads a pickle, and that it is done
-    submitit_log.setLevel(logging.ERROR)
-    submitit_log.handlers.clear()
 
 
 def add_recipe_to_path(recipe_dir: Path) -> None:

@@ -1,109 +1,76 @@
-"""Start an attempt's tasks as processes on this machine, through submitit's local executor."""
+"""Start an attempt's tasks on this machine, as forks of a warm process that has imported what they need."""
 
-import contextlib
 import os
-import signal
-import time
 import uuid
 from pathlib import Path
-from subprocess import Popen
-from typing import Any
+from signal import Signals
 
 from espnet3.launcher.planning.plan import Job
-from espnet3.launcher.rank.task import main_in_submitit
-from espnet3.launcher.start.tasks import free_port, last_lines, task_environment
-from espnet3.rundir.files.json_file import from_plain
+from espnet3.launcher.rank.warm_process import ForkRequest
+from espnet3.launcher.start.tasks import free_port, task_environment
+from espnet3.launcher.start.warm_process import WarmProcess, warm_process
+from espnet3.launcher.start.warm_step import WarmTasks
+from espnet3.resources import Resources
 from espnet3.rundir.files.private import check_private
 from espnet3.rundir.layout import log_path
-from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.attempt import Begin
-from espnet3.rundir.records.outcome import read_task_states
+from espnet3.stage_table import STAGES
 
-_A_YEAR_MIN = 365 * 24 * 60
-_ENDING_GRACE_S = 2.0
-
-
-class LocalTasks:
-    """Tasks that run on this machine as children of submitit's controller, which waits for all of them."""
-
-    def __init__(self, directory: Path, log: Path, world_size: int, controller: "Popen[bytes]") -> None:
-        self.directory, self.log, self.world_size = directory, log, world_size
-        self._controller = controller
-
-    def is_running(self) -> bool:
-        """Whether the controller is alive."""
-        return self._controller.poll() is None
-
-    def ask_to_stop(self) -> None:
-        """Ask every task to save and end."""
-        if self.is_running():
-            self._controller.send_signal(signal.SIGTERM)  # passed on to the tasks
-
-    def lost_ranks(self) -> set[int]:
-        """None: their state files name processes of this machine, whose death can be checked."""
-        return set()
-
-    def end_now(self) -> set[int]:
-        """Kill every task that is alive; their ranks. The controller then ends by itself."""
-        ended = set()
-        for state in read_task_states(self.directory):
-            process = from_plain(ProcessName, state.process)
-            if process.is_alive():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
-                    ended.add(state.rank)
-        return ended
-
-    def kill(self) -> None:
-        """Kill the tasks and the controller, and wait until they are gone."""
-        self.ask_to_stop()  # ends a task that has no signal handler yet
-        deadline = time.monotonic() + _ENDING_GRACE_S
-        while self.is_running() and time.monotonic() < deadline:
-            self.end_now()
-            time.sleep(0.02)
-        if self.is_running():
-            self._controller.kill()
-        self._controller.wait()
-        self.end_now()
-
-    def early_output(self, rank: int) -> list[str]:
-        """The last lines that a rank printed before it opened its own log."""
-        return last_lines(list((self.directory / "submitit").glob(f"*_{rank}_log.out")))
-
-    def start_error(self) -> str:
-        """None: they are forks of this machine's Python."""
-        return ""
+_RANK = "espnet3.launcher.rank.task.main_here"
 
 
-def start_local(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> LocalTasks:
+class _Ranks:
+    """The forks of a warm process that are the ranks of one attempt."""
+
+    def __init__(self, process: WarmProcess, numbers: range) -> None:
+        self._process, self._numbers = process, numbers
+        self.log = process.log
+        self.exits: dict[int, int] = {}
+
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def read_exits(self) -> None:
+        self._process.read_exits()
+        ended = self._process.exits
+        self.exits = {rank: ended[number] for rank, number in enumerate(self._numbers) if number in ended}
+
+    def send_signal(self, number: Signals) -> None:
+        for fork in self._numbers:
+            self._process.send_signal(fork, number)
+
+    def end(self) -> None:
+        self._process.end()
+
+
+def start_local(job: Job, exp_dir: Path, directory: Path, begin: Begin) -> WarmTasks:
     """Start the tasks of `job` on this machine; returns at once.
 
     Args:
         job: the job.
         exp_dir: the run directory.
-        directory: the attempt's, with its description and configuration; submitit's files go there, too.
+        directory: the attempt's, with its description and configuration.
         begin: how the attempt begins.
     """
-    from submitit import LocalExecutor
-
-    from espnet3.launcher.submit.executor import controller_of
-
-    check_private(directory)  # submitit's pickles there are executed
-    executor = LocalExecutor(folder=directory / "submitit")
-    executor.update_parameters(
-        tasks_per_node=job.resources.tasks_per_node,
-        gpus_per_node=job.resources.gpus_per_node,
-        timeout_min=_A_YEAR_MIN,
-        stderr_to_stdout=True,
+    check_private(directory)
+    process, world_size = warm_process(job.resources), job.world_size
+    numbers = process.fork(
+        ForkRequest(
+            _RANK,
+            arguments=[[str(directory), str(rank), str(world_size)] for rank in range(world_size)],
+            output=[str(directory / f"early-{rank}.log") for rank in range(world_size)],
+            environment={**os.environ, "CUDA_VISIBLE_DEVICES": _visible_gpus(job.resources)},
+            folder=str(Path.cwd()),
+            needs_torch="manifests" in STAGES[job.stage].reads,
+        )
     )
-    # Ctrl-C on the terminal reaches all foreground processes; the controller and tasks inherit SIG_IGN.
-    old_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        submitted: Any = executor.submit(main_in_submitit, str(directory))
-    finally:
-        signal.signal(signal.SIGINT, old_handler)
     log = log_path(exp_dir, job.stage, begin.number, rank=0)
-    return LocalTasks(directory, log, job.world_size, controller_of(submitted))
+    return WarmTasks(directory, log, world_size, _Ranks(process, numbers))
+
+
+def _visible_gpus(resources: Resources) -> str:
+    """As many GPUs as the job asks for, from the first."""
+    return ",".join(map(str, range(resources.gpus_per_node)))
 
 
 def local_environment(job: Job) -> dict[str, str]:

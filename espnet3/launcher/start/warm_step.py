@@ -5,11 +5,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from espnet3.launcher.planning.plan import Job
 from espnet3.launcher.rank.warm_rank import WarmRankRequest
+from espnet3.launcher.start.forks import Forks
 from espnet3.launcher.start.step import start_srun, start_step
 from espnet3.launcher.start.tasks import RunningTasks, last_lines, task_environment
 from espnet3.resources import Resources
@@ -20,24 +21,19 @@ from espnet3.slurm.srun import start_error, warm_command
 from espnet3.slurm.step import allocated_nodes
 from espnet3.stage_table import STAGES
 
-_RANKS_END_S = 60.0
 _KILLED_WITHIN_S = 2.0
 
 
-class WarmStep:
-    """An srun whose warm ranks outlive attempts; only the process that started it sends requests."""
+class WarmStep(Forks):
+    """An srun whose warm ranks outlive attempts, and report the exit of each rank under its number."""
 
     def __init__(self, resources: Resources, nodes: Sequence[str], log: Path) -> None:
         """Start it on the first of `nodes`."""
         self.nodes = list(nodes)[: resources.nodes]
         self.outlives_nodes = resources.outlives_nodes
         environment = {key: value for key, value in os.environ.items() if key != "ESPNET3_JOB"}
-        self.log = log
-        self.exits: dict[int, int] = {}
-        """Rank -> exit code of those that have ended in the current attempt; negative for a signal."""
-        self._partial_line = b""
         with log.open("ab") as messages:
-            self._srun = start_srun(
+            srun = start_srun(
                 warm_command(resources, log.stem, self.nodes, WARM_RANK),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -46,59 +42,50 @@ class WarmStep:
                 # Libraries read these when they are loaded.
                 env=environment | task_environment(resources),
             )
-        assert self._srun.stdout is not None
-        os.set_blocking(self._srun.stdout.fileno(), False)
+        super().__init__(srun, srun.stdin, srun.stdout, log)
 
-    def is_alive(self) -> bool:
-        """Whether its srun runs, so that its ranks take requests."""
-        return self._srun.poll() is None
+    def start(self, request: WarmRankRequest) -> None:
+        """Have the ranks that are alive run an attempt."""
+        self.exits = {}
+        self.write(request.line())
 
-    def send(self, request: WarmRankRequest) -> None:
-        """Send a request to all ranks that are alive."""
-        if request.attempt:
-            self.exits = {}
-        assert self._srun.stdin is not None
-        with suppress(BrokenPipeError):
-            self._srun.stdin.write(request.line())
-
-    def read_exits(self) -> None:
-        """Read which ranks have ended."""
-        assert self._srun.stdout is not None
-        while received := self._srun.stdout.read(65536):
-            *lines, self._partial_line = (self._partial_line + received).split(b"\n")
-            for line in lines:
-                rank, code = line.split()
-                self.exits[int(rank)] = int(code)
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to all tasks of the attempt that are alive."""
+        self.write(WarmRankRequest(signal=number).line())
 
     def lose(self) -> None:
         """End it without waiting for the ranks on a dead node, which srun does until Slurm misses it."""
-        assert self._srun.stdin is not None
-        with suppress(BrokenPipeError):
-            self._srun.stdin.close()  # the others end by this
-        self._srun.kill()
-        self._srun.wait()
+        self.close()  # the others end by this
+        self._process.kill()
+        self._process.wait()
+
+
+class RankForks(Protocol):
+    """The forks of one attempt, as `WarmTasks` uses them."""
+
+    exits: dict[int, int]
+    """Rank -> exit code of those that have ended; negative for a signal."""
+    log: Path
+
+    def is_alive(self) -> bool:
+        """Whether the process whose forks they are runs."""
+
+    def read_exits(self) -> None:
+        """Bring `exits` up to date."""
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to all that are alive."""
 
     def end(self) -> None:
-        """Have the ranks end, and wait until they have."""
-        assert self._srun.stdin is not None
-        with suppress(BrokenPipeError):
-            self._srun.stdin.close()
-        for escalate in (self._srun.terminate, self._srun.kill):
-            try:
-                self._srun.wait(timeout=_RANKS_END_S)
-                return
-            except subprocess.TimeoutExpired:
-                escalate()
-        self._srun.wait()
+        """End that process, and wait until it has ended."""
 
 
 class WarmTasks:
-    """The tasks of one attempt, below warm ranks."""
+    """The tasks of one attempt, below warm processes."""
 
-    def __init__(self, directory: Path, log: Path, begin: Begin, step: WarmStep) -> None:
-        self.directory, self.log, self.world_size = directory, log, begin.world_size
-        self._step, self._nodes = step, begin.nodes
-        self._on_dead_nodes: set[int] = set()
+    def __init__(self, directory: Path, log: Path, world_size: int, step: RankForks) -> None:
+        self.directory, self.log, self.world_size = directory, log, world_size
+        self._step = step
 
     def is_running(self) -> bool:
         """Whether a task is alive, and the step."""
@@ -107,32 +94,21 @@ class WarmTasks:
 
     def ask_to_stop(self) -> None:
         """Ask every task to save and end."""
-        self._step.send(WarmRankRequest(signal=signal.SIGUSR1))
+        self._step.send_signal(signal.SIGUSR1)
 
     def lost_ranks(self) -> set[int]:
         """The ranks that a signal has ended."""
-        return {rank for rank, code in self._step.exits.items() if code < 0} | self._on_dead_nodes
+        return {rank for rank, code in self._step.exits.items() if code < 0}
 
     def end_now(self) -> set[int]:
         """Kill every task that is alive; the ranks that it ended."""
         self._step.read_exits()
         before = set(self._step.exits)
-        self._step.send(WarmRankRequest(signal=signal.SIGKILL))
+        self._step.send_signal(signal.SIGKILL)
         deadline = time.monotonic() + _KILLED_WITHIN_S
         while self.is_running() and time.monotonic() < deadline:
             time.sleep(0.02)
-        if self.is_running() and self._step.outlives_nodes:
-            self._leave_dead_nodes()
         return set(self._step.exits) - before
-
-    def _leave_dead_nodes(self) -> None:
-        """Go on without ranks that no longer end as their node is dead."""
-        alive, count = answering(self._nodes), len(self._nodes)
-        node_of = {rank: self._nodes[rank * count // self.world_size] for rank in range(self.world_size)}
-        gone = {rank for rank, node in node_of.items() if node not in alive} - set(self._step.exits)
-        if gone and set(self._step.exits) | gone == set(node_of):
-            self._on_dead_nodes = gone
-            self._step.lose()
 
     def kill(self) -> None:
         """End every task at once, and the step with them."""
@@ -147,6 +123,35 @@ class WarmTasks:
     def start_error(self) -> str:
         """A wrong program or option, by what srun says."""
         return start_error(self.early_output(0))
+
+
+class StepTasks(WarmTasks):
+    """The tasks of an attempt in a step, whose nodes may die."""
+
+    def __init__(self, directory: Path, log: Path, begin: Begin, step: WarmStep) -> None:
+        super().__init__(directory, log, begin.world_size, step)
+        self._warm_step, self._nodes = step, begin.nodes
+        self._on_dead_nodes: set[int] = set()
+
+    def lost_ranks(self) -> set[int]:
+        """The ranks that a signal, or the death of their node, has ended."""
+        return super().lost_ranks() | self._on_dead_nodes
+
+    def end_now(self) -> set[int]:
+        """Kill every task that is alive; the ranks that it ended."""
+        ended = super().end_now()
+        if self.is_running() and self._warm_step.outlives_nodes:
+            self._leave_dead_nodes()
+        return ended
+
+    def _leave_dead_nodes(self) -> None:
+        """Go on without ranks that no longer end as their node is dead."""
+        alive, count = answering(self._nodes), len(self._nodes)
+        node_of = {rank: self._nodes[rank * count // self.world_size] for rank in range(self.world_size)}
+        gone = {rank for rank, node in node_of.items() if node not in alive} - set(self._step.exits)
+        if gone and set(self._step.exits) | gone == set(node_of):
+            self._on_dead_nodes = gone
+            self._warm_step.lose()
 
 
 class WarmSteps:
@@ -179,9 +184,9 @@ class WarmSteps:
         if self._step is None or not self._step.is_alive():
             self._step = self._renewed(job.resources, begin.nodes)
         need = job.resources
-        self._step.send(WarmRankRequest(str(directory), need.nodes, need.tasks_per_node, need.gpus_per_node))
+        self._step.start(WarmRankRequest(str(directory), need.nodes, need.tasks_per_node, need.gpus_per_node))
         log = log_path(exp_dir, job.stage, begin.number, rank=0)
-        return WarmTasks(directory, log, begin, self._step)
+        return StepTasks(directory, log, begin, self._step)
 
     def _renewed(self, needed: Resources, nodes: list[str]) -> WarmStep:
         """A new step in the place of one that has ended, as large if enough nodes are left."""

@@ -1,19 +1,17 @@
 """submitit's executors as espnet3 uses them: only this file uses private names of submitit.
 
-Importing it imports submitit (0.1 s), so others import it where they call it. It does not depend on run
-directories and stages, so that `launcher.start` may import it, too.
+Importing it imports submitit (0.1 s), so others import it where they call it.
 """
 
 import re
 import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from submitit import Job, LocalJob, SlurmExecutor, SlurmJob
+from submitit import Job, SlurmExecutor, SlurmJob
 from submitit.core.utils import FailedSubmissionError
 
 from espnet3.rundir.files.atomic import write_text
@@ -138,10 +136,3 @@ class BatchExecutor(SlurmExecutor):
                 if job.comment.partition("[")[0] == token_in(self.parameters["comment"]):
                     return job.job_id.partition("_")[0]
         return None
-
-
-def controller_of(job: LocalJob) -> "subprocess.Popen[bytes]":
-    """The process of submitit's local executor that starts the tasks of `job` and waits for them."""
-    process = job._process
-    assert process is not None  # None only in a handle that was unpickled
-    return process

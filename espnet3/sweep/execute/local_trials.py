@@ -1,18 +1,16 @@
 """Run trials on this machine, or in the current allocation, each in its own process."""
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import Popen
 
 from espnet3.launcher.rank.interrupts import SecondInterrupt, StopSignals
 from espnet3.outcomes.exit_code import KILLED_BY_CTRL_C, exit_code_of_all, result_of_process
+from espnet3.resources import Resources
 from espnet3.status.snapshot import QueueSnapshot
-from espnet3.sweep.execute.trial_process import start_trial, trial_log
+from espnet3.sweep.execute.trial_process import TrialProcess, start_trial, trial_log
+from espnet3.sweep.jobs.plan import Batch
 from espnet3.sweep.show.results import read_sweep_status
 from espnet3.sweep.show.states import TrialState
 from espnet3.sweep.show.tracker import Tracker
@@ -26,6 +24,14 @@ class LocalTrial:
 
     name: str
     stages: list[str]
+    resources: Resources | None
+    """Of its ranks on this machine; None if they run in the current allocation."""
+
+    @classmethod
+    def all_of(cls, batch: Batch) -> list["LocalTrial"]:
+        """The trials of a batch that is not submitted."""
+        resources = batch.main.resources if batch.main.launcher == "local" else None
+        return [cls(trial.name, batch.stages, resources) for trial in batch.trials]
 
 
 def run_local_trials(
@@ -54,7 +60,7 @@ def run_local_trials(
     Returns:
         0; 75 if it was asked to stop; 130 after a second Ctrl-C.
     """
-    pending, running = iter(trials), dict[str, "Popen[bytes]"]()
+    pending, running = iter(trials), dict[str, TrialProcess]()
     with StopSignals() as interrupts:
         try:
             stop_sent, more = False, True
@@ -70,16 +76,17 @@ def run_local_trials(
                         trial.stages,
                         force=force,
                         command=command,
+                        resources=trial.resources,
                     )
                     tracker.update(trial.name, TrialState("running"))
                 if interrupts.stop.is_set() and not stop_sent:
                     stop_sent = True
                     for process in running.values():
-                        process.send_signal(signal.SIGTERM)
+                        process.ask_to_stop()
                 for name, process in list(running.items()):
-                    if process.poll() is not None:
+                    if (code := process.poll()) is not None:
                         del running[name]
-                        _note_end(sweep, name, process.returncode, tracker)
+                        _note_end(sweep, name, code, tracker)
                         on_end(name)
                 time.sleep(POLL_S)
         except SecondInterrupt:
@@ -101,9 +108,6 @@ def _note_end(sweep: Path, name: str, exit_code: int, tracker: Tracker) -> None:
     tracker.update(name, state, row.objective)
 
 
-def _kill(running: dict[str, "Popen[bytes]"]) -> None:
-    """Kill processes and their tasks."""
+def _kill(running: dict[str, TrialProcess]) -> None:
     for process in running.values():
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()

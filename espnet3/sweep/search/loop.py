@@ -169,9 +169,9 @@ class Search:
         """The trials of `batches`, then the next points of the search, one at a time."""
         while True:
             for batch in batches:
-                for trial in batch.trials:
+                for trial in LocalTrial.all_of(batch):
                     tracker.add(trial.name)
-                    yield LocalTrial(trial.name, batch.stages)
+                    yield trial
             points = self._state.next_points(1)
             if not points:
                 return

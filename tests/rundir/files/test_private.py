@@ -104,14 +104,14 @@ def test_neither_a_task_nor_a_job_starts_from_a_folder_that_others_could_fill(
     assert not (tmp_path / "logs").exists()
 
 
-def test_nothing_is_pickled_into_a_folder_that_others_could_fill(tmp_path: Path):
+def test_nothing_is_started_here_from_a_folder_that_others_could_fill(tmp_path: Path):
     folder = attempt(tmp_path)
     folder.chmod(0o770)
     described = read_attempt(folder)
     job = Job("prepare", "local", Resources(), str(tmp_path))
     with pytest.raises(UserError, match="chmod 700"):
         start_local(job, tmp_path, folder, described.begin)
-    assert not (folder / "submitit").exists()
+    assert not list(folder.glob("early-*"))
 
 
 def test_a_shared_project_space_is_no_hindrance(small_recipe: Path, run):

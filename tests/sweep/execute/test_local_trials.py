@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from espnet3.__main__ import main
+from espnet3.resources import Resources
 from espnet3.sweep.execute.trial_process import start_trial, trial_log
 
 Until = Callable[[Callable[[], object], str], None]
@@ -134,11 +135,13 @@ def test_ctrl_c_stops_the_running_trial_and_leaves_the_rest_to_be_done(
 
     # At once, too, when none of its processes hears yet.
     name = next((sweep / "trials").glob("seed-1__*")).name
-    trial = start_trial(sweep, name, ["train", "validate"], force=False, command="")
-    trial.send_signal(signal.SIGTERM)
-    assert trial.wait() == 75, trial_log(sweep, name).read_text()
-    end = sweep / "trials" / name / "attempts" / "train-2" / "end.json"
-    assert json.loads(end.read_text())["outcome"] == "stopped"
+    for number, resources in enumerate((Resources(), None), start=2):
+        trial = start_trial(sweep, name, ["train", "validate"], force=False, command="", resources=resources)
+        trial.ask_to_stop()
+        until(lambda trial=trial: trial.poll() is not None, "the trial to end")
+        assert trial.poll() == 75, trial_log(sweep, name).read_text()
+        end = sweep / "trials" / name / "attempts" / f"train-{number}" / "end.json"
+        assert json.loads(end.read_text())["outcome"] == "stopped"
 
 
 @pytest.mark.slow
@@ -186,8 +189,8 @@ def test_a_dry_run_of_thousands_of_trials_says_all_and_touches_nothing(recipe: P
     assert sum("script:" in line for line in lines) == 3  # of stage 0, stage 1 and the trials
     together = ("launcher=slurm", "sweep.trials_per_job=8")
     code, output = run(recipe, "-m", "--dry-run", "seed=range(0,20)", *together)
-    refused, output_here = run(recipe, "-m", "seed=1,2", "sweep.trials_per_job=2")
-    assert refused == 2 and "sweep.trials_per_job=2: trials share jobs on Slurm only" in output_here
+    code_here, output_here = run(recipe, "-m", "--dry-run", "seed=1,2", "sweep.trials_per_job=2")
+    assert code_here == 0 and "2 trials, each:" in output_here.splitlines()  # here they share imports anyway
     assert code == 0 and "    8 trials in each of 3 jobs, one after the other" in output.splitlines()
     assert "    | #SBATCH --array=0-2" in output.splitlines()
     assert not (recipe / "exp").exists()
