@@ -17,6 +17,8 @@ from espnet3.errors import UserError, short_path
 from espnet3.rundir.files.reading import cannot_read
 
 _ZIP_MAGIC = b"PK\x03\x04"
+_IS_FOLDER = 0x10
+"""An attribute in the archive's table: torch has none, and leaves a tensor of such an entry as memory was."""
 
 
 class DamagedError(Exception):
@@ -83,6 +85,9 @@ def _problem(error: Exception) -> str:
 def _load_once(path: Path) -> Any:
     """Load an archive, and compare the checksums of what is loaded, as it passes: a file is read once."""
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        for part in archive.infolist():
+            if part.external_attr & _IS_FOLDER:
+                raise DamagedError(f"its part {part.filename} is damaged")
         parts = {_content_offset(file, part): part for part in archive.infolist()}
         small = [part for part in parts.values() if "/data/" not in part.filename]
         for part in small:  # before what they say of the others is believed

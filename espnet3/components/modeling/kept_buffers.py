@@ -17,15 +17,19 @@ class KeptBuffers:
         self._empty: list[tuple[Module, str]] = []
         """Buffers that are None."""
 
-    @torch.no_grad()
     def keep(self) -> None:
         """Copy the buffers as they are now; a model without any costs nothing."""
         if self._owners is None:  # once: walking through a large model takes longer than copying
             self._owners = [module for module in self._model.modules() if module._buffers]
+        if self._owners:
+            self._copy()
+
+    @torch.no_grad()
+    def _copy(self) -> None:
         buffers = self._buffers()
         if [_kind(buffer) for buffer in buffers] != [_kind(copy) for copy in self._copies]:
             self._copies = [buffer.clone() for buffer in buffers]
-            names = [(module, name) for module in self._owners for name in module._buffers]
+            names = [(module, name) for module in self._owners or () for name in module._buffers]
             self._empty = [(module, name) for module, name in names if getattr(module, name) is None]
             self._places = [place for place in names if place not in self._empty]
         elif buffers:

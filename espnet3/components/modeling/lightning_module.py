@@ -17,7 +17,7 @@ from espnet3.components.modeling.divergence.finite import briefly, nonfinite_wei
 from espnet3.components.modeling.divergence.skips import ADVICE, Place
 from espnet3.components.modeling.metrics.epoch_metrics import EpochMetrics
 from espnet3.components.modeling.metrics.training_summary import training_summary
-from espnet3.components.modeling.model_output import read_batch
+from espnet3.components.modeling.model_output import is_batch, read_batch
 from espnet3.components.modeling.named_training import NamedTraining
 from espnet3.components.modeling.optimization import Optimization
 from espnet3.components.modeling.single.single_training import SingleTraining
@@ -210,6 +210,14 @@ class ESPnetLightningModule(SkippableOptimization):
         return training_length(self.trainer, len(self._loader("train") if given is None else given))
 
     # --- training ---------------------------------------------------------------------------------------
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move the data of a batch: Lightning would look at each of its uids, too, and on the CPU in vain."""
+        if not is_batch(batch):
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        if device.type == "cpu":
+            return batch
+        return batch[0], super().transfer_batch_to_device(batch[1], device, dataloader_idx)
 
     def on_train_start(self) -> None:
         """Prepare for training with this Trainer, and log what is trained, once.

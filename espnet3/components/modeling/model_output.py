@@ -30,13 +30,18 @@ class ModelOutput(Generic[Loss]):
     """How much this batch counts in the means of scalars: by default its number of utterances."""
 
 
+def is_batch(batch: Any) -> bool:
+    """Whether it is a pair of uids and a dict."""
+    return isinstance(batch, tuple | list) and len(batch) == 2 and isinstance(batch[1], Mapping)
+
+
 def read_batch(batch: Any) -> tuple[list[str], dict[str, Any]]:
     """The uids and the data of a batch.
 
     Raises:
         AssertionError: when it is not a pair of uids and a dict.
     """
-    if not isinstance(batch, tuple | list) or len(batch) != 2 or not isinstance(batch[1], Mapping):
+    if not is_batch(batch):
         raise AssertionError(f"a batch must be (uids, dict of data), given: {_describe(batch)}")
     return list(batch[0]), dict(batch[1])
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -11,13 +12,14 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn import Module
 
+from espnet3.components.modeling.divergence.finite import finite_losses
 from espnet3.components.modeling.divergence.skips import UpdateResult
 from espnet3.components.modeling.metrics.epoch_metrics import ToRead, nothing_to_read
 from espnet3.components.modeling.model_output import ModelOutput, check_stat_names, read_output_with
 from espnet3.components.modeling.named.engine import NamedOptimizers, check_names
 from espnet3.components.modeling.named.hooks import Hooks
 from espnet3.components.modeling.named.reduction import default_bucket_bytes
-from espnet3.components.modeling.named.routing import Router, all_finite, read_steps
+from espnet3.components.modeling.named.routing import Router, read_steps
 from espnet3.components.modeling.named.schedules import NewValue
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 from espnet3.components.modeling.training_length import TrainingLength
@@ -178,7 +180,7 @@ class NamedTraining:
 
     def is_finite(self, steps: Sequence[OptimizationStep]) -> Tensor:
         """Whether no loss is NaN or Inf: bool of shape ()."""
-        return all_finite(steps)
+        return finite_losses([step.loss for step in steps])
 
     def agree(
         self,
@@ -232,8 +234,9 @@ class NamedTraining:
         for step in steps:
             named = engine[step.name]
             # On the CPU, where the values are: no copy to a device and back.
-            logged[f"{step.name}/lr"] = torch.as_tensor(named.optimizer.param_groups[0]["lr"])
-            logged[f"{step.name}/update_step"] = torch.tensor(float(named.counters.update_step))
+            rate = named.optimizer.param_groups[0]["lr"]
+            logged[f"{step.name}/lr"] = rate if isinstance(rate, Tensor) else _number(rate)
+            logged[f"{step.name}/update_step"] = _number(float(named.counters.update_step))
             result = self.updates.get(step.name)
             if named.grad_norm is not None and result is not None and result.done:
                 logged[f"{step.name}/grad_norm"] = named.grad_norm
@@ -273,6 +276,12 @@ class NamedTraining:
             states = dict(zip(state, lightning_checkpoint.get(key, ()), strict=False))
             if len(states) == len(configured):
                 lightning_checkpoint[key] = [states[name] for name in configured]
+
+
+@lru_cache(maxsize=16)
+def _number(value: float) -> Tensor:
+    """As a tensor: to make one takes longer than to add it up."""
+    return torch.tensor(value)
 
 
 def refuse_named(checkpoint: Mapping[str, Any]) -> None:

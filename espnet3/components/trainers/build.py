@@ -18,6 +18,7 @@ from espnet3.components.trainers.cluster_environment import TaskEnvironment
 from espnet3.components.trainers.lightning_internals import leave_signals_alone, set_rank
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
 from espnet3.components.trainers.quiet import quieten_lightning
+from espnet3.components.trainers.unprofiled import Unprofiled
 from espnet3.config.checks.trainer_keys import OURS, UNUSED, check_trainer_keys
 from espnet3.errors import UserError
 from espnet3.rundir.task import Task
@@ -52,6 +53,7 @@ def build_trainer(config: DictConfig, task: Task, callbacks: Sequence[Callback] 
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
+            "profiler": Unprofiled(),
             **arguments,
             "strategy": _strategy(arguments, task),
         },

@@ -58,6 +58,16 @@ def test_flipped_bytes_are_seen_or_change_nothing(trained, tmp_path):
     assert seen > 50
 
 
+def test_an_entry_that_a_flipped_bit_makes_a_folder_is_seen(trained, tmp_path):
+    """Torch would take whatever is in memory for its tensor."""
+    content = bytearray((trained / "last.ckpt").read_bytes())
+    entry = content.rindex(b"/data/", content.index(b"PK\x01\x02"))
+    entry = content.rindex(b"PK\x01\x02", 0, entry)
+    content[entry + 38] ^= 0x10
+    checkpoint, problem = read_whole(copied(trained, tmp_path / "folder.ckpt", bytes(content)))
+    assert checkpoint is None and "is damaged" in problem
+
+
 def test_a_checkpoint_without_one_of_its_parts_is_not_taken(trained, tmp_path):
     from espnet3.components.checkpoint.held_gradients import KEY, checksum
 

@@ -14,6 +14,8 @@ from espnet3.components.data.data_organizer import DataOrganizer
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
 from espnet3.components.modeling.metrics.ratio import Ratio
 from espnet3.components.modeling.optimization_spec import OptimizationStep
+from espnet3.components.trainers.build import build_trainer
+from espnet3.rundir.task import Task
 
 PLATEAU = {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "factor": 0.5}
 
@@ -133,6 +135,50 @@ def test_statistics_are_logged_per_batch_and_as_the_weighted_mean_of_the_epoch(t
     assert trainer.callback_metrics["train/loss"] == 4.0
     assert trainer.callback_metrics["valid/loss"] == 14 / 8
     assert {"train/loss", "valid/loss"} <= trainer.progress_bar_metrics.keys()
+
+
+def test_callbacks_see_the_values_of_every_batch_and_loggers_those_of_logging_steps(tmp_path):
+    seen = []
+
+    class Looks(lightning.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            seen.append((float(trainer.callback_metrics["train/loss"]), dict(trainer.logged_metrics)))
+
+    values = [1.0, 2.0, math.nan, 4.0, 5.0]
+    rows, _ = logged(batches(*values), tmp_path, callbacks=[Looks()], log_every_n_steps=2)
+    assert [row["train/loss"] for row in rows if "train/loss" in row] == [2.0, 4.0]
+    assert [loss for loss, _ in seen] == [1.0, 2.0, 2.0, 4.0, 5.0]
+    assert [float(metrics["train/loss"]) for _, metrics in seen] == [1.0, 2.0, 2.0, 4.0, 5.0]
+
+
+def test_what_a_subclass_logs_itself_is_in_every_batch(tmp_path):
+    class Own(runs.SweepCommand):
+        def training_step(self, batch, batch_idx):
+            self.log("own", float(batch_idx))
+            return super().training_step(batch, batch_idx)
+
+    seen = []
+
+    class Looks(lightning.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            seen.append(float(trainer.callback_metrics["own"]))
+
+    sgd = {"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.0}}
+    module = Own(Answers(), sgd, batches(1.0, 2.0, 3.0), (), 0)
+    config = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "log_every_n_steps": 2}
+    whole = OmegaConf.create({"exp_dir": str(tmp_path), "logger": {}, "trainer": config})
+    build_trainer(whole, Task.single("train"), [Looks()]).fit(module)
+    assert seen == [0.0, 1.0, 2.0]
+
+
+def test_the_data_of_a_batch_move_to_the_device_and_its_uids_stay():
+    module = ESPnetLightningModule(Answers(), {})
+    uids, meta = ["a", "b"], torch.device("meta")
+    moved = module.transfer_batch_to_device((uids, {"x": {"y": torch.ones(2)}}), meta, 0)
+    assert moved[0] is uids and moved[1]["x"]["y"].device.type == "meta"
+    assert module.transfer_batch_to_device([torch.ones(2)], meta, 0)[0].device.type == "meta"
+    batch = (uids, {"x": torch.ones(2)})
+    assert module.transfer_batch_to_device(batch, torch.device("cpu"), 0) is batch
 
 
 def test_every_epoch_has_a_mean_of_its_own(tmp_path):

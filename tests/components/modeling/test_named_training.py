@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.plugins import MixedPrecision
 
 import named_runs as runs
@@ -80,6 +81,9 @@ class Logged(Callback):
 
     def __init__(self):
         self.batches = []
+
+    def setup(self, trainer, module, stage):
+        trainer.loggers = [DummyLogger()]
 
     def on_train_batch_end(self, trainer, module, *_):
         results = trainer.fit_loop.epoch_loop._results.metrics(on_step=True)["log"]

@@ -47,6 +47,7 @@ NAMES = {
     f"{EPOCH_LOOP}._results.get": "replace_logged",
     "logged metric._forward_cache": "replace_logged",
     "logged metric.has_reset": "replace_logged",
+    "Trainer._logger_connector._logged_metrics": "show_to_callbacks",
     f"{EPOCH_LOOP}._results.reset": "forget_logged",
     "TensorBoardLogger._kwargs": "purge_from",
     "Trainer._signal_connector.register_signal_handlers": "leave_signals_alone",

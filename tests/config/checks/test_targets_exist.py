@@ -23,6 +23,10 @@ if torch:
     class Chosen: ...
 class Model:
     def __init__(self, size, rate=1): ...
+class Optimizer:
+    def __init__(self, params, rate): ...
+class Scheduler:
+    def __init__(self, optimizer, *, length): ...
 """
 
 
@@ -35,6 +39,9 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").write_text("from .inner import Deep\n")
     (tmp_path / "package" / "inner.py").write_text("class Deep: ...\n")
+    (tmp_path / "bare" / "deeper").mkdir(parents=True)
+    (tmp_path / "bare" / "deeper" / "inner.py").write_text("class Deep: ...\n")
+    (tmp_path / "bare" / "inner.py").write_text("class Deep: ...\n")
     return tmp_path
 
 
@@ -48,6 +55,10 @@ def root(tmp_path: Path) -> Path:
         ("package.inner.Deeper", "inner.py has no Deeper; did you mean Deep?"),
         ("package.outer.Deep", "__init__.py has no outer"),
         ("torch.optim.Adamm", "torch/optim/__init__.py has no Adamm; did you mean Adam?"),
+        ("bare.Model", "there is no module bare.Model in "),
+        ("bare.outer.Deep", "there is no module bare.outer in "),
+        ("bare.deeper.Model", "there is no module bare.deeper.Model in "),
+        ("bare.inner.Deeper", "inner.py has no Deeper; did you mean Deep?"),
         ("nowhere_at_all.Model", "there is no module nowhere_at_all; is it installed?"),
     ],
 )
@@ -58,7 +69,14 @@ def test_a_missing_target_has_a_reason(root: Path, target: str, reason: str):
 @pytest.mark.parametrize(
     "target",
     [
-        *("model.Model", "model.Chosen", "model.only_on_gpus.Thing", "package.Deep", "package.inner.Deep"),
+        *(
+            "model.Model",
+            "model.Chosen",
+            "model.only_on_gpus.Thing",
+            "package.Deep",
+            "package.inner.Deep",
+            "bare.inner.Deep",
+        ),
         *("open.Whatever", "lazy.Whatever", "builtins.dict", "torch.nn.Linear", "numpy.random.default_rng"),
         *("lightning.pytorch.callbacks.EarlyStopping", "torch.optim.lr_scheduler.StepLR", "math.sqrt"),
         "espnet3.components.data.manifest.ManifestDataset",
@@ -80,6 +98,18 @@ def config(root: Path, **keys: Any) -> Any:
             {"callbacks": {"x": {"_target_": "model.Gone"}}},
             r"callbacks\.x\._target_=model\.Gone: .*has no Gone",
         ),
+        (
+            {"scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR"}},
+            r"^scheduler: torch\.optim\.lr_scheduler\.StepLR needs step_size; give scheduler\.step_size$",
+        ),
+        (
+            {"schedulers": {"a": {"scheduler": {"_target_": "torch.optim.lr_scheduler.OneCycleLR"}}}},
+            r"^schedulers\.a\.scheduler: .* needs max_lr; give schedulers\.a\.scheduler\.max_lr$",
+        ),
+        (
+            {"optimizers": {"a": {"optimizer": {"_target_": "model.Optimizer"}}}},
+            r"^optimizers\.a\.optimizer: model\.Optimizer needs rate;",
+        ),
     ],
 )
 def test_the_key_is_named(root: Path, keys: dict[str, Any], message: str):
@@ -93,6 +123,8 @@ def test_the_key_is_named(root: Path, keys: dict[str, Any], message: str):
         {"model": {"_target_": "model.Model", "_partial_": True}},
         {"model": {"_target_": "model.Model", "_args_": [1]}},
         {"scheduler": {"_target_": "model.Model"}},
+        {"scheduler": {"_target_": "model.Scheduler"}},
+        {"scheduler": {"_target_": "torch.optim.lr_scheduler.ChainedScheduler", "schedulers": []}},
         {
             "model": {
                 "_target_": "model.Model",

@@ -208,10 +208,13 @@ def test_how_many_run_at_once(small_recipe: Path):
         (["seed=1,2", "sweep.objective=valid/wer"], "give sweep.direction=minimize or maximize, too"),
     ],
 )
-def test_a_mistake_is_named_before_anything_runs(small_recipe: Path, overrides: list[str], message: str):
+def test_a_mistake_is_named_before_anything_runs(
+    small_recipe: Path, overrides: list[str], message: str, caplog: pytest.LogCaptureFixture
+):
     with pytest.raises(UserError) as error:
         plan_search(wanted(small_recipe, *overrides))
     assert message in str(error.value) and "\n" not in str(error.value)
+    assert not caplog.records
 
 
 def test_without_optuna_it_is_said_what_to_install(small_recipe: Path, monkeypatch: pytest.MonkeyPatch):

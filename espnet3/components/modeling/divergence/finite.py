@@ -12,6 +12,24 @@ from espnet3.errors import first_of
 MOST_SHOWN = 2
 
 
+def nonfinite(losses: Sequence[Tensor]) -> Tensor | bool:
+    """Whether one of some losses, shape () or (1,), is NaN or Inf.
+
+    A bool of shape () on their device, of which nothing is read; on the CPU by plain Python, in a tenth of
+    the time.
+    """
+    if all(loss.is_cpu for loss in losses):
+        return not all(math.isfinite(loss.item()) for loss in losses)
+    return ~finite_losses(losses)
+
+
+def finite_losses(losses: Sequence[Tensor]) -> Tensor:
+    """Whether none is NaN or Inf: bool of shape (); on the CPU only if all losses are there."""
+    device = next((loss.device for loss in losses if not loss.is_cpu), losses[0].device)
+    moved = [loss.detach().reshape(()).to(device, non_blocking=True) for loss in losses]
+    return torch.isfinite(moved[0] if len(moved) == 1 else torch.stack(moved)).all()
+
+
 def all_finite(tensors: Sequence[Tensor]) -> bool:
     """Whether none holds NaN or Inf; one pass over them, and one read from the device.
 
@@ -26,8 +44,8 @@ def total(tensors: Sequence[Tensor]) -> Tensor | float:
     Returns:
         Their 2-norm, shape (), or on the CPU a sum.
     """
-    if all(tensor.device.type == "cpu" for tensor in tensors):  # no kernel to be launched for each
-        return math.fsum(map(_sum, tensors))
+    if all(tensor.is_cpu for tensor in tensors):  # no kernel to be launched for each
+        return sum(map(_sum, tensors), 0.0)  # math.fsum raises for infinities of both signs
     return torch.nn.utils.get_total_norm([_elements(tensor) for tensor in tensors], foreach=True)
 
 

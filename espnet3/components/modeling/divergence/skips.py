@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from espnet3.errors import Diverged
 
@@ -10,8 +10,7 @@ MOST_IN_A_ROW = 100
 ADVICE = "lower the learning rate, clip gradients, or look at the data"
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A batch of the training; both numbers count from 1."""
 
     epoch: int

@@ -86,9 +86,10 @@ class EpochMetrics:
         self._train.add(output.stats, output.weight)
         # A row repeats values that this batch does not update, such as the norm of the last update.
         self._shown = {**self._shown, **batch_values(output.stats), **read, **optimizer_stats}
-        if row_follows(self._module):
+        has_row = row_follows(self._module)
+        if has_row:
             self._shown = on_host(self._shown)  # the norms of this batch's gradients
-        log_batch(self._module, self._shown, output.weight)
+        log_batch(self._module, self._shown, output.weight, has_row=has_row)
 
     def skip_batch(self) -> None:
         """The batch was skipped: it is in no row and no mean."""

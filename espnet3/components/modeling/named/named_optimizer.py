@@ -242,7 +242,7 @@ class NamedOptimizer:
             contributions = self.config.accum_grad_steps * self.world_size
             seed = torch.ones((), dtype=loss.dtype, device=loss.device) * scale / contributions
             self._seeds = {key: seed}
-        return seed.expand(loss.shape)
+        return seed if loss.dim() == 0 else seed.expand(loss.shape)
 
 
 def restored_gradient(parameter: Parameter, saved: Tensor) -> Tensor:

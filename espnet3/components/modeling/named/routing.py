@@ -1,7 +1,6 @@
 """From the loss that a model returned to steps of named optimizers that all ranks agree on."""
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import torch.distributed
 from torch import Tensor
 
 from espnet3.components.modeling.control import agree_and_read, compared, is_equal, mistakes_of_ranks
+from espnet3.components.modeling.divergence.finite import nonfinite
 from espnet3.components.modeling.optimization_spec import OptimizationStep
 
 
@@ -109,7 +109,7 @@ class Router:
             mistake = error
         order = 0 if mistake else self._order_of(tuple(step.name for step in steps))
         values: dict[str, int | bool | Tensor] = dict(flags)
-        values["nonfinite"] = _nonfinite(steps)
+        values["nonfinite"] = nonfinite([step.loss for step in steps])
         if world_size > 1:
             values |= compared("order", order)
             values.update(dict.fromkeys(self._graphs.values(), 0))
@@ -140,21 +140,6 @@ class Router:
             digest = hashlib.blake2b("\0".join(names).encode(), digest_size=7).digest()
             order = self._orders[names] = 1 + int.from_bytes(digest, "big")
         return order
-
-
-def all_finite(steps: Sequence[OptimizationStep]) -> Tensor:
-    """Whether no loss is NaN or Inf: bool of shape (); on the CPU only if all losses are there."""
-    devices = (step.loss.device for step in steps)
-    device = next((device for device in devices if device.type != "cpu"), steps[0].loss.device)
-    losses = [step.loss.detach().reshape(()).to(device, non_blocking=True) for step in steps]
-    return torch.isfinite(losses[0] if len(losses) == 1 else torch.stack(losses)).all()
-
-
-def _nonfinite(steps: Sequence[OptimizationStep]) -> Tensor | bool:
-    """Whether a loss is NaN or Inf; on the CPU as plain Python, which is quicker there."""
-    if all(step.loss.device.type == "cpu" for step in steps):
-        return not all(math.isfinite(step.loss.item()) for step in steps)
-    return ~all_finite(steps)
 
 
 def _disagreement(

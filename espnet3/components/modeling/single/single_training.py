@@ -11,6 +11,7 @@ from torch.nn import Module
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from espnet3.components.modeling.control import agree_and_read, compared, is_equal, mistakes_of_ranks
+from espnet3.components.modeling.divergence.finite import finite_losses, nonfinite
 from espnet3.components.modeling.metrics.epoch_metrics import ToRead, nothing_to_read
 from espnet3.components.modeling.model_output import ModelOutput, read_output
 from espnet3.components.modeling.named.schedules import NewValue
@@ -98,7 +99,7 @@ class SingleTraining:
 
     def is_finite(self, loss: Tensor) -> Tensor:
         """Whether the loss is neither NaN nor Inf: bool of shape ()."""
-        return torch.isfinite(loss.detach())
+        return finite_losses([loss])
 
     def agree(
         self,
@@ -126,7 +127,7 @@ class SingleTraining:
                 raise
             mistake = error
         values: dict[str, int | bool | Tensor] = dict(flags)
-        values["nonfinite"] = 0 if output is None else ~self.is_finite(output.loss)
+        values["nonfinite"] = 0 if output is None else nonfinite([output.loss])
         module = None if trainer is None else trainer.lightning_module
         reduction = module.reduction if isinstance(module, SkippableOptimization) else None
         if world_size > 1:

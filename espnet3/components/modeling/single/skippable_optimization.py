@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn import Module, Parameter
@@ -27,6 +26,7 @@ from espnet3.components.modeling.named.reduction import (
     refuse_sparse_adam,
 )
 from espnet3.components.modeling.optimizers import step_scheduler
+from espnet3.components.modeling.quick_attributes import QuickAttributes
 from espnet3.components.modeling.single.update_window import UpdateWindow
 from espnet3.components.trainers.lightning_internals import accumulates, attached_trainer, forget_logged
 from espnet3.components.trainers.named_optimizers import DDPWithoutReducer
@@ -35,7 +35,7 @@ from espnet3.errors import Diverged
 log = logging.getLogger(__name__)
 
 
-class SkippableOptimization(LightningModule):
+class SkippableOptimization(QuickAttributes):
     """The hooks of automatic optimization with one optimizer.
 
     A `training_step` calls `before_forward`, runs the model, and calls `skip_if`, the same way on all ranks.

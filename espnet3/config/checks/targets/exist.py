@@ -14,6 +14,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from espnet3.config.checks.targets.keys import (
+    bare_folders,
     bound_names,
     required_keywords,
     source_file,
@@ -25,6 +26,8 @@ from espnet3.errors import UserError, short_path, suggestion
 
 COMPLETE = ("dataset", "dataloader", "model", "validate", "callbacks", "logger")
 """Blocks whose classes get no further arguments than those in the configuration."""
+TRAINED = ("optimizer", "optimizers", "scheduler", "schedulers")
+"""Blocks whose classes get the parameters or the optimizer first, and perhaps the training's `length`."""
 
 
 def check_targets_exist(config: DictConfig) -> None:
@@ -48,9 +51,12 @@ def check_targets_exist(config: DictConfig) -> None:
         for line, module in _imported(file):
             if not _is_found(module.partition(".")[0], roots):
                 raise UserError(f"{short_path(file)}:{line} imports {module}, and there is no such module")
-    for where, node in _complete_nodes(config):
+    for where, node in _complete_nodes(config, (*COMPLETE, *TRAINED)):
         target = str(node["_target_"])
-        lacking = [name for name in required_keywords(target, roots) if name not in node]
+        required = required_keywords(target, roots)
+        if where.partition(".")[0] in TRAINED:
+            required = tuple(name for name in required[1:] if name not in ("optimizer", "length"))
+        lacking = [name for name in required if name not in node]
         if lacking and "_args_" not in node and not node.get("_partial_"):
             raise UserError(f"{where}: {target} needs {', '.join(lacking)}; give {where}.{lacking[0]}")
 
@@ -76,6 +82,11 @@ def missing_reason(target: str, roots: Sequence[str], *, is_installed_here: bool
         module, name = ".".join(names[:depth]), names[depth]
         file = source_file(module, tuple(search_path))
         if file is None:
+            folders = bare_folders(module, tuple(search_path))
+            if folders and not any(
+                (folder / name).is_dir() or any(folder.glob(f"{name}.*")) for folder in folders
+            ):
+                return f"there is no module {module}.{name} in {short_path(folders[0])}"
             continue
         try:
             tree = ast.parse(file.read_bytes())
@@ -132,9 +143,9 @@ def _imported(file: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.module
 
 
-def _complete_nodes(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
+def _complete_nodes(config: DictConfig, blocks: Sequence[str]) -> Iterator[tuple[str, DictConfig]]:
     """Nodes that are instantiated as they are: not those below one that makes its parts itself."""
-    for block in COMPLETE:
+    for block in blocks:
         node = config.get(block)
         if isinstance(node, DictConfig | ListConfig):
             by_itself = tuple(

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -183,14 +183,27 @@ def _source(module: str, search_path: Sequence[str]) -> tuple[ast.Module, bool] 
 @lru_cache
 def source_file(module: str, search_path: Sequence[str]) -> Path | None:
     """The file of a module, found without importing its package; None without source."""
-    names = module.split(".")
-    searched: Sequence[str] | None = search_path
-    spec = None
-    for depth in range(1, len(names) + 1):
-        spec = PathFinder.find_spec(".".join(names[:depth]), searched) if searched else None
-        if spec is None:
-            return None
-        searched = spec.submodule_search_locations
+    spec = _spec(module, search_path)
     if spec is None or not (spec.origin or "").endswith(".py"):
         return None
     return Path(str(spec.origin))
+
+
+def bare_folders(module: str, search_path: Sequence[str]) -> list[Path]:
+    """The folders of a package without `__init__.py`, which has only modules; empty for other modules."""
+    spec = _spec(module, search_path)
+    if spec is None or spec.origin is not None:
+        return []
+    return [Path(folder) for folder in spec.submodule_search_locations or ()]
+
+
+def _spec(module: str, search_path: Sequence[str]) -> ModuleSpec | None:
+    names = module.split(".")
+    searched: Sequence[str] | None = search_path
+    spec = None
+    for name in names:  # not the whole one: a package without `__init__.py` would look for an imported parent
+        spec = PathFinder.find_spec(name, searched) if searched else None
+        if spec is None:
+            return None
+        searched = spec.submodule_search_locations
+    return spec

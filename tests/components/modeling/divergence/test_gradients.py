@@ -19,6 +19,18 @@ def batches(*sick, count=4, bad=()):
     return [runs.data(index, bad=index in bad, sick_batch=index in sick) for index in range(count)]
 
 
+class Opposite(runs.Linear):
+    """The gradient of one parameter is Inf, that of another -Inf, in a batch with `sick_batch`."""
+
+    def forward(self, x, y, sick_batch=False, **_):
+        loss, stats, weight = super().forward(x, y)
+        if sick_batch:
+            one, other = self.linear.weight, self.linear.bias
+            nothing = (one - one.detach()).sum() - (other - other.detach()).sum()
+            loss = loss + nothing * 1e30 * 1e30
+        return loss, stats, weight
+
+
 CLIPPING = [
     {},
     {"gradient_clip_val": 0.5},
@@ -37,6 +49,13 @@ def test_a_single_optimizer_moves_nothing_and_goes_on_as_if_the_batch_had_not_be
     for part in ("weights", "optimizer", "schedulers"):
         assert runs.same(states[0][part], states[1][part]), part
         assert runs.same(states[-1][part], without[-1][part]), part
+    assert "epoch 1, batch 2: the gradients are NaN or Inf (linear.weight, linear.bias)" in caplog.text
+
+
+def test_infinities_of_both_signs_make_no_update(tmp_path, caplog):
+    states = runs.traced(batches(1), tmp_path, model=Opposite())
+    assert runs.same(states[0]["weights"], states[1]["weights"])
+    assert not runs.same(states[1]["weights"], states[2]["weights"])
     assert "epoch 1, batch 2: the gradients are NaN or Inf (linear.weight, linear.bias)" in caplog.text
 
 
