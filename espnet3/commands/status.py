@@ -56,7 +56,7 @@ def add(verbs: Any) -> None:
 
 def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Print the table once or repeatedly."""
-    refuse_extra_arguments(rest)
+    refuse_extra_arguments(rest, options)
     if options.watch and options.json:
         raise UserError("--watch and --json don't go together: call --json repeatedly")
     from espnet3.status.show import status, watch_status

@@ -260,13 +260,14 @@ def flatten_changes(trial: Trial) -> dict[str, object]:
 
 @contextmanager
 def held_sweep(directory: Path, screen: Screen) -> Iterator[None]:
-    """Hold the sweep directory; if the command is refused, remove a directory created for it."""
-    was_there = directory.exists()
+    """Hold the sweep directory; if the command is refused, remove the directories created for it."""
+    above = (directory, directory.parent, directory.parent.parent)
+    new = [folder for folder in above if not folder.exists()]
     try:
         with hold_directory(directory, screen, wait=False):
             yield
     except UserError:
-        for empty in () if was_there else (directory, directory.parent, directory.parent.parent):
+        for empty in new:
             with suppress(OSError):  # there is something in it
                 empty.rmdir()
         raise
