@@ -15,13 +15,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from espnet3.config.allocation import allocated_resources
 from espnet3.config.checks.blocks import REQUIRED, check_blocks
+from espnet3.config.checks.interpolations import explain, reason
 from espnet3.config.checks.known_keys import check_depends_on
 from espnet3.config.checks.schema import check_config
 from espnet3.config.checks.sexagesimal import check_no_base_60
 from espnet3.config.fingerprint import stats_hash
 from espnet3.config.flat import flatten
 from espnet3.config.hydra_internals import unresolved
-from espnet3.config.interpolations import explain, reason
 from espnet3.config.overrides import apply_values, check_choice, parse_overrides, split_overrides
 from espnet3.config.secrets import check_secrets_set, refuse_secrets, secrets_named
 from espnet3.config.site import Site, read_site

@@ -28,7 +28,7 @@ def test_what_is_spread_by_factors_is_logarithmic(values, log):
 
 
 def test_a_logarithmic_axis_has_one_notation():
-    assert axis_of(2e-3, 1e-2, 1e-1).texts == ["2e-3", "1e-2", "1e-1"]
+    assert axis_of(2e-3, 1e-2, 1e-1).texts == ["2e-3", "0.01", "0.1"]
     assert axis_of(16, 32, 64).texts == ["16", "32", "64"]
 
 

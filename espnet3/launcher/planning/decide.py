@@ -76,7 +76,7 @@ def decide(config: DictConfig, stage: str, *, force: bool = False, remade: Colle
         or changed_code(old.code, new.code)
         or changed_inputs(old, root)
         or missing_outputs(old, root)
-        or (changed_outputs(old, root) if STAGES[stage].owns_outputs else [])
+        or changed_outputs(old, root)
     )
     return Decision("run", briefly(differences)) if differences else Decision("skip")
 

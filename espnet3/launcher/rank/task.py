@@ -42,6 +42,7 @@ from espnet3.rundir.stop import StopFlag
 from espnet3.rundir.task import StageResult, Task
 from espnet3.slurm.environment import forget_ranks
 from espnet3.slurm.own_job import stop_at
+from espnet3.stage_table import STAGES
 from espnet3.stages import stage_function
 
 SRUN_SIGNAL_GRACE_S = 5.0
@@ -179,7 +180,15 @@ def _record(config: DictConfig, stage: str, result: StageResult, seconds: float)
     started = read_record(home, stage)
     assert started is not None, f"{stage} was started without a record in {home}"
     root = Path(config.recipe_dir)
-    write_record(home, stage, finish(started, result, seconds, root=root, file_lists=file_lists(config)))
+    finished = finish(
+        started,
+        result,
+        seconds,
+        root=root,
+        file_lists=file_lists(config),
+        owns_outputs=STAGES[stage].owns_outputs,
+    )
+    write_record(home, stage, finished)
 
 
 def install_stop_signals(stop: StopFlag, *, second_signal_raises: bool = False) -> None:

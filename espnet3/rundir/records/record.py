@@ -36,7 +36,7 @@ class Record:
     """The file with the states of the files that it has read, see `inputs`; empty if there are none."""
     outputs: list[str] = field(default_factory=list)
     made: FileStates = field(default_factory=dict)
-    """The outputs as they were made."""
+    """The outputs as they were made, where another content means that it must run again."""
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
@@ -57,7 +57,9 @@ def write_record(home: Path, stage: str, record: Record) -> None:
     write_dataclass(path, record)
 
 
-def finish(record: Record, result: Any, seconds: float, *, root: Path, file_lists: Path) -> Record:
+def finish(
+    record: Record, result: Any, seconds: float, *, root: Path, file_lists: Path, owns_outputs: bool = False
+) -> Record:
     """`record` completed with `result` (a StageResult) after `seconds`.
 
     Args:
@@ -66,6 +68,7 @@ def finish(record: Record, result: Any, seconds: float, *, root: Path, file_list
         seconds: how long it took.
         root: the recipe, to which file names are relative.
         file_lists: the folder of file lists.
+        owns_outputs: whether it is stale when an output has changed.
 
     Side effects: writes the list of the files that were read.
     """
@@ -79,7 +82,7 @@ def finish(record: Record, result: Any, seconds: float, *, root: Path, file_list
         finished_at=time.time(),
         file_list=recorded_name(file_list, root) if file_list else "",
         outputs=[recorded_name(path, root) for path in result.outputs],
-        made=file_states(result.outputs, root),
+        made=file_states(result.outputs, root) if owns_outputs else {},
         metrics=dict(result.metrics),
     )
 
