@@ -46,6 +46,7 @@ from espnet3.sweep.trials.trial import (
     write_base,
     write_trial,
 )
+from espnet3.sweep.trials.value_text import same_numbers
 from espnet3.sweep.trials.waiting import note_waiting
 from espnet3.terminal.screen import Screen
 
@@ -214,6 +215,7 @@ def messages(planned: PlannedSweep) -> list[str]:
     lines = []
     if planned.points > len(planned.trials):
         lines.append(f"{planned.points} points of the grid are {len(planned.trials)} different trials")
+    lines += same_numbers([trial.values for trial in planned.trials])
     difference = code_difference(planned.before, planned.command)
     if difference:
         lines.append(f"this sweep was started with other code: {difference}")

