@@ -39,5 +39,5 @@ def refuse_extra_arguments(rest: list[str], options: argparse.Namespace) -> None
 
 
 def flags_of(parser: argparse.ArgumentParser) -> list[str]:
-    """The flags that a parser takes, as its usage names them."""
-    return re.findall(r"--[a-z][a-z_-]*", parser.format_usage())
+    """The flags that a parser takes, as its help lists them."""
+    return re.findall(r"^  (?:-\w(?: \w+)?, )?(--[a-z][a-z_-]*)", parser.format_help(), re.MULTILINE)
