@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from espnet3 import __version__
 from espnet3.commands import cancel, doctor, logs, release, report, resume, run, status
-from espnet3.commands.parser import Parser
-from espnet3.errors import UserError, message_line, short_path
+from espnet3.commands.parser import Parser, flags_of
+from espnet3.errors import UserError, message_line, short_path, suggestion
 from espnet3.terminal.output import READER_GONE, ReaderGone, keep_output, lost_output
 
 VERBS = (run, status, logs, cancel, resume, release, report, doctor)
@@ -42,6 +42,14 @@ def exiting(command: Callable[[], int]) -> int:
         return 130
     except ReaderGone:  # `espnet3 logs -f DIR | head`
         return READER_GONE
+    except RuntimeError as error:  # of Path.resolve
+        if not str(error).startswith("Symlink loop"):
+            raise
+        print(
+            message_line(f"{str(error).partition(' from ')[2]} is a link that leads to itself"),
+            file=sys.stderr,
+        )
+        return 2
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:
             raise
@@ -60,10 +68,14 @@ def _run(words: list[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for verb in VERBS:
         verb.add(verbs)
+    first = next((word for word in words if not word.startswith("-")), None)
+    if first is not None and first not in verbs.choices:
+        raise UserError(f"{first}: there is no such verb; {suggestion(first, verbs.choices)}")
     options, rest = parser.parse_known_args(words)
     if options.verb is None:
         parser.print_help()
         return 0
+    options.flags = flags_of(verbs.choices[options.verb])
     code: int = options.main(options, rest)
     return code
 

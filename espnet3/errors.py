@@ -1,8 +1,10 @@
 """Exceptions whose message is all that a user needs, and helpers for these messages."""
 
 import difflib
+import errno
 import os
 import shlex
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,6 +68,66 @@ def command_path(path: str | Path) -> str:
 def cannot_write(error: OSError, path: str | Path) -> UserError:
     """UserError for a file or folder that can't be written; `path` is used if `error` names none."""
     return UserError(f"can't write {error.filename or path}: {error.strerror}")
+
+
+def no_file(path: str | Path) -> str:
+    """What is at a path in place of a file, for a message: "is a folder, not a file"; else empty.
+
+    To open a FIFO would wait for whoever writes into it.
+    """
+    mode = _mode(path) or 0
+    kind = next((kind for is_kind, kind in _KINDS if is_kind(mode)), "")
+    return f"is a {kind}, not a file" if kind else ""
+
+
+_KINDS = (
+    (stat.S_ISDIR, "folder"),
+    (stat.S_ISFIFO, "FIFO (a pipe)"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)
+
+
+def no_such(path: str | Path, what: str) -> str:
+    """That there is no `what` (file or directory) at a path, for a message; guesses what was meant."""
+    path = missing = Path(path)
+    try:
+        if path.is_symlink():
+            return f"is a link to what is not there, {os.readlink(path)}"  # noqa: PTH115
+        while not missing.parent.is_dir() and missing.parent != missing:
+            missing = missing.parent
+        guess = nearest(missing.name, os.listdir(missing.parent))  # noqa: PTH208
+    except (OSError, ValueError):
+        guess = ""
+    hint = (
+        f"; did you mean {short_path(missing.parent / guess / path.relative_to(missing))}?" if guess else ""
+    )
+    return f"there is no such {what}{hint}"
+
+
+def file_problem(path: str | Path) -> str:
+    """Why there is no file at a path, for a message; empty if there is one, or that can't be seen."""
+    return no_file(path) or ("" if _mode(path) is not None else no_such(path, "file"))
+
+
+def directory_problem(path: str | Path) -> str:
+    """Why there is no directory at a path, for a message; empty if there is one, or that can't be seen."""
+    mode = _mode(path)
+    if mode is None:
+        return no_such(path, "directory")
+    return "" if stat.S_ISDIR(mode) or not mode else "is no directory"
+
+
+def _mode(path: str | Path) -> int | None:
+    """The mode of what is at a path; 0 where that can't be seen, None if there is nothing."""
+    try:
+        return os.stat(path).st_mode  # noqa: PTH116
+    except OSError as error:
+        is_nothing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+        return None if is_nothing else 0
+    except ValueError:  # no file can have this name
+        return None
 
 
 def first_of(names: Iterable[str], most: int) -> str:

@@ -6,7 +6,7 @@ _PLAIN_FROM, _PLAIN_BELOW = 0.01, 1e5
 """Numbers of this size are always written without an exponent."""
 
 
-def number_text(value: float, digits: int = 6, *, power: bool = False) -> str:
+def number_text(value: float, digits: int = 6) -> str:
     """A number as people write it: `2e-4`, `0.05`, `16`, `3e6`.
 
     Outside of 0.01 to 1e5 it has an exponent where that is shorter. `numberText` in the report's page does
@@ -15,7 +15,6 @@ def number_text(value: float, digits: int = 6, *, power: bool = False) -> str:
     Args:
         value: the number; an int keeps all its digits.
         digits: significant digits of a float.
-        power: always with an exponent: `5e-2`.
     """
     if not math.isfinite(value):
         return {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
@@ -30,8 +29,6 @@ def number_text(value: float, digits: int = 6, *, power: bool = False) -> str:
     significant = significant.rstrip("0")
     fraction = f".{significant[1:]}" if len(significant) > 1 else ""
     scientific = f"{'-' * (value < 0)}{significant[0]}{fraction}e{exponent}"
-    if power:
-        return scientific
     if _PLAIN_FROM <= abs(value) < _PLAIN_BELOW:
         return plain
     return plain if len(plain) <= len(scientific) else scientific

@@ -46,6 +46,9 @@ class Stage:
     """Keys at the top level of the configuration that no other stage reads."""
     speed_only: tuple[str, ...] = ()
     """Keys that may be changed while it is not done: they affect speed, or what an interruption costs."""
+    owns_outputs: bool = False
+    """Whether nobody else writes its outputs: it runs again when one of them has changed, such as damaged
+    statistics. Manifests of stage 0 are edited by hand."""
     many_tasks: bool = False
     """Whether it may run as several ranks."""
     trains: bool = False
@@ -96,6 +99,7 @@ _STAGES = (
         settings=("collect_stats",),
         # What dataset.check refuses is in the list that a stage reads, where it is left out.
         speed_only=("collect_stats.batch_size", "collect_stats.num_workers", "dataset.check"),
+        owns_outputs=True,
         many_tasks=True,
     ),
     Stage(

@@ -30,7 +30,7 @@ def add(verbs: Any) -> None:
 
 def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Cancel, and print the result."""
-    refuse_extra_arguments(rest)
+    refuse_extra_arguments(rest, options)
     from espnet3.launcher.cancel import cancel_runs
     from espnet3.status.run_dirs import run_dirs
     from espnet3.sweep.trials.folder import split_sweeps

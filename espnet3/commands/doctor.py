@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from espnet3.commands.parser import refuse_extra_arguments
 from espnet3.errors import UserError, cannot_write
 
 DESCRIPTION = """\
@@ -57,7 +58,7 @@ def main(options: argparse.Namespace, overrides: list[str]) -> int:
     """Write a site file, or run the checks."""
     flags = [word for word in overrides if word.startswith("-")]
     if flags:
-        raise UserError(f"{flags[0]}: there is no such flag; see espnet3 doctor --help")
+        refuse_extra_arguments(flags, options)
     if options.write_site is not None:
         if options.write_site not in ("", "-") or overrides:
             given = options.write_site or overrides[0]

@@ -39,7 +39,7 @@ def add(verbs: Any) -> None:
 
 def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Print the log, or follow it."""
-    refuse_extra_arguments(rest)
+    refuse_extra_arguments(rest, options)
     if options.follow and options.attempt is not None:
         raise UserError("--attempt and -f don't go together: -f shows the attempts from the last one on")
     from espnet3.launcher.follow.logs import follow_logs, print_logs

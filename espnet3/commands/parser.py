@@ -1,9 +1,10 @@
 """An argument parser that reports mistakes as UserError: one line, exit code 2."""
 
 import argparse
+import re
 from typing import Any, NoReturn
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, suggestion
 
 EXIT_CODES = """\
 exit codes: 0 done; 1 something failed; 2 a mistake in the command, nothing was
@@ -22,11 +23,21 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
-def refuse_extra_arguments(rest: list[str]) -> None:
+def refuse_extra_arguments(rest: list[str], options: argparse.Namespace) -> None:
     """Refuse arguments that no flag and no positional argument has taken.
+
+    Args:
+        rest: these arguments.
+        options: with the `flags` that there are.
 
     Raises:
         UserError: naming the first.
     """
     if rest:
-        raise UserError(f"{rest[0]}: there is no such flag; --help lists them")
+        hint = suggestion(rest[0].partition("=")[0], options.flags, otherwise="--help lists them")
+        raise UserError(f"{rest[0]}: there is no such flag; {hint}")
+
+
+def flags_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The flags that a parser takes, as its help lists them."""
+    return re.findall(r"^  (?:-\w(?: \w+)?, )?(--[a-z][a-z_-]*)", parser.format_help(), re.MULTILINE)

@@ -33,7 +33,7 @@ def add(verbs: Any) -> None:
 
 def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Show who holds the directories, ask, and release them."""
-    refuse_extra_arguments(rest)
+    refuse_extra_arguments(rest, options)
     from espnet3.launcher.release import release
     from espnet3.terminal.screen import Screen
 

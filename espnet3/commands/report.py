@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet3.commands.parser import refuse_extra_arguments
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, directory_problem, short_path
 
 DESCRIPTION = """\
 Write a report on the current state of a sweep:
@@ -45,15 +45,15 @@ def add(verbs: Any) -> None:
 
 def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Read the sweep, write the files, and print their paths."""
-    refuse_extra_arguments(rest)
+    refuse_extra_arguments(rest, options)
     from espnet3.report.choice import choose
     from espnet3.report.summary import summary
     from espnet3.report.write import write_report
     from espnet3.sweep.show.results import read_sweep
 
     directory = options.dir.resolve()
-    if not directory.is_dir():
-        raise UserError(f"{options.dir}: there is no such directory")
+    if directory_problem(directory):
+        raise UserError(f"{options.dir}: {directory_problem(options.dir)}")
     view = read_sweep(directory)
     choice = choose(view, options.keys.split(",") if options.keys else None, options.metric, options.over)
     written = write_report(view, choice, options.output or directory / "report")

@@ -42,7 +42,7 @@ def add(verbs: Any) -> None:
 
 def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Submit the unfinished stages; follow them if there is one run."""
-    refuse_extra_arguments(rest)
+    refuse_extra_arguments(rest, options)
     from espnet3.launcher.follow.jobs import print_how_to_follow
     from espnet3.launcher.resume import follow, resume
     from espnet3.status.run_dirs import run_dirs

@@ -76,7 +76,7 @@ def add(verbs: Any) -> None:
 
 def main(options: argparse.Namespace, rest: list[str]) -> int:
     """Print the table once or repeatedly."""
-    refuse_extra_arguments(rest)
+    refuse_extra_arguments(rest, options)
     if options.watch and options.json:
         raise UserError("--watch and --json don't go together: call --json repeatedly")
     if options.watch and options.goodput:

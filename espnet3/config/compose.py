@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from espnet3.config.allocation import allocated_resources
 from espnet3.config.checks.blocks import REQUIRED, check_blocks
+from espnet3.config.checks.interpolations import explain, reason
 from espnet3.config.checks.known_keys import check_depends_on
 from espnet3.config.checks.schema import check_config
 from espnet3.config.checks.sexagesimal import check_no_base_60
@@ -24,7 +25,7 @@ from espnet3.config.hydra_internals import unresolved
 from espnet3.config.overrides import apply_values, check_choice, parse_overrides, split_overrides
 from espnet3.config.secrets import check_secrets_set, refuse_secrets, secrets_named
 from espnet3.config.site import Site, read_site
-from espnet3.errors import UserError, one_line, short_path
+from espnet3.errors import UserError, directory_problem, no_file, one_line, short_path
 from espnet3.slurm.allocation import Allocation
 
 OmegaConf.register_new_resolver("max", lambda *numbers: max(numbers), replace=True)
@@ -34,6 +35,8 @@ OmegaConf.register_new_resolver("times", lambda left, right: left * right, repla
 _PATH_KEY = re.compile(r"(^|[._])(dir|path|file|folder|directory|root)$")
 """Keys whose value is a file or folder: `corpus_dir`, `data.path`."""
 
+
+_NO_DEFAULT = re.compile(r"Could not override '([\w/]+)'\. No match in the defaults list")
 
 EXPERIMENT = "experiment"
 """The group of files that change several blocks of a recipe's configuration."""
@@ -62,6 +65,19 @@ class Recipe:
         return short_path(self.conf / "config.yaml")
 
 
+def yaml_files(folder: Path) -> list[Path]:
+    """The YAML files in and below a folder of configuration, in order.
+
+    Raises:
+        UserError: one of them is no file: a folder, or a FIFO that would be waited for.
+    """
+    paths = sorted(folder.rglob("*.yaml"))
+    for path in paths:
+        if problem := no_file(path):
+            raise UserError(f"{short_path(path)} {problem}")
+    return paths
+
+
 def find_recipe(directory: Path) -> Recipe:
     """The recipe in `directory`.
 
@@ -70,7 +86,11 @@ def find_recipe(directory: Path) -> Recipe:
     """
     recipe = Recipe(directory.resolve())
     if not (recipe.conf / "config.yaml").is_file():
-        raise UserError(f"{directory} is no recipe: it has no conf/config.yaml")
+        if problem := directory_problem(directory):
+            raise UserError(f"{directory} is no recipe: {problem}")
+        problem = no_file(recipe.conf / "config.yaml")
+        what = f"its conf/config.yaml {problem}" if problem else "it has no conf/config.yaml"
+        raise UserError(f"{directory} is no recipe: {what}")
     return recipe
 
 
@@ -126,10 +146,12 @@ def open_with_sweeper(
     default = "allocation" if in_allocation else site.launcher
     if default and not is_set:
         groups = [*parse_overrides([f"launcher={default}"]), *groups]
+    if any(override.key_or_group == "recipe_dir" for override in [*groups, *values]):
+        raise UserError("recipe_dir can't be set: it is the folder of run.sh, or --recipe DIR")
     for override in groups:
         check_choice(override, *recipe.folders)
     own = [folder for folder in recipe.folders if folder != shared_conf()]
-    check_no_base_60(file for folder in own for file in sorted(folder.rglob("*.yaml")))
+    check_no_base_60(file for folder in own for file in yaml_files(folder))
     base = _compose_files(recipe, [override.input_line or "" for override in groups])
     sweeper: Any = OmegaConf.to_container(base.hydra.sweeper, resolve=True)
     with open_dict(base):
@@ -148,11 +170,11 @@ def open_with_sweeper(
     config = apply_values(base, values, recipe.primary)
     if allocation is not None:
         check_blocks(config, recipe.primary)
-        with resolving(recipe.primary, site):
+        with resolving(recipe.primary, site, config):
             base = _with_allocated_resources(allocation, base, config)
         config = apply_values(base, values, recipe.primary)
     check_blocks(config, recipe.primary)
-    with resolving(recipe.primary, site):
+    with resolving(recipe.primary, site, config):
         _complete_test_sets(config)
     return config, dict(sweeper)
 
@@ -181,7 +203,7 @@ def settle(config: DictConfig, recipe: Recipe) -> DictConfig:
     Raises:
         UserError: see `compose`.
     """
-    with resolving(recipe.primary, read_site(os.environ)):
+    with resolving(recipe.primary, read_site(os.environ), config):
         _check_given(config, recipe.primary)
         check_blocks(config, recipe.primary)
         check_depends_on(config)
@@ -215,12 +237,13 @@ def _check_given(config: DictConfig, where: str) -> None:
 
 
 @contextmanager
-def resolving(where: str, site: Site) -> Iterator[None]:
+def resolving(where: str, site: Site, config: DictConfig | None = None) -> Iterator[None]:
     """Turns OmegaConf's errors, such as a value that can't be resolved, into UserErrors.
 
     Args:
         where: the file to name in the message when OmegaConf names no key.
         site: its file is named if the key comes from there.
+        config: what is resolved; a broken interpolation is looked for in it.
 
     Raises:
         UserError: see `compose`.
@@ -228,9 +251,9 @@ def resolving(where: str, site: Site) -> Iterator[None]:
     try:
         yield
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or where
+        key, what = explain(error, config)
         file = f"{short_path(site.path)}: " if site.sets(key) else ""
-        raise UserError(f"{file}{key}: {_reason(error)}") from error
+        raise UserError(f"{file}{key or where}: {what}") from error
 
 
 def _with_allocated_resources(allocation: Allocation, base: DictConfig, config: DictConfig) -> DictConfig:
@@ -262,7 +285,7 @@ def _compose_files(recipe: Recipe, overrides: list[str]) -> DictConfig:
 
 def _broken_file(recipe: Recipe) -> str:
     """What is wrong with the first of a recipe's files that is not YAML of keys and values; else empty."""
-    for path in [path for folder in recipe.folders for path in sorted(folder.rglob("*.yaml"))]:
+    for path in [path for folder in recipe.folders for path in yaml_files(folder)]:
         try:
             content = OmegaConf.load(path)
         except yaml.YAMLError as error:
@@ -274,7 +297,7 @@ def _broken_file(recipe: Recipe) -> str:
         except RecursionError:
             return f"{short_path(path)} is nested too deeply, or an anchor (&) holds itself"
         except (OmegaConfBaseException, ValueError, TypeError) as error:
-            return f"{short_path(path)}: {_reason(error)}"
+            return f"{short_path(path)}: {reason(error)}"
         if not isinstance(content, DictConfig):
             return f"{short_path(path)} holds a list, and must hold keys and values"
         for key in REQUIRED:
@@ -301,15 +324,16 @@ def _composition_message(error: Exception, recipe: Recipe) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     choices = [line for line in lines[1:] if not line.startswith(("Config search path", "provider=", "set "))]
     shown = " ".join([lines[0], *choices]) if lines else type(error).__name__
-    cause = _reason(error.__cause__) if error.__cause__ else ""
+    group = _NO_DEFAULT.match(shown)
+    if group and (shared_conf() / group[1]).is_dir():
+        return (
+            f"{recipe.primary} has no {group[1]} among its `defaults`, and none can be chosen: each recipe"
+            " has it from `base`, which comes first in them (defaults: [base, _self_])"
+        )
+    cause = reason(error.__cause__) if error.__cause__ else ""
     return (
         f"{short_path(recipe.conf)}: {one_line(shown)}{f': {cause}' if cause and cause not in shown else ''}"
     )
-
-
-def _reason(error: BaseException) -> str:
-    """An exception's message in one line, without OmegaConf's account of its own objects."""
-    return one_line(str(error).partition("\n    full_key:")[0] or type(error).__name__)
 
 
 def to_plain(config: Any) -> Any:

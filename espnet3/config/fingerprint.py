@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.flat import Flat, flatten
 from espnet3.config.secrets import secrets_named
+from espnet3.number_text import number_text
 from espnet3.rundir.records.code import hash_code
 from espnet3.stage_table import AS_IF_ABSENT, NO_RESULT, STAGES
 
@@ -142,7 +143,10 @@ def changes(old: Part, new: Part) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value
+    is_float = isinstance(value, float)
+    return number_text(value, 12) if is_float else json.dumps(value)
 
 
 def code_files(part: Part, roots: Iterable[Path]) -> list[Path]:

@@ -1,5 +1,7 @@
 """Checks overrides from the command line against the composed configuration."""
 
+import shlex
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,15 @@ def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[
     """
     parsed = []
     for text in overrides:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise UserError(
+                f"{text!r} is no text in {sys.getfilesystemencoding()}, the coding of this shell's locale"
+                " (LC_ALL): export LC_ALL=C.UTF-8, and give UTF-8"
+            )
         try:
             override = OverridesParser.create().parse_override(text)
         except (HydraException, ValueError, RecursionError) as error:
-            reason = one_line(error).partition(" See https")[0]
+            reason = one_line(error).partition(" See https")[0] + _quoted_hint(text)
             raise UserError(f"{text!r} is no override (key=value, +key=value, ~key): {reason}") from error
         if not override.key_or_group:
             raise UserError(f"{text!r} is no override (key=value, +key=value, ~key): the key is missing")
@@ -45,6 +52,19 @@ def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[
             )
         parsed.append(override)
     return parsed
+
+
+def _quoted_hint(text: str) -> str:
+    """How to give a value of characters that Hydra takes only in quotes, such as ö; else empty."""
+    key, _, value = text.partition("=")
+    if not value or set(value) & set("'\"\\${}[](),"):
+        return ""
+    quoted = f'{key}="{value}"'
+    try:
+        OverridesParser.create().parse_override(quoted)
+    except (HydraException, ValueError, RecursionError):
+        return ""
+    return f"; give it in quotes, {shlex.quote(quoted)}"
 
 
 def split_overrides(overrides: Iterable[Override], *conf: Path) -> tuple[list[Override], list[Override]]:
@@ -125,10 +145,7 @@ def check_key(config: DictConfig, override: Override, where: str) -> None:
     """
     _check_package(override)
     key, value = override.key_or_group, override.value()
-    try:
-        old = OmegaConf.select(config, key, throw_on_missing=False)
-    except OmegaConfBaseException:  # what should be a group above it is a value
-        old = None
+    old = _value_at(config, key)
     inner = flat_keys(value) if isinstance(old, DictConfig) and len(old) and isinstance(value, dict) else []
     for name in (key, *(f"{key}.{part}" for part in inner)):
         hint = _unknown_key(config, name)
@@ -143,7 +160,7 @@ def check_value(base: DictConfig, override: Override, where: str) -> None:
         UserError: naming what is expected.
     """
     key, value = override.key_or_group, override.value()
-    expected = type_problem(OmegaConf.select(base, key, throw_on_missing=False), value)
+    expected = type_problem(_value_at(base, key), value)
     if expected:
         raise UserError(f"{override.input_line}: {key} of {where} takes {expected}, not {value!r}")
 
@@ -164,8 +181,16 @@ def set_value(config: DictConfig, override: Override, *, force_add: bool = False
 
 def is_empty_group(config: DictConfig, key: str) -> bool:
     """Whether `key` is a group without keys, such as additional options: it takes any key."""
-    old = OmegaConf.select(config, key, throw_on_missing=False)
+    old = _value_at(config, key)
     return isinstance(old, DictConfig) and len(old) == 0
+
+
+def _value_at(config: DictConfig, key: str) -> Any:
+    """The value at `key`; None where there is none, or it can't be resolved, of which others speak."""
+    try:
+        return OmegaConf.select(config, key, throw_on_missing=False)
+    except OmegaConfBaseException:
+        return None
 
 
 def _unknown_key(config: DictConfig, key: str) -> str | None:

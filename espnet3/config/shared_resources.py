@@ -23,7 +23,7 @@ def compose_resources(overrides: Sequence[str]) -> DictConfig:
     base = OmegaConf.merge({"launcher": {"name": "slurm"}}, OmegaConf.load(path))
     assert isinstance(base, DictConfig)
     config = apply_values(site.over(base), parse_overrides(overrides), short_path(path))
-    with resolving(short_path(path), site), secrets_named(config):
+    with resolving(short_path(path), site, config), secrets_named(config):
         OmegaConf.resolve(config)
     refuse_secrets(config)
     check_resources(config)

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from espnet3.config.checks.schema import LAUNCHERS, resource_checks
 from espnet3.config.checks.sexagesimal import check_no_base_60
-from espnet3.errors import UserError, short_path, suggestion
+from espnet3.errors import UserError, no_file, short_path, suggestion
 from espnet3.resources import RESOURCES
 from espnet3.slurm.sbatch_options import check_sbatch_options
 
@@ -79,6 +79,8 @@ def read_site(environment: Mapping[str, str]) -> Site:
             names file, key and what is expected.
     """
     path = site_path(environment)
+    if (problem := no_file(path)) and path != Path(os.devnull):
+        raise UserError(f"the site file {path} {problem}")
     check_no_base_60([path])
     try:
         content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)

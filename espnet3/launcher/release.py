@@ -7,7 +7,7 @@ from itertools import chain
 from math import ceil
 from pathlib import Path
 
-from espnet3.errors import UserError, cannot_write, short_path
+from espnet3.errors import UserError, cannot_write, directory_problem, short_path
 from espnet3.number_text import counted
 from espnet3.rundir import claim
 from espnet3.rundir.files.reading import files_in
@@ -73,8 +73,8 @@ def release(directories: Sequence[Path], say: Callable[[str], None], confirm: Ca
         UserError: an owner is alive, or a claim can't be removed.
     """
     for directory in directories:
-        if not directory.is_dir():
-            raise UserError(f"{directory}: there is no such directory")
+        if directory_problem(directory):
+            raise UserError(f"{directory}: {directory_problem(directory)}")
     found = [(directory, held_elsewhere(directory.resolve())) for directory in directories]
     all_gone = True
     for directory, holders in found:

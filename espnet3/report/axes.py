@@ -5,7 +5,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from espnet3.number_text import number_text
 from espnet3.sweep.show.view import SweepView
 from espnet3.sweep.trials.naming import labels
 from espnet3.sweep.trials.value_text import is_number, value_text
@@ -58,9 +57,7 @@ def _axis(key: str, label: str, values_by_trial: list[Any]) -> Axis:
     numeric = bool(values) and all(is_number(value) and math.isfinite(value) for value in values)
     numbers = [float(value) for value in values] if numeric else None
     log = numbers is not None and _by_factors(numbers)
-    # one notation along an axis: 2e-3, 1e-2 rather than 2e-3, 0.01
-    power = numbers is not None and log and (numbers[0] < 0.01 or numbers[-1] >= 1e5)
-    texts = [number_text(value, power=True) if power else value_text(value) for value in values]
+    texts = [value_text(value) for value in values]
     position = {name: index for index, name in enumerate(order)}
     return Axis(
         key=key,

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from espnet3.config.checks.scored_splits import check_split
 from espnet3.config.checks.targets.keys import VALIDATE_KEYS
 from espnet3.config.fingerprint import code_files, stage_part
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, no_file, no_such, short_path
 from espnet3.number_text import counted
 from espnet3.rundir.curves import read_curves
 from espnet3.rundir.records.code import hash_code
@@ -114,7 +114,8 @@ def find_checkpoint(config: DictConfig) -> Path:
     for path in (Path(config.exp_dir) / choice, Path(choice)):
         if path.is_file():
             return path
-    raise UserError(f"validate.checkpoint={choice}: takes best, last or a file, and there is no such file")
+    problem = no_file(choice) or no_such(choice, "file")
+    raise UserError(f"validate.checkpoint={choice}: takes best, last or a file, and {problem}")
 
 
 def _evaluator_node(node: DictConfig) -> DictConfig:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from espnet3.errors import UserError, short_path
-from espnet3.rundir.files.reading import CantReadError, exists, files_in
+from espnet3.errors import UserError, directory_problem, short_path
+from espnet3.rundir.files.reading import CantReadError, files_in
 from espnet3.rundir.layout import is_run_dir
 
 _BELOW = ("*", "exp/*", "*/*", "*/exp/*", "*/*/exp/*", "egs/*/exp/*", "egs/*/*/exp/*")
@@ -21,8 +21,8 @@ def run_dirs(named: Sequence[Path]) -> list[Path]:
         return runs_from_here(Path.cwd())
     found: dict[Path, None] = {}
     for path in named:
-        if not exists(path / "."):
-            raise UserError(f"{path}: there is no such directory")
+        if directory_problem(path):
+            raise UserError(f"{path}: {directory_problem(path)}")
         runs = [path.resolve()] if _may_be_run(path) else runs_below(path.resolve())
         if not runs:
             raise UserError(f"{path} is no run directory, such as exp/default of a recipe, and holds none")

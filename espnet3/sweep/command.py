@@ -46,6 +46,7 @@ from espnet3.sweep.trials.trial import (
     write_base,
     write_trial,
 )
+from espnet3.sweep.trials.value_text import same_numbers
 from espnet3.sweep.trials.waiting import note_waiting
 from espnet3.terminal.screen import Screen
 
@@ -214,6 +215,7 @@ def messages(planned: PlannedSweep) -> list[str]:
     lines = []
     if planned.points > len(planned.trials):
         lines.append(f"{planned.points} points of the grid are {len(planned.trials)} different trials")
+    lines += same_numbers([trial.values for trial in planned.trials])
     difference = code_difference(planned.before, planned.command)
     if difference:
         lines.append(f"this sweep was started with other code: {difference}")
@@ -260,13 +262,14 @@ def flatten_changes(trial: Trial) -> dict[str, object]:
 
 @contextmanager
 def held_sweep(directory: Path, screen: Screen) -> Iterator[None]:
-    """Hold the sweep directory; if the command is refused, remove a directory created for it."""
-    was_there = directory.exists()
+    """Hold the sweep directory; if the command is refused, remove the directories created for it."""
+    above = (directory, directory.parent, directory.parent.parent)
+    new = [folder for folder in above if not folder.exists()]
     try:
         with hold_directory(directory, screen, wait=False):
             yield
     except UserError:
-        for empty in () if was_there else (directory, directory.parent, directory.parent.parent):
+        for empty in new:
             with suppress(OSError):  # there is something in it
                 empty.rmdir()
         raise

@@ -1,6 +1,8 @@
 """Composition: what overrides do, and what is said about a wrong one."""
 
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -111,14 +113,17 @@ def test_a_short_name_leads_to_all_keys_it_may_mean(small_recipe: Path):
         ("tag=p%j", ["tag=p%j", "without / \\ % ${"]),
         ("tag='a\tb'", ["a folder name"]),
         (f"tag={'x' * 201}", ["of at most 200 bytes"]),
-        (r"exp_dir=/scratch/\${b}", ["exp_dir", "'b' not found"]),
+        (r"exp_dir=/scratch/\${b}", ["exp_dir", "${b} names a key that is not there", "+b=VALUE"]),
         ("resources.train.partition='a\rb'", ["resources.train.partition", "a name"]),
         ("resources.train.setup=['a\u2028b']", ["resources.train.setup", "one line each"]),
         ("trainer=1", ["trainer=1", "name of a file in trainer/, not 1; there are: default"]),
         ("launcher=null", ["launcher=null", "slurm"]),
         ("prepare.mode.$HOME=1", ["no key prepare.mode.$HOME"]),
         ("x" * 3000 + "=1", ["no key xxx"]),
-        ("recipe_dir=1.5", ["exp_dir=1.5/exp/", "absolute path"]),
+        ("recipe_dir=1.5", ["recipe_dir can't be set", "--recipe DIR"]),
+        ("+recipe_dir=null", ["recipe_dir can't be set"]),
+        ("tag=Größe", ["token recognition", """give it in quotes, 'tag="Größe"'"""]),
+        ("tag='Gr\udcf6'", ["is no text in utf-8", "LC_ALL=C.UTF-8"]),
         (f"resources.prepare.account={'[' * 400}{']' * 400}", ["resources.prepare.account", "too deeply"]),
         ("@seed=1", ["'@seed=1' is no override", "the key is missing"]),
         ("init_from=/no/such.ckpt", ["init_from=/no/such.ckpt", "no such file"]),
@@ -226,3 +231,23 @@ def test_a_number_may_replace_a_number_of_the_other_kind(small_recipe: Path):
 )
 def test_a_mistake_about_a_sweep_is_named(small_recipe: Path, override: str, expected: str):
     assert expected in message(small_recipe, override)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "experiment/small.yaml"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_a_file_of_the_configuration_that_is_none_is_named(small_recipe: Path, name: str, make: Callable):
+    path = small_recipe / "conf" / name
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    make(path)
+    assert re.search(rf"{path.name} is a (folder|FIFO).*, not a file", message(small_recipe))
+
+
+def test_a_group_can_be_chosen_only_with_base(small_recipe: Path):
+    (small_recipe / "conf" / "config.yaml").write_text("prepare: {size: 1}\n")
+    for choice in ("launcher=local", "logger=default"):
+        assert "each recipe has it from `base`" in message(small_recipe, choice)
+
+
+def test_a_key_to_depend_on_is_a_dotted_one(small_recipe: Path):
+    assert "'[1,2' is no dotted key" in message(small_recipe, "collect_stats.depends_on=['[1,2']")

@@ -152,7 +152,7 @@ def test_a_file_that_is_named_and_not_there_ends_the_command_with_2(small_recipe
     assert code == 2
     assert output.count("\n") == 1 and "none.yaml: there is no such file" in output
     code, output = run(small_recipe, "--cfg", "job", ESPNET3_SITE=str(tmp_path))
-    assert code == 2 and "Is a directory" in output
+    assert code == 2 and "is a folder, not a file" in output
 
 
 def test_what_is_composed_shows_the_merged_result(small_recipe: Path, site, run):

@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from fuzzing.case import Case, Wrong, run_case
-from fuzzing.sandbox import Sandbox
+from fuzzing.mutation import damaged
+from fuzzing.sandbox import Sandbox, put
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = {
@@ -118,3 +120,15 @@ def test_a_case_can_write_only_in_the_sandbox_and_never_over_files_of_others(tmp
     assert kinds(writes=True, path=foreign, act=move) == ["touches a file"]
     sandbox.restore()
     assert foreign.read_text() == "of home\n" and not own.exists() and not foreign.with_name("moved").exists()
+
+
+def test_damage_can_be_damaged_again(tmp_path: Path):
+    """A generator that fails ends a long run before the areas that come after."""
+    path = tmp_path / "file"
+    for content in (b"1", None, None, b"2"):
+        put(path, content)
+        assert path.is_dir() if content is None else path.read_bytes() == content
+    random = Random(0)
+    for like in (10**400, -(10**400), 2**63, 1e308, float("nan"), "9" * 5000, None, [], {}):
+        for _ in range(200):
+            damaged(random, {"a": like, "b": [like]}, 3)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from espnet3.components.checkpoint.reading import DamagedError, read_checkpoint
-from espnet3.errors import UserError
+from espnet3.errors import UserError, no_file
 
 
 def load_initial_weights(model: Module, path: str | Path) -> None:
@@ -17,8 +17,8 @@ def load_initial_weights(model: Module, path: str | Path) -> None:
         UserError: the file cannot be read as weights, or it is not exactly the model's: the message lists
             what is missing, what is unexpected and which shapes differ, and the model is unchanged.
     """
-    if Path(path).exists() and not Path(path).is_file():
-        raise UserError(f"init_from={path} is no file: give a checkpoint of a training")
+    if problem := no_file(path):
+        raise UserError(f"init_from={path} {problem}: give a checkpoint of a training")
     try:
         content: Any = read_checkpoint(Path(path))
     except FileNotFoundError:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from espnet3.errors import UserError, one_line
+from espnet3.errors import UserError, no_file, one_line
 from espnet3.rundir.files.atomic import replace_file
 from espnet3.rundir.files.reading import cannot_read
 
@@ -59,8 +59,13 @@ def load_stats(path: str | Path) -> tuple[Array, Array]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"no statistics at {path}; stage 1 (collect_stats) makes them")
-    again = "run stage 1 (collect_stats) again after deleting it"
+        problem = no_file(path)
+        raise UserError(
+            f"{path} {problem}: delete it, and run stage 1 (collect_stats)"
+            if problem
+            else f"no statistics at {path}; stage 1 (collect_stats) makes them"
+        )
+    again = "run stage 1 (collect_stats) again, with --force if it is skipped"
     try:
         content = path.read_bytes()
     except OSError as error:

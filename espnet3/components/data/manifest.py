@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import soundfile
 
-from espnet3.errors import UserError
+from espnet3.errors import UserError, no_file
 from espnet3.rundir.files.plain_types import has_type
 from espnet3.rundir.files.reading import cannot_read, parse_json
 
@@ -116,7 +116,8 @@ class ManifestDataset:
 
     def _load(self, audio: Path) -> Any:
         if not audio.is_file():
-            raise UserError(f"{audio} does not exist, but {self.path} lists it (stage 0 makes both)")
+            problem = no_file(audio) or "does not exist"
+            raise UserError(f"{audio} {problem}, but {self.path} lists it (stage 0 makes both)")
         try:
             speech, rate = soundfile.read(audio, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
@@ -133,6 +134,8 @@ def read_manifest(path: Path) -> dict[int, dict[str, Any]]:
         UserError: naming the file, and the first line that is broken; see `broken_lines_left_out`.
     """
     if not path.is_file():
+        if problem := no_file(path):
+            raise UserError(f"the manifest {path} {problem}")
         raise UserError(f"no manifest at {path} (stage 0, prepare, makes it)")
     entries: dict[int, dict[str, Any]] = {}
     line_of: dict[str, int] = {}

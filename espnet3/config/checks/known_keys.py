@@ -3,6 +3,7 @@
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import ConfigIndexError, GrammarParseError
 
 from espnet3.config.checks.dataloader import KEYS as DATALOADER_KEYS
 from espnet3.config.checks.dataloader import OPTIONS, SPLITS
@@ -80,6 +81,10 @@ def check_depends_on(config: DictConfig) -> None:
             f"{where}={given}: takes a list of keys, such as [dataset, dataloader.collate_fn, model]"
         )
     for key in keys:
+        try:
+            OmegaConf.select(config, key)
+        except (ConfigIndexError, GrammarParseError) as error:
+            raise UserError(f"{where}: {key!r} is no dotted key, such as dataset.train") from error
         if not (has_key(config, key) or OmegaConf.select(config, key) is not None or taker(config, key)):
             group = key.partition(".")[0]
             if group in TOP and OmegaConf.select(config, group) is None:

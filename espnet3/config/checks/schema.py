@@ -14,7 +14,7 @@ from espnet3.config.checks.scored_splits import check_scored_splits
 from espnet3.config.checks.targets.keys import check_target_keys
 from espnet3.config.checks.targets.values import check_target_values
 from espnet3.config.checks.trainer_keys import check_trainer_keys
-from espnet3.errors import UserError, nearest, suggestion
+from espnet3.errors import UserError, file_problem, nearest, suggestion
 from espnet3.resources import RESOURCES
 from espnet3.rundir.records.data_check import LEVELS, ON_BAD
 from espnet3.slurm.sbatch_options import check_sbatch_options
@@ -131,10 +131,12 @@ def check_config(config: DictConfig) -> None:
                 raise UserError(f"{group}.{key} is no key of {group}; {suggestion(key, keys)}")
     init_from = config.get("init_from")
     if init_from is not None and not (isinstance(init_from, str) and Path(init_from).is_file()):
-        raise UserError(f"init_from={init_from}: there is no such file; give a checkpoint (*.ckpt), or null")
+        problem = file_problem(str(init_from)) or "can't be read"
+        raise UserError(f"init_from={init_from}: {problem}; give a checkpoint (*.ckpt), or null")
     scored = Path(str(OmegaConf.select(config, "validate.checkpoint")))
     if scored.is_absolute() and not scored.is_relative_to(config.exp_dir) and not scored.is_file():
-        raise UserError(f"validate.checkpoint={scored}: there is no such file; give best, last or a *.ckpt")
+        problem = file_problem(scored) or "can't be read"
+        raise UserError(f"validate.checkpoint={scored}: {problem}; give best, last or a *.ckpt")
 
 
 def resource_checks() -> dict[str, Check]:

@@ -8,12 +8,19 @@ from typing import Literal
 from omegaconf import DictConfig
 
 from espnet3.config.fingerprint import changes, code_files, portable, stage_manifests, stage_part
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, no_file, short_path
 from espnet3.rundir.files.reading import files_in
 from espnet3.rundir.layout import stage_home, statistics_files
 from espnet3.rundir.records.code import changed_code, hash_code
 from espnet3.rundir.records.inputs import file_states
-from espnet3.rundir.records.record import Record, briefly, changed_inputs, missing_outputs, read_record
+from espnet3.rundir.records.record import (
+    Record,
+    briefly,
+    changed_inputs,
+    changed_outputs,
+    missing_outputs,
+    read_record,
+)
 from espnet3.stage_table import LONGER, STAGES, is_longer, label
 
 _MOST_SHOWN = 10
@@ -69,6 +76,7 @@ def decide(config: DictConfig, stage: str, *, force: bool = False, remade: Colle
         or changed_code(old.code, new.code)
         or changed_inputs(old, root)
         or missing_outputs(old, root)
+        or changed_outputs(old, root)
     )
     return Decision("run", briefly(differences)) if differences else Decision("skip")
 
@@ -126,9 +134,11 @@ def check_inputs(config: DictConfig, stages: list[str], *, force: bool = False) 
     if is_skipped:
         hint = f"{label('prepare')} is done and has not made it; give manifests.NAME, or --force"
     readers = [stage for stage in stages if "manifests" in STAGES[stage].reads]
-    for stage in readers if not is_made or is_skipped else ():
-        for path in stage_manifests(config, stage).values():
-            if not Path(path).is_file():
+    for stage in readers:
+        for name, path in stage_manifests(config, stage).items():
+            if problem := no_file(path):
+                raise UserError(f"manifests.{name}={path} {problem}")
+            if not Path(path).is_file() and (not is_made or is_skipped):
                 raise UserError(f"{short_path(path)} is missing: {hint}")
     reader = next((stage for stage in stages if "statistics" in STAGES[stage].reads), None)
     if reader is not None and "collect_stats" not in stages:

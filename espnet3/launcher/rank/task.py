@@ -195,7 +195,15 @@ def _record(config: DictConfig, stage: str, result: StageResult, seconds: float)
     started = read_record(home, stage)
     assert started is not None, f"{stage} was started without a record in {home}"
     root = Path(config.recipe_dir)
-    write_record(home, stage, finish(started, result, seconds, root=root, file_lists=file_lists(config)))
+    finished = finish(
+        started,
+        result,
+        seconds,
+        root=root,
+        file_lists=file_lists(config),
+        owns_outputs=STAGES[stage].owns_outputs,
+    )
+    write_record(home, stage, finished)
 
 
 def install_stop_signals(stop: StopFlag, *, second_signal_raises: bool = False) -> None:

@@ -7,6 +7,7 @@ it for missing would do work again, or submit a job a second time.
 import errno
 import fnmatch
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -138,8 +139,14 @@ def read_late(read: Callable[[], Content], folder: Path, *, within_s: float | No
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return _content(path)
     except OSError as error:
         if error.errno != errno.ESTALE:  # NFS: the file was replaced while it was opened
             raise
-    return path.read_bytes()
+    return _content(path)
+
+
+def _content(path: Path) -> bytes:
+    """What a file holds; a FIFO is not waited for, and holds nothing."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        return file.read() or b""

@@ -35,6 +35,8 @@ class Record:
     file_list: str = ""
     """The file with the states of the files that it has read, see `inputs`; empty if there are none."""
     outputs: list[str] = field(default_factory=list)
+    made: FileStates = field(default_factory=dict)
+    """The outputs as they were made, where another content means that it must run again."""
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
@@ -55,7 +57,9 @@ def write_record(home: Path, stage: str, record: Record) -> None:
     write_dataclass(path, record)
 
 
-def finish(record: Record, result: Any, seconds: float, *, root: Path, file_lists: Path) -> Record:
+def finish(
+    record: Record, result: Any, seconds: float, *, root: Path, file_lists: Path, owns_outputs: bool = False
+) -> Record:
     """`record` completed with `result` (a StageResult) after `seconds`.
 
     Args:
@@ -64,6 +68,7 @@ def finish(record: Record, result: Any, seconds: float, *, root: Path, file_list
         seconds: how long it took.
         root: the recipe, to which file names are relative.
         file_lists: the folder of file lists.
+        owns_outputs: whether it is stale when an output has changed.
 
     Side effects: writes the list of the files that were read.
     """
@@ -77,6 +82,7 @@ def finish(record: Record, result: Any, seconds: float, *, root: Path, file_list
         finished_at=time.time(),
         file_list=recorded_name(file_list, root) if file_list else "",
         outputs=[recorded_name(path, root) for path in result.outputs],
+        made=file_states(result.outputs, root) if owns_outputs else {},
         metrics=dict(result.metrics),
     )
 
@@ -95,6 +101,20 @@ def changed_inputs(record: Record, root: Path, *, ignored: Collection[Path] = ()
 def missing_outputs(record: Record, root: Path) -> list[str]:
     """Missing outputs of `record`: "exp/default/checkpoints/last.ckpt is gone"."""
     return [f"{name} is gone" for name in record.outputs if not (root / name).exists()]
+
+
+def changed_outputs(record: Record, root: Path) -> list[str]:
+    """Outputs of `record` whose content is another: "exp/stats/1/train/feats_stats.npz changed".
+
+    Of large files, whose content is not recorded, only the size is compared: a clone may have been copied.
+    """
+    problems = changed_files(record.made, root)
+    same_size = {name for name, state in record.made.items() if len(state) == 3 and not state[2]}
+    return [
+        f"{name} {what}"
+        for name, what in problems.items()
+        if name not in same_size or (root / name).stat().st_size != record.made[name][0]
+    ]
 
 
 def briefly(problems: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from espnet3.config.compose import Recipe, open_with_sweeper
+from espnet3.config.compose import Recipe, open_with_sweeper, yaml_files
 from espnet3.config.overrides import parse_overrides
 from espnet3.errors import UserError, suggestion
 
@@ -52,7 +52,7 @@ def is_search_requested(recipe: Recipe, overrides: Sequence[str]) -> bool:
             hint = suggestion(str(typed[-1]), ["basic", OPTUNA], otherwise=there_are)
             raise UserError(f"{GROUP}={typed[-1]}: there is no such sweeper here; {hint}")
         return bool(typed[-1] == OPTUNA)
-    if not any(GROUP in path.read_text("utf-8", errors="replace") for path in recipe.conf.rglob("*.yaml")):
+    if not any(GROUP in path.read_text("utf-8", errors="replace") for path in yaml_files(recipe.conf)):
         return False
     single = [override for override in given if not override.is_sweep_override()]
     return "n_trials" in open_with_sweeper(recipe, single)[1]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from espnet3.number_text import number_text
@@ -14,6 +15,25 @@ def value_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return number_text(value) if is_number(value) else json.dumps(value, default=str)
+
+
+def same_numbers(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each swept key whose values have a number as a whole and as a decimal one, 1 and 1.0.
+
+    They are different to some options (limit_train_batches=1 is one batch, 1.0 all), and so are the trials.
+
+    Args:
+        trials: the values of each, by swept key.
+    """
+    lines = []
+    for key in dict.fromkeys(key for values in trials for key in values):
+        numbers = [values[key] for values in trials if is_number(values.get(key))]
+        whole = {number for number in numbers if isinstance(number, int)}
+        lines += [
+            f"{key}={value} and {key}={value:.1f} are different trials: write both alike if they are one"
+            for value in sorted(whole & {number for number in numbers if isinstance(number, float)})
+        ]
+    return lines
 
 
 def name_text(value: Any) -> str:

@@ -61,7 +61,7 @@ def test_arrays_that_are_no_statistics_are_refused_in_one_line(wrong, tmp_path):
     path = tmp_path / "feats_stats.npz"
     np.savez(path, **{**ARRAYS, **wrong})
     with pytest.raises(
-        UserError, match=r"^.*feats_stats\.npz (is not a file|has sums).*; run stage 1 .* after deleting it$"
+        UserError, match=r"^.*feats_stats\.npz (is not a file|has sums).*; run stage 1 .* again, .*--force.*$"
     ):
         load_stats(path)
 
@@ -83,7 +83,7 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path):
         path.write_bytes(content)
         with pytest.raises(
             UserError,
-            match=r"^.*feats_stats\.npz (is not a file|has sums).*; run stage 1 .* after deleting it$",
+            match=r"^.*feats_stats\.npz (is not a file|has sums).*; run stage 1 .* again, .*--force.*$",
         ):
             load_stats(path)
 

@@ -69,7 +69,8 @@ def value(random: Random, like: Any = None) -> Any:
     if isinstance(like, str) and random.random() < 0.5:
         return word(random, like)
     if isinstance(like, int | float) and not isinstance(like, bool) and random.random() < 0.5:
-        return random.choice((-like, like + 1, like * 1e6, float(like), str(like), [like], like / 3))
+        small = min(max(like, -1e300), 1e300)  # like may be a whole number beyond floats
+        return random.choice((-like, like + 1, small * 1e6, float(small), str(small), [like], small / 3))
     choices: tuple[Callable[[], Any], ...] = (
         lambda: random.choice((None, True, False, 0, -1, 1, 2**31, 2**63, 10**400, 0.5, -0.5, 1e308)),
         lambda: random.choice((float("nan"), float("inf"), float("-inf"))),

@@ -105,9 +105,9 @@ def _write(path: Path, entry: Entry) -> None:
 
 
 def put(path: Path, content: bytes | None) -> None:
-    """Replace the content of a file; None: a folder takes its place."""
+    """Replace what is at `path` by a file of this content; None: by a folder."""
+    _remove(path)
     if content is None:
-        path.unlink()
         path.mkdir()
     else:
         path.write_bytes(content)

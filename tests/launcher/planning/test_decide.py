@@ -1,5 +1,6 @@
 """When a stage is skipped, runs again, continues or is refused."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from espnet3.launcher.planning.decide import (
 from espnet3.rundir.layout import stage_home
 from espnet3.rundir.records.record import finish, write_record
 from espnet3.rundir.task import StageResult
+from espnet3.stage_table import STAGES
 
 
 def composed(recipe: Path, *overrides: str):
@@ -31,9 +33,9 @@ def done(recipe: Path, stage: str, *overrides: str, finished: bool = True):
     output.touch()
     record = new_record(config, stage)
     if finished:
-        record = finish(
-            record, StageResult("made", home, outputs=[output]), 1.0, root=recipe, file_lists=home
-        )
+        result = StageResult("made", home, outputs=[output])
+        owns = STAGES[stage].owns_outputs
+        record = finish(record, result, 1.0, root=recipe, file_lists=home, owns_outputs=owns)
     write_record(home, stage, record)
     return config
 
@@ -54,6 +56,29 @@ def test_a_finished_stage_is_skipped_until_an_output_is_gone(small_recipe: Path,
     assert decide(composed(small_recipe, "resources.train.cpus_per_task=4"), stage).action == "skip"
     (stage_home(config, stage) / "checkpoints" / "last.ckpt").unlink()
     assert decide(config, stage).action == "run"
+
+
+@pytest.mark.parametrize(("stage", "action"), [("prepare", "skip"), ("collect_stats", "run")])
+def test_damaged_statistics_are_made_again_and_an_edited_manifest_is_kept(
+    small_recipe: Path, manifest: Path, stage: str, action: str
+):
+    config = done(small_recipe, stage)
+    output = stage_home(config, stage) / "checkpoints" / "last.ckpt"
+    os.utime(output, (1, 1))
+    assert decide(config, stage).action == "skip"
+    output.write_text("damaged")
+    decision = decide(config, stage)
+    assert decision.action == action
+    assert decision.reason.endswith("last.ckpt changed" if action == "run" else "")
+
+
+def test_what_is_no_file_is_named_and_not_called_missing(small_recipe: Path, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path, "a folder"), (tmp_path / "pipe", "a FIFO"), (Path(os.devnull), "a device")):
+        config = composed(small_recipe, f"manifests.train={path}")
+        for stages in (["collect_stats"], ["prepare", "collect_stats"]):
+            with pytest.raises(UserError, match=rf"^manifests\.train={path} is {kind}.*, not a file"):
+                check_inputs(config, stages)
 
 
 @pytest.mark.parametrize("stage", ["prepare", "collect_stats", "validate"])
@@ -146,7 +171,7 @@ def test_a_training_with_a_changed_configuration_is_refused_with_old_and_new(
         done(small_recipe, "train", finished=finished)
         with pytest.raises(UserError) as caught:
             decide(composed(small_recipe, "optimizer.lr=0.5", "seed=3"), "train")
-        for part in ("optimizer.lr: 0.001 → 0.5", "seed: 1 → 3", "tag=", "--force"):
+        for part in ("optimizer.lr: 1e-3 → 0.5", "seed: 1 → 3", "tag=", "--force"):
             assert part in str(caught.value)
         forced = decide(composed(small_recipe, "optimizer.lr=0.5"), "train", force=True)
         assert forced.action == "from_scratch"

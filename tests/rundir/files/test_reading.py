@@ -1,11 +1,13 @@
 """What is missing is told apart from what can't be read."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from espnet3.errors import UserError
+from espnet3.rundir.files import reading
 from espnet3.rundir.files.reading import files_in, read_late, read_text
 
 
@@ -35,15 +37,20 @@ def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_file_that_was_replaced_on_nfs_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "a").write_text("new")
-    read, failures = Path.read_bytes, [errno.ESTALE]
+    read, failures = reading._content, [errno.ESTALE]
 
-    def read_bytes(path: Path) -> bytes:
+    def content(path: Path) -> bytes:
         if failures:
             raise OSError(failures.pop(), "Stale file handle", str(path))
         return read(path)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(reading, "_content", content)
     assert read_text(tmp_path / "a") == "new"
+
+
+def test_a_fifo_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "run.json")
+    assert read_text(tmp_path / "run.json") == ""
 
 
 def test_a_file_that_is_seen_late_is_waited_for_and_one_that_never_comes_is_missing(tmp_path: Path):

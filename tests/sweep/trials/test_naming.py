@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espnet3.sweep.trials.naming import MAX_LENGTH, labels, trial_name
-from espnet3.sweep.trials.value_text import name_text
+from espnet3.sweep.trials.value_text import name_text, same_numbers
 
 LR = ("optimizers.generator.optimizer.lr", "optimizers.discriminator.optimizer.lr")
 
@@ -57,3 +57,9 @@ def test_any_name_is_a_folder_an_override_and_bounded(keys: list[str], data: st.
     assert len(name) <= MAX_LENGTH
     assert re.fullmatch(r"[A-Za-z0-9._+-]+", name)
     assert name.endswith("__ffffffff") and not name.startswith((".", "-"))
+
+
+def test_a_number_that_is_whole_and_decimal_is_said_to_be_two_trials():
+    trials = [{"lr": 1, "size": 2}, {"lr": 1.0, "size": 2}, {"lr": 0.01, "size": True}, {"lr": "1"}]
+    said = "lr=1 and lr=1.0 are different trials: write both alike if they are one"
+    assert same_numbers(trials) == [said]

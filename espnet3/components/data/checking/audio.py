@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from espnet3.errors import no_file
+
 BLOCK = 1 << 20
 """Samples that are decoded at a time."""
 _SHORT = re.compile(r"^(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -34,8 +36,8 @@ class AudioFacts:
 def examine(path: Path, *, decode: bool) -> AudioFacts:
     """Read a file's header and, with `decode`, all its samples; never raises for what is wrong with it."""
     try:
-        if path.is_dir():
-            return AudioFacts("is a folder", decoded=decode)
+        if problem := no_file(path):
+            return AudioFacts(problem, decoded=decode)
         if path.stat().st_size == 0:
             return AudioFacts("is an empty file (0 bytes)", decoded=decode)
         with soundfile.SoundFile(path) as file:

@@ -59,7 +59,7 @@ class Configurations(Area):
         files = [*recipe.glob("conf/**/*.yaml"), *recipe.parent.glob("conf/*.yaml"), self.site]
         files = [*files, recipe / "conf" / "config.yaml", recipe / "conf" / "config.yaml"]
         said = []
-        for path in random.sample(sorted(files), random.choice((1, 1, 1, 2))):
+        for path in dict.fromkeys(random.sample(sorted(files), random.choice((1, 1, 1, 2)))):
             content = self._damage(random, path)
             put(path, content)
             now = "a folder" if content is None else repr(content[:1500])

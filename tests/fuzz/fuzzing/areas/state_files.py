@@ -1,6 +1,7 @@
 """Our own files in run directories and sweeps, damaged, and what every command says of them."""
 
 import json
+import os
 import shlex
 from pathlib import Path
 from random import Random
@@ -97,6 +98,10 @@ class StateFiles(Area):
         if kind < 0.05:
             path.unlink()
             return b"(gone)"
+        if kind < 0.055:
+            path.unlink()
+            os.mkfifo(path)
+            return b"(a FIFO)"
         content = path.read_bytes()
         if path.suffix == ".json":
             others = [other.read_bytes() for other in random.sample(self.files, 3) if other.is_file()]
