@@ -77,7 +77,9 @@ def try_out(requests: Sequence[JobRequest]) -> None:
                 raise
             except UserError as error:
                 kind = NoRoom if isinstance(error, SubmitLimit) else SubmissionRefused
-                raise kind(f"Slurm refuses the job of {label(request.stage)}: {error}") from error
+                known = f"; there are {', '.join(part.name for part in partitions)}" if partitions else ""
+                hint = known if "invalid partition" in str(error).lower() else ""
+                raise kind(f"Slurm refuses the job of {label(request.stage)}: {error}{hint}") from error
 
 
 def check_room(requests: Sequence[JobRequest]) -> None:
