@@ -19,6 +19,7 @@ from espnet3.value_checks import (
     COMMAND,
     GIGABYTES,
     LINES,
+    MINUTES,
     NAME,
     SBATCH_OPTIONS,
     SETUP,
@@ -162,7 +163,7 @@ class Resources:
     timeout_min: int = field(
         default=1440,
         metadata=resource_metadata(
-            "time limit of one attempt in minutes; a training continues after it", AT_LEAST_1, sbatch="time"
+            "time limit of one attempt in minutes; a training continues after it", MINUTES, sbatch="time"
         ),
     )
     signal_delay_s: int = field(

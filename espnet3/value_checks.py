@@ -64,6 +64,7 @@ def _is_command(value: Any) -> bool:
 
 AT_LEAST_0 = whole(0)
 AT_LEAST_1 = whole(1)
+MINUTES: Check = (AT_LEAST_1[0], f"minutes, {AT_LEAST_1[1]}: 90 for 1:30:00")
 BOOLEAN: Check = (lambda value: isinstance(value, bool), "true or false")
 GIGABYTES = or_null((lambda value: is_number(value) and 0 < value <= LARGEST, "GB, more than 0"))
 NAME: Check = (

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from espnet3.config.checks.known_keys import taker
+from espnet3.config.checks.sbatch_names import minutes_of, resource_named_by_sbatch
 from espnet3.config.flat import flat_keys
 from espnet3.errors import UserError, nearest, one_line, short_path, suggestion
 
@@ -145,6 +146,8 @@ def check_key(config: DictConfig, override: Override, where: str) -> None:
     """
     _check_package(override)
     key, value = override.key_or_group, override.value()
+    if meant := resource_named_by_sbatch(key, value):
+        raise UserError(f"{override.input_line}: {key} is sbatch's name of it: give {meant}")
     old = _value_at(config, key)
     inner = flat_keys(value) if isinstance(old, DictConfig) and len(old) and isinstance(value, dict) else []
     for name in (key, *(f"{key}.{part}" for part in inner)):
@@ -161,6 +164,8 @@ def check_value(base: DictConfig, override: Override, where: str) -> None:
     """
     key, value = override.key_or_group, override.value()
     expected = type_problem(_value_at(base, key), value)
+    if key.endswith("timeout_min") and (minutes := minutes_of(value)):
+        expected = expected and f"minutes ({key}={minutes})"
     if expected:
         raise UserError(f"{override.input_line}: {key} of {where} takes {expected}, not {value!r}")
 

@@ -35,6 +35,16 @@ class SlurmAway(UserError):
 class SubmitLimit(UserError):
     """The user, the account or the QOS may have no more jobs in the queue; the message is Slurm's own."""
 
+    @property
+    def is_of_qos(self) -> bool:
+        """Whether it counts the jobs in a QOS, by its name: QOSMaxSubmitJobPerUserLimit."""
+        return bool(re.search(r"\bQOS\w*Submit", str(self)))
+
+    @property
+    def is_of_account(self) -> bool:
+        """Whether it counts the jobs of an account: AssocMaxSubmitJobLimit."""
+        return bool(re.search(r"\bAssoc\w*Submit", str(self)))
+
 
 def ask(command: Sequence[str], *, timeout_s: float = TIMEOUT_S, dies_with_us: bool = False) -> str:
     """Standard output of one of Slurm's commands; with `dies_with_us` it is killed when this process dies.

@@ -40,6 +40,7 @@ from espnet3.sweep.trials.trial import (
     Base,
     Trial,
     base_name,
+    flatten_changes,
     read_base,
     read_trial,
     value_at,
@@ -250,14 +251,6 @@ def _describe_difference(planned: PlannedSweep, name: str) -> str:
         for trial, base in ((old, read_base(planned.sweep, old.config)), (new, planned.bases[new.config]))
     ]
     return briefly(changes(*parts) or changed_code(old.code, new.code) or ["the number of ranks"])
-
-
-def flatten_changes(trial: Trial) -> dict[str, object]:
-    """The changes of a trial with dotted keys."""
-    flat: dict[str, object] = {}
-    for key, value in trial.changes.items():
-        flat |= flatten(value, key)
-    return flat
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet3.config.checks.targets.exist import check_targets_exist
 from espnet3.errors import UserError, command_path
 from espnet3.launcher.attempt.data_check import check_before_queueing
 from espnet3.launcher.follow.jobs import DETACHED_BY_CTRL_C, print_commands
@@ -24,6 +23,7 @@ from espnet3.sweep.jobs.queueing import SubmissionResult, WaitingArray, submit_s
 from espnet3.sweep.jobs.settled import settled_states
 from espnet3.sweep.jobs.shared import each_by_itself, run_shared
 from espnet3.sweep.jobs.submit import arrays_of, check_parts
+from espnet3.sweep.jobs.targets import check_targets
 from espnet3.sweep.jobs.waiting import submit_waiting, waiting_arrays
 from espnet3.sweep.show.length import lags_behind, trained_length
 from espnet3.sweep.show.results import read_sweep_status
@@ -292,7 +292,7 @@ def _settings(batch: Batch, bases: Mapping[str, Base]) -> dict[str, Any]:
 
 
 def _check_inputs(sweep: Path, batch: Batch, bases: Mapping[str, Base], stages: Sequence[str]) -> None:
-    """Check the inputs of the first stage; those of a training are the same for all trials."""
+    """Check what trials are made of, and the inputs of the first stage, which are the same for all."""
     needs_training = "training" in STAGES[stages[0]].reads
     for trial in batch.trials if needs_training else ():
         exp_dir = trial_dir(sweep, trial.name)
@@ -300,5 +300,5 @@ def _check_inputs(sweep: Path, batch: Batch, bases: Mapping[str, Base], stages: 
             raise UserError(f"trial {trial.name} has no training: {label('train')} makes one, use --stage 2")
     first = batch.trials[0]
     config = build_trial_config(sweep, first, bases[first.config], first.name, trial_dir(sweep, first.name))
-    check_targets_exist(config)
+    check_targets(sweep, batch.trials, bases)
     check_inputs(config, list(stages))

@@ -145,4 +145,5 @@ def test_an_array_that_slurm_refuses_leaves_nothing_queued(sweeps):
     words = ("run", "--recipe", sweeps.directory, *SHORT, "seed=1,2", "resources.train.partition=nowhere")
     code, output = sweeps.run(*words)
     assert code == 2 and "invalid partition" in output.lower(), output
+    assert "; there are normal, urgent" in output, output
     assert not sweeps.elements() and not (sweeps.directory / "exp").exists()

@@ -10,6 +10,7 @@ from espnet3.config.checks.dataloader import check_dataloader_config
 from espnet3.config.checks.folders import check_folders
 from espnet3.config.checks.known_keys import has_key, top_keys
 from espnet3.config.checks.optimizers import check_optimizers
+from espnet3.config.checks.sbatch_names import resource_named_by_sbatch
 from espnet3.config.checks.scored_splits import check_scored_splits
 from espnet3.config.checks.targets.keys import check_target_keys
 from espnet3.config.checks.targets.values import check_target_values
@@ -154,6 +155,8 @@ def check_resources(config: DictConfig) -> None:
     for stage, resources in config.resources.items():
         for name, value in resources.items():
             key = f"resources.{stage}.{name}"
+            if meant := resource_named_by_sbatch(key, value):
+                raise UserError(f"{key}={value}: {key} is sbatch's name of it: give {meant}")
             if name not in checks:
                 raise UserError(f"{key} is no resource; {suggestion(str(name), checks)}")
             _check(key, value, checks[name])

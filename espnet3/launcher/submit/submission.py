@@ -77,7 +77,9 @@ def try_out(requests: Sequence[JobRequest]) -> None:
                 raise
             except UserError as error:
                 kind = NoRoom if isinstance(error, SubmitLimit) else SubmissionRefused
-                raise kind(f"Slurm refuses the job of {label(request.stage)}: {error}") from error
+                known = f"; there are {', '.join(part.name for part in partitions)}" if partitions else ""
+                hint = known if "invalid partition" in str(error).lower() else ""
+                raise kind(f"Slurm refuses the job of {label(request.stage)}: {error}{hint}") from error
 
 
 def check_room(requests: Sequence[JobRequest]) -> None:
@@ -89,17 +91,35 @@ def check_room(requests: Sequence[JobRequest]) -> None:
         NoRoom: it does not; names the limit.
         SlurmAway: Slurm does not answer.
     """
-    groups: dict[tuple[str | None, ...], list[JobRequest]] = {}
+    for jobs in (list(group) for group in _counted_together(requests)):
+        others = {(job.resources.partition, job.resources.account, job.resources.qos): job for job in jobs}
+        for job in others.values() if len(jobs) > 1 else ():
+            limit = room_problem(replace(job, array=f"0-{len(jobs) - 1}"))
+            if limit is not None and _counts_all(limit, jobs):
+                raise NoRoom(
+                    f"{len(jobs)} jobs of one command are queued at once, which Slurm does not take now:"
+                    f" {limit}: wait for your other jobs to end, or give fewer stages (--stop-stage)"
+                )
+
+
+def _counted_together(requests: Sequence[JobRequest]) -> list[list[JobRequest]]:
+    """The jobs that a limit counts together: those of one account, and those of one QOS."""
+    groups: dict[tuple[str, str | None], list[JobRequest]] = {}
     for request in requests:
-        resources = request.resources
-        groups.setdefault((resources.account, resources.partition, resources.qos), []).append(request)
-    for jobs in groups.values():
-        limit = room_problem(replace(jobs[0], array=f"0-{len(jobs) - 1}")) if len(jobs) > 1 else None
-        if limit is not None:
-            raise NoRoom(
-                f"{len(jobs)} jobs of one command are queued at once, which Slurm does not take now: {limit}:"
-                " wait for your other jobs to end, or give fewer stages (--stop-stage)"
-            )
+        groups.setdefault(("account", request.resources.account), []).append(request)
+        groups.setdefault(("qos", request.resources.qos), []).append(request)
+    return list({tuple(map(id, group)): group for group in groups.values()}.values())
+
+
+def _counts_all(limit: SubmitLimit, jobs: Sequence[JobRequest]) -> bool:
+    """Whether `limit` counts all of `jobs`: one of a QOS those in it, one of an account those of it.
+
+    A limit without a name may be either.
+    """
+    one_account, one_qos = (
+        len({getattr(job.resources, key) for job in jobs}) == 1 for key in ("account", "qos")
+    )
+    return one_qos if limit.is_of_qos else one_account if limit.is_of_account else one_account and one_qos
 
 
 def room_problem(request: JobRequest) -> SubmitLimit | None:

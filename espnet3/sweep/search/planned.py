@@ -13,6 +13,7 @@ from espnet3.errors import UserError
 from espnet3.slurm.allocation import Allocation
 from espnet3.sweep.command import PlannedSweep, plan_sweep, sweep_directory, sweep_settings
 from espnet3.sweep.jobs.plan import plan_batches
+from espnet3.sweep.jobs.targets import check_targets
 from espnet3.sweep.search.settings import Settings, check_sweeper_keys, read_settings
 from espnet3.sweep.search.space import Dimension, Point, dimension_of
 from espnet3.sweep.search.study import rehearse
@@ -147,6 +148,7 @@ def plan_search(request: SearchRequest, allocation: Allocation | None = None) ->
         on_slurm=False, allocation=allocation,
     )  # fmt: skip
     planned = search.plan(ends)
+    check_targets(search.sweep, planned.trials, planned.bases)
     batches = plan_batches(search.sweep, planned.trials, planned.bases, request.stages, allocation)
     where = {batch.on_slurm for batch in batches}
     if len(where) > 1:

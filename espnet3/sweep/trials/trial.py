@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from espnet3.config.flat import flatten
 from espnet3.config.saved import read_config
 from espnet3.config.secrets import secrets_named
 from espnet3.rundir.files.atomic import write_text
@@ -103,6 +104,14 @@ def value_at(base: Base, changes: Changes, key: str) -> Any:
         except (KeyError, IndexError, ValueError, TypeError):
             if prefix not in changes:
                 return None
+
+
+def flatten_changes(trial: Trial) -> dict[str, object]:
+    """The changes of a trial with dotted keys."""
+    flat: dict[str, object] = {}
+    for key, value in trial.changes.items():
+        flat |= flatten(value, key)
+    return flat
 
 
 def base_name(base: Base) -> str:
