@@ -99,6 +99,8 @@ def check_config(config: DictConfig) -> None:
     """
     known = top_keys()
     for key in map(str, config):
+        if set(key) & set("[]") or not key.strip("."):
+            raise UserError(f"{key!r} can't be a key of a configuration: give a name without brackets")
         block, _, name = key.partition(".")
         if name and block in known:
             raise UserError(f"{key}: keys are nested in a file: `{block}:`, and below it `{name}: …`")

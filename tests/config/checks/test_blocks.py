@@ -51,7 +51,8 @@ FILES = {
         START + b"resources: {traiin: {nodes: 2}}\n",
         "resources.traiin: .* did you mean train?",
     ),
-    "an unknown interpolation": (START + b"a: ${b}\n", "a: Interpolation key 'b' not found"),
+    "a key with brackets": (START + b"'[1,2': 1\n", "can't be a key of a configuration"),
+    "an unknown interpolation": (START + b"a: ${b}\n", "a: .*names a key that is not there"),
     "an interpolation of itself": (START + b"a: ${a}\n", "a: Recursive interpolation detected"),
     "a broken interpolation": (START + b"a: ${b\n", "config.yaml: no viable alternative at input"),
 }
