@@ -10,7 +10,7 @@ from signal import Signals
 from espnet3.__main__ import main
 from espnet3.launcher.rank.process_exit import exit_after
 from espnet3.launcher.rank.task import main_here
-from espnet3.launcher.rank.warm_process import ForkRequest
+from espnet3.launcher.rank.warm.warm_process import ForkRequest
 from espnet3.launcher.start import local
 from espnet3.resources import Resources
 

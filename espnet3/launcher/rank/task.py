@@ -16,12 +16,12 @@ from omegaconf import DictConfig
 from espnet3.config.saved import read_config
 from espnet3.config.secrets import check_secrets_set, hide_secrets
 from espnet3.errors import TracedError, UserError
-from espnet3.launcher.rank.hang_watch import watch_for_hangs
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
 from espnet3.launcher.rank.network import master_address, set_interfaces
 from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.process_exit import exit_after
-from espnet3.launcher.rank.watchdogs import (
+from espnet3.launcher.rank.watch.hang_watch import watch_for_hangs
+from espnet3.launcher.rank.watch.watchdogs import (
     exit_if_stop_is_slow,
     hear_stop_signals,
     stop_at_time,

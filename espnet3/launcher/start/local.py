@@ -6,7 +6,7 @@ from pathlib import Path
 from signal import Signals
 
 from espnet3.launcher.planning.plan import Job
-from espnet3.launcher.rank.warm_process import ForkRequest
+from espnet3.launcher.rank.warm.warm_process import ForkRequest
 from espnet3.launcher.start.tasks import free_port, task_environment
 from espnet3.launcher.start.warm_process import WarmProcess, warm_process
 from espnet3.launcher.start.warm_step import WarmTasks

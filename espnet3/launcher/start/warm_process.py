@@ -14,9 +14,9 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 from typing import IO
 
-from espnet3.launcher.rank import warm_process as warm
 from espnet3.launcher.rank.interrupts import block
-from espnet3.launcher.rank.warm_process import ForkRequest
+from espnet3.launcher.rank.warm import warm_process as warm
+from espnet3.launcher.rank.warm.warm_process import ForkRequest
 from espnet3.launcher.start.forks import Forks
 from espnet3.launcher.start.tasks import task_environment
 from espnet3.resources import Resources
@@ -126,4 +126,4 @@ def _forked() -> tuple[_ForkedProcess, IO[bytes], IO[bytes]]:
     return _ForkedProcess(pid), os.fdopen(requests_writer, "wb", 0), os.fdopen(exits_reader, "rb", 0)
 
 
-_WARM_PROCESS = ("espnet3.launcher.rank.entry", "espnet3.launcher.rank.warm_process")
+_WARM_PROCESS = ("espnet3.launcher.rank.entry", "espnet3.launcher.rank.warm.warm_process")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from espnet3.launcher.planning.plan import Job
-from espnet3.launcher.rank.warm_rank import WarmRankRequest
+from espnet3.launcher.rank.warm.warm_rank import WarmRankRequest
 from espnet3.launcher.start.forks import Forks
 from espnet3.launcher.start.step import start_srun, start_step
 from espnet3.launcher.start.tasks import RunningTasks, last_lines, task_environment
@@ -208,4 +208,4 @@ class WarmSteps:
         return WarmStep(resources, nodes, self._log.with_name(f"{self._log.name}-{self._number}.log"))
 
 
-WARM_RANK = ("espnet3.launcher.rank.entry", "espnet3.launcher.rank.warm_rank")
+WARM_RANK = ("espnet3.launcher.rank.entry", "espnet3.launcher.rank.warm.warm_rank")

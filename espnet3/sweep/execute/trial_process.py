@@ -17,7 +17,7 @@ from espnet3.launcher.attempt.run_stages import run_in_turn
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import plan
 from espnet3.launcher.rank.interrupts import StopSignals, block
-from espnet3.launcher.rank.warm_process import ForkRequest
+from espnet3.launcher.rank.warm.warm_process import ForkRequest
 from espnet3.launcher.start.warm_process import warm_process
 from espnet3.outcomes.exit_code import exit_code
 from espnet3.parent_death import signal_on_parent_death

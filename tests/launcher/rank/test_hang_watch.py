@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from espnet3.launcher.rank.stall_limits import StallLimits
+from espnet3.launcher.rank.watch.stall_limits import StallLimits
 from espnet3.outcomes.hang import UNHURRIED_S, find_hang
 from espnet3.rundir.records.stall import Stall, read_stalls
 
 RANK = """
 import ctypes, os, signal, subprocess, sys, time
 from pathlib import Path
-from espnet3.launcher.rank.hang_watch import watch_for_hangs
+from espnet3.launcher.rank.watch.hang_watch import watch_for_hangs
 from espnet3.rundir.watch.activity import Activity
 
 kind, folder = sys.argv[1], Path(sys.argv[2])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from espnet3.launcher.rank.placement import TaskPlacement
-from espnet3.launcher.rank.warm_rank import WarmRankRequest
+from espnet3.launcher.rank.warm.warm_rank import WarmRankRequest
 from espnet3.launcher.start.step import TASK
 from espnet3.launcher.start.warm_step import WARM_RANK
 from espnet3.resources import Resources

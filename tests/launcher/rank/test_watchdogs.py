@@ -5,13 +5,13 @@ import subprocess
 import sys
 import time
 
-from espnet3.launcher.rank.watchdogs import stop_at_time
+from espnet3.launcher.rank.watch.watchdogs import stop_at_time
 from espnet3.rundir.stop import TIME_LIMIT, StopFlag
 
 IN_C_CODE = """
 import hashlib, os, threading, time
 from espnet3.launcher.rank.task import install_stop_signals
-from espnet3.launcher.rank.watchdogs import hear_stop_signals
+from espnet3.launcher.rank.watch.watchdogs import hear_stop_signals
 from espnet3.rundir.stop import StopFlag
 
 stop = StopFlag()

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from espnet3.launcher.batch.nodes import FoundNodes, choose_nodes
-from espnet3.launcher.rank.memory_events import oom_kills
+from espnet3.launcher.rank.warm.memory_events import oom_kills
 from espnet3.resources import Resources
 from espnet3.slurm.restarting import nodes
 from espnet3.slurm.restarting.job_change import JobChange, JobRequested, Memory, parse_requested

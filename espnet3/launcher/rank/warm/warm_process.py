@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from espnet3.launcher.rank.fork_server import Asked, serve, set_up_fork, take_signals
 from espnet3.launcher.rank.process_exit import exit_after
+from espnet3.launcher.rank.warm.fork_server import Asked, serve, set_up_fork, take_signals
 from espnet3.stages.preloading import import_in_advance, preload
 
 

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from espnet3.launcher.rank.fork_server import Asked, serve, set_up_fork, take_signals
-from espnet3.launcher.rank.memory_events import own_oom_kills
 from espnet3.launcher.rank.placement import TaskPlacement
 from espnet3.launcher.rank.process_exit import exit_after
 from espnet3.launcher.rank.task import run_task
+from espnet3.launcher.rank.warm.fork_server import Asked, serve, set_up_fork, take_signals
+from espnet3.launcher.rank.warm.memory_events import own_oom_kills
 from espnet3.slurm.step import forked_task_environment, smaller_step_environment
 from espnet3.stages.preloading import preload
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from espnet3.launcher.rank.interrupts import STOP_SIGNALS
-from espnet3.launcher.rank.process_facts import children_of, facts_of
-from espnet3.launcher.rank.stall_limits import StallLimits
+from espnet3.launcher.rank.watch.process_facts import children_of, facts_of
+from espnet3.launcher.rank.watch.stall_limits import StallLimits
 from espnet3.outcomes.hang import UNHURRIED_S
 from espnet3.parent_death import signal_on_parent_death
 from espnet3.rundir.records.stall import Stall, stall_path, write_stall
