@@ -15,6 +15,8 @@ from espnet3.config.saved import read_config
 from espnet3.errors import UserError
 from espnet3.launcher.attempt.run_stage import RunOptions, StartStep
 from espnet3.launcher.attempt.run_stages import run_in_turn
+from espnet3.launcher.batch.job_before import check_before_is_done, wait_for_outputs
+from espnet3.launcher.batch.leaving import leave
 from espnet3.launcher.batch.nodes import find_nodes, read_next_start, with_nodes
 from espnet3.launcher.planning.claims import hold_directory
 from espnet3.launcher.planning.plan import Job, main_job, plan
@@ -22,12 +24,11 @@ from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.start.warm_step import WarmSteps
 from espnet3.launcher.submit.follow_up import submit_follow_up
 from espnet3.outcomes.attempt import aborted_result
-from espnet3.outcomes.job import NO_RESULT, failed_result
+from espnet3.outcomes.job import failed_result
 from espnet3.outcomes.restart import (
     RestartDecision,
     attempts_without_progress,
     decide_restart,
-    decide_unended,
     perhaps_preempted,
     preempted_attempts,
     result_without_progress,
@@ -45,10 +46,8 @@ from espnet3.rundir.records.job import (
     SubmittedJob,
     duplicate_of,
     read_job,
-    read_job_result,
     write_job_result,
 )
-from espnet3.rundir.records.record import Record, missing_outputs, read_record
 from espnet3.rundir.records.start import JobStart, begin_start, end_start
 from espnet3.slurm.accounting import states_by_start
 from espnet3.slurm.own_job import (
@@ -57,11 +56,8 @@ from espnet3.slurm.own_job import (
     number_of_nodes,
     own_slurm_job,
     own_slurm_job_id,
-    requeue,
     stop_at,
-    wait_for_slurm,
 )
-from espnet3.slurm.restarting.job_change import JobChange
 from espnet3.slurm.step import end_own_steps
 from espnet3.terminal.output import keep_output
 from espnet3.terminal.screen import Screen
@@ -113,49 +109,6 @@ def run_job(folder: Path, screen: Screen, start_step: StartStep, family: Family 
     with suppress(OSError):
         end_start(folder, own_slurm_job())
     return decision
-
-
-def leave(
-    folder: Path, decision: RestartDecision, screen: Screen, submit_follow_up: Callable[[JobChange], str]
-) -> int:
-    """Exit, wait or requeue the job in `folder`; returns this process's exit code unless Slurm ends it.
-
-    Where Slurm refuses to requeue it, `submit_follow_up` submits a job that continues it; it returns the id.
-    """
-    job_id = own_slurm_job_id()
-    if decision.after == "wait":
-        # Slurm knows whether the job was cancelled or preempted: no result is written.
-        screen.line("waiting for Slurm to end this job")
-        if not wait_for_slurm(job_id):
-            decision = decide_unended(decision)
-            screen.line(f"{'starts again' if decision.restarts else 'ends'}: {decision.reason}")
-            if decision.after == "exit":
-                write_job_result(folder, decision.result)
-    if decision.restarts and is_ended_by_slurm(job_id):
-        screen.line("does not start again by itself: Slurm is ending this job")
-        return 1
-    if decision.restarts:
-        try:
-            requeue(job_id, decision.change, screen.line)
-        except UserError as error:
-            screen.line(f"Slurm does not requeue this job: {error}")
-            return _continue_by(submit_follow_up, folder, decision, screen)
-    return decision.exit_code
-
-
-def _continue_by(
-    submit_follow_up: Callable[[JobChange], str], folder: Path, decision: RestartDecision, screen: Screen
-) -> int:
-    """Submit the job that continues this one, or write why there is none; returns the exit code."""
-    assert decision.result is not None
-    try:
-        screen.line(f"continues as job {submit_follow_up(decision.change)}")
-    except (UserError, OSError) as error:
-        reason = f"Slurm neither requeues the job nor takes one that continues it: {error}"
-        screen.line(reason)
-        with suppress(OSError):
-            write_job_result(folder, with_reason(replace(decision.result, restarts=False), reason))
-    return decision.exit_code
 
 
 def _run_job(folder: Path, screen: Screen, start_step: StartStep, family: Family) -> RestartDecision:
@@ -239,41 +192,6 @@ def _end_left_tasks(homes: Iterable[Path], run_options: RunOptions) -> None:
         end_own_steps(own_slurm_job_id(), save_within_s=run_options.stop_within_s)
     for home in left:
         claim.release_tasks(home, own)
-
-
-def check_before_is_done(folder: Path) -> None:
-    """Check that the job in `folder`, which this one waited for, has written that it is done.
-
-    Slurm knows exit codes only. A job without a folder here is of another run directory.
-
-    Raises:
-        UserError: it has not.
-    """
-    if not folder.is_dir():
-        return
-    result = read_late(partial(read_job_result, folder), folder)
-    if result is None or result.outcome != "done":
-        how = NO_RESULT if result is None else f"ended as {result.outcome}: {result.reason}"
-        raise UserError(f"{folder.name}, which this job waited for, {how}")
-
-
-def wait_for_outputs(config: DictConfig, folder: Path) -> None:
-    """Wait until what the job in `folder`, which is done, has made is seen on this node."""
-    before = read_job(folder)
-    for stage in before.stages if before else ():
-        home = stage_home(config, stage)
-        record = read_late(partial(_done_record, home, stage), home)
-        if record is not None:
-            read_late(partial(_has_outputs, record, Path(config.recipe_dir)), home)
-
-
-def _has_outputs(record: Record, root: Path) -> bool:
-    return not missing_outputs(record, root)
-
-
-def _done_record(home: Path, stage: str) -> Record | None:
-    record = read_record(home, stage)
-    return record if record is not None and record.done else None
 
 
 def _restarts(

@@ -12,6 +12,7 @@ from espnet3.config.secrets import saved_text
 from espnet3.errors import UserError, message_line
 from espnet3.launcher.attempt.run_stage import StartStep
 from espnet3.launcher.batch import run_job as batch
+from espnet3.launcher.batch.leaving import leave
 from espnet3.launcher.planning.plan import main_job, plan
 from espnet3.launcher.rank.interrupts import StopSignals
 from espnet3.launcher.rank.task import redirect_output
@@ -89,7 +90,7 @@ def _run(folder: Path) -> int:
         job_folder, screen = _job_folder(sweep, trial, job), Screen()
         follow_up = partial(_submit_follow_up, [job_folder], folder, element)
         decision = batch.run_while_it_stays(job_folder, screen, partial(trial_dirs, sweep))
-        return batch.leave(job_folder, decision, screen, follow_up)
+        return leave(job_folder, decision, screen, follow_up)
     return 0
 
 
@@ -122,7 +123,7 @@ def _run_sequentially(sweep: Path, folder: Path, element: int, trials: Sequence[
                 if decision.after != "exit":
                     rest = [_job_folder(sweep, *entry) for entry in unfinished[number:]]
                     follow_up = partial(_submit_follow_up, rest, folder, element)
-                    return batch.leave(rest[0], decision, Screen(), follow_up)
+                    return leave(rest[0], decision, Screen(), follow_up)
                 any_failed |= decision.exit_code != 0
     finally:
         warm_steps.end()

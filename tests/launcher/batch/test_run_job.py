@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from espnet3.errors import UserError
-from espnet3.launcher.batch import run_job
+from espnet3.launcher.batch import job_before, leaving
 from espnet3.outcomes.restart import RestartDecision
 from espnet3.rundir.files import reading
 from espnet3.rundir.process import ProcessName
@@ -29,7 +29,7 @@ def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_done_is_what_it_has_written(before: Path):
     write_job_result(before, AttemptResult("done", "skipped"))
-    run_job.check_before_is_done(before)
+    job_before.check_before_is_done(before)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_done_is_what_it_has_written(before: Path):
 def test_anything_else_fails_this_job(before: Path, result: AttemptResult | None, message: str):
     write_job_result(before, result)
     with pytest.raises(UserError, match=message):
-        run_job.check_before_is_done(before)
+        job_before.check_before_is_done(before)
 
 
 def test_a_job_of_another_run_directory_is_not_looked_for(tmp_path: Path):
-    run_job.check_before_is_done(tmp_path / "shared-1")
+    job_before.check_before_is_done(tmp_path / "shared-1")
 
 
 def test_what_the_job_before_has_made_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -67,7 +67,7 @@ def test_what_the_job_before_has_made_is_waited_for(tmp_path: Path, monkeypatch:
             (tmp_path / "data" / "train.jsonl").touch()
 
     monkeypatch.setattr(reading.time, "sleep", sleep)
-    run_job.wait_for_outputs(config, folder)
+    job_before.wait_for_outputs(config, folder)
     assert len(looks) == 2
 
 
@@ -77,15 +77,15 @@ def test_without_requeueing_and_without_a_follow_up_job_the_result_says_why(
     def refuse(*_: object) -> str:
         raise UserError("Requested operation is presently disabled")
 
-    monkeypatch.setattr(run_job, "is_ended_by_slurm", lambda job_id: False)
-    monkeypatch.setattr(run_job, "requeue", refuse)
+    monkeypatch.setattr(leaving, "is_ended_by_slurm", lambda job_id: False)
+    monkeypatch.setattr(leaving, "requeue", refuse)
     more = JobChange(Memory(150), "node1")
     saved = RestartDecision(AttemptResult("stopped", "SIGUSR2", restarts=True), "requeue", "time limit", more)
     asked: list[JobChange] = []
-    assert run_job.leave(tmp_path, saved, Screen(), lambda change: asked.append(change) or "8") == 75
+    assert leaving.leave(tmp_path, saved, Screen(), lambda change: asked.append(change) or "8") == 75
     assert asked == [more]
     assert read_job_result(tmp_path) is None, "the follow-up job writes it"
-    assert run_job.leave(tmp_path, saved, Screen(), refuse) == 75
+    assert leaving.leave(tmp_path, saved, Screen(), refuse) == 75
     result = read_job_result(tmp_path)
     assert result is not None and not result.restarts
     assert "Slurm neither requeues the job nor takes one that continues it: Requested" in result.reason
