@@ -67,7 +67,7 @@ def test_each_fault_costs_in_the_ledger_what_it_was_made_to_cost(start, start_ve
     arguments = [
         *(f"prepare.sizes.train={16 * BATCHES}", "trainer.max_epochs=3", "checkpoint.every_minutes=null"),
         *("dataset.train.0.dataset._target_=faults.SleepingDataset", "logger.tensorboard=null"),
-        *("+callbacks.faults._target_=faults.Faults",),
+        *("+callbacks.faults._target_=faults.Faults", "trainer.hang_timeout_s=null"),
     ]
     code, output = run(recipe, "--stop-stage", "1", *arguments)
     assert code == 0, output
