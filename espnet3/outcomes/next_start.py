@@ -27,6 +27,7 @@ def next_start(
     *,
     partition_nodes: int,
     in_use: Sequence[str],
+    in_vain: bool,
     replaceable: int = 0,
     excluded: str = "",
     now: float,
@@ -40,6 +41,7 @@ def next_start(
         requested: what it has asked for.
         partition_nodes: how many nodes its partition has; 0: unknown.
         in_use: the nodes of the last attempt, rank 0's first, on which the batch process is.
+        in_vain: whether that attempt left no newer checkpoint; one that got further keeps its nodes.
         replaceable: how many of these, but the first, can be replaced without a new start of the job.
         excluded: nodes that the user leaves out.
         now: in seconds since the epoch.
@@ -58,7 +60,7 @@ def next_start(
         out = []
     names = [lemon.node for lemon in out]
     here = [lemon for lemon in out if lemon.node in in_use]
-    if here and (len(here) > replaceable or in_use[0] in names):
+    if in_vain and here and (len(here) > replaceable or in_use[0] in names):
         leaves.append(f"leaves out {'; '.join(map(str, here))}")
     exclude = ",".join(filter(None, [excluded, *names])) if names else None
     if exclude is None and requested.exclude and lemons(every, now=0.0):

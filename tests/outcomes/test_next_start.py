@@ -51,7 +51,7 @@ def start(result: AttemptResult, earlier=(), has: JobRequested = HAS, **given):
     resources = Resources(
         **{name: given.pop(name) for name in list(given) if name in Resources.__annotations__}
     )
-    values = {"partition_nodes": 4, "in_use": ["node1", "node2"], "now": 2.0, **given}
+    values = {"partition_nodes": 4, "in_use": ["node1", "node2"], "in_vain": True, "now": 2.0, **given}
     return next_start(result, earlier, resources, has, **values)
 
 
@@ -76,6 +76,7 @@ def test_a_job_that_does_not_restart_asks_for_nothing():
         ([], {}, None, False),
         ([BAD], {}, "node2", True),
         ([BAD], {"in_use": ["node1", "node3"]}, "node2", False),  # in another of its jobs
+        ([BAD], {"in_vain": False}, "node2", False),  # it gets further there
         ([BAD], {"replaceable": 1, "spare_nodes": 1}, "node2", False),  # a spare takes its place
         (
             [BAD],

@@ -82,7 +82,7 @@ def with_nodes(config: DictConfig, job: Job, count: int) -> DictConfig:
 
 
 def read_next_start(
-    resources: Resources, result: AttemptResult, last: Attempt, exp_dirs: Iterable[Path]
+    resources: Resources, result: AttemptResult, last: Attempt, exp_dirs: Iterable[Path], *, in_vain: bool
 ) -> NextStart:
     """With which request the job starts again after `result`, that of its `last` attempt.
 
@@ -91,6 +91,7 @@ def read_next_start(
         result: of its last attempt.
         last: this attempt.
         exp_dirs: its run directory, and those of the other trials of a sweep.
+        in_vain: whether that attempt left no newer checkpoint.
     """
     every = [attempt for exp_dir in exp_dirs for attempt in read_attempts(exp_dir)]
     earlier = [attempt.result for attempt in every if attempt.result and attempt.directory != last.directory]
@@ -109,6 +110,7 @@ def read_next_start(
         asked,
         partition_nodes=max((partition.nodes for partition in partitions), default=0),
         in_use=last.begin.nodes,
+        in_vain=in_vain,
         replaceable=left,
         excluded=str(sbatch_spelling(resources.additional_parameters).get("exclude") or ""),
         now=time.time(),

@@ -219,7 +219,8 @@ def _restarts(
     )
     if decision.restarts:
         exp_dirs = {Path(config.exp_dir), *family()}
-        decision = with_next_start(decision, read_next_start(job.resources, result, last, exp_dirs))
+        start = read_next_start(job.resources, result, last, exp_dirs, in_vain=without_progress > 0)
+        decision = with_next_start(decision, start)
     decisions.append(decision)
     if decision.restarts:
         where = " on the same nodes" if decision.after == "restart" else ""
