@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from espnet3.outcomes.stack import READING, UNHURRIED, WAITING, Doing, doing, main_stack
+from espnet3.outcomes.stack import CALLBACK, HOOK, READING, UNHURRIED, WAITING, Doing, doing, main_stack
 from espnet3.rundir.records.attempt import Attempt, AttemptResult
 from espnet3.rundir.records.stall import Stall, StalledProcess
 
@@ -54,7 +54,8 @@ class _Rank:
     def may_go_on(self) -> bool:
         """Whether it is at work that may take longer."""
         limit_s = self.stall.limit_s
-        if self.doing.what in UNHURRIED and not self.is_stopped:
+        unhurried = (*UNHURRIED, CALLBACK, HOOK) if self.stall.is_automatic else UNHURRIED
+        if self.doing.what in unhurried and not self.is_stopped:
             limit_s = max(limit_s, UNHURRIED_S)
         return self.stall.still_s < limit_s
 

@@ -13,6 +13,9 @@ WAITING = "a collective"
 """What a rank is in that waits for other ranks."""
 READING = "a read from the device"
 """Of a GPU: it waits for all that was given to it, collectives included."""
+CALLBACK = "a callback"
+"""Or a hook of the module: what a user has done every thousand batches may take long, and is no batch."""
+HOOK = "a hook of the module"
 UNHURRIED = ("checkpoint writing", "compilation")
 """What may take long, at any time of a training."""
 
@@ -94,7 +97,7 @@ _KINDS = [
         (r"/torch/autograd/", "the backward pass"),
         (r"/torch/optim/|:optimizer_step$", "the optimizer"),
         (r"/torch/nn/modules/module\.py|:forward$|:(training|validation)_step$", "the forward pass"),
-        (r"/trainer/call\.py:_call_callback_hooks$", "a callback"),
-        (r"/trainer/call\.py:_call_lightning_module_hook$", "a hook of the module"),
+        (r"/trainer/call\.py:_call_callback_hooks$", CALLBACK),
+        (r"/trainer/call\.py:_call_lightning_module_hook$", HOOK),
     )
 ]

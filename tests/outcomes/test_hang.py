@@ -161,6 +161,10 @@ NO_HANGS = {
     "nobody stands still": [],
     "one rank at work has time left": [*others(1), stall(1, "forward", limit_s=72.0)],
     "a checkpoint is written": [*others(0, where="barrier"), stall(0, "checkpoint")],
+    "a callback, and nobody has said for how long": [
+        *others(0, where="barrier"),
+        stall(0, "callback", is_automatic=True),
+    ],
     "the model is compiled": others(where="compile"),
     "the training starts": others(phase="start", limit_s=1800.0),
     "one starts and the others wait": others(where="data", phase="epoch start", limit_s=1800.0),
@@ -174,6 +178,10 @@ def test_ranks_at_work_that_may_take_long_are_no_hang(case: str):
 
 def test_half_an_hour_is_too_long_also_for_what_may_take_long():
     assert find_hang([stall(0, "checkpoint", still_s=1801.0)], {}) is not None
+
+
+def test_a_callback_that_takes_longer_than_the_given_limit_hangs():
+    assert find_hang([stall(0, "callback")], {}) is not None
 
 
 def attempt(hung_at: str) -> Attempt:

@@ -38,6 +38,8 @@ class Stall:
     """How long it may stand still in this phase."""
     processes: list[Annotated[dict[str, Any], StalledProcess]]
     """The rank's own, then those that it has started."""
+    is_automatic: bool = False
+    """Whether nobody has given that limit."""
     started: int | None = None
     """How many collectives it has started; None: not known."""
     completed: int | None = None

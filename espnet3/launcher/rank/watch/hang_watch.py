@@ -129,6 +129,7 @@ def _watch(
             batch=now.batch,
             still_s=still_s,
             limit_s=limit_s,
+            is_automatic=limits.timeout_s is None,
             processes=[asdict(process) for process in processes],
             started=started,
             completed=completed,
