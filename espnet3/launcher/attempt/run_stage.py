@@ -116,6 +116,12 @@ def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> AttemptR
     elif result.outcome == "stopped":
         reason = f" by {result.reason}" if result.reason and job.launcher not in ONE_MACHINE else ""
         screen.line(f"{name}: stopped{reason} after {seconds:.1f} s; {continues}")
+    elif result.outcome == "killed":
+        if result.reason and not result.restarts:  # otherwise the line that says so has the reason, too
+            screen.line(result.reason)
+        log = result.log or str(exp_dir / "logs" / job.stage / f"attempt-{attempt}")
+        again = "" if result.restarts else f"; {continues}"
+        screen.line(f"{name}: killed after {seconds:.1f} s, see {short_path(log)}{again}")
     else:
         logs = exp_dir / "logs" / job.stage / f"attempt-{attempt}"
         again = f"; {continues}" if result.restarts else ""
