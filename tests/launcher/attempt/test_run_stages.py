@@ -208,6 +208,20 @@ def test_a_folder_of_something_else_is_not_taken_for_a_run_directory(
     assert [path.name for path in other.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("key", ["exp_dir", "data_dir", "stats_dir", "sweep.dir"])
+def test_a_folder_where_nothing_can_be_made_is_refused_by_a_dry_run_as_by_the_command(
+    small_recipe: Path, capsys: pytest.CaptureFixture[str], key: str
+):
+    words = ("--multirun", "seed=1,2") if key == "sweep.dir" else ()
+    said = []
+    for more in ((), ("--dry-run",)):
+        code = main(["run", "--recipe", str(small_recipe), f"{key}=/proc/foo", *words, *more])
+        said.append("".join(capsys.readouterr()))
+        assert code == 2 and said[-1].count("\n") == 1, said
+    assert said[0] == said[1] and "/proc is a file system of the kernel (proc)" in said[0]
+    assert not (small_recipe / "exp").exists() and not (small_recipe / "data").exists()
+
+
 def test_moving_a_training_aside_leaves_what_it_did_not_make(tmp_path: Path):
     for name in ("checkpoints", "csv", "logs"):
         (tmp_path / "run" / name).mkdir(parents=True)
