@@ -13,7 +13,7 @@ _OUR_OWN = frozenset(("claim", "stages", "files", "check"))
 
 
 class FinishedBefore:
-    """The finished record that the start of an attempt has replaced: it holds again if no file has changed."""
+    """The finished record that the start of an attempt has replaced; holds again if no file has changed."""
 
     def __init__(self, home: Path, stage: str, replaced: Record | None) -> None:
         """Call it when the attempt's record is written, and no task has begun."""
