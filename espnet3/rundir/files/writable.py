@@ -24,9 +24,16 @@ def folder_problem(folder: Path) -> str:
     kind = _file_system(nearest.resolve())
     if kind in _OF_THE_KERNEL:
         return f"{nearest} is a file system of the kernel ({kind})"
-    if os.statvfs(nearest).f_flag & os.ST_RDONLY:
+    if _is_read_only(nearest):
         return f"{nearest} is on a file system that is mounted read-only"
     return "" if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest}: {os.strerror(errno.EACCES)}"
+
+
+def _is_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:  # who tries to write is told
+        return False
 
 
 def _file_system(path: Path) -> str:
