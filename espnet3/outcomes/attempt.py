@@ -1,15 +1,19 @@
 """The result of an attempt, from the states of its ranks after their processes have ended."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from types import MappingProxyType
 
+from espnet3.errors import first_of
 from espnet3.outcomes.memory import OUT_OF_MEMORY
 from espnet3.outcomes.rank import error_summary
 from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.outcome import Outcome, TaskState
 
+_NAMED = 4
+"""Ranks, and nodes, that a reason names."""
 _WORST_FIRST: tuple[Outcome, ...] = ("failed", "killed", "stopped", "done")
 _SLURMS = re.compile(r"(srun|slurmstepd)(-\S+)?: ")
 _SLURMS_ERROR = re.compile(r"(srun|slurmstepd)(-\S+)?: (error|fatal): ")
@@ -32,6 +36,7 @@ def attempt_result(
     stop_reason: str | None = None,
     start_error: str = "",
     nodes: Sequence[str] = (),
+    killed_by: Mapping[int, str] = MappingProxyType({}),
 ) -> AttemptResult:
     """The result of an attempt, for the process that followed it.
 
@@ -43,6 +48,7 @@ def attempt_result(
         stop_reason: the signal that asked the process to stop, if any.
         start_error: why tasks could not be started, and could not at the next attempt, if no rank had begun.
         nodes: of the attempt, in the order of its ranks, if it has a node to blame.
+        killed_by: by what ranks were killed ("SIGKILL"), as far as known.
     """
     if stop_reason is not None and not states:
         return AttemptResult("stopped", stop_reason)  # no rank had begun
@@ -56,7 +62,9 @@ def attempt_result(
             return AttemptResult(outcome, _lost_reason(failure), rank=failure.rank, log=failure.log)
         shown = surely or killed
         node = the_only([state.node for state in shown])
-        return AttemptResult(outcome, _killed_reason(shown), rank=shown[0].rank, log=shown[0].log, node=node)
+        return AttemptResult(
+            outcome, _killed_reason(shown, killed_by), rank=shown[0].rank, log=shown[0].log, node=node
+        )
     if outcome == "stopped":
         asked_by = next((state.asked_by for state in states if state.asked_by), "")
         return AttemptResult(outcome, stop_reason or asked_by)
@@ -164,8 +172,9 @@ def _lost_reason(failure: TaskState) -> str:
     return f"rank {failure.rank}{node} lost the connection to another rank: {failure.message}"
 
 
-def _killed_reason(killed: Sequence[TaskState]) -> str:
-    ranks = ", ".join(str(state.rank) for state in killed)
-    nodes = ", ".join(sorted({state.node for state in killed if state.node}))
+def _killed_reason(killed: Sequence[TaskState], killed_by: Mapping[int, str]) -> str:
+    ranks = first_of((str(state.rank) for state in killed), _NAMED)
+    nodes = first_of(sorted({state.node for state in killed if state.node}), _NAMED)
+    causes = ", ".join(sorted({by for state in killed if (by := killed_by.get(state.rank))}))
     said = f"ranks {ranks} were killed" if len(killed) > 1 else f"rank {ranks} was killed"
-    return said + (f" on {nodes}" if nodes else "")
+    return said + (f" on {nodes}" if nodes else "") + (f" by {causes}" if causes else "")

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -80,15 +81,21 @@ def warm_command(resources: Resources, name: str, nodes: Sequence[str], program:
     ]
 
 
-def killed_tasks(messages: str) -> set[int]:
-    """The tasks that a signal has ended, as srun prints it: "srun: error: node1: tasks 1,3-4: Killed"."""
-    tasks: set[int] = set()
+def killed_tasks(messages: str) -> dict[int, str]:
+    """The tasks that a signal has ended, and by which: "srun: error: node1: tasks 1,3-4: Killed"."""
+    tasks: dict[int, str] = {}
     for ranges, how in re.findall(r"^srun: error: \S+: tasks? ([\d,-]+): (.+)$", messages, re.MULTILINE):
         if how.startswith(("Exited with", "unknown")):
             continue
         for first, _, last in (numbers.partition("-") for numbers in ranges.split(",")):
-            tasks |= set(range(int(first), int(last or first) + 1))
+            tasks |= dict.fromkeys(range(int(first), int(last or first) + 1), _killed_by(how))
     return tasks
+
+
+def _killed_by(how: str) -> str:
+    """The name of a signal that srun describes: "Segmentation fault (core dumped)": "SIGSEGV"."""
+    named = (number.name for number in signal.Signals if how.startswith(signal.strsignal(number) or "?"))
+    return next(named, how.lower())
 
 
 def _srun(resources: Resources, name: str, nodes: Sequence[str]) -> list[str]:

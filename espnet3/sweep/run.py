@@ -223,7 +223,9 @@ def finish(
         screen.line(f"queued: {', '.join(queued.arrays) or 'nothing new'}")
         if queued.waiting:
             left = counted(queued.left, "trial")
-            by = "trials that end" if under_way else f"`espnet3 resume {command_path(sweep)}`"
+            is_behind = any(array.after for array in queued.waiting)
+            others = "trials that end" if under_way else "the stages that they share" if is_behind else ""
+            by = others or f"`espnet3 resume {command_path(sweep)}`"
             screen.line(f"waiting for room: {left}, submitted by {by}")
         print_commands(sweep, screen)
         return 0

@@ -48,7 +48,10 @@ def test_two_ranks_train_and_each_has_its_log(prepared: Path, run):
 
 @pytest.mark.parametrize(
     ("target", "said"),
-    [("failing.FailingModel", "rank one has no more memory"), ("failing.DyingModel", "rank 1 was killed")],
+    [
+        ("failing.FailingModel", "rank one has no more memory"),
+        ("failing.DyingModel", "rank 1 was killed by SIGKILL"),
+    ],
 )
 @pytest.mark.usefixtures("fresh_ranks")
 def test_a_rank_that_fails_ends_all_and_is_the_one_that_is_named(prepared: Path, run, target: str, said: str):
@@ -56,6 +59,12 @@ def test_a_rank_that_fails_ends_all_and_is_the_one_that_is_named(prepared: Path,
     assert code == 1
     assert said in output
     assert ("rank 0 was killed" not in output) and ("stage 3" not in output)
+    if "killed" in said:  # all that is said of it
+        lost, why, end = (line.split(" ", 2)[2] for line in output.splitlines()[-3:])
+        assert lost == "ERROR train ends: another rank is gone" and why == said
+        assert re.fullmatch(
+            r"stage 2 train: killed after \S+ s, see \S+/rank-1.log; the same command continues it", end
+        )
     code, output = run(prepared, "--stage", "1", "--dry-run", TWO_RANKS)
     assert code == 0, output  # a training that saved nothing binds nobody
 

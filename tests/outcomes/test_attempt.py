@@ -111,6 +111,15 @@ def test_an_attempt_ends_as_its_ranks_did_for_the_reason_of_the_rank_that_was_th
     assert (found.outcome, found.reason, found.rank, found.log) == result
 
 
+def test_a_killed_rank_is_named_with_its_node_and_what_killed_it_in_a_line_of_a_terminal():
+    by = {0: "SIGKILL", 1: "SIGKILL", 2: "SIGSEGV"}
+    result = attempt_result([state(0), LOST, state(2, node="node2")], 3, ended={0}, killed_by=by)
+    assert result.reason == "rank 2 was killed on node2 by SIGSEGV"
+    result = attempt_result([state(rank, node=f"node{rank}") for rank in range(64)], 64, killed_by=by)
+    assert result.reason.startswith("ranks 0, 1, 2, 3 and 60 more were killed on node0, node1, ")
+    assert len(result.reason) < 2 * 80 and result.reason.endswith(" and 60 more by SIGKILL, SIGSEGV")
+
+
 def test_of_those_that_were_ended_nobody_says_they_were_killed():
     result = attempt_result([state(0), LOST, state(2)], 3, ended={2})
     assert (result.outcome, result.reason) == ("killed", "rank 0 was killed")

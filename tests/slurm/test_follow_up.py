@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from espnet3.rundir import claim
+from espnet3.rundir.records.job import read_job_id
+from espnet3.sweep.show.searcher import LOG
+
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_ranks")]
 
 Until = Callable[[Callable[[], object], str], None]
@@ -131,3 +135,35 @@ def test_an_element_of_a_sweep_that_is_not_requeued_goes_on_as_an_array_of_its_o
     assert sorted(one.partition("_")[2] for one in ids) == ["0", "1"]
     assert not [one for one in ids if one.partition("_")[0] == array]
     assert len(list(sweep.glob("trials/*/attempts/train-2"))) == 2
+
+
+def test_a_search_whose_job_is_not_requeued_goes_on_as_another_with_the_trials_it_has(
+    sweeps, until: Until, no_requeue: dict[str, str]
+):
+    (sweeps.directory / "wait-search").touch()
+    words = (
+        *("--multirun", "--stop-stage", "2", "launcher=slurm", "trainer.max_epochs=1", "--detach"),
+        *("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1"),
+        *("optimizer.lr=3e-3,1e-2", "hydra/sweeper/sampler=tpe", "logger.tensorboard=null"),
+        "prepare.sizes={train: 32, valid: 16, test: 16}",
+        "+callbacks.waits={_target_: failing.Fails, what: search}",
+    )
+    code, output = sweeps.start("run", "--recipe", sweeps.directory, *words, **no_requeue).finish()
+    assert code == 0 and "search for 2 trials: submitted as job" in output, output
+    folder = sweeps.sweep() / "search"
+    first = read_job_id(folder)
+    until((sweeps.directory / "begun-search").exists, "the first trial")
+    owner = claim.owner(folder)
+    assert owner is not None
+    os.kill(owner.pid, signal.SIGUSR2)  # as ahead of the time limit
+    until(lambda: read_job_id(folder) not in (first, None), "the follow-up job")
+    second = read_job_id(folder)
+    assert "Slurm does not requeue this job" in (log := (folder / LOG).read_text()), log
+    until(lambda: f"continues as job {second}" in (folder / LOG).read_text(), "the first job to say so")
+    until(lambda: "1 under way, 1 to be chosen" in (folder / LOG).read_text(), "it to find the trial")
+    (sweeps.directory / "wait-search").unlink()
+    code, output = sweeps.run("logs", "-f", sweeps.sweep())
+    assert code == 0 and "2 trials: 2 done" in output, output
+    assert [len(list(path.glob("attempts/train-*"))) for path in sweeps.sweep().glob("trials/*")] == [1, 1]
+    until(lambda: sweeps.cluster.accounted(second) == ["COMPLETED"], "sacct")
+    assert sweeps.cluster.accounted(first) == ["FAILED"]

@@ -195,6 +195,26 @@ def test_a_sweep_beyond_the_users_limit_is_submitted_as_its_trials_end(sweeps, u
     assert not (sweep / "arrays" / "waiting.json").exists()
 
 
+def test_trials_for_which_only_their_shared_stages_leave_no_room_are_submitted_when_these_are_done(
+    sweeps, until: Until, ahead_on_path
+):
+    limited = ahead_on_path(sbatch=LIMITED.format(limit=2, sbatch=shutil.which("sbatch")))
+    command = sweeps.start(
+        *("run", "--recipe", sweeps.directory, "--multirun", "launcher=slurm", "--stop-stage", "2"),
+        *("--detach", "seed=1,2", "trainer.max_epochs=1", "logger.tensorboard=null"),
+        "prepare.sizes={train: 32, valid: 16, test: 16}",
+        **limited,
+    )
+    code, output = command.finish()
+    assert code == 0, output
+    assert "waiting for room: 2 trials, submitted by the stages that they share" in output
+    sweep = sweeps.sweep()
+    until(lambda: len(list(sweep.glob("trials/*/jobs/*/end.json"))) == 2, "the trials")
+    code, shown = sweeps.run("status", sweep)
+    assert "2 trials: 2 done" in shown and "waiting" not in shown, shown
+    assert [len(list(path.glob("jobs/*"))) for path in (sweep / "trials").iterdir()] == [1] * 2
+
+
 def test_another_cluster_is_refused_before_anything_is_written(cluster, small_recipe: Path, launch):
     code, output = launch(small_recipe, *STAGE_0, SLURM_CLUSTERS="other").finish()
     assert code == 2 and output.count("\n") == 1, output

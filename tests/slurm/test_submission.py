@@ -102,6 +102,17 @@ def test_what_slurm_would_refuse_is_one_line_and_nothing_is_queued_or_left(
     nothing_is_left(small_recipe, cluster)
 
 
+def test_a_constraint_that_no_node_has_is_answered_by_those_that_there_are(
+    cluster, small_recipe: Path, submit
+):
+    cluster("scontrol", "update", "nodename=node1", "availablefeatures=a100,ib")
+    try:
+        code, output = submit(small_recipe, *STAGE_0, "--detach", "resources.prepare.constraint=a1000")
+    finally:
+        cluster("scontrol", "update", "nodename=node1", "activefeatures=", "availablefeatures=")
+    assert code == 2 and output.endswith("Invalid feature specification; nodes have a100, ib\n"), output
+
+
 def test_what_slurm_would_take_and_never_start_is_refused_too(cluster, small_recipe: Path, submit):
     with limited(cluster, maxtime="60", maxnodes="2"):
         code, output = submit(small_recipe, *STAGE_0, "--detach")

@@ -72,6 +72,40 @@ def test_a_sweep_outlives_its_command_and_only_what_failed_runs_again(sweeps, un
     assert len(list(sweep.glob("arrays/*"))) == 2
 
 
+CORPUS_THAT_MAY_FAIL = """
+from pathlib import Path
+
+import prepare
+
+
+def make(data_dir, **options):
+    if (Path(__file__).parent / ("bad-" + Path(data_dir).name)).exists():
+        raise ValueError("no such corpus")
+    return prepare.prepare(data_dir, **options)
+"""
+
+
+def test_a_shared_stage_that_fails_is_told_once_and_holds_up_only_the_trials_that_wait_for_it(sweeps):
+    (sweeps.directory / "corpus.py").write_text(CORPUS_THAT_MAY_FAIL)
+    (sweeps.directory / "bad-two").touch()
+    grid = (f"data_dir={sweeps.directory}/one,{sweeps.directory}/two", "seed=1,2")
+    words = (*SHORT, "--stop-stage", "2", *grid, "prepare._target_=corpus.make")
+    code, output = sweeps.run("run", "--recipe", sweeps.directory, *words)
+    assert code == 1, output
+    sweep = sweeps.sweep()
+    code, output = sweeps.run("status", sweep)
+    assert code == 0 and "4 trials: 2 done, 2 cancelled" in output, output
+    (line,) = [line for line in output.splitlines() if line.startswith("stage ")]
+    start, _, log = line.partition("; see ")
+    assert start == "stage 0 prepare, which trials share, failed: rank 0: ValueError: no such corpus"
+    (log,) = sweep.parents[2].glob(f"**/{log.rpartition('sweeps/')[2]}")
+    assert "no such corpus" in log.read_text()
+
+    (sweeps.directory / "bad-two").unlink()
+    code, output = sweeps.run("resume", sweep)
+    assert code == 0 and "4 trials: 4 done" in output and "which trials share" not in output, output
+
+
 @pytest.mark.parametrize(
     "point",
     [

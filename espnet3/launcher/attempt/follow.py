@@ -10,7 +10,6 @@ from espnet3.launcher.start.tasks import RunningTasks
 from espnet3.outcomes.attempt import (
     attempt_result,
     failure_without_lost_peer,
-    killed_ranks,
     missing_ranks,
     with_cause,
 )
@@ -76,27 +75,31 @@ def follow(
                     failed_at = float("-inf")
                     screen.line(_write_hang(hang, hang_check, tasks))
             if failed_at is not None and time.monotonic() - failed_at > PEER_GRACE_S:
-                perhaps_ended |= _perhaps_alive(tasks.directory) - tasks.lost_ranks()
+                perhaps_ended |= _perhaps_alive(tasks.directory) - set(tasks.lost_ranks())
                 ended |= tasks.end_now()
             time.sleep(POLL_S)
         for line in without_log_only([*tail.lines(), *tail.rest()]) if tail else ():
             screen.line(line)
-    states = read_task_states(tasks.directory)
+    states, lost = read_task_states(tasks.directory), tasks.lost_ranks()
     result = attempt_result(
         states,
         tasks.world_size,
         ended=ended,
-        perhaps_ended=perhaps_ended - tasks.lost_ranks(),
+        perhaps_ended=perhaps_ended - set(lost),
+        killed_by=lost,
         stop_reason=stop.reason,
         start_error="" if states else tasks.start_error(),
         nodes=nodes,
     )
     if hang is not None:
         return hung_result(result, hang, str(tasks.log.with_name(f"rank-{hang.ranks[0]}.log")))
-    for line in cause_lines(tasks, states, result, ended | perhaps_ended, show_log=show_log):
+    for line in cause_lines(states, show_log=show_log):
         screen.line(line)
     if result.outcome == "killed" and result.rank is not None:
-        result = with_cause(result, tasks.early_output(result.rank))
+        early_output = tasks.early_output(result.rank)
+        for line in early_output if result.rank in missing_ranks(states, tasks.world_size) else ():
+            screen.line(line)
+        result = with_cause(result, early_output)
     return result
 
 
@@ -131,19 +134,9 @@ def _is_known_to_be_dead(state: TaskState) -> bool:
     return process.is_here and not process.is_alive()
 
 
-def cause_lines(
-    tasks: RunningTasks, states: list[TaskState], result: AttemptResult, ended: set[int], *, show_log: bool
-) -> Iterator[str]:
-    """Lines that say why an attempt ended, as far as the log of rank 0, if shown, does not say it."""
+def cause_lines(states: list[TaskState], *, show_log: bool) -> Iterator[str]:
+    """Lines on the rank that failed first, if any, as far as the log of rank 0, if shown, lacks them."""
     failure = failure_without_lost_peer(states)
-    if failure is not None:
-        if (failure.rank > 0 and not failure.diverged) or not show_log:
-            yield f"rank {failure.rank} failed first, see {short_path(failure.log)}: {failure.message}"
-            yield from failure.traceback.rstrip().splitlines()
-        return
-    for state in killed_ranks(states, ended):
-        yield f"rank {state.rank} was killed, see {short_path(state.log)}"
-    if result.outcome not in ("done", "stopped"):
-        for rank in missing_ranks(states, tasks.world_size):
-            yield f"rank {rank} ended before it began:"
-            yield from tasks.early_output(rank)
+    if failure is not None and ((failure.rank > 0 and not failure.diverged) or not show_log):
+        yield f"rank {failure.rank} failed first, see {short_path(failure.log)}: {failure.message}"
+        yield from failure.traceback.rstrip().splitlines()

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from espnet3.config.secrets import saved_text
 from espnet3.errors import short_path
 from espnet3.launcher.attempt.data_check import check_data, leaves_out, reads_data
+from espnet3.launcher.attempt.finished_before import FinishedBefore
 from espnet3.launcher.attempt.follow import follow
 from espnet3.launcher.planning.decide import Decision, decide, new_record
 from espnet3.launcher.planning.plan import ONE_MACHINE, Job
@@ -99,6 +100,7 @@ def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> AttemptR
     for folder in (exp_dir, exp_dir / "stages", exp_dir / "csv", *attempt_dirs(exp_dir)):
         remove_torn(folder)
     start_record(job, config, decision, run_options.command)
+    finished_before = FinishedBefore(home, job.stage, record)
     attempt = new_attempt(exp_dir, job.stage)
     started = time.monotonic()
     result = (
@@ -108,6 +110,8 @@ def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> AttemptR
     )
     seconds = time.monotonic() - started
     record = read_record(home, job.stage)
+    if result is None or result.outcome != "done":
+        finished_before.restore(screen)
     continues = "it starts again by itself" if result and result.restarts else "the same command continues it"
     if result is None:
         screen.line(f"{name}: ended at once after {seconds:.1f} s; the same command continues it")
@@ -116,6 +120,12 @@ def run_stage(job: Job, config: DictConfig, run_options: RunOptions) -> AttemptR
     elif result.outcome == "stopped":
         reason = f" by {result.reason}" if result.reason and job.launcher not in ONE_MACHINE else ""
         screen.line(f"{name}: stopped{reason} after {seconds:.1f} s; {continues}")
+    elif result.outcome == "killed":
+        if result.reason and not result.restarts:  # otherwise the line that says so has the reason, too
+            screen.line(result.reason)
+        log = result.log or str(exp_dir / "logs" / job.stage / f"attempt-{attempt}")
+        again = "" if result.restarts else f"; {continues}"
+        screen.line(f"{name}: killed after {seconds:.1f} s, see {short_path(log)}{again}")
     else:
         logs = exp_dir / "logs" / job.stage / f"attempt-{attempt}"
         again = f"; {continues}" if result.restarts else ""

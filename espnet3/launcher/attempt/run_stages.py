@@ -9,10 +9,9 @@ from omegaconf import DictConfig
 from espnet3.config.checks.targets.exist import check_targets_exist
 from espnet3.errors import UserError, first_of, short_path
 from espnet3.launcher.attempt.run_stage import RunOptions, run_stage
-from espnet3.launcher.planning.claims import hold_directory
+from espnet3.launcher.planning.claims import check_writable, hold_directory
 from espnet3.launcher.planning.decide import check_inputs, check_model_unchanged, decide_all
 from espnet3.launcher.planning.plan import Job
-from espnet3.rundir.files.reading import exists
 from espnet3.rundir.layout import foreign_entries, stage_home
 from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.record import read_record
@@ -38,9 +37,7 @@ def check_before(jobs: Sequence[Job], config: DictConfig, *, force: bool) -> Non
 
 
 def _check_not_foreign(exp_dir: Path) -> None:
-    nearest = next(path for path in (exp_dir, *exp_dir.parents) if exists(path))
-    if not nearest.is_dir():
-        raise UserError(f"can't write {exp_dir}: {nearest} is a file: give a new folder")
+    check_writable(exp_dir)
     found = foreign_entries(exp_dir)
     if found:
         raise UserError(

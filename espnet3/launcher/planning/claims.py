@@ -8,6 +8,7 @@ from shlex import quote
 
 from espnet3.errors import UserError, cannot_write
 from espnet3.rundir import claim
+from espnet3.rundir.files.writable import folder_problem
 from espnet3.terminal.screen import Screen
 
 _ORPHANS_END_S = 60.0
@@ -36,6 +37,7 @@ def hold_directory(directory: Path, screen: Screen, *, wait: bool) -> Iterator[N
                 screen.line(f"waiting: {last_message}")
             time.sleep(0.2)
         except OSError as error:
+            check_writable(directory)
             raise cannot_write(error, directory) from error
     try:
         yield
@@ -47,13 +49,24 @@ def check_free(directory: Path) -> None:
     """Check that this process could hold `directory` now; writes nothing.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or it can't be written.
     """
+    check_writable(directory)
     try:
         claim.check_free(directory)
     except claim.HeldError as error:
         if not error.orphaned:  # what is left of a dead command ends soon
             raise _in_use(error, directory) from error
+
+
+def check_writable(directory: Path) -> None:
+    """Check that `directory` could be made and filled; writes nothing.
+
+    Raises:
+        UserError: it could not.
+    """
+    if problem := folder_problem(directory):
+        raise UserError(f"can't write {directory}: {problem}: give a new folder")
 
 
 def _in_use(error: claim.HeldError, directory: Path) -> UserError:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from espnet3.config.fingerprint import changes, code_files, portable, stage_manifests, stage_part
 from espnet3.errors import UserError, no_file, short_path
 from espnet3.rundir.files.reading import files_in
+from espnet3.rundir.files.writable import folder_problem
 from espnet3.rundir.layout import stage_home, statistics_files
 from espnet3.rundir.records.code import changed_code, hash_code
 from espnet3.rundir.records.inputs import file_states
@@ -123,11 +124,16 @@ def check_model_unchanged(config: DictConfig) -> None:
 
 
 def check_inputs(config: DictConfig, stages: list[str], *, force: bool = False) -> None:
-    """Check that the files exist which `stages` need from earlier stages.
+    """Check that the files exist which `stages` need from earlier ones, and that they can fill their folders.
 
     Raises:
-        UserError: naming the missing file and the stage that makes it.
+        UserError: naming the missing file and the stage that makes it, or the folder.
     """
+    for stage in (stage for stage in stages if STAGES[stage].is_shared):
+        problem = folder_problem(home := stage_home(config, stage))
+        if problem and decide(config, stage, force=force).action != "skip":
+            key = STAGES[stage].directory
+            raise UserError(f"{label(stage)} can't write {key}={home}: {problem}: give another {key}")
     is_made = "prepare" in stages
     is_skipped = is_made and decide(config, "prepare", force=force).action == "skip"
     hint = f"{label('prepare')} makes it, use --stage 0"

@@ -24,6 +24,8 @@ class Job:
     resources: Resources
     directory: str
     """The directory the stage fills."""
+    module: str = "espnet3.launcher.batch.run_job"
+    """The Python module of the batch process, if it is submitted."""
 
     @property
     def world_size(self) -> int:

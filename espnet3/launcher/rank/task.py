@@ -183,7 +183,7 @@ def run_stage(config: DictConfig, task: Task, started_state: TaskState) -> TaskS
 
 def _log_error(stage: str, state: TaskState) -> None:
     if state.peer_lost:  # the traceback does not show the cause; the state has it
-        log.error("%s ends: another rank is gone (%s)", stage, state.message)
+        log.error("%s ends: another rank is gone\n%s", stage, log_only(state.message))
     elif state.traceback:
         log.error("%s failed\n%s", stage, state.traceback.rstrip())
     elif state.outcome == "failed":

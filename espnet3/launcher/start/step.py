@@ -37,12 +37,12 @@ class StepTasks:
         if self.is_running():
             self._srun.send_signal(signal.SIGUSR1)
 
-    def lost_ranks(self) -> set[int]:
-        """The ranks that a signal has ended, as srun says; it ends the others by itself."""
+    def lost_ranks(self) -> dict[int, str]:
+        """The ranks that a signal has ended, and which, as srun says; it ends the others by itself."""
         try:
             printed = (self.directory / "srun.log").read_text(errors="replace")
         except OSError:
-            return set()
+            return {}
         return killed_tasks(printed)
 
     def end_now(self) -> set[int]:

@@ -27,8 +27,8 @@ class RunningTasks(Protocol):
     def ask_to_stop(self) -> None:
         """Ask every task to save and end."""
 
-    def lost_ranks(self) -> set[int]:
-        """Ranks on other machines that are known to have been killed; their state files don't show it."""
+    def lost_ranks(self) -> dict[int, str]:
+        """Ranks that are known to have been killed, by what ("SIGKILL"); their state files don't show it."""
 
     def end_now(self) -> set[int]:
         """End every task that is alive, at once; the ranks that are known to have been ended by this."""

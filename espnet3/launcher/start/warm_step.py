@@ -96,9 +96,9 @@ class WarmTasks:
         """Ask every task to save and end."""
         self._step.send_signal(signal.SIGUSR1)
 
-    def lost_ranks(self) -> set[int]:
-        """The ranks that a signal has ended."""
-        return {rank for rank, code in self._step.exits.items() if code < 0}
+    def lost_ranks(self) -> dict[int, str]:
+        """The ranks that a signal has ended, and which."""
+        return {rank: _signal_name(-code) for rank, code in self._step.exits.items() if code < 0}
 
     def end_now(self) -> set[int]:
         """Kill every task that is alive; the ranks that it ended."""
@@ -125,6 +125,10 @@ class WarmTasks:
         return start_error(self.early_output(0))
 
 
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
 class StepTasks(WarmTasks):
     """The tasks of an attempt in a step, whose nodes may die."""
 
@@ -133,9 +137,9 @@ class StepTasks(WarmTasks):
         self._warm_step, self._nodes = step, begin.nodes
         self._on_dead_nodes: set[int] = set()
 
-    def lost_ranks(self) -> set[int]:
+    def lost_ranks(self) -> dict[int, str]:
         """The ranks that a signal, or the death of their node, has ended."""
-        return super().lost_ranks() | self._on_dead_nodes
+        return super().lost_ranks() | dict.fromkeys(self._on_dead_nodes, "the death of its node")
 
     def end_now(self) -> set[int]:
         """Kill every task that is alive; the ranks that it ended."""

@@ -157,6 +157,7 @@ def stage_request(
         output=job_log(Path(config.exp_dir), job.stage, "%j"),
         stage=job.stage,
         after=after,
+        module=job.module,
     )
 
 

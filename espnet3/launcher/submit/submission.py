@@ -24,6 +24,7 @@ from espnet3.slurm.environment import other_clusters
 from espnet3.slurm.jobs import test_script
 from espnet3.slurm.queue import TOKEN
 from espnet3.slurm.retry import SlurmRetry
+from espnet3.slurm.site.choices import there_are
 from espnet3.slurm.site.partitions import read_partitions
 from espnet3.stage_table import label
 
@@ -77,8 +78,7 @@ def try_out(requests: Sequence[JobRequest]) -> None:
                 raise
             except UserError as error:
                 kind = NoRoom if isinstance(error, SubmitLimit) else SubmissionRefused
-                known = f"; there are {', '.join(part.name for part in partitions)}" if partitions else ""
-                hint = known if "invalid partition" in str(error).lower() else ""
+                hint = there_are(str(error), partitions)
                 raise kind(f"Slurm refuses the job of {label(request.stage)}: {error}{hint}") from error
 
 

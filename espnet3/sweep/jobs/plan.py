@@ -19,6 +19,7 @@ from espnet3.sweep.trials.folder import shared_dir, trial_dir
 from espnet3.sweep.trials.trial import Base, Trial, build_trial_config
 
 _RESOURCE_KEYS = ("resources.", "launcher.", "trainer.devices", "trainer.num_nodes")
+_SHARED_JOB = "espnet3.sweep.execute.shared_job"
 _LAUNCHERS = ("slurm", "local", "allocation")
 
 
@@ -99,7 +100,8 @@ def plan_batches(
         base, shared = bases[trial.config], None
         if name:
             config = build_trial_config(sweep, trial, base, name, shared_dir(sweep, name))
-            shared = SharedStages(name, tuple(plan(config, shared_stages, allocation)), trial)
+            jobs = [replace(job, module=_SHARED_JOB) for job in plan(config, shared_stages, allocation)]
+            shared = SharedStages(name, tuple(jobs), trial)
         config = build_trial_config(sweep, trial, base, trial.name, trial_dir(sweep, trial.name))
         jobs = plan(config, [stage for stage in stages if not name or stage not in shared_stages], allocation)
         batches[key] = Batch(tuple(jobs), shared, (trial,))

@@ -5,16 +5,13 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from espnet3.launcher.attempt.data_check import reads_data
 from espnet3.launcher.dispatch import dispatch, submit_undone
 from espnet3.launcher.planning.claims import hold_directory
+from espnet3.launcher.planning.decide import decide
 from espnet3.launcher.planning.plan import Job, on_slurm
 from espnet3.launcher.submit.chain import submitting
 from espnet3.launcher.submit.queued import find_queued
-from espnet3.rundir.layout import stage_home
-from espnet3.rundir.records.record import read_record
 from espnet3.stage_table import label
 from espnet3.sweep.jobs.plan import Batch, SharedStages
 from espnet3.sweep.trials.folder import shared_dir
@@ -62,17 +59,12 @@ def each_by_itself(sweep: Path, batch: Batch, base: Base, screen: Screen) -> Bat
     shared = batch.shared
     assert shared is not None
     config = build_trial_config(sweep, shared.trial, base, shared.name, shared_dir(sweep, shared.name))
-    unfinished = [job for job in shared.jobs if not _is_done(job, config)]
+    unfinished = [job for job in shared.jobs if decide(config, job.stage).action != "skip"]
     if batch.on_slurm or not unfinished or not reads_data(unfinished[0].stage):
         return None
     failed = label(unfinished[0].stage)
     screen.line(f"{failed} failed with the values of trial {shared.trial.name}: each trial runs it by itself")
     return replace(batch, jobs=(*unfinished, *batch.jobs))
-
-
-def _is_done(job: Job, config: DictConfig) -> bool:
-    record = read_record(stage_home(config, job.stage), job.stage)
-    return record is not None and record.done
 
 
 def split(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:

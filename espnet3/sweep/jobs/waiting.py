@@ -1,8 +1,9 @@
 """Trials that wait for room in Slurm's queue: whoever ends, or follows the sweep, submits the next ones.
 
 A user, an account or a QOS may have only so many jobs in the queue (MaxSubmitJobs). `arrays/waiting.json`
-names the trials of a sweep that are not submitted for that reason. Each array element that ends submits as
-many of them as there is room for: they need neither the user's shell nor a job that waits for room.
+names the trials of a sweep that are not submitted for that reason. Each array element that ends, and the last
+of the stages that trials share, submits as many of them as there is room for: they need neither the user's
+shell nor a job that waits for room. With room for one job in all, that one still takes it when it tries.
 """
 
 import time
@@ -61,7 +62,7 @@ def waiting_arrays(batch: Batch, bases: Mapping[str, Base], after: list[str]) ->
 
 
 def submit_next(sweep: Path, job_id: str, screen: Screen) -> None:
-    """Submit waiting trials from the array element `job_id`, which has run its own.
+    """Submit waiting trials from `job_id`, an array element or a shared stage, which has done its own work.
 
     One process at a time tries: if another does, the end of this element makes room for it.
     """

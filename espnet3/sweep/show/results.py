@@ -16,8 +16,10 @@ from espnet3.rundir.records.attempt import AttemptResult, read_attempts
 from espnet3.status.goodput.ledger import ledger, trained_share
 from espnet3.status.run_files import read_what_can_be_read
 from espnet3.status.snapshot import QueueSnapshot
+from espnet3.status.stage_status import StageStatus
 from espnet3.sweep.show.goodput import trial_facts
 from espnet3.sweep.show.length import shorter, trained_length
+from espnet3.sweep.show.shared import failed_shared, read_shared
 from espnet3.sweep.show.states import (
     FAILED,
     TrialFiles,
@@ -61,6 +63,8 @@ class SweepStatus:
     """Slurm's answer."""
     blaming: list[AttemptResult] = field(default_factory=list)
     """The results of attempts for which a node is to blame, of the trials that are not done."""
+    failed_shared: list[StageStatus] = field(default_factory=list)
+    """Shared stages that did not end as done, where trials have not begun for want of them."""
 
     @property
     def objective(self) -> Objective:
@@ -116,8 +120,9 @@ def read_sweep_status(
         else read_trial_files(sweep, name, listed[name].stages)
         for name in chosen
     ]
+    shared = read_shared(sweep) if names is None else []
     if queue is None:
-        queue = query_trial_jobs(trials)
+        queue = query_trial_jobs(trials, shared)
     rows = []
     lengths = [
         {} if listed[files.name].older else trained_length(files.records, record.keys) for files in trials
@@ -134,7 +139,9 @@ def read_sweep_status(
         value = objective_value(record.objective, files)
         rows.append(TrialRow(files.name, entry, files, state, value, last, is_shorter))
     blaming = [result for files in trials if files.run for result in files.run.blaming]
-    return SweepStatus(sweep, record, rows, queue, blaming)
+    never_began = any(row.state.state in ("cancelled", "missing") and not row.listed.older for row in rows)
+    failed = failed_shared(shared, queue) if never_began else []
+    return SweepStatus(sweep, record, rows, queue, blaming, failed)
 
 
 def objective_value(metric: str, trial: TrialFiles) -> float | None:

@@ -100,9 +100,9 @@ def decisive_stages(stages: Sequence[str]) -> list[str]:
     return not_shared or list(stages)
 
 
-def query_trial_jobs(trials: Iterable[TrialFiles]) -> QueueSnapshot:
-    """Query Slurm for the jobs of trials: one query, or none if no trial has a job."""
-    return query_queue(jobs_to_query([trial.run for trial in trials if trial.run is not None]))
+def query_trial_jobs(trials: Iterable[TrialFiles], shared: Iterable[RunFiles] = ()) -> QueueSnapshot:
+    """Query Slurm for the jobs of trials and of stages that they share: at most one query."""
+    return query_queue(jobs_to_query([*(trial.run for trial in trials if trial.run is not None), *shared]))
 
 
 def state_of(trial: TrialFiles, stages: Sequence[str], queue: QueueSnapshot) -> TrialState:

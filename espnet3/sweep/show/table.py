@@ -11,6 +11,7 @@ from espnet3.status.show import lemon_lines
 from espnet3.status.table import STYLES, Line, below
 from espnet3.sweep.show.results import SweepStatus, TrialRow
 from espnet3.sweep.show.searcher import search_line
+from espnet3.sweep.show.shared import failure_line
 from espnet3.sweep.trials.naming import labels
 from espnet3.sweep.trials.value_text import value_text
 from espnet3.terminal.fitting import folded, narrowed, path_within, without_middle
@@ -49,6 +50,8 @@ def sweep_table(status: SweepStatus, width: int | None = None) -> list[Line]:
         name = without_middle(best.name, width - len("best: ,")) if width else best.name
         value = f"{status.record.objective} {show(best.objective)} at its best checkpoint"
         table += _texts(f"best: {name}, {value}", width, "bold")
+    for failed in status.failed_shared:
+        table += _texts(failure_line(failed), width, "red")
     table += _texts(search_line(status.directory) or "", width, "")
     for lemon in lemon_lines(status.blaming, time.time()):
         table += _texts(lemon[0][0], width, lemon[0][1])

@@ -25,6 +25,7 @@ def note_waiting(
     """Write that the trials `names` wait, of those that a command has tried to submit; others stay noted."""
     waiting = [name for name in waiting_trials(sweep) if name not in of] + list(names)
     if waiting:
+        _file(sweep).parent.mkdir(exist_ok=True)  # before the first array
         write_dataclass(_file(sweep), WaitingTrials(waiting, force, command))
     else:
         _file(sweep).unlink(missing_ok=True)

@@ -208,6 +208,47 @@ def test_a_folder_of_something_else_is_not_taken_for_a_run_directory(
     assert [path.name for path in other.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("key", ["exp_dir", "data_dir", "stats_dir", "sweep.dir"])
+def test_a_folder_where_nothing_can_be_made_is_refused_by_a_dry_run_as_by_the_command(
+    small_recipe: Path, capsys: pytest.CaptureFixture[str], key: str
+):
+    words = ("--multirun", "seed=1,2") if key == "sweep.dir" else ()
+    said = []
+    for more in ((), ("--dry-run",)):
+        code = main(["run", "--recipe", str(small_recipe), f"{key}=/proc/foo", *words, *more])
+        said.append("".join(capsys.readouterr()))
+        assert code == 2 and said[-1].count("\n") == 1, said
+    assert said[0] == said[1] and "/proc is a file system of the kernel (proc)" in said[0]
+    assert not (small_recipe / "exp").exists() and not (small_recipe / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        ("pass", "data is untouched, and stays as it was finished before: 3 utterances"),
+        ("(folder / 'wav' / 'a.wav').write_text('b')", "a.wav is no longer as finished before"),
+        ("(folder / 'wav' / 'a.wav').unlink()", "data/wav is no longer as finished before"),
+        ("(folder / 'text').unlink()", "data/text is no longer as finished before"),
+        ("(folder / 'wav' / 'new').touch()", "is no longer as finished before"),
+    ],
+)
+def test_a_corpus_is_still_finished_after_a_failure_under_another_tag_that_has_not_touched_it(
+    small_recipe: Path, run, deed: str, said: str
+):
+    assert run(small_recipe, *STAGE_0)[0] == 0
+    (small_recipe / "data" / "wav").mkdir()
+    (small_recipe / "data" / "wav" / "a.wav").write_text("a")
+    (small_recipe / "data" / "text").touch()
+    (small_recipe / "other.py").write_text(
+        f"from pathlib import Path\n\n\ndef make(data_dir, **_):\n    folder = Path(data_dir)\n    {deed}\n"
+        "    raise ValueError('no microphone')\n"
+    )
+    code, output = run(small_recipe, *STAGE_0, "tag=other", "prepare._target_=other.make")
+    assert code == 1 and said in output and "no microphone" in output, output
+    code, output = run(small_recipe, *STAGE_0)
+    assert code == 0 and ("stage 0 prepare: skipped" in output) == (deed == "pass"), output
+
+
 def test_moving_a_training_aside_leaves_what_it_did_not_make(tmp_path: Path):
     for name in ("checkpoints", "csv", "logs"):
         (tmp_path / "run" / name).mkdir(parents=True)
