@@ -14,6 +14,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from espnet3.config.checks.folders import expanded
 from espnet3.config.checks.schema import LAUNCHERS, resource_checks
 from espnet3.config.checks.yaml_file import check_no_base_60, load_keys
 from espnet3.errors import UserError, no_file, one_line, short_path, suggestion
@@ -66,8 +67,8 @@ class Site:
 def site_path(environment: Mapping[str, str]) -> Path:
     """The path of the site file: from ESPNET3_SITE, else in the user's configuration folder."""
     if environment.get(VARIABLE):
-        return Path(environment[VARIABLE]).expanduser()
-    folder = environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".config"
+        return expanded(environment[VARIABLE])
+    folder = environment.get("XDG_CONFIG_HOME") or expanded(environment.get("HOME") or "~") / ".config"
     return Path(folder) / "espnet3" / "site.yaml"
 
 
