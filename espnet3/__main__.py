@@ -3,6 +3,7 @@
 import errno
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from espnet3 import __version__
 from espnet3.commands import cancel, doctor, logs, release, report, resume, run, status
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def exiting(command: Callable[[], int]) -> int:
     """The exit code of a command; a mistake of the user, or what the machine refuses, is said in one line."""
     try:
+        _check_working_directory()
         code = command()
         problem = lost_output()
     except UserError as error:
@@ -60,6 +62,13 @@ def exiting(command: Callable[[], int]) -> int:
         print(f"espnet3: can't write what it prints: {problem.strerror}", file=sys.stderr)
         return code or 1
     return code
+
+
+def _check_working_directory() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the working directory of this shell was removed: cd to another one") from None
 
 
 def _run(words: list[str]) -> int:

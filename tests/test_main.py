@@ -46,3 +46,14 @@ def test_a_folder_below_a_link_to_itself_is_told(
     (tmp_path / "loop").symlink_to("loop")
     assert main(["run", "--recipe", str(small_recipe), "--dry-run", f"exp_dir={tmp_path}/loop/a"]) == 2
     assert "loop/a' is a link that leads to itself" in capsys.readouterr().err
+
+
+def test_a_working_directory_that_was_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["status"]) == 2
+    errors = capsys.readouterr().err
+    assert errors == "espnet3: the working directory of this shell was removed: cd to another one\n"

@@ -1,6 +1,7 @@
 """What `espnet3 run` and `launch` are asked for, as plain data."""
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from espnet3.slurm.allocation import Allocation
+
+_HYDRAS_OWN = re.compile(r"[+~]*hydra\.(?!sweeper\.)(\w+)")
+_SWEEPER_PARAMS = re.compile(r"[+~]*hydra\.sweeper\.params\b")
+_INSTEAD = {
+    "run": "exp_dir=/PATH or tag=NAME sets where a run is",
+    "sweep": "sweep.dir=/PATH or tag=NAME sets where a sweep is",
+    "mode": "--multirun runs a sweep",
+}
+"""By the block of Hydra's settings, what has its effect here."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class Command:
         """Refuse what can be seen without composing.
 
         Raises:
-            UserError: a wrong stage, or one of Hydra's launchers.
+            UserError: a wrong stage, or a setting of Hydra's that would have no effect.
         """
         for word in self.overrides:
             if word.startswith(("hydra/launcher=", "hydra.launcher.")):
@@ -54,6 +64,13 @@ class Command:
                     f"{word}: launcher=slurm or local sets where trials run; Hydra's own launchers are for"
                     f" python -m espnet3.hydra_app --recipe {self.recipe} -m …"
                 )
+            if own := _HYDRAS_OWN.match(word):
+                instead = _INSTEAD.get(
+                    own[1], f"it is for python -m espnet3.hydra_app --recipe {self.recipe}"
+                )
+                raise UserError(f"{word} has no effect on run.sh: {instead}")
+            if _SWEEPER_PARAMS.match(word):
+                raise UserError(f"{word}: on a command line values are given as KEY=a,b with --multirun")
         _ = self.stages
 
     @property

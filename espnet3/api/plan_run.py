@@ -12,7 +12,7 @@ from espnet3.errors import UserError
 from espnet3.launcher.attempt.run_stages import check_before
 from espnet3.launcher.dispatch import check_command, dispatch
 from espnet3.launcher.dry_run import describe
-from espnet3.launcher.planning.claims import check_free, hold_directory
+from espnet3.launcher.planning.claims import check_free, hold_for_command
 from espnet3.launcher.planning.plan import Job, on_slurm, plan
 from espnet3.launcher.submit.queued import refuse_if_queued
 from espnet3.rundir.layout import stage_home
@@ -60,7 +60,7 @@ class RunPlan:
                 " launcher=local"
             )
         check_before(self.jobs, self.config, force=self.command.force)
-        with hold_directory(exp_dir, screen, wait=False):
+        with hold_for_command(exp_dir, screen):
             refuse_if_queued(exp_dir)
         start_in_background(exp_dir, self.command, homes)
         return Run(exp_dir, homes)

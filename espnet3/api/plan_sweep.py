@@ -8,10 +8,10 @@ from espnet3.api.command import Command
 from espnet3.api.sweep import Sweep
 from espnet3.config.compose import Recipe
 from espnet3.errors import UserError
+from espnet3.launcher.planning.claims import hold_for_command
 from espnet3.sweep.command import (
     PlannedSweep,
     check_sweep,
-    held_sweep,
     plan_sweep,
     run_sweep,
     start_sweep,
@@ -52,7 +52,7 @@ class GridPlan:
             UserError: for what can be known before anything is started.
         """
         directory = sweep_directory(self.expansion)
-        with held_sweep(directory, screen):
+        with hold_for_command(directory, screen):
             checked = check_sweep(self.plan, self.options)
             started = start_sweep(checked, self.options, screen) if checked.all_on_slurm else None
         if started is None:

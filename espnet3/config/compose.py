@@ -18,7 +18,7 @@ from espnet3.config.checks.blocks import REQUIRED, check_blocks
 from espnet3.config.checks.interpolations import explain, reason
 from espnet3.config.checks.known_keys import check_depends_on
 from espnet3.config.checks.schema import check_config
-from espnet3.config.checks.sexagesimal import check_no_base_60
+from espnet3.config.checks.yaml_file import check_no_base_60, load_keys
 from espnet3.config.fingerprint import stats_hash
 from espnet3.config.flat import flatten
 from espnet3.config.hydra_internals import unresolved
@@ -287,7 +287,7 @@ def _broken_file(recipe: Recipe) -> str:
     """What is wrong with the first of a recipe's files that is not YAML of keys and values; else empty."""
     for path in [path for folder in recipe.folders for path in yaml_files(folder)]:
         try:
-            content = OmegaConf.load(path)
+            content = load_keys(path)
         except yaml.YAMLError as error:
             return f"{short_path(path)}: broken YAML: {one_line(error)}"
         except UnicodeError as error:
@@ -298,8 +298,6 @@ def _broken_file(recipe: Recipe) -> str:
             return f"{short_path(path)} is nested too deeply, or an anchor (&) holds itself"
         except (OmegaConfBaseException, ValueError, TypeError) as error:
             return f"{short_path(path)}: {reason(error)}"
-        if not isinstance(content, DictConfig):
-            return f"{short_path(path)} holds a list, and must hold keys and values"
         for key in REQUIRED:
             if key in content and isinstance(unresolved(content, key), ListConfig):
                 return f"{key} of {short_path(path)} is a list, and takes a group of keys (name: value)"

@@ -8,12 +8,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
+from espnet3.config.checks.folders import expanded
 from espnet3.config.flat import flatten
 from espnet3.errors import UserError
 
@@ -140,7 +140,7 @@ def secret_values(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if is_secret_variable(name)
         and (len(value) >= 2 * _LEAST_LENGTH or (len(value) >= _LEAST_LENGTH and re.search(r"\d", value)))
-        and not (value.startswith(("/", "~")) and Path(value).expanduser().exists())
+        and not (value.startswith(("/", "~")) and expanded(value).exists())
     }
 
 

@@ -14,9 +14,10 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from espnet3.config.checks.folders import expanded
 from espnet3.config.checks.schema import LAUNCHERS, resource_checks
-from espnet3.config.checks.sexagesimal import check_no_base_60
-from espnet3.errors import UserError, no_file, short_path, suggestion
+from espnet3.config.checks.yaml_file import check_no_base_60, load_keys
+from espnet3.errors import UserError, no_file, one_line, short_path, suggestion
 from espnet3.resources import RESOURCES
 from espnet3.slurm.sbatch_options import check_sbatch_options
 
@@ -66,8 +67,8 @@ class Site:
 def site_path(environment: Mapping[str, str]) -> Path:
     """The path of the site file: from ESPNET3_SITE, else in the user's configuration folder."""
     if environment.get(VARIABLE):
-        return Path(environment[VARIABLE]).expanduser()
-    folder = environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".config"
+        return expanded(environment[VARIABLE])
+    folder = environment.get("XDG_CONFIG_HOME") or expanded(environment.get("HOME") or "~") / ".config"
     return Path(folder) / "espnet3" / "site.yaml"
 
 
@@ -83,7 +84,7 @@ def read_site(environment: Mapping[str, str]) -> Site:
         raise UserError(f"the site file {path} {problem}")
     check_no_base_60([path])
     try:
-        content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        content: Any = OmegaConf.to_container(load_keys(path), resolve=False)
     except FileNotFoundError:
         if environment.get(VARIABLE):
             raise UserError(
@@ -93,8 +94,10 @@ def read_site(environment: Mapping[str, str]) -> Site:
         return Site()
     except OSError as error:
         raise UserError(f"can't read {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, ValueError, AssertionError, RecursionError, OmegaConfBaseException) as error:
-        raise UserError(f"{short_path(path)}: broken YAML: {' '.join(str(error).split())}") from error
+    except (UnicodeError, yaml.YAMLError, RecursionError, OmegaConfBaseException) as error:
+        raise UserError(f"{short_path(path)}: broken YAML: {one_line(error)}") from error
+    except ValueError as error:
+        raise UserError(f"{short_path(path)}: {error}") from error
     site = Site(path)
     content = _group(site, "the file", content)
     for key in content:

@@ -12,7 +12,7 @@ from espnet3.launcher.attempt.data_check import check_before_queueing, check_imp
 from espnet3.launcher.attempt.run_stage import RunOptions, say_skipped
 from espnet3.launcher.attempt.run_stages import check_before, run_in_turn, show_metrics
 from espnet3.launcher.follow.jobs import detached, print_how_to_follow, watch
-from espnet3.launcher.planning.claims import hold_directory
+from espnet3.launcher.planning.claims import hold_for_command
 from espnet3.launcher.planning.decide import decide
 from espnet3.launcher.planning.plan import Job, on_slurm
 from espnet3.launcher.submit.chain import submit_chain, submitting, try_out_chain
@@ -44,7 +44,7 @@ def dispatch(
     run_options = RunOptions(screen=screen, command=command, force=force)
     for slurm, group in groupby(jobs, key=on_slurm):
         group_jobs = list(group)
-        with hold_directory(exp_dir, screen, wait=False):
+        with hold_for_command(exp_dir, screen):
             if slurm:
                 with submitting(exp_dir, screen):
                     refuse_if_queued(exp_dir)

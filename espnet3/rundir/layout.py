@@ -1,5 +1,6 @@
 """Paths inside a run directory, and the directory of each stage."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,19 @@ from espnet3.stage_table import STAGES, own_stages
 
 BOOKKEEPING = ("attempts", "claim", "jobs", "logs")
 """Entries of a run directory that tell what ran there."""
-TRAINING_FILES = ("checkpoints", "config.yaml", "csv", "run.json", "stages", "tensorboard", "validate")
+CHECKPOINTS = "checkpoints"
+TRAINING_FILES = (CHECKPOINTS, "config.yaml", "csv", "run.json", "stages", "tensorboard", "validate")
 """Those that a training and its validation have made."""
+_IN_CHECKPOINTS = re.compile(
+    r"(last\.ckpt|best\.json|epoch=\d+(-batch=\d+)?-step=\d+(\.ckpt|\.rank-\d+\.part))(\.rejected)?"
+)
 _TRIAL_FILE = "trial.json"
 _DATA_REPORT = "data_check.txt"
+
+
+def is_of_training(name: str) -> bool:
+    """Whether a training makes a file of this name among its checkpoints; a person may put others there."""
+    return _IN_CHECKPOINTS.fullmatch(name) is not None
 
 
 def stage_home(config: Any, stage: str) -> Path:

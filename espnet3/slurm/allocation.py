@@ -35,8 +35,8 @@ def read_allocation(environment: Mapping[str, str]) -> Allocation | None:
     In a salloc shell on a login node the variables do not give all GPUs: scontrol is asked then.
     """
     job_id = environment.get("SLURM_JOB_ID")
-    if not job_id:
-        return None
+    if not job_id or "SLURM_JOB_NODELIST" not in environment:
+        return None  # a lone SLURM_JOB_ID is one that a person, or a container, has passed on
     nodes = int(environment.get("SLURM_JOB_NUM_NODES", "1"))
     # Inside a step these variables describe the step: `srun --pty bash` is one task on the whole allocation.
     inside_step = in_step(environment)

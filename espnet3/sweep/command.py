@@ -1,7 +1,6 @@
 """`run.sh --multirun …`: create or extend a sweep, and run its unfinished trials."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from espnet3.config.fingerprint import changes, trial_part
 from espnet3.config.flat import flatten
-from espnet3.errors import UserError, short_path
-from espnet3.launcher.planning.claims import hold_directory
+from espnet3.errors import short_path
+from espnet3.launcher.planning.claims import hold_for_command
 from espnet3.launcher.planning.plan import on_slurm
 from espnet3.rundir.records.code import changed_code
 from espnet3.rundir.records.record import briefly
@@ -148,7 +147,7 @@ def run_sweep(
     Raises:
         UserError: for what can be known before anything is started.
     """
-    with held_sweep(directory, screen):
+    with hold_for_command(directory, screen):
         checked = check_sweep(plan, options)
         started = start_sweep(checked, options, screen)
     return finish(directory, checked.selection, started, options, screen)
@@ -192,7 +191,7 @@ def record_sweep(plan: Callable[[], PlannedSweep], directory: Path, screen: Scre
     Raises:
         UserError: the sweep is in use by another command, or can't be written.
     """
-    with held_sweep(directory, screen):
+    with hold_for_command(directory, screen):
         planned = plan()
         for line in messages(planned):
             screen.line(line)
@@ -251,18 +250,3 @@ def _describe_difference(planned: PlannedSweep, name: str) -> str:
         for trial, base in ((old, read_base(planned.sweep, old.config)), (new, planned.bases[new.config]))
     ]
     return briefly(changes(*parts) or changed_code(old.code, new.code) or ["the number of ranks"])
-
-
-@contextmanager
-def held_sweep(directory: Path, screen: Screen) -> Iterator[None]:
-    """Hold the sweep directory; if the command is refused, remove the directories created for it."""
-    above = (directory, directory.parent, directory.parent.parent)
-    new = [folder for folder in above if not folder.exists()]
-    try:
-        with hold_directory(directory, screen, wait=False):
-            yield
-    except UserError:
-        for empty in new:
-            with suppress(OSError):  # there is something in it
-                empty.rmdir()
-        raise

@@ -11,7 +11,8 @@ from espnet3.launcher.planning.plan import plan
 from espnet3.slurm.allocation import Allocation, per_node, read_allocation
 from espnet3.slurm.step import srun_environment
 
-ON_NODE = {"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "node1"}
+ON_LOGIN_NODE = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node[1-2]"}
+ON_NODE = {**ON_LOGIN_NODE, "SLURMD_NODENAME": "node1"}
 TWO = {**ON_NODE, "SLURM_JOB_NUM_NODES": "2"}
 FOUR_TASKS = Allocation("7", nodes=2, cpus_per_node=8, gpus_per_node=2, tasks_per_node=2, cpus_per_task=3)
 NOBODY_SAID = Allocation("7", nodes=2, cpus_per_node=8, gpus_per_node=4)
@@ -50,7 +51,8 @@ NOBODY_SAID = Allocation("7", nodes=2, cpus_per_node=8, gpus_per_node=4)
         ),
         (
             "salloc -n 4 --gpus-per-task=1, on a login node",
-            {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_CPUS_PER_NODE": "4"}
+            ON_LOGIN_NODE
+            | {"SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_CPUS_PER_NODE": "4"}
             | {"SLURM_NTASKS": "4", "SLURM_TASKS_PER_NODE": "4", "SLURM_GPUS_PER_TASK": "1"},
             *(1, 4, 4, 4, None),
         ),
@@ -69,6 +71,10 @@ def test_what_is_there(options, variables, nodes, cpus, gpus, tasks, cpus_per_ta
     assert found and found.job_id == "7"
     assert (found.nodes, found.cpus_per_node, found.gpus_per_node) == (nodes, cpus, gpus), options
     assert (found.tasks_per_node, found.cpus_per_task) == (tasks, cpus_per_task), options
+
+
+def test_the_number_of_a_job_that_somebody_passed_on_is_no_allocation():
+    assert read_allocation({"SLURM_JOB_ID": "7", "PATH": "/bin"}) is None
 
 
 def test_outside_is_none_and_nodes_are_abbreviated():

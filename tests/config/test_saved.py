@@ -17,6 +17,7 @@ from espnet3.errors import UserError
         b"null",
         b"text",
         b"5",
+        b"'1:00:00'",
         b"[1]",
         b"a: [",
         b"recipe_dir: \xff",

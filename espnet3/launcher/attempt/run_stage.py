@@ -23,7 +23,15 @@ from espnet3.outcomes.attempt import aborted_result, attempt_result
 from espnet3.outcomes.hang import failed_if_repeated
 from espnet3.rundir.files.atomic import remove_torn, write_json, write_text
 from espnet3.rundir.files.json_file import with_format
-from espnet3.rundir.layout import TRAINING_FILES, attempt_dir, new_attempt, stage_home
+from espnet3.rundir.files.reading import files_in
+from espnet3.rundir.layout import (
+    CHECKPOINTS,
+    TRAINING_FILES,
+    attempt_dir,
+    is_of_training,
+    new_attempt,
+    stage_home,
+)
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.provenance import provenance
 from espnet3.rundir.records.attempt import (
@@ -258,6 +266,16 @@ def move_aside(exp_dir: Path) -> Path:
         number += 1
     old.mkdir()
     for name in TRAINING_FILES:
-        if (exp_dir / name).exists():
+        if name == CHECKPOINTS and (others := _of_others(exp_dir / name)):
+            (old / name).mkdir()
+            for path in files_in(exp_dir / name):
+                if path not in others:
+                    shutil.move(path, old / name / path.name)
+        elif (exp_dir / name).exists():
             shutil.move(exp_dir / name, old / name)
     return old
+
+
+def _of_others(checkpoints: Path) -> list[Path]:
+    """What a person has put into a folder of checkpoints, such as weights that were averaged."""
+    return [path for path in files_in(checkpoints, "[!.]*") if not is_of_training(path.name)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet3.errors import UserError, short_path
+from espnet3.errors import UserError, message_line, printable, short_path
 from espnet3.launcher.attempt.run_stages import show_metrics
 from espnet3.launcher.follow.jobs import FILES_EVERY_S, QUEUE_EVERY_S, watch
 from espnet3.outcomes.attempt import first_failure
@@ -40,7 +40,7 @@ def print_logs(exp_dir: Path, stage: str | None, rank: int, number: int | None) 
         path = _newest_log(exp_dir, stage, rank, number)
         if path is None:
             raise
-        print(f"espnet3: {error}; this is the newest log", file=sys.stderr)
+        print(message_line(f"{error}; this is the newest log"), file=sys.stderr)
         print("\n".join(_shown(path)))
         return
     statuses = [status for status in read_run_status(exp_dir).statuses if stage in (None, status.stage)]
@@ -57,7 +57,7 @@ def print_logs(exp_dir: Path, stage: str | None, rank: int, number: int | None) 
     for status in statuses:
         if status.attempt is None and status.state != "done":
             yet = " yet" * (status.state in UNDER_WAY)
-            print(f"{status_line(status)}; it has no log{yet}", file=sys.stderr)
+            print(printable(f"{status_line(status)}; it has no log{yet}"), file=sys.stderr)
 
 
 def follow_logs(exp_dir: Path, stage: str | None, rank: int, screen: Screen) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 
@@ -43,6 +43,25 @@ def hold_directory(directory: Path, screen: Screen, *, wait: bool) -> Iterator[N
         yield
     finally:
         context.__exit__(None, None, None)
+
+
+@contextmanager
+def hold_for_command(directory: Path, screen: Screen) -> Iterator[None]:
+    """Hold the directory of a run or sweep; if the command is refused, remove the directories made for it.
+
+    Raises:
+        UserError: another process holds it, or it can't be written.
+    """
+    above = (directory, directory.parent, directory.parent.parent)
+    new = [folder for folder in above if not folder.exists()]
+    try:
+        with hold_directory(directory, screen, wait=False):
+            yield
+    except UserError:
+        for empty in new:
+            with suppress(OSError):  # there is something in it
+                empty.rmdir()
+        raise
 
 
 def check_free(directory: Path) -> None:

@@ -1,6 +1,7 @@
 """The cluster as Slurm reports it: settings, partitions, nodes, and the user's accounts."""
 
 import getpass
+import os
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ def ask_cluster() -> Cluster:
     shown, away = _try("scontrol", "show", "config")
     if away:
         return Cluster(version=version, missing=missing, away=away)
-    me = f"user={getpass.getuser()}"
+    me = f"user={_own_name()}"
     no_sacct = _absent("sacct") or _try("sacct", "--noheader", "--parsable2", "--allocations")[1]
     rows, no_sacctmgr = _sacctmgr_show("associations", me, "format=Account,Partition,QOS")
     defaults, _ = _sacctmgr_show("user", me, "format=DefaultAccount")
@@ -145,3 +146,11 @@ def _try(*command: str) -> tuple[str, str]:
         return ask(command, timeout_s=TIMEOUT_S), ""
     except (SlurmAway, UserError) as error:
         return "", str(error)
+
+
+def _own_name() -> str:
+    """The name of the user, or the number where there is no name for it, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

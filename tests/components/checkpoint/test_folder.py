@@ -3,6 +3,7 @@ import os
 import pytest
 
 from espnet3.components.checkpoint.folder import (
+    REJECTED,
     Position,
     checkpoint_name,
     link_last,
@@ -11,13 +12,23 @@ from espnet3.components.checkpoint.folder import (
     position_of,
     superfluous,
 )
+from espnet3.components.checkpoint.ranking import LAST, RANKING
 from espnet3.errors import UserError
+from espnet3.rundir.layout import is_of_training
 
 
 @pytest.mark.parametrize("position", [Position(0, 3), Position(3, 0), Position(12, 345)])
 def test_a_name_says_the_position(position):
     name = checkpoint_name(position, 120)
     assert position_of(name) == position_of(part_name(name, 2)) == position
+
+
+def test_the_files_of_a_training_are_told_from_others_by_their_names():
+    name = checkpoint_name(Position(3, 7), 120)
+    for ours in (name, checkpoint_name(Position(3), 120), part_name(name, 2), LAST, RANKING, name + REJECTED):
+        assert is_of_training(ours)
+    for other in ("averaged.ckpt", "epoch=3.ckpt", "last.ckpt.bak", "notes.txt"):
+        assert not is_of_training(other)
 
 
 def test_other_files_have_no_position():

@@ -29,8 +29,12 @@ FILES = {
     "latin-1": (START + "# für\n".encode("latin-1"), "config.yaml: no UTF-8 text"),
     "utf-16": ((START + b"a: 1\n").decode().encode("utf-16"), "config.yaml: no UTF-8 text"),
     "a null byte": (START + b"\0", "config.yaml: broken YAML: unacceptable character #x0000"),
-    "a list": (b"- base\n- 1\n", "config.yaml holds a list, and must hold keys and values"),
-    "a number": (b"1\n", "config.yaml can't be read"),
+    "a list": (b"- base\n- 1\n", r"config.yaml: the file takes a group of keys \(name: value\), not a list"),
+    "a number": (b"1\n", "config.yaml: the file takes a group of keys .*, not a single value"),
+    "a time in quotes": (
+        b"'1:00:00'\n",
+        "config.yaml: the file takes a group of keys .*, not a single value",
+    ),
     "an empty block": (
         START + b"trainer:\n",
         r"trainer of .*config.yaml is empty \(null\), and takes a group",

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from espnet3.config.checks.folders import check_folders
+from espnet3.config.checks.folders import check_folders, expanded
+from espnet3.config.site import Site, read_site
 from espnet3.errors import UserError
 
 RECIPE = Path("/corpora/tones/asr")
@@ -50,7 +51,22 @@ def test_a_folder_of_logs_has_nothing_that_slurm_replaces(key: str):
     value: Any = "/scratch/p%j" if key == "exp_dir" else {"dir": "/scratch/p%j"}
     with pytest.raises(UserError, match=r"/scratch/p%j holds %, which Slurm replaces"):
         check_folders(config(**{key: value}))
+    value = "/scratch/a\\b" if key == "exp_dir" else {"dir": "/scratch/a\\b"}
+    with pytest.raises(UserError, match=r"/scratch/a\\b holds \\, after which Slurm replaces nothing"):
+        check_folders(config(**{key: value}))
     check_folders(config(data_dir="/scratch/50%"))
+
+
+def test_a_user_without_a_home_directory_is_served(monkeypatch: pytest.MonkeyPatch):
+    def is_unknown(number: int):
+        raise KeyError(number)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", is_unknown)
+    check_folders(config())
+    assert expanded("~") == Path("~") and expanded("~nobody-of-this-name/a") == Path("~nobody-of-this-name/a")
+    assert read_site({}) == Site()
+    assert read_site({"HOME": ""}) == Site()
 
 
 def test_the_folder_of_a_sweep_is_checked():

@@ -195,6 +195,15 @@ def test_mistakes_end_with_2_before_anything_is_written(
     assert not (small_recipe / "exp").exists() and not (small_recipe / "data").exists()
 
 
+def test_a_run_that_slurm_refuses_leaves_no_folders(
+    small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["run", "--recipe", str(small_recipe), *STAGE_0, "launcher=slurm"]) == 2
+    assert "not on PATH" in capsys.readouterr().err
+    assert not (small_recipe / "exp").exists()
+
+
 @pytest.mark.parametrize("more", [(), ("--force",)])
 def test_a_folder_of_something_else_is_not_taken_for_a_run_directory(
     small_recipe: Path, tmp_path: Path, run, more: tuple[str, ...]
@@ -257,6 +266,21 @@ def test_moving_a_training_aside_leaves_what_it_did_not_make(tmp_path: Path):
     old = move_aside(tmp_path / "run")
     assert sorted(path.name for path in old.iterdir()) == ["checkpoints", "csv", "run.json"]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["logs", "notes.txt", "trial.json"]
+
+
+def test_moving_a_training_aside_leaves_what_a_person_put_among_its_checkpoints(tmp_path: Path):
+    folder = tmp_path / "run" / "checkpoints"
+    ours = [
+        *("best.json", "epoch=1-batch=7-step=3.ckpt", "epoch=1-step=2.ckpt", "epoch=1-step=2.ckpt.rejected"),
+        *("epoch=1-step=2.rank-0.part", "last.ckpt"),
+    ]
+    folder.mkdir(parents=True)
+    for name in (*ours, "averaged.ckpt"):
+        (folder / name).touch()
+    (folder / "of-a-colleague").mkdir()
+    old = move_aside(tmp_path / "run")
+    assert sorted(path.name for path in (old / "checkpoints").iterdir()) == ours
+    assert sorted(path.name for path in folder.iterdir()) == ["averaged.ckpt", "of-a-colleague"]
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])

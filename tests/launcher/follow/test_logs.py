@@ -99,6 +99,13 @@ def test_a_queued_job_that_has_no_log_says_so(made, logs):
     assert err == ["stage 2 train: job 7 queued; it has no log yet"]
 
 
+def test_what_slurm_says_of_a_queued_job_does_nothing_to_a_terminal(made, logs, tmp_path: Path):
+    made.job("train", "7")
+    (tmp_path / "squeue").write_text("#!/bin/sh\nprintf '7|PENDING|\\033[31m|(null)|N/A|\\n'\n")
+    (tmp_path / "squeue").chmod(0o755)
+    assert logs()[2] == [r"stage 2 train: job 7 queued (\x1b[31m); it has no log yet"]
+
+
 def test_follow_of_a_run_that_is_over_shows_it_and_ends_with_its_outcome(made, logs):
     made.attempt("train", result=AttemptResult("done"))
     made.log("train", "epoch 1\n")

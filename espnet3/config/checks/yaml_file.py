@@ -1,10 +1,15 @@
-"""Refuses numbers in base 60 in YAML files: YAML 1.1 reads the time limit 1:00:00 as the number 3600."""
+"""What a YAML file of configuration must be: keys and values, and no number in base 60.
+
+YAML 1.1 reads the time limit 1:00:00 as the number 3600.
+"""
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from espnet3.errors import UserError, short_path
 
@@ -37,3 +42,21 @@ def check_no_base_60(files: Iterable[Path]) -> None:
                     )
         except (OSError, ValueError, yaml.YAMLError):
             continue
+
+
+def load_keys(source: Path | IO[str]) -> DictConfig:
+    """The keys and values of a file; none for an empty one. Interpolations stay as they are.
+
+    Raises:
+        ValueError: it holds something else, or is not UTF-8.
+        yaml.YAMLError, OmegaConfBaseException, RecursionError, OSError: it is broken, or can't be read.
+    """
+    try:
+        content = OmegaConf.load(source)
+    except (AssertionError, OSError) as error:  # what OmegaConf raises for a single value
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError("the file takes a group of keys (name: value), not a single value") from error
+    if not isinstance(content, DictConfig):
+        raise ValueError("the file takes a group of keys (name: value), not a list")
+    return content
