@@ -21,6 +21,9 @@ _MOST_NAMED = 3
 """So many keys that a short name may mean are listed."""
 _LOOKS_MISTYPED = 0.8
 
+_DEEPEST = 50
+"""Levels of a value; OmegaConf and YAML end at about twice as many."""
+
 
 def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[Override]:
     """Hydra's overrides as objects.
@@ -41,9 +44,14 @@ def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[
             )
         try:
             override = OverridesParser.create().parse_override(text)
-        except (HydraException, ValueError, RecursionError) as error:
+            is_too_deep = _depth(override.value()) > _DEEPEST
+        except RecursionError:
+            is_too_deep = True
+        except (HydraException, ValueError) as error:
             reason = one_line(error).partition(" See https")[0] + _quoted_hint(text)
             raise UserError(f"{text!r} is no override (key=value, +key=value, ~key): {reason}") from error
+        if is_too_deep:
+            raise UserError(f"{text.partition('=')[0]}: its value is nested too deeply")
         if not override.key_or_group:
             raise UserError(f"{text!r} is no override (key=value, +key=value, ~key): the key is missing")
         if override.is_sweep_override() and not several:
@@ -53,6 +61,13 @@ def parse_overrides(overrides: Sequence[str], *, several: bool = False) -> list[
             )
         parsed.append(override)
     return parsed
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and groups of keys lie in each other."""
+    if isinstance(value, dict | list):
+        return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+    return 0
 
 
 def _quoted_hint(text: str) -> str:

@@ -125,6 +125,8 @@ def test_a_short_name_leads_to_all_keys_it_may_mean(small_recipe: Path):
         ("tag=Größe", ["token recognition", """give it in quotes, 'tag="Größe"'"""]),
         ("tag='Gr\udcf6'", ["is no text in utf-8", "LC_ALL=C.UTF-8"]),
         (f"resources.prepare.account={'[' * 400}{']' * 400}", ["resources.prepare.account", "too deeply"]),
+        (f"+more={'[' * 200}{']' * 200}", ["more: its value is nested too deeply"]),
+        (f"more={'[' * 3000}{']' * 3000}", ["more: its value is nested too deeply"]),
         ("@seed=1", ["'@seed=1' is no override", "the key is missing"]),
         ("init_from=/no/such.ckpt", ["init_from=/no/such.ckpt", "no such file"]),
         ("+validate.checkpoint=/no/such.ckpt", ["validate.checkpoint=/no/such.ckpt", "no such file"]),
