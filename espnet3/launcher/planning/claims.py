@@ -58,7 +58,7 @@ def hold_for_command(directory: Path, screen: Screen) -> Iterator[None]:
         with hold_directory(directory, screen, wait=False):
             yield
     except UserError:
-        for empty in new:
+        for empty in filter(Path.exists, new):
             with suppress(OSError):  # there is something in it
                 empty.rmdir()
         raise

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from espnet3.config import hydra_internals
 from espnet3.config.compose import Recipe, settle
 from espnet3.config.fingerprint import stats_hash
 from espnet3.config.flat import Flat, flatten
@@ -107,7 +108,7 @@ class Family:
             if any("${" in str(override.value()) for override in axis.values):
                 for key in {axis.key, *dependents(config, [axis.key]).difference(unresolved)}:
                     follows[key] = set(all_axes)  # a value that refers to another key may depend on any
-        if config.stats_dir == "auto":
+        if hydra_internals.unresolved(config, "stats_dir") == "auto":
             inputs = [str(key) for key in config.collect_stats.depends_on]
             decide = [axes for key, axes in follows.items() if any(overlap(key, read) for read in inputs)]
             if decide:

@@ -205,6 +205,7 @@ def test_the_recipe_may_say_what_is_swept(recipe):
         (["seed=1,2,-3,4"], "seed=-3: takes a whole number, 0 or more"),
         (["launcher=slurm", "+experiment=a,b"], "+experiment=a: no file experiment/a.yaml"),
         (["checkpoint.mode=min,max,mid"], "checkpoint.mode=mid: takes min or max"),
+        (["seed=1,2", "stats_dir='${nothing}'"], "stats_dir: ${nothing} names a key that is not there"),
         (["width=1,'${nothing}'"], "width: ${nothing} names a key that is not there"),
     ],
 )

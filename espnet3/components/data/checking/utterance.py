@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espnet3.errors import printable
+
 
 @dataclass(frozen=True)
 class Utterance:
@@ -37,4 +39,4 @@ class Problem:
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.file else f"dataset.{self.split} ({self.entry!r})"
         uid = f" uid {self.uid!r}" if self.uid else ""
-        return f"{where}:{uid} {self.text}"
+        return printable(f"{where}:{uid} {self.text}").replace("\n", "\\n")  # names of files hold anything

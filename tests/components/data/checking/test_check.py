@@ -13,6 +13,7 @@ from espnet3.components.data.checking.audio import AudioFacts, examine
 from espnet3.components.data.checking.audio_cache import AudioCache
 from espnet3.components.data.checking.check import Findings, Level, check_data
 from espnet3.components.data.checking.requirements import Requirements
+from espnet3.components.data.checking.utterance import Problem
 from espnet3.components.data.data_organizer import DataOrganizer
 from espnet3.components.data.manifest import ManifestDataset, broken_lines_left_out
 from espnet3.errors import UserError
@@ -275,3 +276,8 @@ def test_a_damaged_cache_of_audio_is_made_again(corpus: Corpus, facts: Any):
     assert corpus.check().problems == [] and corpus.cache.examined == 20
     path.write_text("[" * 100_000)
     assert corpus.check().problems == [] and corpus.cache.examined == 20
+
+
+def test_a_problem_is_one_line_whatever_the_name_of_the_file_holds():
+    problem = Problem("valid", "valid", 0, "a", Path("valid.jsonl"), 2, "wav/\n\x1b[31m does not exist")
+    assert str(problem) == r"valid.jsonl:2: uid 'a' wav/\n\x1b[31m does not exist"
