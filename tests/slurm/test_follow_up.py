@@ -37,6 +37,7 @@ def make(data_dir, mode, **arguments):
 STOPS_ONCE = """
 import os
 import subprocess
+import time
 from pathlib import Path
 
 from lightning.pytorch import Callback
@@ -46,10 +47,12 @@ class StopsOnce(Callback):
     def __init__(self, what):
         self.stopped = Path(__file__).parent / f"stopped-{what}"
 
-    def on_train_batch_start(self, *_):
+    def on_train_batch_start(self, trainer, *_):
         if not self.stopped.exists():
             self.stopped.touch()
             subprocess.run(["scancel", "--signal=USR2", os.environ["SLURM_JOB_ID"]], check=False)
+            while not trainer.lightning_module.stop_requested():
+                time.sleep(0.05)  # Slurm delivers it later: the training could be over
 """
 
 

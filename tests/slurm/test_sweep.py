@@ -169,7 +169,7 @@ def test_a_requeued_trial_continues_and_statistics_that_fail_are_told(sweeps, un
     assert len(list(first.glob("jobs/*"))) == 1
 
     code, output = sweeps.run(
-        "run", "--recipe", sweeps.directory, *SHORT, "seed=1,2", "tag=no", "data_dir=/proc"
+        "run", "--recipe", sweeps.directory, *SHORT, "seed=1,2", "tag=no", "prepare.seed=-1"
     )
     assert code == 1, output
     assert "2 trials: 2 cancelled" in output and "blocked: what it waits for failed" in output
