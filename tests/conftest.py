@@ -78,7 +78,7 @@ settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
 
 APART = (
-    *("tests/slurm/test_readme.py", "tests/test_readme.py", "tests/slurm/test_faults.py", "tests/slurm/"),
+    *("tests/slurm/test_readme.py", "tests/test_readme.py", "tests/slurm/test_faults", "tests/slurm/"),
     *("tests/components/checkpoint/test_exact_resume.py", "tests/stages/test_killed_training.py"),
 )
 """Long tests that share nothing but what workers make once each: any worker may take any of them."""

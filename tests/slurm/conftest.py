@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import zlib
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from disturbed_recipe import Recipe, Until, make_recipe
+from made_once import made_once
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools" / "slurm"
@@ -171,3 +175,25 @@ class Sweeps:
 def sweeps(cluster: Slurm, template: Path, start_on_slurm) -> Sweeps:
     """The recipe on the cluster."""
     return Sweeps(cluster, template, start_on_slurm)
+
+
+@pytest.fixture(scope="session")
+def prepared(shared_by_workers: Path) -> Path:
+    """A recipe to be disturbed, with its corpus and statistics."""
+    copy = shared_by_workers / "faults" / "egs" / "mini_digits"
+    with made_once(copy.parents[1] / "prepared") as missing:
+        if missing:
+            make_recipe(copy)
+    return copy / "asr"
+
+
+@pytest.fixture
+def recipe(cluster, prepared: Path, start_on_slurm, until: Until) -> Recipe:
+    """The recipe on the cluster, with an undisturbed run to compare with."""
+    recipe = Recipe(cluster, prepared, start_on_slurm, until)
+    with made_once(prepared.parents[2] / "undisturbed") as missing:
+        if missing:
+            shutil.rmtree(recipe.exp("undisturbed"), ignore_errors=True)
+            code, output = recipe.train("undisturbed").finish()
+            assert code == 0, output
+    return recipe

@@ -120,7 +120,7 @@ def measure_kills(folder: Path, megabytes: int, kills: int) -> None:
 def _save_twice(folder: Path, states: list[Any], pipe: int) -> None:
     """Save, say how long the write takes as the second begins, and wait for the end."""
     from espnet3.components.checkpoint.background.background_io import BackgroundCheckpointIO
-    from espnet3.components.checkpoint.completion import Completion
+    from espnet3.components.checkpoint.background.completion import Completion
     from espnet3.components.checkpoint.ranking import Ranking
 
     os.set_inheritable(pipe, True)

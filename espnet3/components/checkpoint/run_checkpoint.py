@@ -10,8 +10,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from espnet3.components.checkpoint import folder
-from espnet3.components.checkpoint.background.background_io import BackgroundCheckpointIO
-from espnet3.components.checkpoint.completion import Completion
+from espnet3.components.checkpoint.background.background_io import checkpoint_io_of
+from espnet3.components.checkpoint.background.completion import Completion
+from espnet3.components.checkpoint.best_checkpoints import BestCheckpoints
 from espnet3.components.checkpoint.held_gradients import (
     held_gradients,
     load_held,
@@ -20,7 +21,7 @@ from espnet3.components.checkpoint.held_gradients import (
 )
 from espnet3.components.checkpoint.log_rows import KEY as LOGS
 from espnet3.components.checkpoint.log_rows import continue_rows, log_files, log_state
-from espnet3.components.checkpoint.ranking import Ranked, Ranking, read_ranking, write_ranking
+from espnet3.components.checkpoint.ranking import Ranked
 from espnet3.components.checkpoint.run_state import (
     KEY,
     gather_run_state,
@@ -30,7 +31,6 @@ from espnet3.components.checkpoint.run_state import (
 )
 from espnet3.components.modeling.control import agree
 from espnet3.components.modeling.lightning_module import ESPnetLightningModule
-from espnet3.components.modeling.metrics.monitored_metric import NeverLogged, is_known_not_logged
 from espnet3.components.trainers.lightning_internals import (
     batch_number,
     forget_cut_validation,
@@ -40,7 +40,7 @@ from espnet3.components.trainers.lightning_internals import (
     state_before_validation,
     validation_follows,
 )
-from espnet3.errors import short_path, suggestion
+from espnet3.errors import short_path
 from espnet3.rundir.heartbeat import Heartbeat
 from espnet3.rundir.stop import Stopped
 from espnet3.rundir.time_spent import CHECKPOINT
@@ -104,12 +104,8 @@ class RunCheckpoint(Checkpoint):
         heartbeat: Heartbeat | None = None,
     ) -> None:
         super().__init__()
-        if mode not in ("min", "max"):
-            raise ValueError(f"checkpoint.mode must be min or max, given: {mode!r}")
         self.directory = directory
-        self.monitor = monitor
-        self.mode = mode
-        self.save_top_k = save_top_k
+        self.best = BestCheckpoints(directory, monitor, mode, save_top_k)
         self.keep_last = keep_last
         self.every_n_batches = every_n_batches
         self.every_minutes = every_minutes
@@ -169,7 +165,8 @@ class RunCheckpoint(Checkpoint):
                 self._max_steps = trainer.max_steps
                 set_max_steps(trainer, steps + 1)
         if trainer.is_global_zero:
-            self._restore_ranking(trainer, module)
+            saved = self._loaded[CANDIDATE] if self._loaded else None
+            self.best.restore(trainer, module, None if saved is None else Ranked(**saved))
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Restore the state, right before the first batch."""
@@ -210,7 +207,7 @@ class RunCheckpoint(Checkpoint):
         if module.stop_agreed:
             self._wait(trainer)
             raise _stopped_at(module)
-        _checkpoint_io(trainer).check()
+        checkpoint_io_of(trainer).check()
         self._note_complete(trainer)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -243,19 +240,19 @@ class RunCheckpoint(Checkpoint):
         module = _ours(module)
         if is_last_batch(trainer):
             return
-        candidate = self._weigh(trainer, module) if self.monitor.startswith("valid/") else None
+        candidate = self.best.weigh(trainer, module) if self.best.is_validated else None
         if candidate is not None or is_training_done(trainer):
             self._save(trainer, module, _Moment(), candidate)
-        if self.monitor.startswith("valid/"):
-            self._refuse_mistyped_monitor(trainer, module)
+        if self.best.is_validated:
+            self.best.refuse_mistyped_monitor(trainer, module)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Save; then stop, if asked to on any rank since the last batch."""
         module = _ours(module)
         if not is_last_batch(trainer):
             return  # max_steps ended the training inside the epoch, and that was saved
-        self._save(trainer, module, _Moment(epoch_row=True), self._weigh(trainer, module))
-        self._refuse_mistyped_monitor(trainer, module)
+        self._save(trainer, module, _Moment(epoch_row=True), self.best.weigh(trainer, module))
+        self.best.refuse_mistyped_monitor(trainer, module)
         stop = {"stop": module.stop_agreed or module.stop_requested()}
         agreed = agree(stop, device=module.device, world_size=trainer.world_size)
         if agreed["stop"] and not _is_finished(trainer):
@@ -268,42 +265,12 @@ class RunCheckpoint(Checkpoint):
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
         """Wait for the last checkpoint, which the next attempt continues from."""
-        _checkpoint_io(trainer).finish()
+        checkpoint_io_of(trainer).finish()
 
     def _minutes_have_passed(self) -> bool:
         return self.every_minutes is not None and time.monotonic() - self._saved_at >= 60 * self.every_minutes
 
     # --- writing --------------------------------------------------------------------------------------------
-
-    def _weigh(self, trainer: Trainer, module: ESPnetLightningModule) -> Ranked | None:
-        """The checkpoint to be written, if the metric was refreshed and is among the best."""
-        try:
-            value = module.metrics.new_value("checkpoint.monitor", self.monitor)
-        except NeverLogged as error:
-            log.warning("no best checkpoint is kept: %s", error)
-            return None
-        if value is None:
-            return None
-        position = folder.Position(*module.position)
-        name = folder.checkpoint_name(position, trainer.global_step)
-        candidate = Ranked(name, float(value), position.epoch, position.batch, _validated(trainer, module))
-        # Rank 0 decides for all: the others may see an older file on a shared file system.
-        is_best = name in self._ranking(trainer).with_candidate(candidate, self.save_top_k).files()
-        return candidate if trainer.strategy.broadcast(is_best) else None
-
-    def _refuse_mistyped_monitor(self, trainer: Trainer, module: ESPnetLightningModule) -> None:
-        """End a training that would choose no checkpoint, once the newest is saved.
-
-        Raises:
-            NeverLogged: the metric was not logged where it must have been.
-        """
-        due = module.validated or not self.monitor.startswith("valid/")
-        if due and is_known_not_logged(trainer, self.monitor) and not module.metrics.was_logged(self.monitor):
-            logged = sorted(trainer.callback_metrics)
-            raise NeverLogged(
-                f"checkpoint.monitor={self.monitor} was not logged; logged are: {', '.join(logged)};"
-                f" {suggestion(self.monitor, logged)}"
-            )
 
     def _save(
         self,
@@ -334,7 +301,7 @@ class RunCheckpoint(Checkpoint):
 
     def _note_complete(self, trainer: Trainer) -> None:
         """Tell the heartbeat what the last checkpoint holds, once it is written."""
-        if self._held is not None and _checkpoint_io(trainer).is_complete:
+        if self._held is not None and checkpoint_io_of(trainer).is_complete:
             self._heartbeat.saved(self._held)
             self._held = None
 
@@ -342,9 +309,7 @@ class RunCheckpoint(Checkpoint):
         """What follows the write; None on the ranks that write nothing."""
         if not trainer.is_global_zero:
             return None
-        ranking = self._ranking(trainer)
-        if candidate is not None:
-            ranking = ranking.with_candidate(candidate, self.save_top_k)
+        ranking = self.best.ranking(trainer, candidate)
         return Completion(ranking, candidate is not None, self.keep_last, log_files(trainer))
 
     def _wait(self, trainer: Trainer) -> None:
@@ -353,38 +318,9 @@ class RunCheckpoint(Checkpoint):
         Raises:
             UserError: it could not be written.
         """
-        _checkpoint_io(trainer).wait()
+        checkpoint_io_of(trainer).wait()
         trainer.strategy.barrier("RunCheckpoint")
         self._note_complete(trainer)
-
-    def _ranking(self, trainer: Trainer) -> Ranking:
-        _checkpoint_io(trainer).wait()  # its writer enters the last checkpoint
-        ranking = read_ranking(self.directory)
-        if ranking is None or (ranking.monitor, ranking.mode) != (self.monitor, self.mode):
-            return Ranking(self.monitor, self.mode)
-        return ranking
-
-    def _restore_ranking(self, trainer: Trainer, module: ESPnetLightningModule) -> None:
-        """Make best.json what it was at the checkpoint: the attempt may have been killed between the two."""
-        before = self._ranking(trainer)
-        ranking = before.without(later_than=module.position)
-        candidate = self._loaded[CANDIDATE] if self._loaded else None
-        if candidate is not None:
-            ranking = ranking.with_candidate(Ranked(**candidate), self.save_top_k)
-        if ranking != before:
-            write_ranking(self.directory, ranking)
-
-
-def _validated(trainer: Trainer, module: ESPnetLightningModule) -> dict[str, float]:
-    """The metrics of the validation in this epoch, if there was one."""
-    metrics = trainer.callback_metrics if module.validated else {}
-    return {name: float(value) for name, value in metrics.items() if name.startswith("valid/")}
-
-
-def _checkpoint_io(trainer: Trainer) -> BackgroundCheckpointIO:
-    found = trainer.strategy.checkpoint_io
-    assert isinstance(found, BackgroundCheckpointIO), f"RunCheckpoint cannot write by {type(found).__name__}"
-    return found
 
 
 def _never() -> bool:

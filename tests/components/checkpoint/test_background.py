@@ -15,7 +15,7 @@ import resume_runs
 from espnet3.components.checkpoint import atomic_io
 from espnet3.components.checkpoint.background import background_io
 from espnet3.components.checkpoint.background.background_io import BackgroundCheckpointIO
-from espnet3.components.checkpoint.completion import Completion
+from espnet3.components.checkpoint.background.completion import Completion
 from espnet3.components.checkpoint.ranking import Ranked, Ranking, read_ranking
 from espnet3.components.checkpoint.reading import read_checkpoint
 from espnet3.errors import UserError

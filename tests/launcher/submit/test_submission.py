@@ -49,9 +49,8 @@ def test_a_chain_is_tested_against_each_limit_with_the_jobs_that_it_counts(
     sbatch.write_text(SBATCH.format(option=option, limit=limit, name=name))
     sbatch.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(
-        retry, "_last_away", None
-    )  # as for a command of its own: a test before saw Slurm away
+    # A test before this one may have seen Slurm away, which is waited for.
+    monkeypatch.setattr(retry, "_last_away", None)
     if is_refused:
         with pytest.raises(NoRoom, match=f"jobs of one command .*: {name}"):
             check_room(requests(tmp_path, *jobs))

@@ -5,15 +5,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Trainer
+
 from espnet3.components.checkpoint.atomic_io import (
     AtomicCheckpointIO,
     check_room,
     not_written,
 )
+from espnet3.components.checkpoint.background.completion import Completion
 from espnet3.components.checkpoint.background.snapshot import Snapshot
 from espnet3.components.checkpoint.background.writer_handle import WriterDied, WriterHandle
 from espnet3.components.checkpoint.background.writer_process import WriteReply, WriteRequest
-from espnet3.components.checkpoint.completion import Completion
 from espnet3.components.checkpoint.reading import check_readable
 from espnet3.errors import UserError, short_path
 
@@ -142,3 +144,10 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
                 raise
             self._is_readable = True
         completion.run(target)
+
+
+def checkpoint_io_of(trainer: Trainer) -> BackgroundCheckpointIO:
+    """The one by which `trainer` writes."""
+    found = trainer.strategy.checkpoint_io
+    assert isinstance(found, BackgroundCheckpointIO), f"RunCheckpoint cannot write by {type(found).__name__}"
+    return found

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
 
-from espnet3.components.checkpoint.completion import Completion
+from espnet3.components.checkpoint.background.completion import Completion
 from espnet3.components.checkpoint.zip_checksums import fill_in_checksums
 from espnet3.parent_death import signal_on_parent_death
 from espnet3.rundir.files.atomic import replace_file
