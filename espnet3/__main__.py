@@ -7,7 +7,7 @@ from pathlib import Path
 
 from espnet3 import __version__
 from espnet3.commands import cancel, doctor, logs, release, report, resume, run, status
-from espnet3.commands.parser import Parser, flags_of
+from espnet3.commands.parser import Parser
 from espnet3.errors import UserError, message_line, short_path, suggestion
 from espnet3.terminal.output import READER_GONE, ReaderGone, keep_output, lost_output
 
@@ -84,7 +84,7 @@ def _run(words: list[str]) -> int:
     if options.verb is None:
         parser.print_help()
         return 0
-    options.flags = flags_of(verbs.choices[options.verb])
+    options.parser = verbs.choices[options.verb]
     code: int = options.main(options, rest)
     return code
 

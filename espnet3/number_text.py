@@ -1,6 +1,7 @@
 """Numbers and counts as text, the same in names of trials, tables, log lines and reports."""
 
 import math
+import signal
 
 _PLAIN_FROM, _PLAIN_BELOW = 0.01, 1e5
 """Numbers of this size are always written without an exponent."""
@@ -44,3 +45,8 @@ def _plain(value: float, digits: int, exponent: int) -> str:
 def counted(count: int, what: str) -> str:
     """A count with its noun, which takes an s: `1 task`, `2,000 utterances`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL`, or `signal 40` where it has no name."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"

@@ -28,13 +28,14 @@ def refuse_extra_arguments(rest: list[str], options: argparse.Namespace) -> None
 
     Args:
         rest: these arguments.
-        options: with the `flags` that there are.
+        options: with the `parser` of the verb.
 
     Raises:
         UserError: naming the first.
     """
     if rest:
-        hint = suggestion(rest[0].partition("=")[0], options.flags, otherwise="--help lists them")
+        flags = flags_of(options.parser)
+        hint = suggestion(rest[0].partition("=")[0], flags, otherwise="--help lists them")
         raise UserError(f"{rest[0]}: there is no such flag; {hint}")
 
 

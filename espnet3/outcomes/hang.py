@@ -172,11 +172,10 @@ def _others(ranks: Sequence[_Rank]) -> str:
     """What the other ranks wait in."""
     if not ranks:
         return ""
-    waiting = [rank for rank in ranks if rank.doing.operation]
-    if not waiting:
-        return f", {'others wait' if len(ranks) > 1 else 'the other waits'}"
-    rank = waiting[0]
     wait = "others wait" if len(ranks) > 1 else "the other waits"
+    rank = next((rank for rank in ranks if rank.doing.operation), None)
+    if rank is None:
+        return f", {wait}"
     return f", {wait} in {rank.doing.operation} of {_batch(rank.stall)}"
 
 

@@ -10,6 +10,7 @@ from espnet3.stage_table import STAGES, own_stages
 
 BOOKKEEPING = ("attempts", "claim", "jobs", "logs")
 """Entries of a run directory that tell what ran there."""
+HANG_REPORT = "hang.txt"
 CHECKPOINTS = "checkpoints"
 TRAINING_FILES = (CHECKPOINTS, "config.yaml", "csv", "run.json", "stages", "tensorboard", "validate")
 """Those that a training and its validation have made."""
@@ -54,6 +55,11 @@ def new_attempt(exp_dir: Path, stage: str) -> int:
 def log_path(exp_dir: Path, stage: str, attempt: int, rank: int) -> Path:
     """The log of one task."""
     return exp_dir / "logs" / stage / f"attempt-{attempt}" / f"rank-{rank}.log"
+
+
+def hang_report(exp_dir: Path, stage: str, attempt: int) -> Path:
+    """All that is known of the hang for which an attempt was ended."""
+    return log_path(exp_dir, stage, attempt, 0).with_name(HANG_REPORT)
 
 
 def job_log(exp_dir: Path, stage: str, job_id: str) -> Path:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from espnet3.errors import UserError
-from espnet3.slurm.command import SlurmAway, ask
+from espnet3.slurm.command import ask
 from espnet3.slurm.queue import SlurmJob
 
 
@@ -30,7 +30,7 @@ def past_jobs(ids: Iterable[str]) -> dict[str, SlurmJob]:
     ]
     try:
         lines = ask(command, timeout_s=20.0).splitlines()
-    except (SlurmAway, UserError):
+    except UserError:
         return {}
     jobs = {}
     for line in lines:
@@ -46,19 +46,7 @@ def states_by_start(ids: Iterable[str]) -> dict[str, str]:
 
     One sacct call.
     """
-    command = "sacct --duplicates --allocations --noheader --parsable2 --format=JobID,State -j"
-    try:
-        lines = ask([*command.split(), ",".join(sorted(set(ids)))], timeout_s=20.0).splitlines()
-    except (SlurmAway, UserError):
-        return {}
-    starts: Counter[str] = Counter()
-    states = {}
-    for line in lines:
-        job_id, _, state = line.strip().partition("|")
-        if state and not state.startswith("RESIZING"):  # it has lost a node, and the next row goes on
-            states[f"{job_id}.{starts[job_id]}"] = state.split()[0]
-            starts[job_id] += 1
-    return states
+    return {start: rows[-1][0].split()[0] for start, rows in _rows_by_start(ids, "State").items()}
 
 
 @dataclass(frozen=True)
@@ -75,24 +63,37 @@ def times_by_start(ids: Iterable[str]) -> dict[str, StartTimes]:
 
     One sacct call.
     """
+    known = {}
+    for start, rows in _rows_by_start(ids, "State,Submit,Start,End").items():
+        submitted, began, ended = _seconds(rows[0][1]), _seconds(rows[0][2]), _seconds(rows[-1][3])
+        if submitted is not None:
+            known[start] = StartTimes(submitted, began, ended)
+    return known
+
+
+def _rows_by_start(ids: Iterable[str], columns: str) -> dict[str, list[list[str]]]:
+    """What sacct says of each start of jobs; several rows where it has lost nodes, and went on.
+
+    Args:
+        ids: of jobs, or of elements of arrays, of which the whole array is asked for.
+        columns: the first is State.
+    """
     queried_ids = sorted({job_id.partition("_")[0] for job_id in ids})
     if not queried_ids:
         return {}
-    command = "sacct --duplicates --allocations --noheader --parsable2 --format=JobID,Submit,Start,End -j"
+    command = f"sacct --duplicates --allocations --noheader --parsable2 --format=JobID,{columns} -j"
     try:
         lines = ask([*command.split(), ",".join(queried_ids)], timeout_s=20.0).splitlines()
-    except (SlurmAway, UserError):
+    except UserError:
         return {}
     starts: Counter[str] = Counter()
-    times = {}
+    found: dict[str, list[list[str]]] = {}
     for line in lines:
-        job_id, *stamps = line.strip().split("|")
-        if len(stamps) == 3:
-            submitted, began, ended = map(_seconds, stamps)
-            if submitted is not None:
-                times[f"{job_id}.{starts[job_id]}"] = StartTimes(submitted, began, ended)
-            starts[job_id] += 1
-    return times
+        job_id, *row = line.strip().split("|")
+        if len(row) == len(columns.split(",")) and row[0]:
+            found.setdefault(f"{job_id}.{starts[job_id]}", []).append(row)
+            starts[job_id] += not row[0].startswith("RESIZING")
+    return found
 
 
 def _seconds(stamp: str) -> float | None:

@@ -17,7 +17,7 @@ from espnet3.outcomes.hang import Hang, hung_result
 from espnet3.rundir.files.json_file import from_plain
 from espnet3.rundir.files.log_tail import LogTail, without_log_only
 from espnet3.rundir.heartbeat import read_heartbeat
-from espnet3.rundir.layout import heartbeat_path
+from espnet3.rundir.layout import HANG_REPORT, heartbeat_path
 from espnet3.rundir.process import ProcessName
 from espnet3.rundir.records.attempt import AttemptResult
 from espnet3.rundir.records.outcome import TaskState, read_task_states
@@ -105,7 +105,7 @@ def follow(
 
 def _write_hang(hang: Hang, check: HangCheck, tasks: RunningTasks) -> str:
     """Write all about a hang beside the logs; the line for the screen."""
-    path = tasks.log.with_name("hang.txt")
+    path = tasks.log.with_name(HANG_REPORT)
     try:
         check.write(hang, path)
     except OSError as error:  # a full disk: the ranks end anyway

@@ -13,6 +13,7 @@ from espnet3.launcher.rank.warm.warm_rank import WarmRankRequest
 from espnet3.launcher.start.forks import Forks
 from espnet3.launcher.start.step import start_srun, start_step
 from espnet3.launcher.start.tasks import RunningTasks, last_lines, task_environment
+from espnet3.number_text import signal_name
 from espnet3.resources import Resources
 from espnet3.rundir.layout import log_path
 from espnet3.rundir.records.attempt import Begin
@@ -98,7 +99,7 @@ class WarmTasks:
 
     def lost_ranks(self) -> dict[int, str]:
         """The ranks that a signal has ended, and which."""
-        return {rank: _signal_name(-code) for rank, code in self._step.exits.items() if code < 0}
+        return {rank: signal_name(-code) for rank, code in self._step.exits.items() if code < 0}
 
     def end_now(self) -> set[int]:
         """Kill every task that is alive; the ranks that it ended."""
@@ -125,11 +126,7 @@ class WarmTasks:
         return start_error(self.early_output(0))
 
 
-def _signal_name(number: int) -> str:
-    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-
-
-class StepTasks(WarmTasks):
+class WarmStepTasks(WarmTasks):
     """The tasks of an attempt in a step, whose nodes may die."""
 
     def __init__(self, directory: Path, log: Path, begin: Begin, step: WarmStep) -> None:
@@ -190,7 +187,7 @@ class WarmSteps:
         need = job.resources
         self._step.start(WarmRankRequest(str(directory), need.nodes, need.tasks_per_node, need.gpus_per_node))
         log = log_path(exp_dir, job.stage, begin.number, rank=0)
-        return StepTasks(directory, log, begin, self._step)
+        return WarmStepTasks(directory, log, begin, self._step)
 
     def _renewed(self, needed: Resources, nodes: list[str]) -> WarmStep:
         """A new step in the place of one that has ended, as large if enough nodes are left."""

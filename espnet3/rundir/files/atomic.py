@@ -29,8 +29,7 @@ def replace_file(path: Path, *, keep_same: bool = False) -> Iterator[Path]:
         if keep_same and path.is_file() and filecmp.cmp(temporary, path, shallow=False):
             temporary.unlink()
             return
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        flush(temporary)
     _sync_folder(path.parent)
 
 
@@ -54,6 +53,12 @@ def _replaced(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def flush(path: Path) -> None:
+    """Wait until what was written to `path` is on the disk; an OSError says that it is not."""
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def temporary_beside(path: Path) -> Path:

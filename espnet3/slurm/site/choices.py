@@ -4,7 +4,7 @@ import getpass
 from collections.abc import Callable, Sequence
 
 from espnet3.errors import UserError, first_of
-from espnet3.slurm.command import SlurmAway, ask
+from espnet3.slurm.command import ask
 from espnet3.slurm.site.cluster import TIMEOUT_S, parse_associations
 from espnet3.slurm.site.partitions import Partition
 
@@ -25,7 +25,7 @@ def there_are(refusal: str, partitions: Sequence[Partition]) -> str:
         if sign in refusal.lower():
             try:
                 names = names_of(partitions)
-            except (SlurmAway, UserError):
+            except UserError:
                 return ""
             return f"; {what} {first_of(names, _SHOWN)}" if names else ""
     return ""

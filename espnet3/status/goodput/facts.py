@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from espnet3.rundir.files.reading import exists, if_readable
 from espnet3.rundir.heartbeat import read_heartbeat
-from espnet3.rundir.layout import heartbeat_path, jobs_dir, log_path
+from espnet3.rundir.layout import hang_report, heartbeat_path, jobs_dir
 from espnet3.rundir.records.attempt import Attempt, attempt_dirs, read_attempt
 from espnet3.rundir.records.job import SubmittedJob, by_submission, job_folders, read_job
 from espnet3.rundir.records.start import JobStart, read_starts
@@ -153,5 +153,5 @@ def _facts(exp_dir: Path, attempt: Attempt) -> AttemptFacts:
         trains=trains,
         beat=(read_heartbeat(heartbeat_path(attempt.directory, 0)) or {}) if trains else {},
         rank_ended_at=min(ends, default=None),
-        hung=trains and exists(log_path(exp_dir, begin.stage, begin.number, 0).with_name("hang.txt")),
+        hung=trains and exists(hang_report(exp_dir, begin.stage, begin.number)),
     )

@@ -87,8 +87,8 @@ def kept_share(rows: Sequence[Row]) -> float | None:
 
 
 def _share(rows: Sequence[Row], kinds: Sequence[str]) -> float | None:
-    seconds = totals([row for row in rows if not row.seconds.get(OTHER)])
-    held = sum(seconds.values()) - seconds[QUEUED]
+    chosen = [row for row in rows if not row.seconds.get(OTHER)]
+    seconds, held = totals(chosen), sum(row.held_s for row in chosen)
     return sum(seconds[kind] for kind in kinds) / held if held > 0 and seconds[TRAINING] else None
 
 

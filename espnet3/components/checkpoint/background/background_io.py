@@ -132,9 +132,7 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
             raise
 
     def _save_now(self, checkpoint: dict[str, Any], target: Path, completion: Completion) -> None:
-        for path in completion.flush_first:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+        completion.flush()
         super().save_checkpoint(checkpoint, target)
         if not self._is_readable:
             try:

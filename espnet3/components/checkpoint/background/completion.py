@@ -5,6 +5,7 @@ from pathlib import Path
 
 from espnet3.components.checkpoint.folder import link_last, superfluous
 from espnet3.components.checkpoint.ranking import Ranking, write_ranking
+from espnet3.rundir.files.atomic import flush
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Completion:
     """How many of the newest are kept, best or not."""
     flush_first: tuple[Path, ...] = ()
     """Files to be on the disk before the checkpoint is: it counts their rows."""
+
+    def flush(self) -> None:
+        """Call it before the checkpoint is written; OSError where the disk fails."""
+        for path in self.flush_first:
+            flush(path)
 
     def run(self, checkpoint: Path) -> None:
         """Enter `checkpoint`, which is complete; a kill anywhere leaves the newest one usable.

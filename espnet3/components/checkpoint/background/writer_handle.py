@@ -11,6 +11,7 @@ from pathlib import Path
 
 import espnet3
 from espnet3.components.checkpoint.background.writer_process import WriteReply, WriteRequest
+from espnet3.number_text import signal_name
 
 _UNHEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Requests to stop go to all processes of a group or a step: the training waits for the writer then."""
@@ -71,7 +72,7 @@ class WriterHandle:
             return reply
         except (EOFError, pickle.UnpicklingError):
             code = self._process.wait()
-            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"gone with exit code {code}"
+            how = f"killed by {signal_name(-code)}" if code < 0 else f"gone with exit code {code}"
             raise WriterDied(f"the process that writes checkpoints was {how}") from None
 
     def end(self) -> None:

@@ -70,8 +70,7 @@ def serve(request: WriteRequest, descriptor: int) -> WriteReply:
     """Write what a request says, and what follows it; an error is the reply."""
     is_written = False
     try:
-        for path in request.completion.flush_first:
-            _flush(path)
+        request.completion.flush()
         with mmap(descriptor, request.size) as archive:
             fill_in_checksums(archive)
             write(archive, request.target)
@@ -99,8 +98,3 @@ def write(archive: mmap, target: Path) -> None:
         while start < len(content):
             with content[start : start + _CHUNK_BYTES] as chunk:
                 start += file.write(chunk)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
