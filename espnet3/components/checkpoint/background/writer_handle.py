@@ -9,12 +9,13 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import espnet3
 from espnet3.components.checkpoint.background.writer_process import WriteReply, WriteRequest
 from espnet3.number_text import signal_name
 
 _UNHEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Requests to stop go to all processes of a group or a step: the training waits for the writer then."""
+_ROOT = Path(__file__).resolve().parents[4]
+"""Where espnet3 is imported from."""
 _PROGRAM = """
 import sys
 sys.path.append(sys.argv[1])
@@ -35,11 +36,10 @@ class WriterHandle:
 
     def __init__(self, descriptor: int) -> None:
         """Start the process, which may read the memory behind `descriptor`."""
-        root = Path(espnet3.__file__).parents[1]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _UNHEARD)  # the process inherits this
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-IS", "-c", _PROGRAM, str(root), str(os.getpid()), str(descriptor)],
+                [sys.executable, "-IS", "-c", _PROGRAM, str(_ROOT), str(os.getpid()), str(descriptor)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=(descriptor,),
